@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle, with proof that it still gives the same answers."""

@@ -1,0 +1,1 @@
+"""The edge: decode, classify, explain and report cells on a machine that has no PyTorch."""

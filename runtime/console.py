@@ -1,0 +1,21 @@
+"""Turns errors into one line on stderr and an exit code, for every command line of cartcls."""
+
+import sys
+from collections.abc import Callable
+
+from .errors import BackendError, CartclsError, ParityError
+
+EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
+
+
+def run(app: Callable[[], object]) -> None:
+    """Run a command line; an expected error becomes a message and an exit code, a bug keeps its traceback."""
+    try:
+        app()
+    except CartclsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
+        sys.exit(codes.get(type(error), EXIT_FAILED))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,154 @@
+"""From a path to pixels: regular files only, read once, hashed, and decoded strictly.
+
+OpenCV returns an image for nearly every truncated JPEG, so Pillow decodes; and since Pillow takes a file
+that was pre-allocated with zeros for a complete one, the end marker is checked too.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from .errors import ImageError
+from .preprocess import Image
+
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 512 * 1024 * 1024
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+VENDOR_FORMATS = {".czi": "Zeiss CZI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"}
+
+warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """The bytes of one file, as they were read once."""
+
+    data: bytes
+    sha256: str
+
+
+def read_file(path: bytes | str | Path) -> RawFile:
+    """Read a regular file once, following no link and never waiting for a pipe.
+
+    Raises:
+        ImageError: The file is missing, unreadable, no regular file, empty, too large, or changed meanwhile.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        reasons = {
+            errno.ELOOP: "is a symbolic link: copy the image itself into the folder",
+            errno.ENXIO: "is not a regular file",
+            errno.ENOENT: "has vanished",
+        }
+        raise ImageError(reasons.get(error.errno or 0) or f"cannot be opened: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise ImageError("is not a regular file")
+        if before.st_size > MAX_BYTES:
+            raise ImageError(f"is larger than {MAX_BYTES >> 20} MB")
+        try:
+            data = file.read()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from None
+        after = os.fstat(descriptor)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise ImageError("was still being written")
+    if not data:
+        raise ImageError("is empty (0 bytes)")
+    return RawFile(data, hashlib.sha256(data).hexdigest())
+
+
+def decode(data: bytes, suffix: str = "") -> Image:
+    """Decode the bytes of one still image into upright RGB pixels.
+
+    JPEG, PNG, BMP and TIFF with 8 bits per channel are read; EXIF rotation is applied; transparency is laid
+    on white, as in an empty field of the slide.
+
+    Args:
+        data: The whole file.
+        suffix: The file name's suffix, only to name formats of microscope vendors.
+
+    Returns:
+        RGB, uint8, (H, W, 3).
+
+    Raises:
+        ImageError: With the reason, for a person to read.
+    """
+    if vendor := VENDOR_FORMATS.get(suffix.lower()):
+        raise ImageError(f"is a {vendor} file: export the cells as TIFF")
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check(image, data)
+            image.load()
+            return _upright_rgb(image)
+    except PIL.UnidentifiedImageError:
+        raise ImageError("is not a JPEG, PNG, BMP or TIFF image, or is damaged at its start") from None
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        raise ImageError(f"has more than {MAX_PIXELS // 1_000_000} megapixels") from None
+    except MemoryError:
+        raise ImageError("needs more memory than there is") from None
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
+        raise ImageError(f"is damaged or cut off: {str(error) or type(error).__name__}") from None
+
+
+def read_image(path: bytes | str | Path) -> tuple[Image, str]:
+    """Read and decode one image file.
+
+    Returns:
+        RGB pixels, uint8, (H, W, 3), and the SHA-256 of the file.
+
+    Raises:
+        ImageError: With the reason, for a person to read.
+    """
+    raw = read_file(path)
+    return decode(raw.data, os.path.splitext(os.fsdecode(path))[1]), raw.sha256
+
+
+def _check(image: PIL.Image.Image, data: bytes) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
+    ended = {
+        "JPEG": data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"),
+        "MPO": True,
+        "PNG": b"IEND\xaeB`\x82" in data[-1024:].rstrip(b"\0") or b"IEND\xaeB`\x82" in data,
+    }
+    if not ended.get(image.format or "", True):
+        raise ImageError(f"is incomplete: the {image.format} end marker is missing")
+    frames = getattr(image, "n_frames", 1)
+    if frames != 1:
+        raise ImageError(f"holds {frames} pictures: save each cell as a file of its own")
+    if _bits_per_channel(image, data) > 8:
+        raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
+    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr") and image.format != "JPEG" or image.mode == "CMYK":
+        raise ImageError(f"has {image.mode} colours: export it as RGB")
+
+
+def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
+    # Pillow reads 16-bit RGB as mode RGB and drops the low byte without a word.
+    if image.format == "PNG":
+        return data[24]
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, (1,))
+        return max(bits) if isinstance(bits, tuple) else int(bits)
+    return 16 if image.mode.startswith(("I", "F")) else 8
+
+
+def _upright_rgb(image: PIL.Image.Image) -> Image:
+    upright = PIL.ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(upright.convert("RGB"), np.uint8)

@@ -1,0 +1,41 @@
+"""Everything cartcls raises on purpose.
+
+    CartclsError
+    ├── ImageError      one image cannot be read; the run goes on
+    ├── BundleError     a model bundle is missing, altered or malformed
+    ├── BackendError    the GPU, engine or inference library cannot be used
+    ├── DataError       a data folder, split or checkpoint does not fit
+    ├── ParityError     an exported graph gives other answers than the model
+    └── OutputError     a report cannot be written where it was asked for
+
+Messages say what is wrong, with which file, and how to mend it. Only the command line turns them into
+exit codes.
+"""
+
+
+class CartclsError(Exception):
+    """Root of all errors that cartcls raises on purpose."""
+
+
+class ImageError(CartclsError):
+    """One image cannot be read. The message is the `reason` that a report shows."""
+
+
+class BundleError(CartclsError):
+    """A model bundle is missing, altered or malformed."""
+
+
+class BackendError(CartclsError):
+    """The GPU, the engine or the inference library cannot be used."""
+
+
+class DataError(CartclsError):
+    """A data folder, a split or a checkpoint does not fit."""
+
+
+class ParityError(CartclsError):
+    """An exported graph gives other answers than the model it came from."""
+
+
+class OutputError(CartclsError):
+    """A report cannot be written where it was asked for."""

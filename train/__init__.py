@@ -1,0 +1,1 @@
+"""RCMNet and its ablations: models, data, training. Needs the extra `cartcls[train]`."""

@@ -1,0 +1,184 @@
+"""Images of a data folder in memory, and the loaders that hand them to training."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..runtime.decode import read_image
+from ..runtime.errors import DataError, ImageError
+from ..runtime.preprocess import stretch
+from .split import Split, class_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs of training at one image size.
+
+    Attributes:
+        size: Width and height in pixels.
+        epochs: Number of epochs.
+    """
+
+    size: tuple[int, int]
+    epochs: int
+
+
+@dataclass(frozen=True)
+class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
+    """Decoded images of one part of a split.
+
+    Attributes:
+        images: RGB, uint8, (N, H, W, 3).
+        labels: Class indices, int64, (N,).
+        paths: Path of each image, relative to the data folder.
+        sha256: Digest over all paths and file contents.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    paths: list[str]
+    sha256: str
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """One image (H, W, 3) and its class index."""
+        return self.images[index], int(self.labels[index])
+
+
+def load_images(
+    data_dir: Path, paths: Sequence[str], classes: Sequence[str], size: tuple[int, int]
+) -> LabelledImages:
+    """Read, decode and stretch images, on all cores.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        paths: Images, relative to it.
+        classes: Class names in the order of their indices.
+        size: Width and height in pixels.
+
+    Raises:
+        DataError: Naming the images that cannot be read.
+    """
+    images = np.empty((len(paths), size[1], size[0], 3), np.uint8)
+
+    def load(index: int) -> tuple[str, str]:
+        try:
+            image, sha256 = read_image(data_dir / paths[index])
+        except ImageError as error:
+            return "", f"{paths[index]} {error}"
+        images[index] = stretch(image, *size)
+        return sha256, ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(load, range(len(paths))))
+    if problems := [problem for _, problem in results if problem]:
+        raise DataError(
+            f"{data_dir}: {len(problems)} image(s) cannot be used: {'; '.join(problems[:5])}."
+            " Mend or remove them and make the split again"
+        )
+    digest = hashlib.sha256()
+    for path, (sha256, _) in zip(paths, results, strict=True):
+        digest.update(f"{path} {sha256}\n".encode())
+    labels = np.array([classes.index(class_of(path)) for path in paths], np.int64)
+    return LabelledImages(images, labels, list(paths), digest.hexdigest())
+
+
+class BalancedSampler(Sampler[int]):
+    """Every class equally often: each goes round its own shuffled images until all have given the same number."""
+
+    def __init__(self, labels: npt.NDArray[np.int64], seed: int):
+        self.labels = labels
+        self.seed = seed
+        self.per_class = -(-len(labels) // len(np.unique(labels)))
+
+    def __len__(self) -> int:
+        return self.per_class * len(np.unique(self.labels))
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng(self.seed)
+        chosen = []
+        for label in np.unique(self.labels):
+            members = np.flatnonzero(self.labels == label)
+            rounds = -(-self.per_class // len(members))
+            chosen.append(np.concatenate([random.permutation(members) for _ in range(rounds)])[: self.per_class])
+        return iter(random.permutation(np.concatenate(chosen)).tolist())
+
+
+class CellData(pl.LightningDataModule):
+    """`fit` images to train on and `select` images to evaluate on, at the size of the present stage."""
+
+    def __init__(self, data_dir: Path, split: Split, stages: Sequence[Stage], batch_size: int, seed: int):
+        super().__init__()
+        self.data_dir = data_dir
+        self.split = split
+        self.stages = stages
+        self.batch_size = batch_size
+        self.seed = seed
+        self.classes = sorted({class_of(path) for path in split.parts})
+        self._loaded: dict[str, tuple[tuple[int, int], LabelledImages]] = {}
+
+    def stage_index(self, epoch: int) -> int:
+        """Index of the stage that an epoch belongs to."""
+        ends = np.cumsum([stage.epochs for stage in self.stages])
+        return min(int(np.searchsorted(ends, epoch, side="right")), len(self.stages) - 1)
+
+    def images(self, part: str, size: tuple[int, int]) -> LabelledImages:
+        """Images of one part at one size; the last size asked for is kept."""
+        if part not in self._loaded or self._loaded[part][0] != size:
+            self._loaded.pop(part, None)  # free the old size before the new one is read
+            self._loaded[part] = size, load_images(self.data_dir, self.split.paths(part), self.classes, size)
+        return self._loaded[part][1]
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Balanced batches of `fit`: uint8 (B, H, W, 3) and int64 (B,)."""
+        epoch = self._epoch()
+        images = self.images("fit", self.stages[self.stage_index(epoch)].size)
+        sampler = BalancedSampler(images.labels, self.seed + epoch)
+        return DataLoader(images, self.batch_size, sampler=sampler, drop_last=len(images) > self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Batches of `select`, in order."""
+        return DataLoader(self.images("select", self.stages[self.stage_index(self._epoch())].size), self.batch_size)
+
+    def _epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
+
+
+def random_dihedral(images: Tensor) -> Tensor:
+    """The paper's augmentation: each image (B, C, H, W) turned by 0°, 90°, 180° or 270°, and flipped or not.
+
+    Turned images keep their pixels and their canvas: what no longer fits is cut, what is missing repeats the edge.
+    """
+    choices = torch.randint(8, (len(images),)).tolist()
+    return torch.stack([_dihedral(image, choice) for image, choice in zip(images, choices, strict=True)])
+
+
+def _dihedral(image: Tensor, choice: int) -> Tensor:
+    turns, flip = choice % 4, choice >= 4
+    height, width = image.shape[1:]
+    if flip:
+        image = image.flip(2)
+    if turns:
+        image = image.rot90(turns, (1, 2))
+    return image if image.shape[1:] == (height, width) else _fit_canvas(image, height, width)
+
+
+def _fit_canvas(image: Tensor, height: int, width: int) -> Tensor:
+    for axis, length in ((1, height), (2, width)):
+        have = image.shape[axis]
+        index = torch.arange(length, device=image.device) + (have - length) // 2
+        image = image.index_select(axis, index.clamp(0, have - 1))
+    return image

@@ -1,0 +1,273 @@
+"""Training of one model: schedule, averaged weights, checkpoints that resume, and what a run folder holds."""
+
+import csv
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from ..calibration.metrics import classification_metrics
+from ..runtime import preprocess
+from ..runtime.errors import DataError
+from . import plots
+from .data import CellData, LabelledImages, Stage, random_dihedral
+from .model import build, normalize
+from .split import Split, check_split, read_split
+
+PEAK_RATE = 2e-3
+WEIGHT_DECAY = 0.05
+LABEL_SMOOTHING = 0.05
+EMA_DECAY = 0.998
+HISTORY_COLUMNS = ("epoch", "size", "loss", "select_loss", "select_top1", "rate", "seconds")
+
+
+class Classifier(pl.LightningModule):
+    """A model in training. Takes uint8 images (B, H, W, 3) and int64 labels (B,)."""
+
+    def __init__(self, arch: str, classes: list[str], image_size: tuple[int, int], provenance: dict[str, Any]):
+        """Build the model.
+
+        Args:
+            arch: One of `cartcls.train.model.ARCHITECTURES`.
+            classes: Class names in order.
+            image_size: Width and height in pixels of the images that the finished model is for.
+            provenance: Data, split, command, versions and seed; goes into the checkpoint.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = build(arch, len(classes), image_size).to(memory_format=torch.channels_last)
+        self.loss = MeanMetric()
+        self.select_loss = MeanMetric()
+        self.select_top1 = MulticlassAccuracy(num_classes=len(classes), average="micro")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of uint8 images (B, H, W, 3)."""
+        return self.model(normalize(images))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one augmented batch."""
+        images, labels = batch
+        images = random_dihedral(normalize(images)).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(self.model(images), labels, label_smoothing=LABEL_SMOOTHING)
+        self.loss.update(loss.detach())
+        self.log("loss", self.loss, prog_bar=True, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and top-1 of one batch of `select`."""
+        images, labels = batch
+        logits = self(images)
+        self.select_loss.update(F.cross_entropy(logits, labels))
+        self.select_top1.update(logits, labels)
+        self.log("select_loss", self.select_loss, prog_bar=True)
+        self.log("select_top1", self.select_top1, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the epoch for the choice of `best.ckpt`: a later stage wins, for that is the size that ships."""
+        data: CellData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        self.log("select_score", data.stage_index(self.current_epoch) + self.select_top1.compute())
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with one cycle over the whole schedule; no decay for batch norms, biases and positions."""
+        decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
+        others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
+            lr=PEAK_RATE,
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class History(pl.Callback):
+    """Appends one row per epoch to `history.csv`, and prints it where there is no progress bar to see."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self._started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    @pl.utilities.rank_zero_only  # pyright: ignore[reportPrivateImportUsage]
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's row."""
+        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        width, height = data.stages[data.stage_index(trainer.current_epoch)].size
+        metrics = trainer.callback_metrics
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "size": f"{width}x{height}",
+            **{name: f"{float(metrics[name]):.5f}" for name in ("loss", "select_loss", "select_top1")},
+            "rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
+            "seconds": f"{time.monotonic() - self._started:.1f}",
+        }
+        new = not self.file.exists()
+        with self.file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        if not sys.stderr.isatty():
+            print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+
+
+def fit(
+    data_dir: Path,
+    split_file: Path,
+    arch: str,
+    out: Path,
+    stages: Sequence[Stage],
+    batch_size: int,
+    seed: int,
+    resume: bool = False,
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+) -> dict[str, Any]:
+    """Train a model on `fit`, choose its best checkpoint on `select`, and fill a run folder.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        split_file: Split that fits it.
+        arch: One of `cartcls.train.model.ARCHITECTURES`.
+        out: Run folder; must be new or empty unless `resume`.
+        stages: Image sizes and epochs; the last size is the one that the model is for.
+        batch_size: Images per step.
+        seed: Of weights, order and augmentation.
+        resume: Go on from `out/last.ckpt`, with the same settings.
+        devices: Devices per machine, as Lightning's Trainer takes them.
+        num_nodes: Number of machines.
+
+    Returns:
+        The metrics of `select`, as written to `metrics.json`.
+
+    Raises:
+        DataError: The folder, the split, an image or the run folder does not fit.
+    """
+    split = read_split(split_file)
+    check_split(split, data_dir)
+    last = out / "last.ckpt"
+    if resume and not last.exists():
+        raise DataError(f"{last} does not exist: there is nothing to resume; leave out --resume")
+    if not resume and out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty: add --resume to go on with it, or choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    pl.seed_everything(seed, workers=True, verbose=False)
+    data = CellData(data_dir, split, stages, batch_size, seed)
+    provenance = _provenance(data, split_file, seed)
+    _write_run(out, resume, {"arch": arch, "batch_size": batch_size, **provenance})
+    (out / "split.csv").write_bytes(split_file.read_bytes())
+    classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
+    checkpoints = ModelCheckpoint(
+        out, "best", monitor="select_score", mode="max", save_last=True, enable_version_counter=False
+    )
+    trainer = pl.Trainer(
+        devices=devices,
+        num_nodes=num_nodes,
+        precision="bf16-mixed" if _bfloat16_is_fast() else "32-true",
+        max_epochs=sum(stage.epochs for stage in stages),
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        gradient_clip_val=5.0,
+        callbacks=[
+            EMAWeightAveraging(decay=EMA_DECAY),
+            checkpoints,
+            History(out / "history.csv"),
+            RichProgressBar(console_kwargs={"stderr": True}),
+        ],
+        logger=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(classifier, data, ckpt_path=last if resume else None, weights_only=True)
+    if not trainer.is_global_zero:
+        return {}
+    return _finish(out, data, split)
+
+
+def load_checkpoint(file: Path) -> Classifier:
+    """Load the averaged weights of a checkpoint, executing nothing in it.
+
+    Raises:
+        DataError: The file is missing or no checkpoint of `fit`.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        settings = checkpoint["hyper_parameters"]
+        classifier = Classifier(**settings)
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
+    except Exception as error:  # torch.load raises anything on a foreign file
+        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train fit`: {error}") from None
+    return classifier.eval()
+
+
+def predict(classifier: Classifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:
+    """Logits (N, K) of uint8 images (N, H, W, 3), in float32."""
+    with torch.inference_mode():
+        batches = torch.from_numpy(images).split(batch_size)
+        return torch.cat([classifier(batch.to(classifier.device)).float().cpu() for batch in batches]).numpy()
+
+
+def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
+    classifier = load_checkpoint(out / "best.ckpt")
+    select = data.images("select", data.stages[-1].size)
+    metrics = classification_metrics(select.labels, predict(classifier, select.images), data.classes)
+    metrics = {"part": "select", "unit": split.unit, **metrics}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    plots.confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
+    plots.curves(out / "history.csv", out / "curves.png")
+    return metrics
+
+
+def _provenance(data: CellData, split_file: Path, seed: int) -> dict[str, Any]:
+    fit_images: LabelledImages = data.images("fit", data.stages[0].size)
+    select_images = data.images("select", data.stages[0].size)
+    packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
+    return {
+        "command": f"python -m cartcls.train {shlex.join(sys.argv[1:])}",
+        "data_dir": str(data.data_dir.resolve()),
+        "data_sha256": {"fit": fit_images.sha256, "select": select_images.sha256},
+        "split_file": split_file.name,
+        "split_sha256": data.split.sha256,
+        "split_unit": data.split.unit,
+        "stages": [{"size": list(stage.size), "epochs": stage.epochs} for stage in data.stages],
+        "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def _write_run(out: Path, resume: bool, run: dict[str, Any]) -> None:
+    file = out / "run.json"
+    if resume:
+        before = json.loads(file.read_text(encoding="utf-8"))
+        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256")
+        if changed := [name for name in fixed if before[name] != run[name]]:
+            raise DataError(f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder")
+        return
+    file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _bfloat16_is_fast() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
