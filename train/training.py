@@ -172,8 +172,8 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
-    provenance = _provenance(data, split_file, seed)
-    _write_run(out, resume, {"arch": arch, "batch_size": batch_size, **provenance})
+    provenance = _provenance(data, split_file)
+    _write_run(out, resume, {"arch": arch, **provenance})
     (out / "split.csv").write_bytes(split_file.read_bytes())
     classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
     checkpoints = ModelCheckpoint(
@@ -238,7 +238,7 @@ def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
     return metrics
 
 
-def _provenance(data: CellData, split_file: Path, seed: int) -> dict[str, Any]:
+def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
     fit_images: LabelledImages = data.images("fit", data.stages[0].size)
     select_images = data.images("select", data.stages[0].size)
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
@@ -251,7 +251,8 @@ def _provenance(data: CellData, split_file: Path, seed: int) -> dict[str, Any]:
         "split_unit": data.split.unit,
         "stages": [{"size": list(stage.size), "epochs": stage.epochs} for stage in data.stages],
         "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
-        "seed": seed,
+        "batch_size": data.batch_size,
+        "seed": data.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
 
