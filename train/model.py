@@ -154,7 +154,8 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weights (N, C, 1, 1) for (N, C, H, W)."""
-        average, maximum = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        average = x.mean((2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)  # half overflows in large sums
+        maximum = x.amax((2, 3), keepdim=True)
         return torch.sigmoid(self.mlp(average) + self.mlp(maximum))
 
 
@@ -208,15 +209,19 @@ class RelativeSelfAttention(nn.Module):
         self.heads = heads
         self.head_channels = channels // heads  # d
         height, width = map_size
-        self.qkv = nn.Conv2d(channels, 3 * channels, kernel_size=1, bias=False)
+        self.query = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.key = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.value = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
         self.rel_height = nn.Parameter(torch.zeros(2 * height - 1, self.head_channels))
         self.rel_width = nn.Parameter(torch.zeros(2 * width - 1, self.head_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, h, w) to the same shape."""
         _, channels, height, width = x.shape
-        qkv = self.qkv(x).reshape(-1, 3, self.heads, self.head_channels, height * width)
-        q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (B, heads, d, HW)
+        split_heads = (-1, self.heads, self.head_channels, height * width)
+        q = self.query(x).reshape(split_heads)  # (B, heads, d, HW)
+        k = self.key(x).reshape(split_heads)
+        v = self.value(x).reshape(split_heads)
         q = q.float().transpose(2, 3) * self.head_channels**-0.5  # (B, heads, HW, d)
         logits = q @ k.float() + self.position_logits(q, height, width)  # (B, heads, HW, HW)
         weights = logits.softmax(-1).to(v.dtype)
