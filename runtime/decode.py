@@ -132,7 +132,7 @@ def _check(image: PIL.Image.Image, data: bytes) -> None:
         raise ImageError(f"holds {frames} pictures: save each cell as a file of its own")
     if _bits_per_channel(image, data) > 8:
         raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
-    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr") and image.format != "JPEG" or image.mode == "CMYK":
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ImageError(f"has {image.mode} colours: export it as RGB")
 
 

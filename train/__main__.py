@@ -11,10 +11,21 @@ from ..runtime import console
 from ..runtime.preprocess import parse_size
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Split a folder of labelled cells, and train a model on it."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Split a folder of labelled cells, and train a model on it.",
 )
 
-Arch = Enum("Arch", {name: name for name in ("rcmnet", "resnet18", "resnet18_c", "resnet18_m")})
+
+class Arch(str, Enum):
+    """The paper's model and its ablations (Table 4)."""
+
+    rcmnet = "rcmnet"
+    resnet18 = "resnet18"
+    resnet18_c = "resnet18_c"
+    resnet18_m = "resnet18_m"
+
+
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
 
 
@@ -41,7 +52,7 @@ def fit(
     data_dir: DataDir,
     split: Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
-    arch: Annotated[Arch, typer.Option(help="The paper's model, or one of its ablations.")] = Arch["rcmnet"],
+    arch: Annotated[Arch, typer.Option(help="The paper's model, or one of its ablations.")] = Arch.rcmnet,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at --size.")] = 30,
     size: Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")] = "360x363",
     sizes: Annotated[

@@ -58,9 +58,7 @@ class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
         return self.images[index], int(self.labels[index])
 
 
-def load_images(
-    data_dir: Path, paths: Sequence[str], classes: Sequence[str], size: tuple[int, int]
-) -> LabelledImages:
+def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], size: tuple[int, int]) -> LabelledImages:
     """Read, decode and stretch images, on all cores.
 
     Args:
@@ -142,14 +140,14 @@ class CellData(pl.LightningDataModule):
             self._loaded[part] = size, load_images(self.data_dir, self.split.paths(part), self.classes, size)
         return self._loaded[part][1]
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[npt.NDArray[np.uint8], int]]:
         """Balanced batches of `fit`: uint8 (B, H, W, 3) and int64 (B,)."""
         epoch = self._epoch()
         images = self.images("fit", self.stages[self.stage_index(epoch)].size)
         sampler = BalancedSampler(images.labels, self.seed + epoch)
         return DataLoader(images, self.batch_size, sampler=sampler, drop_last=len(images) > self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def val_dataloader(self) -> DataLoader[tuple[npt.NDArray[np.uint8], int]]:
         """Batches of `select`, in order."""
         return DataLoader(self.images("select", self.stages[self.stage_index(self._epoch())].size), self.batch_size)
 

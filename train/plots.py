@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def curves(history: Path, file: Path) -> None:
     left.legend()
     right.plot(epochs, [100 * float(row["select_top1"]) for row in rows], marker=".", color="tab:green")
     right.set(xlabel="epoch", ylabel="top-1 on select, %")
-    for previous, row in zip(rows, rows[1:], strict=False):
+    for previous, row in pairwise(rows):
         if previous["size"] != row["size"]:
             for axes in (left, right):
                 axes.axvline(int(row["epoch"]) - 0.5, color="gray", linestyle=":", linewidth=1)

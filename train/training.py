@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,7 +34,6 @@ PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
 EMA_DECAY = 0.998
-HISTORY_COLUMNS = ("epoch", "size", "loss", "select_loss", "select_top1", "rate", "seconds")
 
 
 class Classifier(pl.LightningModule):
@@ -107,13 +106,14 @@ class History(pl.Callback):
         """Start the epoch's clock."""
         self._started = time.monotonic()
 
-    @pl.utilities.rank_zero_only  # pyright: ignore[reportPrivateImportUsage]
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's row."""
+        if not trainer.is_global_zero:
+            return
         data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         width, height = data.stages[data.stage_index(trainer.current_epoch)].size
         metrics = trainer.callback_metrics
-        row = {
+        row: dict[str, object] = {
             "epoch": trainer.current_epoch + 1,
             "size": f"{width}x{height}",
             **{name: f"{float(metrics[name]):.5f}" for name in ("loss", "select_loss", "select_top1")},
@@ -122,10 +122,10 @@ class History(pl.Callback):
         }
         new = not self.file.exists()
         with self.file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, HISTORY_COLUMNS, lineterminator="\n")
+            writer = csv.writer(file, lineterminator="\n")
             if new:
-                writer.writeheader()
-            writer.writerow(row)
+                writer.writerow(row)
+            writer.writerow(row.values())
         if not sys.stderr.isatty():
             print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
 
@@ -176,9 +176,8 @@ def fit(
     _write_run(out, resume, {"arch": arch, **provenance})
     (out / "split.csv").write_bytes(split_file.read_bytes())
     classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
-    checkpoints = ModelCheckpoint(
-        out, "best", monitor="select_score", mode="max", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
+    latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     trainer = pl.Trainer(
         devices=devices,
         num_nodes=num_nodes,
@@ -188,9 +187,10 @@ def fit(
         num_sanity_val_steps=0,
         gradient_clip_val=5.0,
         callbacks=[
-            EMAWeightAveraging(decay=EMA_DECAY),
-            checkpoints,
+            WeightAveraging(avg_fn=exponential_average),
             History(out / "history.csv"),
+            best,
+            latest,
             RichProgressBar(console_kwargs={"stderr": True}),
         ],
         logger=False,
@@ -200,6 +200,12 @@ def fit(
     if not trainer.is_global_zero:
         return {}
     return _finish(out, data, split)
+
+
+def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
+    decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
+    return average * decay + current * (1 - decay)
 
 
 def load_checkpoint(file: Path) -> Classifier:
@@ -263,7 +269,9 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any]) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
         fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256")
         if changed := [name for name in fixed if before[name] != run[name]]:
-            raise DataError(f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder")
+            raise DataError(
+                f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder"
+            )
         return
     file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 

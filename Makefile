@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV := .venv
+DEMO := .venv-demo
+PARTS := calibration cli export runtime runtime/bundles runtime/templates train
+
+.PHONY: demo test test-slow check clean
+
+demo: $(DEMO)/installed
+	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
+
+test: $(VENV)/installed
+	$(VENV)/bin/pytest -m "not slow"
+
+test-slow: $(VENV)/installed
+	$(VENV)/bin/pytest -m slow
+
+check: $(VENV)/installed
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info
+
+# A strict editable install links every file by itself (which pyright can follow), so a new file needs a new install.
+$(VENV)/installed: pyproject.toml $(PARTS)
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict -e '.[train,export,test]'
+	touch $@
+
+$(DEMO)/installed: pyproject.toml $(PARTS)
+	test -d $(DEMO) || $(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --force-reinstall --no-deps .
+	$(DEMO)/bin/python -m pip install --quiet .
+	touch $@

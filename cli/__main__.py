@@ -1,0 +1,5 @@
+"""`python -m cartcls.cli`."""
+
+from . import main
+
+main()

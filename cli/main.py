@@ -1,0 +1,107 @@
+"""Commands: each reads its options, calls one function and shows the result."""
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..runtime.console import EXIT_UNREADABLE
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Classify single blood cells with RCMNet and write reports with heat maps. For research use only.\n\n"
+    "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no CAR-T"
+    " class: a laboratory trains one on its own cells with `python -m cartcls.train`.",
+)
+
+
+class BackendName(str, Enum):
+    """Backends that can be asked for."""
+
+    auto = "auto"
+    openvino = "openvino"
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and stop.", is_eager=True, callback=lambda on: _version(on)),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def batch(
+    slide_dirs: Annotated[
+        list[Path],
+        typer.Argument(metavar="SLIDE_DIR...", help="Folders of cell crops, one for each slide.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")] = Path(
+        "cartcls-reports"
+    ),
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
+    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON.")] = False,
+) -> None:
+    """Classify slides: a table, a page and thumbnails for each.
+
+    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. The exit code is 3 where
+    some could not be read: each has its row with the reason.
+    """
+    from ..runtime.backend import open_backend
+    from ..runtime.batch import classify_slide
+    from ..runtime.bundle import SHIPPED, load_bundle
+    from . import show
+
+    loaded = load_bundle(bundle or SHIPPED)
+    running = open_backend(loaded, backend.value)
+    show.started(loaded, running)
+    results = []
+    try:
+        for slide_dir in slide_dirs:
+            with show.progress(slide_dir.name) as progress:
+                directory, summary = classify_slide(slide_dir, out, loaded, running, progress)
+            results.append({**summary, "report": str(directory)})
+            if not as_json:
+                show.finished(directory, summary)
+    finally:
+        running.close()
+        if as_json:
+            typer.echo(json.dumps(results, indent=2))
+    if any(result["status"]["rejected"] for result in results):
+        raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of `python -m cartcls.train fit`.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Bundle folder to make; its name becomes the bundle's.", show_default=False)
+    ],
+    half: Annotated[bool, typer.Option("--fp16/--fp32", help="Precision of the graph.")] = True,
+    data: Annotated[Path | None, typer.Option(help="Data folder, where it has moved since the training.")] = None,
+    notice: Annotated[Path | None, typer.Option(help="Text that the training data's licence asks to be kept.")] = None,
+) -> None:
+    """Turn a checkpoint into a bundle, and prove on the cells of `select` that it gives the same answers.
+
+    The exit code is 5 where it does not: then no bundle is written.
+    """
+    from ..export.bundle import export_bundle
+    from . import show
+
+    show.parity(out, export_bundle(checkpoint, out, half, data, notice))
+
+
+def _version(on: bool) -> None:
+    if on:
+        from importlib.metadata import version
+
+        typer.echo(f"cartcls {version('cartcls')}")
+        raise typer.Exit

@@ -1,0 +1,81 @@
+"""What the commands show: progress and messages on stderr, results on stdout."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..runtime.backend import Backend
+    from ..runtime.bundle import Bundle
+
+messages = Console(stderr=True, highlight=False)
+results = Console(highlight=False)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f} images/s" if speed else "")
+
+
+def started(bundle: "Bundle", backend: "Backend") -> None:
+    """Say what is about to classify."""
+    line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
+    messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
+    """Progress bar for one slide; yields a function to call with images done and images in all."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate())
+    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
+        task = bar.add_task(slide.encode("utf-8", "replace").decode(), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def finished(directory: Path, summary: dict[str, Any]) -> None:
+    """Print a slide's differential and where its report lies."""
+    table = Table(title=Text(summary["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("class")
+    for name in ("cells", "share", "95 % interval"):
+        table.add_column(name, justify="right")
+    for row in summary["differential"]["rows"]:
+        share = interval = ""
+        if row["percent"] is not None:
+            low, high = row["percent_interval"]
+            share, interval = f"{row['percent']:.1f} %", f"{low:.1f} to {high:.1f} %"
+        elif row["per_100_leukocytes"] is not None:
+            share = f"{row['per_100_leukocytes']:.1f} per 100 leukocytes"
+        table.add_row(row["title"], str(row["count"]), share, interval)
+    results.print(table)
+    status = summary["status"]
+    counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
+    results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
+    if warning := summary["differential"]["warning"]:
+        results.print(f"warning: {warning}", markup=False)
+    results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
+
+
+def parity(out: Path, checks: list[dict[str, Any]]) -> None:
+    """Print the proof of an export, and where the bundle lies."""
+    table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", box=None, padding=(0, 2, 0, 0))
+    for check in checks:
+        differences = (f"{check[name]:.5f}" for name in ("max_probability_difference", "limit", "max_logit_difference"))
+        table.add_row(check["graph"], check["runner"], *differences, f"{check['correct']} of {check['count']}")
+    results.print(table)
+    results.print(os.fspath(out), markup=False, soft_wrap=True)

@@ -1,0 +1,28 @@
+"""What the folder names of laboratories mean: the field's usual names, with kind and colour."""
+
+from collections.abc import Sequence
+
+from ..runtime.bundle import CellClass, Kind
+
+_KNOWN: dict[str, tuple[str, Kind, str]] = {
+    "basophil": ("basophil", "leukocyte", "#4b3f9e"),
+    "eosinophil": ("eosinophil", "leukocyte", "#d9573f"),
+    "erythroblast": ("erythroblast", "nrbc", "#8c2d5a"),
+    "ig": ("immature granulocyte", "leukocyte", "#2f8f83"),
+    "lymphocyte": ("lymphocyte", "leukocyte", "#2f76c4"),
+    "metamyelocyte": ("metamyelocyte", "leukocyte", "#5aa469"),
+    "monocyte": ("monocyte", "leukocyte", "#7a8796"),
+    "myelocyte": ("myelocyte", "leukocyte", "#1f6f5c"),
+    "neutrophil": ("neutrophil", "leukocyte", "#e0a526"),
+    "platelet": ("platelet", "platelet", "#c68fd0"),
+    "promyelocyte": ("promyelocyte", "leukocyte", "#9bbf3b"),
+}
+_SPARE_COLORS = ("#2f76c4", "#d9573f", "#2f8f83", "#e0a526", "#7a5bb0", "#8c2d5a", "#5aa469", "#7a8796")
+
+
+def cell_classes(names: Sequence[str]) -> list[CellClass]:
+    """Describe classes by their folder names; a name that is not known counts as `other`."""
+    return [
+        CellClass(name, *_KNOWN.get(name.lower(), (name, "other", _SPARE_COLORS[index % len(_SPARE_COLORS)])))
+        for index, name in enumerate(names)
+    ]

@@ -1,0 +1,85 @@
+"""The model card of a bundle, written from its manifest alone."""
+
+from typing import Any
+
+_CARD = """\
+# {name}
+
+{arch}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
+
+## What it is for
+Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
+It is made for pictures like those it was trained on: one cell in the middle, the same stain, microscope and
+magnification. **For research use only.** A person must look before anything is decided.
+
+## What it is not for
+- Whole fields of view, unstained cells, other stains or cameras: nothing is known of its answers there.
+- Cells of any class that is not in the list: it must give each one of its own labels.{no_car_t}
+- Diagnosis or treatment.
+
+## Figures
+Each names the part of the split that it was made on. The split is a **{unit}**: {unit_meaning}
+
+| part | right | top-1 | 95 % interval | macro F1 |
+|---|---|---|---|---|
+{figures}
+
+Confidences are {calibrated}.
+
+Parity with PyTorch in float32, on the cells of `select`:
+
+| graph | run by | largest change of a probability | limit | largest change of a logit | right |
+|---|---|---|---|---|---|
+{parity}
+
+## Where it came from
+    {command}
+
+Digests: split `{split}`, images for the weights `{fit}`. All else is in `bundle.json`; the data's
+notice is in `NOTICE`.
+"""
+
+
+def model_card(manifest: dict[str, Any]) -> str:
+    """Write the model card (Markdown) of a manifest."""
+    source, names = manifest["source"], [entry["name"] for entry in manifest["classes"]]
+    by_group = source["split_unit"] == "split by group"
+    return _CARD.format(
+        name=manifest["name"],
+        arch=source["arch"],
+        parameters=source["parameters"],
+        width=manifest["input"]["width"],
+        height=manifest["input"]["height"],
+        precision=manifest["precision"],
+        count=len(names),
+        titles=", ".join(entry["title"] for entry in manifest["classes"]),
+        no_car_t=""
+        if any("car" in name.lower() for name in names)
+        else " It has **no CAR-T class**, so a CAR-T cell gets the label of a look-alike.",
+        unit=source["split_unit"],
+        unit_meaning="no patient or slide is in two parts."
+        if by_group
+        else "cells of one patient may be in several parts, so figures on new patients may be worse.",
+        figures="\n".join(_figures(part, metrics) for part, metrics in manifest["metrics"].items()),
+        calibrated="calibrated" if manifest["calibration"] else "not calibrated",
+        parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
+        command=source["command"],
+        split=source["split_sha256"],
+        fit=source["data_sha256"]["fit"],
+    )
+
+
+def _figures(part: str, metrics: dict[str, Any]) -> str:
+    low, high = metrics["top1_interval"]
+    return (
+        f"| {part} | {metrics['correct']} of {metrics['count']} | {metrics['top1']:.2%} |"
+        f" {low:.2%} to {high:.2%} | {metrics['macro_f1']:.4f} |"
+    )
+
+
+def _parity(check: dict[str, Any]) -> str:
+    return (
+        f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
+        f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
+        f" of {check['count']} |"
+    )

@@ -1,0 +1,89 @@
+"""From a trained model to ONNX bytes, and the same graph retyped to see what half precision does to it."""
+
+import warnings
+
+import onnx
+import onnx_ir.passes.common as passes
+import onnxscript.optimizer
+import onnxscript.rewriter
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnxscript.rewriter.rules import common as rules
+
+from ..train.model import RCMNet
+from .graph import OUTPUTS, Graph
+
+OPSET = 18
+_KEPT_RULES = [
+    rules.materialize_reshape_shape_rule,
+    rules.no_op_cast_rule,
+    rules.remove_optional_bias_from_conv_rule,
+]
+
+
+def onnx_bytes(model: RCMNet, image_size: tuple[int, int], half: bool) -> bytes:
+    """Export a model as the graph of a bundle, weights inside.
+
+    The exporter's own optimiser would fold batch norms into convolutions. It is left out, so that the weights
+    keep their names and can be trained further; every engine folds them when it compiles the graph.
+
+    Args:
+        model: Trained model, float32.
+        image_size: Width and height of the input in pixels.
+        half: See `Graph`.
+    """
+    width, height = image_size
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        program = torch.onnx.export(
+            Graph(model, half),
+            (example,),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    graph = program.model
+    passes.InlinePass()(graph)
+    onnxscript.optimizer.fold_constants(graph, input_size_limit=1 << 20, output_size_limit=1 << 20)
+    onnxscript.rewriter.rewrite(graph, _KEPT_RULES)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+    passes.CommonSubexpressionEliminationPass()(graph)
+    passes.ClearMetadataAndDocStringPass()(graph)
+    proto = program.model_proto
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
+
+
+def emulate_half(model: bytes) -> bytes:
+    """Retype a half-precision graph to float32 and round every tensor that was float16.
+
+    ONNX Runtime computes float16 graphs in float32 on a CPU and rounds seldom; a cast to float16 and back
+    behind each such tensor shows what a GPU would round.
+    """
+    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    graph = proto.graph
+    half = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT16:
+            node.attribute[0].i = TensorProto.FLOAT
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in half:
+                node.output[index] = f"{name}.exact"
+                nodes.append(helper.make_node("Cast", [f"{name}.exact"], [f"{name}.half"], to=TensorProto.FLOAT16))
+                nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()

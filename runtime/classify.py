@@ -1,0 +1,50 @@
+"""From the graph's outputs to a label, a confidence and a place to look at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .backend import Outputs
+from .errors import BackendError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one cell.
+
+    Attributes:
+        index: Index of the class with the highest probability.
+        probabilities: After temperature, float64, (K,).
+        cam: Map of that class, float32, (h, w); None where the model has none.
+    """
+
+    index: int
+    probabilities: npt.NDArray[np.float64]
+    cam: npt.NDArray[np.float32] | None
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the predicted class."""
+        return float(self.probabilities[self.index])
+
+
+def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction]:
+    """Read a batch's outputs, cell by cell.
+
+    Raises:
+        BackendError: The backend gave not-a-number: no label is ever made from that.
+    """
+    if not np.isfinite(outputs.logits).all():
+        raise BackendError("the backend gave not-a-number instead of logits: no cell of this slide was labelled")
+    for row, probabilities in enumerate(softmax(outputs.logits, temperature)):
+        index = int(probabilities.argmax())
+        yield Prediction(index, probabilities, None if outputs.cams is None else outputs.cams[row, index])
+
+
+def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Probabilities (N, K) of logits (N, K)."""
+    scaled = logits.astype(np.float64) / temperature
+    exponential = np.exp(scaled - scaled.max(1, keepdims=True))
+    return exponential / exponential.sum(1, keepdims=True)

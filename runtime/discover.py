@@ -1,0 +1,91 @@
+"""Which files of a slide's folder are cells, in which order, and how their names are written down."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import OutputError
+
+BESIDE_IMAGES = {
+    ".csv",
+    ".db",
+    ".htm",
+    ".html",
+    ".ini",
+    ".json",
+    ".log",
+    ".md",
+    ".txt",
+    ".xml",
+    ".yaml",
+    ".yml",
+}
+NEVER_NAMED = {b"Thumbs.db", b"desktop.ini"}
+LONGEST_NAME = 150
+
+
+def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
+    """List everything in a slide's folder that may be an image, below it too, in the order of the names' bytes.
+
+    Only what is known to lie beside images is passed over without a word: hidden files, texts and tables.
+    Anything else is listed, so that what cannot be read gets a row with the reason.
+
+    Args:
+        slide_dir: Folder of one slide.
+        excluded: Folder of reports, which is never searched.
+
+    Yields:
+        Paths as bytes, relative to the slide.
+    """
+    root, left_out = os.fsencode(slide_dir), os.path.realpath(os.fsencode(excluded))
+    found = []
+    for folder, folders, files in os.walk(root, onerror=_refuse):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(b".")
+            and not os.path.islink(os.path.join(folder, name))
+            and os.path.realpath(os.path.join(folder, name)) != left_out
+        ]
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if _may_be_image(name)]
+    yield from sorted(found)
+
+
+def _may_be_image(name: bytes) -> bool:
+    suffix = os.fsdecode(os.path.splitext(name)[1]).lower()
+    return not name.startswith(b".") and name not in NEVER_NAMED and suffix not in BESIDE_IMAGES
+
+
+def _refuse(error: OSError) -> None:
+    raise OutputError(f"{error.filename!r} cannot be searched: {error.strerror}") from None
+
+
+def readable_name(name: bytes) -> str:
+    """Write a file name down so that it is safe to show and can be read back with percent-decoding.
+
+    Percent-encoded are bytes that are no printable UTF-8, `%` itself, and a first `=`, `+`, `-` or `@`, which
+    a spreadsheet would take for a formula.
+    """
+    text = name.replace(os.sep.encode(), b"/").decode("utf-8", "surrogateescape")
+    formula = text[:1] in ("=", "+", "-", "@")
+    return "".join(
+        letter
+        if letter.isprintable() and letter != "%" and not (formula and index == 0)
+        else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
+        for index, letter in enumerate(text)
+    )
+
+
+def slide_name(slide_dir: Path) -> str:
+    """Name of a slide, fit to be a folder of its own: the folder's readable name, shortened with a digest if long."""
+    name = readable_name(os.fsencode(slide_dir.resolve().name)) or "slide"
+    name = name.replace(":", "%3A").replace("\\", "%5C")
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}-{short_digest(slide_dir)}"
+    return name
+
+
+def short_digest(slide_dir: Path) -> str:
+    """Eight letters that tell this folder from another of the same name."""
+    return hashlib.sha256(os.fsencode(slide_dir.resolve())).hexdigest()[:8]

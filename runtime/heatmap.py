@@ -1,0 +1,76 @@
+"""Thumbnails: a cell beside what the model looked at."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+from .preprocess import Image
+
+HEIGHT = 180
+CAPTION = 26
+STRENGTH = 0.45
+JPEG_QUALITY = 85
+
+
+def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
+    """Lay the heat map of one class over a crop: Grad-CAM, the paper's equation 8.
+
+    Args:
+        crop: RGB, uint8, (H, W, 3).
+        cam: Class activation map before its ReLU, float32, (h, w).
+
+    Returns:
+        RGB, uint8, (H, W, 3). Where nothing speaks for the class, the crop is unchanged.
+    """
+    positive = np.maximum(cam, 0)
+    heat = cv2.resize(positive / max(float(positive.max()), 1e-12), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    heat = np.clip(heat, 0, 1)
+    colors = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
+    weight = (STRENGTH * np.minimum(heat * 2, 1))[:, :, None]
+    return (crop * (1 - weight) + colors * weight + 0.5).astype(np.uint8)
+
+
+def shrink(crop: Image) -> Image:
+    """Scale a crop to a thumbnail's height, so that the original need not be kept."""
+    width = min(max(1, round(crop.shape[1] * HEIGHT / crop.shape[0])), 4 * HEIGHT)
+    interpolation = cv2.INTER_AREA if crop.shape[0] > HEIGHT else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (width, HEIGHT), interpolation=interpolation), np.uint8)
+
+
+def thumbnail(small: Image, cam: npt.NDArray[np.float32] | None, caption: str, color: str) -> bytes:
+    """Draw a crop beside the crop under its heat map, with a caption below.
+
+    Args:
+        small: Crop as `shrink` gives it, RGB, uint8, (H, W, 3).
+        cam: Map of the predicted class, float32, (h, w); None draws the crop alone.
+        caption: Label and confidence.
+        color: Colour of the class, `#rrggbb`.
+
+    Returns:
+        A JPEG file.
+    """
+    panels = [small] if cam is None else [small, overlay(small, cam)]
+    picture = np.concatenate([np.concatenate(panels, axis=1), _caption(caption, color, small.shape[1] * len(panels))])
+    ok, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not ok:
+        raise RuntimeError("OpenCV could not encode a thumbnail")
+    return encoded.tobytes()
+
+
+@lru_cache(maxsize=256)
+def _caption(text: str, color: str, width: int) -> Image:
+    strip = PIL.Image.new("RGB", (width, CAPTION), "white")
+    draw = PIL.ImageDraw.Draw(strip)
+    draw.rectangle((0, 0, 6, CAPTION), fill=color)
+    draw.text((14, CAPTION / 2), text, fill="black", font=_font(), anchor="lm")
+    return np.array(strip, np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _font() -> "PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont":
+    return PIL.ImageFont.load_default(size=15)

@@ -1,0 +1,182 @@
+"""A slide's report: `cells.csv`, `summary.json` and `report.html`, beside `thumbnails/`."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from .bundle import Bundle
+from .differential import differential
+
+CSV, SUMMARY, PAGE, THUMBNAILS = "cells.csv", "summary.json", "report.html", "thumbnails"
+
+Status = Literal["ok", "review", "rejected", "duplicate"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was the same for every cell of a slide.
+
+    Attributes:
+        slide: Readable name of the slide.
+        source: Readable path of its folder.
+        bundle: Model that was used.
+        backend: Such as `openvino`.
+        precision: What the backend really computed in.
+        device: Name of the processor.
+        version: Version of cartcls.
+        started_at: UTC, ISO 8601.
+    """
+
+    slide: str
+    source: str
+    bundle: Bundle
+    backend: str
+    precision: str
+    device: str
+    version: str
+    started_at: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a report.
+
+    Attributes:
+        seq: Number within the slide, from 1.
+        path: Readable path within the slide.
+        status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell.
+        reason: Why it is not `ok`.
+        analysed_at: UTC, ISO 8601.
+        label: Name of the class, or None.
+        probabilities: Probability by class name, in the bundle's order; empty where there is no label.
+        thumbnail: Path of the thumbnail within the report, or None.
+        sha256: Digest of the file, or None where it could not be read.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+    """
+
+    seq: int
+    path: str
+    status: Status
+    reason: str
+    analysed_at: str
+    label: str | None = None
+    probabilities: tuple[float, ...] = ()
+    thumbnail: str | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the label."""
+        return max(self.probabilities, default=None)
+
+
+def write_report(directory: Path, run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Write table, summary and page of a slide into its folder.
+
+    Returns:
+        The summary, as written to `summary.json`.
+    """
+    write_csv(directory / CSV, run, cells)
+    summary = summarize(run, cells)
+    (directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (directory / PAGE).write_text(render_page(run, cells, summary), encoding="utf-8")
+    return summary
+
+
+def write_csv(file: Path, run: Run, cells: Sequence[Cell]) -> None:
+    """Write one row per cell, in `seq` order."""
+    names = [entry.name for entry in run.bundle.classes]
+    header = [
+        "seq",
+        "slide",
+        "path",
+        "label",
+        "confidence",
+        "status",
+        "reason",
+        *(f"p_{name}" for name in names),
+    ]
+    header += ["corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
+    header += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(header)
+        for cell in cells:
+            probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(names)
+            confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
+            row = [
+                cell.seq,
+                run.slide,
+                cell.path,
+                cell.label,
+                confidence,
+                cell.status,
+                cell.reason,
+                *probabilities,
+            ]
+            row += ["", "", "", cell.thumbnail, cell.sha256, cell.width, cell.height]
+            row += [
+                run.bundle.name,
+                run.bundle.sha256,
+                run.backend,
+                run.precision,
+                run.version,
+                cell.analysed_at,
+            ]
+            writer.writerow(row)
+
+
+def summarize(run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Differential, counts and provenance of a slide, ready for JSON."""
+    counted = Counter(cell.label for cell in cells if cell.label and cell.status in ("ok", "review"))
+    statuses = Counter(cell.status for cell in cells)
+    return {
+        "slide": run.slide,
+        "source": run.source,
+        "images": len(cells),
+        "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        "differential": differential(counted, run.bundle.classes),
+        "calibrated": run.bundle.calibrated,
+        "research_use_only": True,
+        "bundle": run.bundle.name,
+        "bundle_sha256": run.bundle.sha256,
+        "bundle_split": run.bundle.manifest["source"]["split_unit"],
+        "backend": run.backend,
+        "precision": run.precision,
+        "device": run.device,
+        "version": run.version,
+        "started_at": run.started_at,
+    }
+
+
+def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str:
+    """Render `report.html`: the differential first, then the cells by class, least certain first."""
+    galleries = [
+        (
+            entry,
+            sorted((c for c in cells if c.label == entry.name), key=lambda c: (c.confidence or 0.0, c.seq)),
+        )
+        for entry in run.bundle.classes
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cartcls.runtime"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(PAGE).render(
+        summary=summary,
+        galleries=[gallery for gallery in galleries if gallery[1]],
+        rejected=[cell for cell in cells if cell.status == "rejected"],
+        provenance={key: value for key, value in summary.items() if isinstance(value, str)},
+        csv_name=CSV,
+    )
