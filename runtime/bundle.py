@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 FORMAT = 1
 SHIPPED = Path(__file__).parent / "bundles" / "rcmnet-pbc8"
+CLASS_NAME = re.compile(r"\w[\w .+-]*")
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
 KINDS: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")
@@ -96,6 +98,8 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
     classes = tuple(CellClass(**entry) for entry in manifest["classes"])
     if len(classes) < 2 or any(entry.kind not in KINDS for entry in classes):
         raise ValueError(f"needs at least two classes, each of a kind in {', '.join(KINDS)}")
+    if odd := [entry.name for entry in classes if not CLASS_NAME.fullmatch(entry.name)]:
+        raise ValueError(f"class name {odd[0]!r} has other signs than letters, digits, space and . + - _")
     calibration = manifest["calibration"]
     return Bundle(
         directory=directory,

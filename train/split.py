@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..runtime.bundle import CLASS_NAME
 from ..runtime.errors import DataError
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
@@ -62,6 +63,8 @@ def list_images(data_dir: Path) -> list[str]:
     folders = {path.name for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if small := sorted(name for name in folders if counts[name] < 2):
         raise DataError(f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images or remove the folder")
+    if odd := sorted(name for name in folders if not CLASS_NAME.fullmatch(name)):
+        raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
     if len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
     return paths
@@ -114,10 +117,10 @@ def read_split(file: Path) -> Split:
 
 
 def check_split(split: Split, data_dir: Path) -> None:
-    """Make sure that a split names exactly the images of a data folder.
+    """Make sure that a split names exactly the images of a data folder, and has every class to train and select on.
 
     Raises:
-        DataError: Naming the files that are missing on either side.
+        DataError: Naming the files that are missing on either side, or the classes that have none in a part.
     """
     present = set(list_images(data_dir))
     missing, extra = sorted(split.parts.keys() - present), sorted(present - split.parts.keys())
@@ -128,6 +131,10 @@ def check_split(split: Split, data_dir: Path) -> None:
             + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
             + " make a new split with `python -m cartcls.train split`"
         )
+    classes = {class_of(path) for path in present}
+    for part in ("fit", "select"):
+        if without := sorted(classes - {class_of(path) for path in split.paths(part)}):
+            raise DataError(f"the split gives the part {part} no image of {', '.join(without)}: add images of them")
 
 
 def _few(names: Sequence[str]) -> str:

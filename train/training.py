@@ -95,6 +95,23 @@ class Classifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class StageAveraging(WeightAveraging):
+    """Exponential average of weights and batch statistics, begun afresh at each image size.
+
+    Statistics of another size would spoil it: a model that is 98 % right by itself is then 90 % right averaged.
+    """
+
+    def __init__(self):
+        super().__init__(avg_fn=exponential_average)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the average where a stage begins."""
+        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        epoch = trainer.current_epoch
+        if self._average_model is not None and epoch and data.stage_index(epoch) != data.stage_index(epoch - 1):
+            self._average_model.n_averaged.zero_()  # the next update copies
+
+
 class History(pl.Callback):
     """Appends one row per epoch to `history.csv`, and prints it where there is no progress bar to see."""
 
@@ -187,7 +204,7 @@ def fit(
         num_sanity_val_steps=0,
         gradient_clip_val=5.0,
         callbacks=[
-            WeightAveraging(avg_fn=exponential_average),
+            StageAveraging(),
             History(out / "history.csv"),
             best,
             latest,

@@ -1,0 +1,98 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def cartcls(
+    *arguments: str | Path, module: str = "cartcls.cli", cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+def test_importing_and_help_load_nothing_heavy():
+    code = (
+        "import sys, cartcls.runtime, cartcls.cli\n"
+        "try: cartcls.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'tensorrt', 'openvino', 'cv2', 'numpy'} & sys.modules.keys()\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_batch_shows_the_differential_and_names_the_report(slide: Path, tmp_path: Path):
+    done = cartcls("batch", slide, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "erythroblast" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "slide-01" / "report.html")
+    assert "openvino" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(slide, tmp_path / "Über slide"))
+    (folder / "broken.jpg").write_bytes(b"junk")
+    done = cartcls("batch", folder, "--out", tmp_path / "out", "--json")
+    assert done.returncode == 3, done.stderr
+    (summary,) = json.loads(done.stdout)
+    assert summary["status"]["rejected"] == 1
+    assert Path(summary["report"]) == tmp_path / "out" / "Über slide"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["batch", "nowhere"], 1, "is not a folder"),
+        (["batch", ".", "--bundle", "nowhere"], 1, "is not a bundle"),
+        (["batch"], 2, "Missing argument"),
+        (["batch", ".", "--backend", "abacus"], 2, "abacus"),
+        (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
+    done = cartcls(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_version_is_the_packages():
+    from importlib.metadata import version
+
+    assert cartcls("--version").stdout == f"cartcls {version('cartcls')}\n"
+
+
+def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: Path):
+    module = "cartcls.train"
+    done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module=module)
+    assert (done.returncode, "fit 32" in done.stderr) == (0, True)
+    done = cartcls("fit", data_dir, "--split", tmp_path / "split.csv", "--out", tmp_path / "run", module=module)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the split gives the part select no image of basophil")
+    done = cartcls("fit", data_dir, "--split", "x", "--out", "y", "--sizes", "128", module=module)
+    assert done.returncode == 2
+    assert "write SIZE:EPOCHS" in done.stderr
+
+
+@pytest.mark.parametrize("module", ["cartcls.cli", "cartcls.train"])
+def test_every_command_is_in_the_readme(module: str):
+    from cartcls.cli import app
+    from cartcls.train.__main__ import app as train_app
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = (app if module == "cartcls.cli" else train_app).registered_commands
+    start = "cartcls" if module == "cartcls.cli" else f"python -m {module}"
+    for command in commands:
+        assert command.callback is not None
+        assert f"{start} {command.callback.__name__}" in readme

@@ -1,0 +1,127 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cartcls.export import parity
+from cartcls.export.bundle import export_bundle
+from cartcls.export.classes import cell_classes
+from cartcls.export.parity import Reference, prove
+from cartcls.runtime.backend import Outputs, open_backend
+from cartcls.runtime.bundle import load_bundle
+from cartcls.runtime.errors import DataError, ParityError
+from cartcls.train.data import Stage
+from cartcls.train.training import fit
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    fit(data_dir, split_file, "rcmnet", out, [Stage((64, 70), 1)], batch_size=8, seed=0)
+    return out / "best.ckpt"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    directory = tmp_path_factory.mktemp("bundle") / "mine"
+    notice = directory.with_name("notice.txt")
+    notice.write_text("Our cells.\n")
+    export_bundle(checkpoint, directory, notice=notice)
+    return directory
+
+
+def test_a_bundle_is_made_whole_and_classifies(exported: Path, data_dir: Path):
+    bundle = load_bundle(exported)
+    assert (bundle.name, bundle.width, bundle.height, bundle.calibrated) == ("mine", 64, 70, False)
+    assert (exported / "NOTICE").read_text() == "Our cells.\n"
+    assert str(data_dir) not in (exported / "bundle.json").read_text()
+    backend = open_backend(bundle)
+    assert backend.infer(np.zeros((2, 70, 64, 3), np.uint8)).logits.shape == (2, 8)
+    backend.close()
+
+
+def test_the_proof_is_in_the_bundle(exported: Path):
+    checks = load_bundle(exported).manifest["parity"]["checks"]
+    assert [check["graph"] for check in checks] == ["float32", "half", "half"]
+    assert [check["limit"] for check in checks] == [0.001, 0.02, 0.02]
+    assert all(check["count"] == 8 for check in checks)
+
+
+def test_the_model_card_says_what_it_is_not_for(exported: Path):
+    card = (exported / "MODEL_CARD.md").read_text()
+    assert "no CAR-T class" in card
+    assert "split by image" in card
+    assert "| select |" in card
+
+
+def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
+    checks = export_bundle(checkpoint, tmp_path / "full", half=False)
+    assert [check["graph"] for check in checks] == ["float32", "float32"]
+    assert len(load_bundle(tmp_path / "full").model) > 40_000_000
+
+
+def test_a_graph_that_gives_other_answers_is_refused_and_nothing_is_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Wrong(parity.OpenVINOBackend):
+        def infer(self, images: np.ndarray) -> Outputs:
+            outputs = super().infer(images)
+            return Outputs(outputs.logits[:, ::-1] * 3, outputs.features, outputs.cams)
+
+    monkeypatch.setattr(parity, "OpenVINOBackend", Wrong)
+    with pytest.raises(ParityError, match="half graph by OpenVINO"):
+        export_bundle(checkpoint, tmp_path / "wrong")
+    assert not list(tmp_path.iterdir())
+
+
+def test_maps_that_do_not_add_up_are_refused(exported: Path):
+    bundle = load_bundle(exported)
+    images = np.zeros((2, 70, 64, 3), np.uint8)
+    backend = open_backend(bundle)
+    logits = backend.infer(images).logits
+    backend.close()
+    reference = Reference(images, np.zeros(2, np.int64), logits, bias=np.full(8, 9, np.float32))
+    with pytest.raises(ParityError, match="heat maps off their logits"):
+        prove(reference, bundle.model, bundle.model, half=True)
+
+
+def test_what_does_not_fit_the_checkpoint_is_a_clear_error(
+    checkpoint: Path, exported: Path, data_dir: Path, tmp_path: Path
+):
+    with pytest.raises(DataError, match="exists already"):
+        export_bundle(checkpoint, exported)
+    with pytest.raises(DataError, match="say with --data"):
+        export_bundle(checkpoint, tmp_path / "b", data_dir=tmp_path / "moved")
+    run = Path(shutil.copytree(checkpoint.parent, tmp_path / "run"))
+    (run / "split.csv").write_text((run / "split.csv").read_text().replace("report", "calibrate"))
+    with pytest.raises(DataError, match="is not the split"):
+        export_bundle(run / "best.ckpt", tmp_path / "b")
+    other = Path(shutil.copytree(data_dir, tmp_path / "data"))
+    paths = sorted((other / "ig").iterdir())
+    paths[2].write_bytes(paths[0].read_bytes())
+    with pytest.raises(DataError, match="are not those of the training"):
+        export_bundle(checkpoint, tmp_path / "b", data_dir=other)
+
+
+def test_known_names_get_their_kind_and_others_a_colour():
+    classes = cell_classes(["CAR-T", "Erythroblast", "lymphocyte", "platelet"])
+    assert [entry.kind for entry in classes] == ["other", "nrbc", "leukocyte", "platelet"]
+    assert len({entry.color for entry in classes}) == 4
+
+
+def test_the_shipped_proof_holds():
+    manifest = load_bundle().manifest
+    assert manifest["metrics"]["select"]["top1"] >= 0.97
+    for check in manifest["parity"]["checks"]:
+        assert check["count"] == 392
+        assert check["max_probability_difference"] <= check["limit"]
+        assert abs(check["correct"] - check["reference_correct"]) <= 1
+    card = (load_bundle().directory / "MODEL_CARD.md").read_text()
+    assert f"{manifest['metrics']['select']['correct']} of 392" in card
+
+
+def test_the_manifest_is_plain_json(exported: Path):
+    assert json.loads((exported / "bundle.json").read_text())["source"]["split_unit"] == "split by image"

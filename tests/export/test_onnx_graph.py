@@ -1,0 +1,130 @@
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from cartcls.export.graph import Graph
+from cartcls.export.onnx_graph import emulate_half, onnx_bytes
+from cartcls.runtime.bundle import Bundle
+from cartcls.train.model import RCMNet, build, normalize
+from onnx import TensorProto, helper
+
+SIZE = (64, 70)
+
+
+@pytest.fixture(scope="module")
+def model() -> RCMNet:
+    """A small model whose batch norms and positions are not those of a new one."""
+    torch.manual_seed(0)
+    model = build("rcmnet", 5, SIZE)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+            module.running_mean = torch.randn(module.num_features) * 0.2
+            module.running_var = torch.rand(module.num_features) + 0.5
+    torch.nn.init.normal_(model.bot.attention.rel_height)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    torch.nn.init.normal_(model.bot.attention.rel_width)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, SIZE[1], SIZE[0], 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def half(model: RCMNet) -> bytes:
+    return onnx_bytes(model, SIZE, half=True)
+
+
+def run(graph: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, map(np.asarray, session.run(None, {"image": images})), strict=True))
+
+
+def test_the_float32_graph_is_the_model(model: RCMNet, images: np.ndarray):
+    outputs = run(onnx_bytes(model, SIZE, half=False), images)
+    with torch.inference_mode():
+        logits = model(normalize(torch.from_numpy(images))).numpy()
+    assert np.abs(outputs["logits"] - logits).max() < 1e-4
+    sums = outputs["cams"].sum((2, 3)) + model.fc.bias.detach().numpy()
+    assert np.abs(sums - logits).max() < 1e-4
+
+
+def test_maps_are_grad_cam_by_autograd(model: RCMNet, images: np.ndarray):
+    with torch.inference_mode():
+        _, cams, _ = Graph(model, half=False)(torch.from_numpy(images))
+    for index in range(5):
+        last_map = model.feature_map(normalize(torch.from_numpy(images))).detach().requires_grad_()
+        score = model.fc(last_map.mean((2, 3)))[:, index].sum()
+        gradient = torch.autograd.grad(score, last_map)[0]
+        alpha = gradient.mean((2, 3), keepdim=True)  # equation 7
+        expected = (alpha * last_map).sum(1)  # equation 8 before its ReLU
+        assert torch.allclose(cams[:, index], expected, atol=1e-5)
+
+
+def test_the_half_graph_is_half_and_close(model: RCMNet, images: np.ndarray, half: bytes):
+    exact = run(onnx_bytes(model, SIZE, half=False), images)["logits"]
+    emulated = run(emulate_half(half), images)["logits"]
+    difference = np.abs(emulated - exact).max()
+    assert 0 < difference < 0.02 * np.abs(exact).max()
+    types = Counter(tensor.data_type for tensor in onnx.load_from_string(half).graph.initializer)
+    assert types[TensorProto.FLOAT16] > 100
+
+
+def test_emulation_shows_an_overflow_that_onnxruntime_hides():
+    half = TensorProto.FLOAT16
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])]
+    constants = [helper.make_tensor("four", half, [], [4.0]), helper.make_tensor("eighth", half, [], [0.125])]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=half),
+        helper.make_node("Mul", ["h", "four"], ["big"]),
+        helper.make_node("Mul", ["big", "eighth"], ["small"]),
+        helper.make_node("Cast", ["small"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "overflow", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+    session = onnxruntime.InferenceSession(emulate_half(model), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": np.array([60000, 3], np.float32)})
+    assert np.isinf(np.asarray(y)[0])
+    assert np.asarray(y)[1] == 1.5
+
+
+def test_batch_norms_keep_their_names_for_further_training(model: RCMNet, half: bytes):
+    names = {tensor.name for tensor in onnx.load_from_string(half).graph.initializer}
+    trained = {f"model.{name}" for name in model.state_dict() if "num_batches" not in name and ".rel_" not in name}
+    assert trained - names <= {"model.fc.weight", "model.fc.bias"}
+
+
+def test_attention_uses_only_operators_that_every_engine_has(bundle: Bundle):
+    graph = onnx.load_from_string(bundle.model).graph
+    types = [node.op_type for node in graph.node]
+    last = len(types) - 1 - types[::-1].index("Softmax")
+    first = last
+    while types[first] != "Conv":
+        first -= 1
+    following = types.index("BatchNormalization", last)
+    attention = set(types[first + 1 : following])
+    assert attention <= {"MatMul", "Add", "Mul", "Reshape", "Transpose", "Cast", "Softmax"}
+    assert not {"Einsum", "Gather", "Shape", "Expand", "If", "Loop"} & set(types)
+
+
+def test_the_graph_takes_uint8_of_any_batch_and_gives_float32(bundle: Bundle):
+    graph = onnx.load_from_string(bundle.model).graph
+    shapes = {
+        value.name: [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "image": ["batch", 363, 360, 3],
+        "logits": ["batch", 8],
+        "cams": ["batch", 8, 12, 12],
+        "features": ["batch", 512],
+    }
+    assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+    assert {output.type.tensor_type.elem_type for output in graph.output} == {TensorProto.FLOAT}

@@ -1,0 +1,169 @@
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+from cartcls.runtime.backend import Backend, Outputs
+from cartcls.runtime.batch import classify_slide, in_order
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.errors import BackendError, OutputError
+
+
+class FakeBackend:
+    """Says class 1 of every cell; `fail` is called before each batch."""
+
+    name, device, precision, batch_size = "fake", "none", "f32", 4
+
+    def __init__(self, fail: Callable[[], None] = lambda: None, logit: float = 5.0):
+        self.fail, self.logit = fail, logit
+
+    def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        self.fail()
+        logits = np.zeros((len(images), 8), np.float32)
+        logits[:, 1] = self.logit
+        return Outputs(logits, np.zeros((len(images), 512), np.float32), np.ones((len(images), 8, 12, 12), np.float32))
+
+    def close(self) -> None:
+        pass
+
+
+def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
+    directory, summary = classify_slide(slide, out, bundle, backend, lambda done, total: None)
+    with (directory / "cells.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), summary, directory
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_example_slide_is_classified_right(
+    slide: Path, tmp_path: Path, bundle: Bundle, backend: Backend, labels: dict[str, str]
+):
+    rows, summary, directory = run(slide, tmp_path, bundle, backend)
+    assert [row["path"] for row in rows] == sorted(labels)
+    assert sum(labels[row["path"]] == row["label"] for row in rows) >= 31
+    assert summary["status"] == {"ok": 32, "review": 0, "rejected": 0, "duplicate": 0}
+    assert json.loads((directory / "summary.json").read_text()) == summary
+    for row in rows:
+        assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
+        assert row["confidence"] == row[f"p_{row['label']}"]
+        with PIL.Image.open(directory / row["thumbnail"]) as picture:
+            assert picture.size == (2 * round(180 * int(row["width"]) / int(row["height"])), 206)
+
+
+def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path, bundle: Bundle):
+    cells = sorted(slide.glob("*.jpg"))
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    for i in range(100):
+        # Bytes behind the end marker make each file its own.
+        (folder / f"good-{i:03d}.jpg").write_bytes(cells[i % 32].read_bytes() + b"%d" % i)
+    jpeg = cells[0].read_bytes()
+    for i in range(20):
+        (folder / f"bad-cut-{i:02d}.jpg").write_bytes(jpeg[: len(jpeg) * (i + 1) // 22])
+    for i in range(3):
+        (folder / f"bad-zeros-{i}.jpg").write_bytes(jpeg[: 3000 * (i + 1)].ljust(len(jpeg), b"\0"))
+    (folder / "bad-empty.jpg").touch()
+    (folder / "bad-text.jpg").write_text("not an image")
+    (folder / "bad.czi").write_bytes(b"ZISRAWFILE")
+    os.mkfifo(folder / "bad-fifo.jpg")
+    (folder / "bad-link.jpg").symlink_to(cells[0])
+    (folder / os.fsdecode(b"bad-\xff\n.jpg")).write_text("not an image")
+    PIL.Image.new("1", (10_000, 10_000)).save(folder / "bad-huge.png")
+
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert len(rows) == 130
+    assert [int(row["seq"]) for row in rows] == list(range(1, 131))
+    for row in rows:
+        bad = row["path"].startswith("bad")
+        assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
+    assert summary["status"] == {"ok": 100, "review": 0, "rejected": 30, "duplicate": 0}
+
+
+def test_copies_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy(slide / "cell-01.jpg", folder / name)
+    shutil.copy(slide / "cell-02.jpg", folder / "d.jpg")
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert [row["status"] for row in rows] == ["ok", "duplicate", "duplicate", "ok"]
+    assert rows[2]["reason"] == "same bytes as a.jpg"
+    assert summary["differential"]["leukocytes"] == 2
+
+
+def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = Path(shutil.copytree(slide, tmp_path / "slide"))
+    run(folder, folder / "reports", bundle, FakeBackend())
+    rows, _, _ = run(folder, folder / "reports", bundle, FakeBackend())
+    assert len(rows) == 32
+
+
+def test_two_slides_of_the_same_name_get_a_folder_each(slide: Path, tmp_path: Path, bundle: Bundle):
+    one, two = (Path(shutil.copytree(slide, tmp_path / name / "slide")) for name in ("one", "two"))
+    first, second, again = (run(folder, tmp_path / "out", bundle, FakeBackend())[2] for folder in (one, two, one))
+    assert first != second
+    assert first == again
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, bundle: Bundle):
+    (tmp_path / "slide-01").mkdir()
+    (tmp_path / "slide-01" / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="is no report"):
+        run(slide, tmp_path, bundle, FakeBackend())
+    assert contents(tmp_path) == {"slide-01/thesis.txt": b"precious"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
+def test_what_stops_a_run_leaves_the_older_report_as_it_was(
+    slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException
+):
+    _, _, directory = run(slide, tmp_path, bundle, FakeBackend())
+    before = contents(tmp_path)
+    calls = iter(range(3))
+
+    def fail_later() -> None:
+        if next(calls) == 2:
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, BackendError, OutputError)):
+        run(slide, tmp_path, bundle, FakeBackend(fail_later))
+    assert contents(tmp_path) == before
+    assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bundle: Bundle):
+    with pytest.raises(BackendError, match="not-a-number"):
+        run(slide, tmp_path, bundle, FakeBackend(logit=float("nan")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):
+    (tmp_path / "empty").mkdir()
+    rows, summary, directory = run(tmp_path / "empty", tmp_path / "out", bundle, FakeBackend())
+    assert (rows, summary["images"]) == ([], 0)
+    assert (directory / "report.html").exists()
+
+
+def test_a_slide_that_is_no_folder_is_a_clear_error(slide: Path, tmp_path: Path, bundle: Bundle):
+    with pytest.raises(OutputError, match="is not a folder"):
+        run(slide / "cell-01.jpg", tmp_path, bundle, FakeBackend())
+
+
+def test_results_come_in_order_and_only_a_bounded_number_waits():
+    started = []
+    with ThreadPoolExecutor(4) as pool:
+        results = in_order(pool, lambda i: started.append(i) or i, iter(range(100)), ahead=5)
+        assert next(results) == 0
+        assert len(started) <= 5
+        assert list(results) == list(range(1, 100))

@@ -1,0 +1,42 @@
+import numpy as np
+import onnx
+import pytest
+from cartcls.runtime.backend import Backend, open_backend
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.errors import BackendError
+from cartcls.runtime.openvino_backend import OpenVINOBackend
+from cartcls.runtime.preprocess import Image
+from onnx import numpy_helper
+
+
+def test_the_graph_gives_logits_maps_and_features(backend: Backend, crops: Image):
+    outputs = backend.infer(crops[:3])
+    assert outputs.cams is not None
+    assert (outputs.logits.shape, outputs.features.shape) == ((3, 8), (3, 512))
+    assert outputs.cams.shape == (3, 8, 12, 12)
+    assert {outputs.logits.dtype, outputs.features.dtype, outputs.cams.dtype} == {np.dtype(np.float32)}
+
+
+def test_maps_and_bias_add_up_to_the_logits(backend: Backend, bundle: Bundle, crops: Image):
+    initializers = {tensor.name: tensor for tensor in onnx.load_from_string(bundle.model).graph.initializer}
+    bias = numpy_helper.to_array(initializers["fc.bias"])
+    outputs = backend.infer(crops)
+    assert outputs.cams is not None
+    difference = np.abs(outputs.cams.sum((2, 3)) + bias - outputs.logits).max()
+    assert difference < 0.02 * np.abs(outputs.logits).max()  # both are bfloat16 on some processors
+
+
+def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image):
+    together = backend.infer(crops[:5]).logits
+    alone = np.concatenate([backend.infer(crops[i : i + 1]).logits for i in range(5)])
+    assert np.abs(together - alone).max() < 0.05
+
+
+def test_a_graph_that_is_none_is_a_clear_error():
+    with pytest.raises(BackendError, match="OpenVINO does not take the graph"):
+        OpenVINOBackend(b"no graph")
+
+
+def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):
+    with pytest.raises(BackendError, match="use one of auto, openvino"):
+        open_backend(bundle, "abacus")

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from cartcls.train.model import (
+    ARCHITECTURES,
+    RelativeSelfAttention,
+    build,
+    interpolate_table,
+    normalize,
+    relative_vectors,
+)
+
+
+def test_rcmnet_has_the_parameters_of_the_paper():
+    model = build("rcmnet", 8, (360, 363))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 12_588_120
+
+
+def test_resnet18_is_torchvisions():
+    from torchvision.models import resnet18
+
+    ours, theirs = build("resnet18", 8, (96, 96)), resnet18(num_classes=8)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 96, 96)
+    with torch.inference_mode():
+        assert torch.allclose(ours.eval()(images), theirs.eval()(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_ablation_classifies_and_learns(arch: str):
+    model = build(arch, 5, (64, 70))
+    logits = model(normalize(torch.randint(0, 256, (2, 70, 64, 3), dtype=torch.uint8)))
+    assert logits.shape == (2, 5)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_normalize_is_imagenets():
+    image = torch.randint(0, 256, (2, 4, 5, 3), dtype=torch.uint8)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    assert torch.allclose(normalize(image), ((image / 255 - mean) / std).permute(0, 3, 1, 2), atol=1e-5)
+
+
+def test_attention_is_the_papers_equation_token_by_token():
+    height, width, heads = 3, 4, 2
+    attention = RelativeSelfAttention(8, heads, (height, width))
+    torch.nn.init.normal_(attention.rel_height)
+    torch.nn.init.normal_(attention.rel_width)
+    x = torch.randn(2, 8, height, width)
+    with torch.inference_mode():
+        q, k, v = (
+            layer(x).reshape(2, heads, 4, height, width) for layer in (attention.query, attention.key, attention.value)
+        )
+        expected = torch.zeros(2, heads, 4, height, width)
+        for y in range(height):
+            for x_ in range(width):
+                scaled = q[:, :, :, y, x_] * 4**-0.5
+                logits = torch.stack(
+                    [
+                        (scaled * k[:, :, :, i, j]).sum(-1)
+                        + scaled @ attention.rel_height[i - y + height - 1]
+                        + scaled @ attention.rel_width[j - x_ + width - 1]
+                        for i in range(height)
+                        for j in range(width)
+                    ],
+                    dim=-1,
+                )
+                expected[:, :, :, y, x_] = torch.einsum("bnt,bndt->bnd", logits.softmax(-1), v.flatten(3))
+        assert torch.allclose(attention(x), expected.reshape(2, 8, height, width), atol=1e-5)
+
+
+def test_relative_vectors_are_a_lookup_by_distance():
+    table = torch.randn(2 * 5 - 1, 3)
+    vectors = relative_vectors(table, 5)
+    for i in range(5):
+        for j in range(5):
+            assert (vectors[i, j] == table[j - i + 4]).all()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 13, 23, 31])
+def test_interpolated_tables_keep_their_middle_and_their_slope(rows: int):
+    ramp = torch.linspace(-1, 1, 23)[:, None].repeat(1, 4)
+    table = interpolate_table(ramp, rows)
+    assert table.shape == (rows, 4)
+    assert table[rows // 2].abs().max() < 1e-6
+    assert torch.allclose(table, -table.flip(0), atol=1e-6)
+    assert (table.diff(dim=0) > 0).all()
+
+
+def test_shrinking_a_table_moves_every_row():
+    table = torch.zeros(23, 4, requires_grad=True)
+    interpolate_table(table, 7).sum().backward()
+    assert table.grad is not None
+    assert (table.grad > 0).all()
+
+
+def test_weights_move_between_the_papers_two_sizes_unchanged():
+    state = build("rcmnet", 8, (360, 363)).state_dict()
+    build("rcmnet", 8, (384, 384)).load_state_dict(state)

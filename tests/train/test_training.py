@@ -1,0 +1,115 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from cartcls.runtime.errors import DataError
+from cartcls.train.data import Stage
+from cartcls.train.training import EMA_DECAY, exponential_average, fit, load_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
+
+STAGES = [Stage((32, 32), 1), Stage((48, 50), 1)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> Path:
+    """Run folder of a short training on real cells."""
+    out = tmp_path_factory.mktemp("run") / "run"
+    fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
+    return out
+
+
+def test_a_run_folder_holds_all_that_is_promised(finished: Path):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "best.ckpt", "last.ckpt", "history.csv", "metrics.json", "confusion.png", "curves.png", "run.json", "split.csv",
+    }  # fmt: skip
+    with (finished / "history.csv").open(newline="") as file:
+        assert [(row["epoch"], row["size"]) for row in csv.DictReader(file)] == [("1", "32x32"), ("2", "48x50")]
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert (metrics["part"], metrics["unit"], metrics["count"], metrics["top5"] >= metrics["top1"]) == (
+        "select", "split by image", 8, True,
+    )  # fmt: skip
+    run = json.loads((finished / "run.json").read_text())
+    assert {"command", "versions", "split_sha256", "data_sha256", "seed", "preprocessing"} <= run.keys()
+
+
+def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
+    checkpoint = torch.load(finished / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 1
+    assert load_checkpoint(finished / "best.ckpt").hparams["image_size"] == (48, 50)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    finished: Path, tmp_path: Path, data_dir: Path, split_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from cartcls.train import training
+
+    class Killed(Exception):
+        pass
+
+    class StopAfterFirstEpoch(training.History):
+        def on_train_epoch_start(self, trainer, pl_module):  # type: ignore[no-untyped-def]
+            if trainer.current_epoch == 1:
+                raise Killed
+            super().on_train_epoch_start(trainer, pl_module)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "History", StopAfterFirstEpoch)
+        with pytest.raises(Killed):
+            fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
+    assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
+
+    with pytest.raises(DataError, match="begun with other settings"):
+        fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=1, resume=True)
+    with pytest.raises(DataError, match="is not empty"):
+        fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
+    fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0, resume=True)
+    with (out / "history.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+    resumed, whole = (torch.load(run / "last.ckpt", weights_only=True) for run in (out, finished))
+    assert resumed["global_step"] == whole["global_step"]
+    assert resumed["averaging_state"] == whole["averaging_state"]
+
+
+def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path, data_dir: Path, split_file: Path):
+    with pytest.raises(DataError, match="nothing to resume"):
+        fit(data_dir, split_file, "resnet18", tmp_path / "new", STAGES, batch_size=4, seed=0, resume=True)
+
+
+def test_a_class_without_select_images_is_refused_before_training(tmp_path: Path, data_dir: Path, split_file: Path):
+    text = split_file.read_text().splitlines()
+    file = tmp_path / "split.csv"
+    file.write_text("\n".join(line.replace("select", "fit") if line.startswith("ig/") else line for line in text))
+    with pytest.raises(DataError, match="the part select no image of ig"):
+        fit(data_dir, file, "resnet18", tmp_path / "run", STAGES, batch_size=4, seed=0)
+
+
+def test_foreign_files_are_no_checkpoints_and_are_not_executed(tmp_path: Path):
+    (tmp_path / "a.ckpt").write_bytes(b"junk")
+    with pytest.raises(DataError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(DataError, match="does not exist"):
+        load_checkpoint(tmp_path / "none.ckpt")
+
+    class Canary:
+        def __reduce__(self):
+            return (shutil.rmtree, (str(tmp_path),))
+
+    torch.save(Canary(), tmp_path / "canary.ckpt")
+    with pytest.raises(DataError, match="is not a checkpoint"):
+        load_checkpoint(tmp_path / "canary.ckpt")
+    assert tmp_path.exists()
+
+
+def test_averaged_weights_forget_how_they_began():
+    average = torch.tensor(100.0)
+    for step in range(1, 200):
+        average = exponential_average(average, torch.tensor(1.0), step)
+    assert average == pytest.approx(1.0, abs=0.01)
+    moved = exponential_average(torch.tensor(0.0), torch.tensor(1.0), 10**6)
+    assert float(moved) == pytest.approx(1 - EMA_DECAY, rel=1e-4)
