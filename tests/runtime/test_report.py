@@ -9,34 +9,10 @@ from cartcls.runtime.report import Cell, Run, write_report
 
 TIME = "2026-01-02T03:04:05Z"
 COLUMNS = [
-    "seq",
-    "slide",
-    "path",
-    "label",
-    "confidence",
-    "status",
-    "reason",
-    "p_basophil",
-    "p_eosinophil",
-    "p_erythroblast",
-    "p_ig",
-    "p_lymphocyte",
-    "p_monocyte",
-    "p_neutrophil",
-    "p_platelet",
-    "corrected_label",
-    "corrected_by",
-    "corrected_at",
-    "thumbnail",
-    "sha256",
-    "width",
-    "height",
-    "bundle",
-    "bundle_sha256",
-    "backend",
-    "precision",
-    "version",
-    "analysed_at",
+    *("seq", "slide", "path", "label", "confidence", "status", "reason"),
+    *("p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
+    *("p_platelet", "corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
+    *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
 ]
 
 

@@ -40,6 +40,7 @@ def test_a_run_folder_holds_all_that_is_promised(finished: Path):
 def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
     checkpoint = torch.load(finished / "best.ckpt", weights_only=True)
     assert checkpoint["epoch"] == 1
+    assert checkpoint["averaging_state"] == {"n_averaged": 4}  # the steps of the last stage alone
     assert load_checkpoint(finished / "best.ckpt").hparams["image_size"] == (48, 50)
 
 
