@@ -56,6 +56,7 @@ def batch(
     from ..runtime.backend import open_backend
     from ..runtime.batch import classify_slide
     from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.discover import slide_name
     from . import show
 
     loaded = load_bundle(bundle or SHIPPED)
@@ -64,7 +65,7 @@ def batch(
     results = []
     try:
         for slide_dir in slide_dirs:
-            with show.progress(slide_dir.name) as progress:
+            with show.progress(slide_name(slide_dir)) as progress:
                 directory, summary = classify_slide(slide_dir, out, loaded, running, progress)
             results.append({**summary, "report": str(directory)})
             if not as_json:

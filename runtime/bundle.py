@@ -15,7 +15,7 @@ from .errors import BundleError, ImageError
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 FORMAT = 1
-SHIPPED = Path(__file__).parent / "bundles" / "rcmnet-pbc8"
+SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
 CLASS_NAME = re.compile(r"\w[\w .+-]*")
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]

@@ -13,7 +13,9 @@ def run(app: Callable[[], object]) -> None:
     try:
         app()
     except CartclsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # File names may hold control characters, which must not reach a terminal.
+        message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error))
+        print(f"error: {message}", file=sys.stderr)
         codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
         sys.exit(codes.get(type(error), EXIT_FAILED))
     except KeyboardInterrupt:

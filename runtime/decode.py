@@ -51,10 +51,11 @@ def read_file(path: bytes | str | Path) -> RawFile:
             errno.ENOENT: "has vanished",
         }
         raise ImageError(reasons.get(error.errno or 0) or f"cannot be opened: {error.strerror}") from None
+    before = os.fstat(descriptor)
+    if not stat.S_ISREG(before.st_mode):
+        os.close(descriptor)
+        raise ImageError("is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise ImageError("is not a regular file")
         if before.st_size > MAX_BYTES:
             raise ImageError(f"is larger than {MAX_BYTES >> 20} MB")
         try:
@@ -120,12 +121,11 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
 def _check(image: PIL.Image.Image, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
-    ended = {
-        "JPEG": data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"),
-        "MPO": True,
-        "PNG": b"IEND\xaeB`\x82" in data[-1024:].rstrip(b"\0") or b"IEND\xaeB`\x82" in data,
+    complete = {
+        "JPEG": data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"),  # an end of image behind the last start of scan
+        "PNG": b"IEND\xaeB`\x82" in data,
     }
-    if not ended.get(image.format or "", True):
+    if not complete.get(image.format or "", True):
         raise ImageError(f"is incomplete: the {image.format} end marker is missing")
     frames = getattr(image, "n_frames", 1)
     if frames != 1:

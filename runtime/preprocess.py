@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 
 import cv2
 import numpy as np
@@ -46,10 +47,10 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         ValueError: The text is not a size, or a side is shorter than 32 pixels.
     """
-    width, _, height = text.lower().partition("x")
-    if not width.isdecimal() or not (height or width).isdecimal():
+    sides = re.fullmatch(r"([0-9]+)(?:x([0-9]+))?", text.lower())
+    if not sides:
         raise ValueError(f"{text!r} is not a size: write WIDTHxHEIGHT, such as 360x363, or one number for a square")
-    size = int(width), int(height or width)
+    size = int(sides[1]), int(sides[2] or sides[1])
     if min(size) < 32:
         raise ValueError(f"{text!r} is too small: the model needs at least 32x32 pixels")
     return size

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -182,16 +183,11 @@ def fit(
     split = read_split(split_file)
     check_split(split, data_dir)
     last = out / "last.ckpt"
-    if resume and not last.exists():
-        raise DataError(f"{last} does not exist: there is nothing to resume; leave out --resume")
-    if not resume and out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty: add --resume to go on with it, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
+    _open_run(out, resume, last)
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
     provenance = _provenance(data, split_file)
-    _write_run(out, resume, {"arch": arch, **provenance})
-    (out / "split.csv").write_bytes(split_file.read_bytes())
+    _write_run(out, resume, {"arch": arch, **provenance}, split_file)
     classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
     best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
@@ -280,7 +276,17 @@ def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
     }
 
 
-def _write_run(out: Path, resume: bool, run: dict[str, Any]) -> None:
+@rank_zero_only  # further processes find the folder that the first one made
+def _open_run(out: Path, resume: bool, last: Path) -> None:
+    if resume and not last.exists():
+        raise DataError(f"{last} does not exist: there is nothing to resume; leave out --resume")
+    if not resume and out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty: add --resume to go on with it, or choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+@rank_zero_only
+def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -> None:
     file = out / "run.json"
     if resume:
         before = json.loads(file.read_text(encoding="utf-8"))
@@ -291,6 +297,7 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any]) -> None:
             )
         return
     file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    (out / "split.csv").write_bytes(split_file.read_bytes())
 
 
 def _bfloat16_is_fast() -> bool:
