@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 DEMO := .venv-demo
-PARTS := calibration cli export runtime runtime/bundles runtime/templates train
+PARTS := calibration cli export runtime runtime/bundles/rcmnet-pbc8 runtime/templates train
 
 .PHONY: demo test test-slow check clean
 
@@ -29,8 +29,9 @@ $(VENV)/installed: pyproject.toml $(PARTS)
 	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict -e '.[train,export,test]'
 	touch $@
 
-$(DEMO)/installed: pyproject.toml $(PARTS)
+$(DEMO)/installed: pyproject.toml $(wildcard $(addsuffix /*,$(PARTS)))
 	test -d $(DEMO) || $(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install --quiet --force-reinstall --no-deps .
+	rm -rf build/lib
+	$(DEMO)/bin/python -m pip install --quiet --upgrade --force-reinstall --no-deps .
 	$(DEMO)/bin/python -m pip install --quiet .
 	touch $@

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import EXIT_UNREADABLE
+from ..runtime.console import EXIT_INTERRUPTED, EXIT_UNREADABLE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,27 +54,32 @@ def batch(
     some could not be read: each has its row with the reason.
     """
     from ..runtime.backend import open_backend
-    from ..runtime.batch import classify_slide
+    from ..runtime.batch import check_slide, classify_slide
     from ..runtime.bundle import SHIPPED, load_bundle
     from ..runtime.discover import slide_name
     from . import show
 
+    for slide_dir in slide_dirs:
+        check_slide(slide_dir, out)
     loaded = load_bundle(bundle or SHIPPED)
     running = open_backend(loaded, backend.value)
     show.started(loaded, running)
-    results = []
+    summaries = []
     try:
         for slide_dir in slide_dirs:
             with show.progress(slide_name(slide_dir)) as progress:
                 directory, summary = classify_slide(slide_dir, out, loaded, running, progress)
-            results.append({**summary, "report": str(directory)})
+            summaries.append({**summary, "report": str(directory)})
             if not as_json:
                 show.finished(directory, summary)
+    except KeyboardInterrupt:
+        show.interrupted(len(summaries), len(slide_dirs))
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         running.close()
         if as_json:
-            typer.echo(json.dumps(results, indent=2))
-    if any(result["status"]["rejected"] for result in results):
+            typer.echo(json.dumps(summaries, indent=2))
+    if any(summary["status"]["rejected"] for summary in summaries):
         raise typer.Exit(EXIT_UNREADABLE)
 
 
@@ -97,7 +102,7 @@ def export(
     from ..export.bundle import export_bundle
     from . import show
 
-    show.parity(out, export_bundle(checkpoint, out, half, data, notice))
+    show.exported(out, export_bundle(checkpoint, out, half, data, notice))
 
 
 def _version(on: bool) -> None:

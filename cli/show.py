@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..export.parity import Proof
     from ..runtime.backend import Backend
     from ..runtime.bundle import Bundle
 
@@ -61,7 +62,7 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
             share, interval = f"{row['percent']:.1f} %", f"{low:.1f} to {high:.1f} %"
         elif row["per_100_leukocytes"] is not None:
             share = f"{row['per_100_leukocytes']:.1f} per 100 leukocytes"
-        table.add_row(row["title"], str(row["count"]), share, interval)
+        table.add_row(Text(row["title"]), str(row["count"]), share, interval)
     results.print(table)
     status = summary["status"]
     counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
@@ -71,11 +72,22 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
 
 
-def parity(out: Path, checks: list[dict[str, Any]]) -> None:
-    """Print the proof of an export, and where the bundle lies."""
-    table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", box=None, padding=(0, 2, 0, 0))
-    for check in checks:
-        differences = (f"{check[name]:.5f}" for name in ("max_probability_difference", "limit", "max_logit_difference"))
-        table.add_row(check["graph"], check["runner"], *differences, f"{check['correct']} of {check['count']}")
+def interrupted(done: int, slides: int) -> None:
+    """Say what an interrupted run leaves."""
+    messages.print(f"interrupted: {done} of {slides} slides have their report; older reports of the others are kept")
+
+
+def exported(out: Path, proof: "Proof") -> None:
+    """Print the proof of an export, what each class counts as, and where the bundle lies."""
+    from ..runtime.bundle import load_bundle
+
+    table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
+    for check in proof.checks:
+        differences = (f"{value:.5f}" for value in (check.max_probability_difference, check.limit))
+        right = f"{check.correct} of {check.count}"
+        verdict = "" if check.passed else "not used: too far off"
+        table.add_row(check.graph, check.runner, *differences, f"{check.max_logit_difference:.5f}", right, verdict)
     results.print(table)
+    for entry in load_bundle(out).classes:
+        messages.print(f"{entry.name} counts as {entry.kind}", markup=False)
     results.print(os.fspath(out), markup=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Any
 
 from ..calibration.metrics import classification_metrics
 from ..runtime import preprocess
-from ..runtime.bundle import FORMAT, MANIFEST, MODEL, load_bundle
+from ..runtime.bundle import FORMAT, MANIFEST, MODEL, SAFE_NAME, load_bundle
 from ..runtime.errors import DataError
-from ..train.data import LabelledImages, load_images
-from ..train.split import Split, check_split, read_split
-from ..train.training import Classifier, load_checkpoint, predict
+from ..runtime.files import whole_folder
+from ..train.checkpoint import Checkpoint, load_checkpoint, predict
+from ..train.images import LabelledImages, load_images
+from ..train.split import check_split, read_split
 from .classes import cell_classes
 from .model_card import model_card
 from .onnx_graph import onnx_bytes
-from .parity import Reference, prove
+from .parity import Proof, Reference, prove
 
 MODEL_CARD, NOTICE = "MODEL_CARD.md", "NOTICE"
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
@@ -26,7 +26,7 @@ NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 def export_bundle(
     checkpoint: Path, out: Path, half: bool = True, data_dir: Path | None = None, notice: Path | None = None
-) -> list[dict[str, Any]]:
+) -> Proof:
     """Make a bundle from a checkpoint, after proof on the cells of `select`.
 
     Args:
@@ -37,7 +37,7 @@ def export_bundle(
         notice: Text that the licence of the training data asks to be kept.
 
     Returns:
-        The parity checks.
+        The proof, which is in the bundle too.
 
     Raises:
         DataError: Checkpoint, data or output folder does not fit.
@@ -45,105 +45,78 @@ def export_bundle(
     """
     if out.exists():
         raise DataError(f"{out} exists already: remove it, or choose another --out")
+    if not SAFE_NAME.fullmatch(out.name):
+        raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
-    classifier = load_checkpoint(checkpoint)
-    select = _select_images(classifier, checkpoint, data_dir)
-    settings = classifier.hparams
-    model, size = classifier.model, tuple(settings["image_size"])
-    logits = predict(classifier, select.images)
-    bias = model.fc.bias.detach().numpy()
-    graph = onnx_bytes(model, size, half)
-    float32_graph = onnx_bytes(model, size, half=False) if half else graph
-    checks = prove(Reference(select.images, select.labels, logits, bias), float32_graph, graph, half)
-    manifest = _manifest(out.name, classifier, half, select, logits, checks)
-    files = {
-        MODEL: graph,
-        MODEL_CARD: model_card(manifest).encode(),
-        NOTICE: notice_text.encode(),
+    trained = load_checkpoint(checkpoint)
+    select = _select_images(trained, checkpoint, data_dir)
+    logits = predict(trained.model, select.images)
+    graph = onnx_bytes(trained.model, trained.image_size, half)
+    float32_graph = onnx_bytes(trained.model, trained.image_size, half=False) if half else graph
+    reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
+    proof = prove(reference, float32_graph, graph, half)
+    manifest = {
+        "format": FORMAT,
+        "name": out.name,
+        "classes": [asdict(entry) for entry in cell_classes(trained.classes)],
+        "input": {"width": trained.image_size[0], "height": trained.image_size[1], "um_per_pixel": None},
+        "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
+        "precision": {"graph": "half, with float32 islands" if half else "float32", "cpu": proof.cpu_precision},
+        "calibration": None,
+        "source": _source(trained),
+        "metrics": {"select": classification_metrics(select.labels, logits, trained.classes)},
+        "parity": {"part": "select", "reference": "PyTorch, float32", "checks": [asdict(c) for c in proof.checks]},
     }
+    files = {MODEL: graph, MODEL_CARD: model_card(manifest).encode(), NOTICE: notice_text.encode()}
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    _write(out, files, manifest)
-    return checks
+    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    try:
+        with whole_folder(out) as folder:
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            load_bundle(folder)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}") from None
+    return proof
 
 
-def _select_images(classifier: Classifier, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
-    source = classifier.hparams["provenance"]
+def _select_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
+    source = trained.provenance
     directory = data_dir or Path(source["data_dir"])
     if source["preprocessing"]["sha256"] != preprocess.digest():
         raise DataError(f"{checkpoint} was trained with another preprocessing than this version has: train it again")
-    split: Split = read_split(checkpoint.parent / "split.csv")
+    split = read_split(checkpoint.parent / "split.csv")
     if split.sha256 != source["split_sha256"]:
         raise DataError(f"{checkpoint.parent / 'split.csv'} is not the split that {checkpoint} was trained with")
     if not directory.is_dir():
         raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
     check_split(split, directory)
-    size = tuple(classifier.hparams["image_size"])
-    select = load_images(directory, split.paths("select"), classifier.hparams["classes"], size)
+    select = load_images(directory, split.paths("select"), trained.classes, trained.image_size)
     if select.sha256 != source["data_sha256"]["select"]:
         raise DataError(f"the images of `select` in {directory} are not those of the training: restore them")
     return select
 
 
-def _manifest(
-    name: str,
-    classifier: Classifier,
-    half: bool,
-    select: LabelledImages,
-    logits: Any,
-    checks: list[dict[str, Any]],
-) -> dict[str, Any]:
-    settings = classifier.hparams
-    source = {key: value for key, value in settings["provenance"].items() if key not in ("data_dir", "preprocessing")}
-    stages = ",".join(
-        f"{width}x{height}:{stage['epochs']}" for stage in source["stages"] for width, height in [stage["size"]]
-    )
-    # The command with nothing of the machine that it ran on.
+def _source(trained: Checkpoint) -> dict[str, Any]:
+    """Where the model came from, with nothing of the machine that it was trained on."""
+    source = {key: value for key, value in trained.provenance.items() if key not in ("data_dir", "preprocessing")}
+    stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
     source["command"] = (
-        f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {settings['arch']}"
+        f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {trained.arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
-    metrics = classification_metrics(select.labels, logits, settings["classes"])
+    parameters = sum(parameter.numel() for parameter in trained.model.parameters())
+    packages = ("onnx", "onnxruntime", "openvino", "torch")
     return {
-        "format": FORMAT,
-        "name": name,
-        "classes": [asdict(entry) for entry in cell_classes(settings["classes"])],
-        "input": {
-            "width": settings["image_size"][0],
-            "height": settings["image_size"][1],
-            "um_per_pixel": None,
-        },
-        "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
-        "precision": "half precision with float32 islands" if half else "float32",
-        "calibration": None,
-        "source": {
-            "arch": settings["arch"],
-            "parameters": sum(parameter.numel() for parameter in classifier.model.parameters()),
-            **source,
-            "export_versions": {package: version(package) for package in ("onnx", "onnxruntime", "openvino", "torch")},
-        },
-        "metrics": {"select": {"unit": source["split_unit"], **metrics}},
-        "parity": {"part": "select", "reference": "PyTorch, float32", "checks": checks},
+        "arch": trained.arch,
+        "parameters": parameters,
+        **source,
+        "export_versions": {package: version(package) for package in packages},
     }
-
-
-def _write(out: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> None:
-    unfinished = out.with_name(f".unfinished-{out.name}")
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for name, data in files.items():
-            (unfinished / name).write_bytes(data)
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        load_bundle(unfinished)
-        unfinished.rename(out)
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from None

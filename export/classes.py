@@ -17,12 +17,10 @@ _KNOWN: dict[str, tuple[str, Kind, str]] = {
     "platelet": ("platelet", "platelet", "#c68fd0"),
     "promyelocyte": ("promyelocyte", "leukocyte", "#9bbf3b"),
 }
-_SPARE_COLORS = ("#2f76c4", "#d9573f", "#2f8f83", "#e0a526", "#7a5bb0", "#8c2d5a", "#5aa469", "#7a8796")
+_SPARE_COLORS = ("#0f6e8c", "#b0413e", "#a5761f", "#3f7d20", "#6a3fa0", "#c2528b", "#566270", "#00876c")
 
 
 def cell_classes(names: Sequence[str]) -> list[CellClass]:
     """Describe classes by their folder names; a name that is not known counts as `other`."""
-    return [
-        CellClass(name, *_KNOWN.get(name.lower(), (name, "other", _SPARE_COLORS[index % len(_SPARE_COLORS)])))
-        for index, name in enumerate(names)
-    ]
+    spare = iter(_SPARE_COLORS * len(names))
+    return [CellClass(name, *(_KNOWN.get(name.lower()) or (name, "other", next(spare)))) for name in names]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ..runtime.bundle import NAMED_CAR_T
+
 _CARD = """\
 # {name}
 
@@ -28,9 +30,11 @@ Confidences are {calibrated}.
 
 Parity with PyTorch in float32, on the cells of `select`:
 
-| graph | run by | largest change of a probability | limit | largest change of a logit | right |
-|---|---|---|---|---|---|
+| graph | run by | largest change of a probability | limit | largest change of a logit | right | passed |
+|---|---|---|---|---|---|---|
 {parity}
+
+On a CPU it runs in {cpu}.
 
 ## Where it came from
     {command}
@@ -50,11 +54,11 @@ def model_card(manifest: dict[str, Any]) -> str:
         parameters=source["parameters"],
         width=manifest["input"]["width"],
         height=manifest["input"]["height"],
-        precision=manifest["precision"],
+        precision=manifest["precision"]["graph"],
         count=len(names),
         titles=", ".join(entry["title"] for entry in manifest["classes"]),
         no_car_t=""
-        if any("car" in name.lower() for name in names)
+        if any(NAMED_CAR_T.search(name) for name in names)
         else " It has **no CAR-T class**, so a CAR-T cell gets the label of a look-alike.",
         unit=source["split_unit"],
         unit_meaning="no patient or slide is in two parts."
@@ -63,6 +67,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest["metrics"].items()),
         calibrated="calibrated" if manifest["calibration"] else "not calibrated",
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
+        cpu=manifest["precision"]["cpu"],
         command=source["command"],
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
@@ -81,5 +86,5 @@ def _parity(check: dict[str, Any]) -> str:
     return (
         f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
         f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
-        f" of {check['count']} |"
+        f" of {check['count']} | {'yes' if check['passed'] else 'no'} |"
     )

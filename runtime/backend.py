@@ -61,4 +61,11 @@ def open_backend(bundle: Bundle, name: str = "auto") -> Backend:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
     from .openvino_backend import OpenVINOBackend
 
-    return OpenVINOBackend(bundle.model)
+    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision)
+    for port, shape in {
+        "image": [None, bundle.height, bundle.width, 3],
+        "logits": [None, len(bundle.classes)],
+    }.items():
+        if backend.shapes.get(port) != shape:
+            raise BackendError(f"the graph of {bundle.directory} does not fit its {port} {shape}: export it again")
+    return backend

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from .classify import Prediction, predictions
 from .decode import decode, read_file
 from .discover import find_images, readable_name, short_digest, slide_name
 from .errors import ImageError, OutputError
+from .files import whole_folder
 from .preprocess import Image, stretch
 from .report import SUMMARY, THUMBNAILS, Cell, Run, Status, write_report
 
@@ -67,8 +67,6 @@ def classify_slide(
         OutputError: The slide cannot be searched, or the report not be written.
         BackendError: The backend failed.
     """
-    if not slide_dir.is_dir():
-        raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide")
     directory = _report_directory(out, slide_dir)
     run = Run(
         slide=slide_name(slide_dir),
@@ -80,22 +78,30 @@ def classify_slide(
         version=version("cartcls"),
         started_at=_now(),
     )
-    unfinished = directory.with_name(f".unfinished-{directory.name}")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / THUMBNAILS).mkdir(parents=True)
-        paths = list(find_images(slide_dir, out))
-        cells = []
-        for cell in _classify(slide_dir, paths, unfinished, bundle, backend):
-            cells.append(cell)
-            progress(len(cells), len(paths))
-        summary = write_report(unfinished, run, cells)
-        _replace(directory, unfinished)
+        with whole_folder(directory) as unfinished:
+            (unfinished / THUMBNAILS).mkdir()
+            paths = list(find_images(slide_dir, out))
+            cells = []
+            for cell in _classify(slide_dir, paths, unfinished, bundle, backend):
+                cells.append(cell)
+                progress(len(cells), len(paths))
+            summary = write_report(unfinished, run, cells)
     except OSError as error:
         raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return directory, summary
+
+
+def check_slide(slide_dir: Path, out: Path) -> None:
+    """Make sure that a slide is a folder, and not the one that reports go to.
+
+    Raises:
+        OutputError: It is not.
+    """
+    if not slide_dir.is_dir():
+        raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide")
+    if slide_dir.resolve() == out.resolve():
+        raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
 
 
 def _classify(
@@ -202,6 +208,7 @@ def _now() -> str:
 
 def _report_directory(out: Path, slide_dir: Path) -> Path:
     """Folder for a slide's report: never one that holds anything but a report of this very slide."""
+    check_slide(slide_dir, out)
     directory = out / slide_name(slide_dir)
     if _source(directory) not in (None, readable_name(os.fsencode(slide_dir.resolve()))):
         directory = out / f"{directory.name}-{short_digest(slide_dir)}"
@@ -215,12 +222,3 @@ def _source(directory: Path) -> str | None:
         return json.loads((directory / SUMMARY).read_bytes())["source"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _replace(directory: Path, finished: Path) -> None:
-    old = directory.with_name(f".old-{directory.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    finished.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)

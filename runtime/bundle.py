@@ -16,7 +16,10 @@ MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
-CLASS_NAME = re.compile(r"\w[\w .+-]*")
+SAFE_NAME = re.compile(r"\w[\w .+-]*")
+COLOR = re.compile(r"#[0-9a-f]{6}")
+NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
+EXTERNAL_DATA = b"\x0a\x08location\x12"  # how ONNX names a file outside itself
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
 KINDS: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")
@@ -49,8 +52,10 @@ class Bundle:
         classes: Classes in the order of the logits.
         width: Width of the graph's input in pixels.
         height: Height of the graph's input in pixels.
+        cpu_precision: `bf16` or `f32`: the fastest that gave the same answers at export.
         temperature: Divides the logits before softmax; 1 until calibrated.
         calibrated: Whether confidences were calibrated.
+        split_unit: `split by image` or `split by group`: how its figures were made.
         model: Bytes of `model.onnx`, as they were verified.
         sha256: Digest of `bundle.json`, which holds the digests of all other files.
         manifest: All of `bundle.json`.
@@ -61,8 +66,10 @@ class Bundle:
     classes: tuple[CellClass, ...]
     width: int
     height: int
+    cpu_precision: str
     temperature: float
     calibrated: bool
+    split_unit: str
     model: bytes
     sha256: str
     manifest: dict[str, Any]
@@ -83,7 +90,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
             raise BundleError(f"{directory} has bundle format {manifest['format']}: this version reads {FORMAT}")
         files = {name: _verified(directory, name, sha256) for name, sha256 in manifest["files"].items()}
         return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest())
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise BundleError(f"{directory / MANIFEST} is malformed ({problem}): export the bundle again") from None
 
@@ -95,24 +102,34 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
             f"{directory} was made with another preprocessing ({made_with['name']}) than this version of cartcls has:"
             " export the bundle again with this version"
         )
-    classes = tuple(CellClass(**entry) for entry in manifest["classes"])
-    if len(classes) < 2 or any(entry.kind not in KINDS for entry in classes):
-        raise ValueError(f"needs at least two classes, each of a kind in {', '.join(KINDS)}")
-    if odd := [entry.name for entry in classes if not CLASS_NAME.fullmatch(entry.name)]:
-        raise ValueError(f"class name {odd[0]!r} has other signs than letters, digits, space and . + - _")
+    if EXTERNAL_DATA in model:
+        raise BundleError(f"{directory / MODEL} keeps data in other files: do not use this bundle")
     calibration = manifest["calibration"]
-    return Bundle(
+    bundle = Bundle(
         directory=directory,
         name=manifest["name"],
-        classes=classes,
+        classes=tuple(CellClass(**entry) for entry in manifest["classes"]),
         width=int(manifest["input"]["width"]),
         height=int(manifest["input"]["height"]),
+        cpu_precision=manifest["precision"]["cpu"],
         temperature=float(calibration["temperature"]) if calibration else 1.0,
         calibrated=calibration is not None,
+        split_unit=manifest["source"]["split_unit"],
         model=model,
         sha256=sha256,
         manifest=manifest,
     )
+    names = [entry.name for entry in bundle.classes]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError("needs at least two classes, each of its own name")
+    for name in (bundle.name, *names):
+        if not SAFE_NAME.fullmatch(name):
+            raise ValueError(f"the name {name!r} has other signs than letters, digits, space and . + - _")
+    if not all(e.kind in KINDS and COLOR.fullmatch(e.color) and e.title.isprintable() for e in bundle.classes):
+        raise ValueError(f"each class needs a kind in {', '.join(KINDS)}, a colour #rrggbb and a printable title")
+    if min(bundle.width, bundle.height) < 1 or not 0 < bundle.temperature < float("inf"):
+        raise ValueError("sizes and temperature must be positive")
+    return bundle
 
 
 def _verified(directory: Path, name: str, sha256: str) -> bytes:

@@ -18,6 +18,8 @@ def run(app: Callable[[], object]) -> None:
         print(f"error: {message}", file=sys.stderr)
         codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
         sys.exit(codes.get(type(error), EXIT_FAILED))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cartcls"):
+            raise
+        print(f"error: {error.name} is not installed: pip install 'cartcls[train,export]'", file=sys.stderr)
+        sys.exit(EXIT_FAILED)

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import stat
 import warnings
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from .preprocess import Image
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 512 * 1024 * 1024
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # those that a segment or the end follows
 VENDOR_FORMATS = {".czi": "Zeiss CZI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"}
 
 warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
@@ -122,7 +124,7 @@ def _check(image: PIL.Image.Image, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
     complete = {
-        "JPEG": data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"),  # an end of image behind the last start of scan
+        "JPEG": _has_end_of_image(data),
         "PNG": b"IEND\xaeB`\x82" in data,
     }
     if not complete.get(image.format or "", True):
@@ -136,6 +138,17 @@ def _check(image: PIL.Image.Image, data: bytes) -> None:
         raise ImageError(f"has {image.mode} colours: export it as RGB")
 
 
+def _has_end_of_image(data: bytes) -> bool:
+    """Walk a JPEG's segments to its EOI marker: thumbnails inside it and bytes behind it have markers of their own."""
+    position = 2
+    while marker := JPEG_MARKER.search(data, position):
+        position = marker.end()
+        if marker[0] == b"\xff\xd9":
+            return True
+        position += int.from_bytes(data[position : position + 2], "big")
+    return False
+
+
 def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
     # Pillow reads 16-bit RGB as mode RGB and drops the low byte without a word.
     if image.format == "PNG":
@@ -147,8 +160,8 @@ def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
 
 
 def _upright_rgb(image: PIL.Image.Image) -> Image:
-    upright = PIL.ImageOps.exif_transpose(image)
-    if upright.has_transparency_data:
-        rgba = upright.convert("RGBA")
-        upright = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(upright.convert("RGB"), np.uint8)
+    PIL.ImageOps.exif_transpose(image, in_place=True)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)

@@ -14,19 +14,20 @@ def differential(counts: Counter[str], classes: Sequence[CellClass]) -> dict[str
     """Differential of labelled cells.
 
     Leukocyte classes are percentages of all leukocytes; nucleated red cells are given per 100 leukocytes,
-    platelets and others as a count. Where a bundle has two classes only, both are percentages of the two.
+    platelets and others as a count. Where a bundle has two classes only, or none of leukocytes, all classes are
+    percentages of all cells.
 
     Args:
         counts: Number of cells by class name.
         classes: Classes of the bundle.
 
     Returns:
-        `leukocytes` (their number), `warning` (or None), and `rows`: per class `name`, `title`, `kind`, `color`,
-        `count`, `percent` with its 95 % Wilson interval `percent_interval`, and `per_100_leukocytes`; each None
-        where it does not apply.
+        `leukocytes` (their number; None where percentages are of all cells), `warning` (or None), and `rows`: per
+        class `name`, `title`, `kind`, `color`, `count`, `percent` with its 95 % Wilson interval
+        `percent_interval`, and `per_100_leukocytes`; each None where it does not apply.
     """
-    two_classes = len(classes) == 2
-    shared = [entry.name for entry in classes if two_classes or entry.kind == "leukocyte"]
+    of_all = len(classes) == 2 or all(entry.kind != "leukocyte" for entry in classes)
+    shared = [entry.name for entry in classes if of_all or entry.kind == "leukocyte"]
     total = sum(counts[name] for name in shared)
     rows = []
     for entry in classes:
@@ -44,6 +45,6 @@ def differential(counts: Counter[str], classes: Sequence[CellClass]) -> dict[str
         elif entry.kind == "nrbc" and total:
             row["per_100_leukocytes"] = 100 * count / total
         rows.append(row)
-    few = not two_classes and total < FEWEST_LEUKOCYTES
+    few = not of_all and total < FEWEST_LEUKOCYTES
     warning = f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None
-    return {"leukocytes": None if two_classes else total, "warning": warning, "rows": rows}
+    return {"leukocytes": None if of_all else total, "warning": warning, "rows": rows}

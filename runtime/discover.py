@@ -5,31 +5,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import OutputError
-
-BESIDE_IMAGES = {
-    ".csv",
-    ".db",
-    ".htm",
-    ".html",
-    ".ini",
-    ".json",
-    ".log",
-    ".md",
-    ".txt",
-    ".xml",
-    ".yaml",
-    ".yml",
-}
-NEVER_NAMED = {b"Thumbs.db", b"desktop.ini"}
+BESIDE_IMAGES = {".csv", ".db", ".htm", ".html", ".ini", ".json", ".log", ".md", ".txt", ".xml", ".yaml", ".yml"}
+NEVER_NAMED = {b"Thumbs.db", b"desktop.ini", b".DS_Store"}
+REPORT_FILES = {b"cells.csv", b"summary.json"}
 LONGEST_NAME = 150
 
 
 def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
-    """List everything in a slide's folder that may be an image, below it too, in the order of the names' bytes.
+    """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
-    Only what is known to lie beside images is passed over without a word: hidden files, texts and tables.
-    Anything else is listed, so that what cannot be read gets a row with the reason.
+    Only what is known to lie beside images is passed over without a word: texts, tables, hidden folders, what
+    operating systems leave behind, and reports. Anything else is listed, links and unreadable folders too, so that
+    what cannot be read gets a row with the reason.
 
     Args:
         slide_dir: Folder of one slide.
@@ -39,26 +26,27 @@ def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
         Paths as bytes, relative to the slide.
     """
     root, left_out = os.fsencode(slide_dir), os.path.realpath(os.fsencode(excluded))
-    found = []
-    for folder, folders, files in os.walk(root, onerror=_refuse):
+    found: list[bytes] = []
+    unreadable: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=unreadable.append):
+        if REPORT_FILES.issubset(files):
+            folders.clear()
+            continue
+        entries = {name: os.path.join(folder, name) for name in folders}
+        found += [path for path in entries.values() if os.path.islink(path)]
         folders[:] = [
             name
-            for name in folders
-            if not name.startswith(b".")
-            and not os.path.islink(os.path.join(folder, name))
-            and os.path.realpath(os.path.join(folder, name)) != left_out
+            for name, path in entries.items()
+            if not name.startswith(b".") and not os.path.islink(path) and os.path.realpath(path) != left_out
         ]
-        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if _may_be_image(name)]
-    yield from sorted(found)
+        found += [os.path.join(folder, name) for name in files if _may_be_image(name)]
+    found += [error.filename for error in unreadable]
+    yield from sorted(os.path.relpath(path, root) for path in found)
 
 
 def _may_be_image(name: bytes) -> bool:
     suffix = os.fsdecode(os.path.splitext(name)[1]).lower()
-    return not name.startswith(b".") and name not in NEVER_NAMED and suffix not in BESIDE_IMAGES
-
-
-def _refuse(error: OSError) -> None:
-    raise OutputError(f"{error.filename!r} cannot be searched: {error.strerror}") from None
+    return not name.startswith(b"._") and name not in NEVER_NAMED and suffix not in BESIDE_IMAGES
 
 
 def readable_name(name: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from .bundle import Bundle
+from .bundle import NAMED_CAR_T, Bundle
 from .differential import differential
 
 CSV, SUMMARY, PAGE, THUMBNAILS = "cells.csv", "summary.json", "report.html", "thumbnails"
@@ -149,7 +149,7 @@ def summarize(run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
         "research_use_only": True,
         "bundle": run.bundle.name,
         "bundle_sha256": run.bundle.sha256,
-        "bundle_split": run.bundle.manifest["source"]["split_unit"],
+        "bundle_split": run.bundle.split_unit,
         "backend": run.backend,
         "precision": run.precision,
         "device": run.device,
@@ -160,10 +160,11 @@ def summarize(run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str:
     """Render `report.html`: the differential first, then the cells by class, least certain first."""
+    counted = [cell for cell in cells if cell.status in ("ok", "review")]
     galleries = [
         (
             entry,
-            sorted((c for c in cells if c.label == entry.name), key=lambda c: (c.confidence or 0.0, c.seq)),
+            sorted((c for c in counted if c.label == entry.name), key=lambda c: (c.confidence or 0.0, c.seq)),
         )
         for entry in run.bundle.classes
     ]
@@ -176,7 +177,8 @@ def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str
     return environment.get_template(PAGE).render(
         summary=summary,
         galleries=[gallery for gallery in galleries if gallery[1]],
-        rejected=[cell for cell in cells if cell.status == "rejected"],
+        left_out=[cell for cell in cells if cell.status in ("rejected", "duplicate")],
+        knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in run.bundle.classes),
         provenance={key: value for key, value in summary.items() if isinstance(value, str)},
         csv_name=CSV,
     )

@@ -201,7 +201,7 @@ class RelativeSelfAttention(nn.Module):
     """Multi-head self-attention over h×w tokens with 2D relative positions (paper's equations 4–6).
 
     The logit from token (y, x) to token (i, j) is q·k + q·rel_height[i−y] + q·rel_width[j−x], with q scaled by
-    d^-½ before all three products. Logits and softmax are computed in float32, which half precision needs.
+    d^-½ before all three products. Logits and softmax are computed in float32, also where the rest is half precision.
     """
 
     def __init__(self, channels: int, heads: int, map_size: tuple[int, int]):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..runtime.bundle import CLASS_NAME
+from ..runtime.bundle import SAFE_NAME
 from ..runtime.errors import DataError
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
@@ -54,16 +54,13 @@ def list_images(data_dir: Path) -> list[str]:
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
-    paths = sorted(
-        path.relative_to(data_dir).as_posix()
-        for path in data_dir.glob("*/**/*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+    names = (path.relative_to(data_dir) for path in data_dir.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
     counts = Counter(map(class_of, paths))
     folders = {path.name for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if small := sorted(name for name in folders if counts[name] < 2):
         raise DataError(f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images or remove the folder")
-    if odd := sorted(name for name in folders if not CLASS_NAME.fullmatch(name)):
+    if odd := sorted(name for name in folders if not SAFE_NAME.fullmatch(name)):
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
     if len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
@@ -105,15 +102,28 @@ def read_split(file: Path) -> Split:
         DataError: The file is missing or malformed.
     """
     try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}: make a split with `python -m cartcls.train split`") from None
-    rows = list(csv.DictReader(text.decode("utf-8").splitlines()))
+        rows = _read_csv(file)
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist: make a split with `python -m cartcls.train split`") from None
     if not rows or not {"path", "part"} <= rows[0].keys():
         raise DataError(f"{file} is not a split: it needs the columns path and part")
     if unknown := sorted({row["part"] for row in rows} - PARTS.keys()):
         raise DataError(f"{file}: unknown part(s) {', '.join(unknown)}: use {', '.join(PARTS)}")
-    return Split({row["path"]: row["part"] for row in rows}, "group" in rows[0], hashlib.sha256(text).hexdigest())
+    by_group = "group" in rows[0]
+    if by_group:
+        part_of: dict[str, str] = {}
+        if torn := [r["group"] for r in rows if part_of.setdefault(r["group"], r["part"]) != r["part"]]:
+            raise DataError(f"{file}: the group {torn[0]!r} is in several parts: make the split again")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Split({row["path"]: row["part"] for row in rows}, by_group, sha256)
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            return list(csv.DictReader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from None
 
 
 def check_split(split: Split, data_dir: Path) -> None:
@@ -154,7 +164,10 @@ def _split_images(paths: Sequence[str], seed: int) -> dict[str, str]:
         shuffled = {letters: _shuffled(names, seed) for letters, names in strata.items()}
         total = sum(map(len, strata.values()))
         for part in ("report", "calibrate", "select"):
-            wanted = max(1, round(PARTS[part] * total)) if total >= 8 else 0
+            fewest = (
+                1 if total >= 8 or part == "select" else 0
+            )  # whatever the size, something to choose a checkpoint on
+            wanted = max(fewest, round(PARTS[part] * total))
             for letters, count in _apportion(shuffled, wanted).items():
                 for _ in range(count):
                     parts[shuffled[letters].pop()] = part
@@ -179,12 +192,15 @@ def _apportion(strata: dict[str, list[str]], wanted: int) -> dict[str, int]:
 
 
 def _read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
-    with file.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        column = next((name for name in ("group", "patient", "slide") if name in (reader.fieldnames or ())), None)
-        if column is None or "path" not in (reader.fieldnames or ()):
-            raise DataError(f"{file}: needs the columns path and patient (or slide, or group)")
-        groups = {row["path"].replace(os.sep, "/"): row[column] for row in reader}
+    try:
+        rows = _read_csv(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from None
+    columns = rows[0].keys() if rows else ()
+    column = next((name for name in ("group", "patient", "slide") if name in columns), None)
+    if column is None or "path" not in columns:
+        raise DataError(f"{file}: needs the columns path and patient (or slide, or group)")
+    groups = {row["path"].replace(os.sep, "/"): row[column] for row in rows}
     if missing := sorted(path for path in paths if not groups.get(path)):
         raise DataError(f"{file}: no group for {len(missing)} image(s): {_few(missing)}")
     return groups

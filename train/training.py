@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -27,7 +25,9 @@ from ..calibration.metrics import classification_metrics
 from ..runtime import preprocess
 from ..runtime.errors import DataError
 from . import plots
-from .data import CellData, LabelledImages, Stage, random_dihedral
+from .checkpoint import load_checkpoint, predict
+from .data import CellData, Stage, random_dihedral
+from .images import load_images
 from .model import build, normalize
 from .split import Split, check_split, read_split
 
@@ -221,35 +221,10 @@ def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -
     return average * decay + current * (1 - decay)
 
 
-def load_checkpoint(file: Path) -> Classifier:
-    """Load the averaged weights of a checkpoint, executing nothing in it.
-
-    Raises:
-        DataError: The file is missing or no checkpoint of `fit`.
-    """
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        settings = checkpoint["hyper_parameters"]
-        classifier = Classifier(**settings)
-        classifier.load_state_dict(checkpoint["state_dict"])
-    except FileNotFoundError:
-        raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
-    except Exception as error:  # torch.load raises anything on a foreign file
-        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train fit`: {error}") from None
-    return classifier.eval()
-
-
-def predict(classifier: Classifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:
-    """Logits (N, K) of uint8 images (N, H, W, 3), in float32."""
-    with torch.inference_mode():
-        batches = torch.from_numpy(images).split(batch_size)
-        return torch.cat([classifier(batch.to(classifier.device)).float().cpu() for batch in batches]).numpy()
-
-
 def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
-    classifier = load_checkpoint(out / "best.ckpt")
+    best = load_checkpoint(out / "best.ckpt")
     select = data.images("select", data.stages[-1].size)
-    metrics = classification_metrics(select.labels, predict(classifier, select.images), data.classes)
+    metrics = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
     metrics = {"part": "select", "unit": split.unit, **metrics}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     plots.confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
@@ -258,13 +233,14 @@ def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
 
 
 def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
-    fit_images: LabelledImages = data.images("fit", data.stages[0].size)
-    select_images = data.images("select", data.stages[0].size)
+    digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
+    for part in ("calibrate", "report"):  # read now, so that what is broken is known before the training
+        digests[part] = load_images(data.data_dir, data.split.paths(part), data.classes, (32, 32)).sha256
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     return {
         "command": f"python -m cartcls.train {shlex.join(sys.argv[1:])}",
         "data_dir": str(data.data_dir.resolve()),
-        "data_sha256": {"fit": fit_images.sha256, "select": select_images.sha256},
+        "data_sha256": digests,
         "split_file": split_file.name,
         "split_sha256": data.split.sha256,
         "split_unit": data.split.unit,

@@ -76,10 +76,12 @@ def test_version_is_the_packages():
 def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: Path):
     module = "cartcls.train"
     done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module=module)
-    assert (done.returncode, "fit 32" in done.stderr) == (0, True)
-    done = cartcls("fit", data_dir, "--split", tmp_path / "split.csv", "--out", tmp_path / "run", module=module)
+    assert (done.returncode, "fit 24" in done.stderr) == (0, True)
+    (tmp_path / "other.csv").write_text("path,part\na/1.jpg,fit\n")
+    done = cartcls("fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run", module=module)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the split gives the part select no image of basophil")
+    assert done.stderr.startswith("error: the split does not fit")
+    assert not (tmp_path / "run").exists()
     done = cartcls("fit", data_dir, "--split", "x", "--out", "y", "--sizes", "128", module=module)
     assert done.returncode == 2
     assert "write SIZE:EPOCHS" in done.stderr

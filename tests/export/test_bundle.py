@@ -12,8 +12,10 @@ from cartcls.runtime.backend import Outputs, open_backend
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.errors import DataError, ParityError
 from cartcls.train.data import Stage
+from cartcls.train.split import read_split
 from cartcls.train.training import fit
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
 
 
@@ -44,10 +46,13 @@ def test_a_bundle_is_made_whole_and_classifies(exported: Path, data_dir: Path):
 
 
 def test_the_proof_is_in_the_bundle(exported: Path):
-    checks = load_bundle(exported).manifest["parity"]["checks"]
-    assert [check["graph"] for check in checks] == ["float32", "half", "half"]
-    assert [check["limit"] for check in checks] == [0.001, 0.02, 0.02]
+    bundle = load_bundle(exported)
+    checks = bundle.manifest["parity"]["checks"]
+    assert [check["graph"] for check in checks[:3]] == ["float32", "half", "half"]
+    assert [check["limit"] for check in checks[:3]] == [0.001, 0.02, 0.02]
     assert all(check["count"] == 8 for check in checks)
+    assert checks[-1]["runner"] == f"OpenVINO, {bundle.cpu_precision}"
+    assert checks[-1]["passed"]
 
 
 def test_the_model_card_says_what_it_is_not_for(exported: Path):
@@ -58,8 +63,8 @@ def test_the_model_card_says_what_it_is_not_for(exported: Path):
 
 
 def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
-    checks = export_bundle(checkpoint, tmp_path / "full", half=False)
-    assert [check["graph"] for check in checks] == ["float32", "float32"]
+    proof = export_bundle(checkpoint, tmp_path / "full", half=False)
+    assert {check.graph for check in proof.checks} == {"float32"}
     assert len(load_bundle(tmp_path / "full").model) > 40_000_000
 
 
@@ -112,15 +117,41 @@ def test_known_names_get_their_kind_and_others_a_colour():
     assert len({entry.color for entry in classes}) == 4
 
 
+def test_a_precision_that_changes_answers_is_not_used(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Rough(parity.OpenVINOBackend):
+        def infer(self, images: np.ndarray) -> Outputs:
+            outputs = super().infer(images)
+            return Outputs(outputs.logits + (self.rough * np.eye(8)[3]).astype(np.float32), outputs.features, None)
+
+        def __init__(self, model: bytes, precision: str):
+            super().__init__(model, "f32")
+            self.rough = precision == "bf16"
+
+    monkeypatch.setattr(parity, "OpenVINOBackend", Rough)
+    monkeypatch.setattr(parity, "supported_precisions", lambda: ["bf16", "f32"])
+    proof = export_bundle(checkpoint, tmp_path / "b")
+    assert proof.cpu_precision == load_bundle(tmp_path / "b").cpu_precision == "f32"
+    assert [check.passed for check in proof.checks] == [True, True, False, True]
+
+
 def test_the_shipped_proof_holds():
-    manifest = load_bundle().manifest
-    assert manifest["metrics"]["select"]["top1"] >= 0.97
-    for check in manifest["parity"]["checks"]:
+    bundle = load_bundle()
+    select, checks = bundle.manifest["metrics"]["select"], bundle.manifest["parity"]["checks"]
+    assert select["top1"] >= 0.97
+    assert bundle.manifest["source"]["split_sha256"] == read_split(ROOT / "splits" / "pbc.csv").sha256
+    used = {(check["graph"], check["runner"]) for check in checks if check["passed"]}
+    emulated = ("half", "ONNX Runtime, float16 rounding emulated")
+    assert used == {("float32", "ONNX Runtime, float32"), emulated, ("half", f"OpenVINO, {bundle.cpu_precision}")}
+    for check in checks:
         assert check["count"] == 392
-        assert check["max_probability_difference"] <= check["limit"]
-        assert abs(check["correct"] - check["reference_correct"]) <= 1
-    card = (load_bundle().directory / "MODEL_CARD.md").read_text()
-    assert f"{manifest['metrics']['select']['correct']} of 392" in card
+        assert check["passed"] == (
+            check["max_probability_difference"] <= check["limit"]
+            and abs(check["correct"] - check["reference_correct"]) <= 1
+        )
+    for text in ((bundle.directory / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()):
+        assert f"{select['correct']} of 392" in text
 
 
 def test_the_manifest_is_plain_json(exported: Path):

@@ -124,6 +124,51 @@ def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, b
     assert contents(tmp_path) == {"slide-01/thesis.txt": b"precious"}
 
 
+def test_a_report_that_cannot_take_its_place_leaves_the_older_one(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    run(slide, tmp_path, bundle, FakeBackend())
+    before = contents(tmp_path)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name.startswith(".unfinished"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError, match="Input/output error"):
+        run(slide, tmp_path, bundle, FakeBackend(logit=9))
+    assert contents(tmp_path) == before
+
+
+def test_a_report_that_was_moved_aside_when_the_process_was_killed_comes_back(
+    slide: Path, tmp_path: Path, bundle: Bundle
+):
+    _, _, directory = run(slide, tmp_path, bundle, FakeBackend())
+    before = contents(tmp_path)
+    directory.rename(directory.with_name(f".old-{directory.name}"))
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(slide, tmp_path, bundle, FakeBackend(fail))
+    assert contents(tmp_path) == before
+
+
+def test_a_thumbnail_that_cannot_be_written_stops_the_run(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run(slide, tmp_path, bundle, FakeBackend())
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
 def test_what_stops_a_run_leaves_the_older_report_as_it_was(
     slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException
@@ -155,7 +200,9 @@ def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):
     assert (directory / "report.html").exists()
 
 
-def test_a_slide_that_is_no_folder_is_a_clear_error(slide: Path, tmp_path: Path, bundle: Bundle):
+def test_a_slide_that_is_no_folder_or_the_reports_own_is_a_clear_error(slide: Path, tmp_path: Path, bundle: Bundle):
+    with pytest.raises(OutputError, match="also the folder for the reports"):
+        run(tmp_path, tmp_path, bundle, FakeBackend())
     with pytest.raises(OutputError, match="is not a folder"):
         run(slide / "cell-01.jpg", tmp_path, bundle, FakeBackend())
 

@@ -1,11 +1,15 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import BundleError
+
+ONE = {"name": "a", "title": "a", "kind": "other", "color": "#ffffff"}
 
 
 @pytest.fixture
@@ -65,7 +69,15 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
     [
         ({"format": 2}, "this version reads 1"),
         ({"classes": []}, "at least two classes"),
-        ({"classes": [{"name": "=1", "title": "x", "kind": "other", "color": "#fff"}] * 2}, "class name"),
+        ({"classes": [ONE, ONE]}, "each of its own name"),
+        ({"classes": [ONE, {**ONE, "name": "=1"}]}, "has other signs"),
+        ({"classes": [ONE, {**ONE, "name": "b", "color": "red; x"}]}, "a colour #rrggbb"),
+        ({"classes": [ONE, {**ONE, "name": "b", "title": "\x1b[31m"}]}, "printable title"),
+        ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, "needs a kind"),
+        ({"name": "=cmd"}, "has other signs"),
+        ({"calibration": {"temperature": 0}}, "must be positive"),
+        ({"calibration": {"temperature": float("nan")}}, "must be positive"),
+        ({"source": {}}, "split_unit"),
         ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
         ({"files": {}}, "malformed"),
         ({"input": {}}, "malformed"),
@@ -74,6 +86,15 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
 def test_a_malformed_manifest_is_refused(copy: Path, values: dict[str, Any], problem: str):
     change(copy, **values)
     with pytest.raises(BundleError, match=problem):
+        load_bundle(copy)
+
+
+def test_a_graph_with_data_in_other_files_is_refused(copy: Path):
+    model = onnx.load(copy / "model.onnx")
+    onnx.save(model, copy / "model.onnx", save_as_external_data=True, location="weights.bin")
+    digest = hashlib.sha256((copy / "model.onnx").read_bytes()).hexdigest()
+    change(copy, files={"model.onnx": digest})
+    with pytest.raises(BundleError, match="keeps data in other files"):
         load_bundle(copy)
 
 

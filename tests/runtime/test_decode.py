@@ -52,6 +52,8 @@ def test_every_exif_rotation_is_applied(pixels: np.ndarray, orientation: int):
         8: pixels.swapaxes(0, 1)[::-1],
     }
     assert (decode(encoded(pixels, "PNG", exif=exif)) == upright[orientation]).all()
+    turned = decode(encoded(pixels, "JPEG", exif=exif, quality=100, subsampling=0)).astype(int)
+    assert np.abs(turned - upright[orientation]).mean() < 1
 
 
 def test_no_truncated_jpeg_is_accepted(jpeg: bytes):
@@ -67,7 +69,15 @@ def test_no_file_preallocated_with_zeros_is_accepted(jpeg: bytes):
 
 
 def test_bytes_behind_the_end_do_no_harm(jpeg: bytes, pixels: np.ndarray):
-    assert (decode(jpeg + b"\0" * 100 + b"made by a microscope") == pixels).all()
+    assert (decode(jpeg + b"\0" * 100 + b"made by \xff\xda a microscope") == pixels).all()
+
+
+def test_a_thumbnail_inside_a_jpeg_does_not_end_it(jpeg: bytes, pixels: np.ndarray):
+    small = jpeg[:60000]
+    with_thumbnail = jpeg[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + jpeg[2:]
+    assert (decode(with_thumbnail) == pixels).all()
+    with pytest.raises(ImageError, match="incomplete: the JPEG end marker"):
+        decode(with_thumbnail[:-2])
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,13 @@ def test_two_classes_are_percentages_of_the_two():
     assert counted["warning"] is None
 
 
+def test_classes_that_are_no_leukocytes_are_percentages_of_all():
+    three = [CellClass(name, name, "other", "#000001") for name in ("car-t", "blast", "debris")]
+    counted = differential(Counter({"car-t": 2, "blast": 1, "debris": 1}), three)
+    assert [row["percent"] for row in counted["rows"]] == [50, 25, 25]
+    assert counted["warning"] is None
+
+
 @pytest.mark.parametrize(
     ("successes", "total", "interval"),
     [(0, 0, (0, 1)), (0, 10, (0, 0.2775)), (10, 10, (0.7225, 1)), (81, 263, (0.2553, 0.3662))],

@@ -36,7 +36,7 @@ def test_ordinary_names_stay_as_they_are():
 
 def test_everything_that_may_be_an_image_is_found_in_order(tmp_path: Path):
     out = tmp_path / "reports"
-    for name in ["b.jpg", "a.PNG", "deep/er/c.tif", "odd.webp", "no-suffix", "z.czi"]:
+    for name in ["b.jpg", ".hidden.jpg", "a.PNG", "deep/er/c.tif", "odd.webp", "no-suffix", "z.czi"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     for name in [
@@ -53,7 +53,23 @@ def test_everything_that_may_be_an_image_is_found_in_order(tmp_path: Path):
         (tmp_path / name).touch()
     (tmp_path / "again").symlink_to(tmp_path)
     found = list(find_images(tmp_path, out))
-    assert found == [b"a.PNG", b"b.jpg", b"deep/er/c.tif", b"no-suffix", b"odd.webp", b"z.czi"]
+    assert found == [
+        b".hidden.jpg",
+        b"a.PNG",
+        b"again",
+        b"b.jpg",
+        b"deep/er/c.tif",
+        b"no-suffix",
+        b"odd.webp",
+        b"z.czi",
+    ]
+
+
+def test_reports_of_another_run_are_no_images(tmp_path: Path):
+    for name in ["a.jpg", "old/s/cells.csv", "old/s/summary.json", "old/s/thumbnails/000001.jpg"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(find_images(tmp_path, tmp_path / "new")) == [b"a.jpg"]
 
 
 def test_slide_names_fit_a_folder(tmp_path: Path):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -34,7 +36,18 @@ def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image
 
 def test_a_graph_that_is_none_is_a_clear_error():
     with pytest.raises(BackendError, match="OpenVINO does not take the graph"):
-        OpenVINOBackend(b"no graph")
+        OpenVINOBackend(b"no graph", "f32")
+
+
+def test_a_graph_that_does_not_fit_its_manifest_is_refused(bundle: Bundle):
+    for values in ({"width": 363}, {"classes": bundle.classes[1:]}):
+        with pytest.raises(BackendError, match="does not fit its"):
+            open_backend(dataclasses.replace(bundle, **values))
+
+
+def test_a_failing_graph_is_a_clear_error(backend: Backend):
+    with pytest.raises(BackendError, match="OpenVINO failed"):
+        backend.infer(np.zeros((1, 7, 7, 3), np.uint8))
 
 
 def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):

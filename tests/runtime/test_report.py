@@ -66,11 +66,12 @@ def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle):
 
 
 def test_the_page_shows_the_least_certain_cells_first_and_says_what_it_is(tmp_path: Path, bundle: Bundle):
-    cells = [a_cell(1, "sure.jpg", 4, 0.99), a_cell(2, "unsure.jpg", 4, 0.4), a_cell(3, "other.jpg", 4, 0.7)]
+    cells = [a_cell(1, "certain.jpg", 4, 0.99), a_cell(2, "unsure.jpg", 4, 0.4), a_cell(3, "other.jpg", 4, 0.7)]
     summary = write_report(tmp_path, a_run(bundle), cells)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.index("unsure.jpg") < page.index("other.jpg") < page.index("sure.jpg")
+    assert page.index("unsure.jpg") < page.index("other.jpg") < page.index("certain.jpg")
     assert "For research use only" in page
     assert ("Uncalibrated" in page) != bundle.calibrated
     assert "Only 3 leukocytes" in page
+    assert "no CAR-T class" in page
     assert summary["differential"]["leukocytes"] == 3

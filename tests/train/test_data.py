@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from cartcls.runtime.errors import DataError
-from cartcls.train.data import BalancedSampler, CellData, Stage, load_images, random_dihedral
+from cartcls.train.data import BalancedSampler, CellData, Stage, random_dihedral
+from cartcls.train.images import load_images
 from cartcls.train.split import class_of, list_images, read_split
 
 

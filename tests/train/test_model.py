@@ -2,6 +2,8 @@ import pytest
 import torch
 from cartcls.train.model import (
     ARCHITECTURES,
+    CBAM,
+    BasicBlock,
     RelativeSelfAttention,
     build,
     interpolate_table,
@@ -66,6 +68,29 @@ def test_attention_is_the_papers_equation_token_by_token():
                 )
                 expected[:, :, :, y, x_] = torch.einsum("bnt,bndt->bnd", logits.softmax(-1), v.flatten(3))
         assert torch.allclose(attention(x), expected.reshape(2, 8, height, width), atol=1e-5)
+
+
+def test_cbam_weighs_channels_first_and_then_places():
+    cbam = CBAM(32, reduction=16)
+    x = torch.randn(2, 32, 9, 11)
+    first, second = (weight[:, :, 0, 0] for weight in cbam.channel.parameters())
+    kernel = cbam.spatial.conv.weight[0]
+    with torch.inference_mode():
+        shared = [(pooled @ first.T).relu() @ second.T for pooled in (x.mean((2, 3)), x.amax((2, 3)))]
+        channels = x * torch.sigmoid(shared[0] + shared[1])[:, :, None, None]
+        planes = torch.stack([channels.mean(1), channels.amax(1)], 1)
+        windows = torch.nn.functional.pad(planes, (3, 3, 3, 3)).unfold(2, 7, 1).unfold(3, 7, 1)
+        expected = channels * torch.sigmoid((windows * kernel[:, None, None]).sum((1, 4, 5)))[:, None]
+        assert torch.allclose(cbam(x), expected, atol=1e-5)
+
+
+def test_cbam_stands_between_the_second_batch_norm_and_the_shortcut():
+    block = BasicBlock(16, 16, stride=1, cbam=True).eval()
+    torch.nn.init.normal_(block.bn2.weight)
+    x = torch.randn(1, 16, 8, 8)
+    with torch.inference_mode():
+        inner = block.bn2(block.conv2(block.bn1(block.conv1(x)).relu()))
+        assert torch.allclose(block(x), (block.cbam(inner) + x).relu())
 
 
 def test_relative_vectors_are_a_lookup_by_distance():

@@ -88,6 +88,37 @@ def test_folders_that_cannot_be_trained_on_are_refused(tmp_path: Path, names: li
         list_images(tmp_path / "data")
 
 
+def test_small_classes_still_have_something_to_select_on(tmp_path: Path):
+    for name in [f"{letter}/{i}.jpg" for letter in "ab" for i in range(2)]:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    split = make_split(tmp_path / "data", tmp_path / "split.csv")
+    assert Counter(split.parts.values()) == {"fit": 2, "select": 2}
+    check_split(split, tmp_path / "data")
+
+
+def test_hidden_folders_are_no_data(folder: Path):
+    before = list_images(folder)
+    for name in (".cache/x.jpg", "a/.thumbnails/y.jpg", "a/._z.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert list_images(folder) == before
+
+
+def test_a_group_in_two_parts_is_refused(tmp_path: Path):
+    (tmp_path / "s.csv").write_text("path,part,group\na/1.jpg,fit,p1\na/2.jpg,report,p1\n")
+    with pytest.raises(DataError, match="the group 'p1' is in several parts"):
+        read_split(tmp_path / "s.csv")
+
+
+def test_tables_saved_by_excel_are_read(tmp_path: Path):
+    (tmp_path / "s.csv").write_bytes(b"\xef\xbb\xbfpath,part\r\na/1.jpg,fit\r\n")
+    assert read_split(tmp_path / "s.csv").parts == {"a/1.jpg": "fit"}
+    (tmp_path / "s.csv").write_bytes(b"path,part\n\xff,fit\n")
+    with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+        read_split(tmp_path / "s.csv")
+
+
 def test_files_that_are_no_split_are_refused(tmp_path: Path):
     with pytest.raises(DataError, match="make a split"):
         read_split(tmp_path / "none.csv")

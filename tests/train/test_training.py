@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from cartcls.runtime.errors import DataError
+from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.data import Stage
-from cartcls.train.training import EMA_DECAY, exponential_average, fit, load_checkpoint
+from cartcls.train.training import EMA_DECAY, exponential_average, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
@@ -41,7 +42,7 @@ def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
     checkpoint = torch.load(finished / "best.ckpt", weights_only=True)
     assert checkpoint["epoch"] == 1
     assert checkpoint["averaging_state"] == {"n_averaged": 4}  # the steps of the last stage alone
-    assert load_checkpoint(finished / "best.ckpt").hparams["image_size"] == (48, 50)
+    assert load_checkpoint(finished / "best.ckpt").image_size == (48, 50)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(

@@ -1,0 +1,40 @@
+"""Folders that appear whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_folder(directory: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which then takes the place of `directory` and of all that was in it.
+
+    Where filling it fails or is interrupted, `directory` stays as it was. A process that was killed while it
+    changed places left the older folder under another name: the next call puts it back first.
+
+    Raises:
+        OSError: The folder cannot be made, filled or moved.
+    """
+    older = directory.with_name(f".old-{directory.name}")
+    if older.exists() and not directory.exists():
+        older.rename(directory)
+    unfinished = directory.with_name(f".unfinished-{directory.name}-{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        os.sync()  # what the new name stands for must be on the disk before the name is
+        shutil.rmtree(older, ignore_errors=True)
+        try:
+            if directory.exists():
+                directory.rename(older)
+            unfinished.rename(directory)
+        except BaseException:
+            if older.exists() and not directory.exists():
+                older.rename(directory)
+            raise
+        shutil.rmtree(older, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

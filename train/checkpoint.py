@@ -1,0 +1,57 @@
+"""Checkpoints of `fit`, read with PyTorch alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..runtime.errors import DataError
+from .model import RCMNet, build, normalize
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model.
+
+    Attributes:
+        model: With its averaged weights, float32, in evaluation mode.
+        arch: One of `cartcls.train.model.ARCHITECTURES`.
+        classes: Class names in order.
+        image_size: Width and height in pixels.
+        provenance: Data, split, command, versions and seed.
+    """
+
+    model: RCMNet
+    arch: str
+    classes: list[str]
+    image_size: tuple[int, int]
+    provenance: dict[str, Any]
+
+
+def load_checkpoint(file: Path) -> Checkpoint:
+    """Load the averaged weights of a checkpoint, executing nothing in it.
+
+    Raises:
+        DataError: The file is missing or no checkpoint of `fit`.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        settings = checkpoint["hyper_parameters"]
+        width, height = settings["image_size"]
+        model = build(settings["arch"], len(settings["classes"]), (width, height))
+        model.load_state_dict({name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
+    except Exception as error:  # torch.load raises anything on a foreign file
+        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train fit`: {error}") from None
+    return Checkpoint(model.eval(), settings["arch"], settings["classes"], (width, height), settings["provenance"])
+
+
+def predict(model: RCMNet, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:
+    """Logits (N, K) of uint8 images (N, H, W, 3), in float32."""
+    with torch.inference_mode():
+        batches = torch.from_numpy(images).split(batch_size)
+        return torch.cat([model(normalize(batch)) for batch in batches]).numpy()

@@ -1,0 +1,78 @@
+"""Decoded images of a data folder, in memory."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from ..runtime.decode import read_image
+from ..runtime.errors import DataError, ImageError
+from ..runtime.preprocess import stretch
+from .split import class_of
+
+
+@dataclass(frozen=True)
+class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
+    """Decoded images of one part of a split.
+
+    Attributes:
+        images: RGB, uint8, (N, H, W, 3).
+        labels: Class indices, int64, (N,).
+        paths: Path of each image, relative to the data folder.
+        sha256: Digest over all paths and file contents.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    paths: list[str]
+    sha256: str
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """One image (H, W, 3) and its class index."""
+        return self.images[index], int(self.labels[index])
+
+
+def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], size: tuple[int, int]) -> LabelledImages:
+    """Read, decode and stretch images, on all cores.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        paths: Images, relative to it.
+        classes: Class names in the order of their indices.
+        size: Width and height in pixels.
+
+    Raises:
+        DataError: Naming the images that cannot be read.
+    """
+    images = np.empty((len(paths), size[1], size[0], 3), np.uint8)
+
+    def load(index: int) -> tuple[str, str]:
+        try:
+            image, sha256 = read_image(data_dir / paths[index])
+        except ImageError as error:
+            return "", f"{paths[index]} {error}"
+        images[index] = stretch(image, *size)
+        return sha256, ""
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(load, range(len(paths))))
+    if problems := [problem for _, problem in results if problem]:
+        raise DataError(
+            f"{data_dir}: {len(problems)} image(s) cannot be used: {'; '.join(problems[:5])}."
+            " Mend or remove them and make the split again"
+        )
+    digest = hashlib.sha256()
+    for path, (sha256, _) in zip(paths, results, strict=True):
+        digest.update(f"{path} {sha256}\n".encode())
+    labels = np.array([classes.index(class_of(path)) for path in paths], np.int64)
+    return LabelledImages(images, labels, list(paths), digest.hexdigest())
