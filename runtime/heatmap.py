@@ -12,7 +12,7 @@ import PIL.ImageFont
 from .preprocess import Image
 
 HEIGHT = 180
-CAPTION = 26
+CAPTION = 30
 STRENGTH = 0.45
 JPEG_QUALITY = 85
 
@@ -73,4 +73,4 @@ def _caption(text: str, color: str, width: int) -> Image:
 
 @lru_cache(maxsize=1)
 def _font() -> "PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont":
-    return PIL.ImageFont.load_default(size=15)
+    return PIL.ImageFont.load_default(size=18)

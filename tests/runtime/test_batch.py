@@ -57,7 +57,7 @@ def test_the_example_slide_is_classified_right(
         assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
         assert row["confidence"] == row[f"p_{row['label']}"]
         with PIL.Image.open(directory / row["thumbnail"]) as picture:
-            assert picture.size == (2 * round(180 * int(row["width"]) / int(row["height"])), 206)
+            assert picture.size == (2 * round(180 * int(row["width"]) / int(row["height"])), 210)
 
 
 def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path, bundle: Bundle):

@@ -25,7 +25,7 @@ def test_a_thumbnail_shows_crop_and_heat_map_or_the_crop_alone(crops: Image):
         with PIL.Image.open(io.BytesIO(thumbnail(small, cam, "lymphocyte  0.98", "#2f76c4"))) as picture:
             sizes.append(picture.size)
     width = small.shape[1]
-    assert sizes == [(2 * width, 206), (width, 206)]
+    assert sizes == [(2 * width, 210), (width, 210)]
 
 
 def test_very_wide_crops_give_a_bounded_thumbnail():
