@@ -44,7 +44,9 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
 def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
     """Progress bar for one slide; yields a function to call with images done and images in all."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate())
-    with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=messages, transient=True, disable=not messages.is_terminal
+    ) as bar:
         task = bar.add_task(slide, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
