@@ -1,0 +1,43 @@
+import pytest
+
+from cartcls.runtime.console import run
+from cartcls.runtime.errors import BackendError, BundleError, CartclsError, ParityError
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (CartclsError("it failed"), 1),
+        (BundleError("it failed"), 1),
+        (BackendError("it failed"), 4),
+        (ParityError("it failed"), 5),
+    ],
+)
+def test_each_error_has_its_exit_code(error: CartclsError, code: int, capsys: pytest.CaptureFixture[str]):
+    def app() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as exit:
+        run(app)
+    assert exit.value.code == code
+    assert capsys.readouterr().err == "error: it failed\n"
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]):
+    def app() -> None:
+        raise CartclsError("slide \x1b[31m\n\udcff is not a folder")
+
+    with pytest.raises(SystemExit):
+        run(app)
+    assert capsys.readouterr().err == "error: slide \\x1b[31m\\n\\udcff is not a folder\n"
+
+
+def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(capsys: pytest.CaptureFixture[str]):
+    def needs_torch() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    with pytest.raises(SystemExit):
+        run(needs_torch)
+    assert "pip install 'cartcls[train,export]'" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
