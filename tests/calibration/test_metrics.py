@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from cartcls.calibration.metrics import classification_metrics
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+from cartcls.calibration.metrics import classification_metrics
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g"]
 

@@ -5,11 +5,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper
+
 from cartcls.export.graph import Graph
 from cartcls.export.onnx_graph import emulate_half, onnx_bytes
 from cartcls.runtime.bundle import Bundle
 from cartcls.train.model import RCMNet, build, normalize
-from onnx import TensorProto, helper
 
 SIZE = (64, 70)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
+
 from cartcls.runtime.backend import Backend, Outputs
 from cartcls.runtime.batch import classify_slide, in_order
 from cartcls.runtime.bundle import Bundle

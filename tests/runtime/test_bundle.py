@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 import pytest
+
 from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import BundleError
 

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import pytest
+
 from cartcls.runtime.decode import decode, read_file, read_image
 from cartcls.runtime.errors import ImageError
 

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+
 from cartcls.runtime.bundle import CellClass
 from cartcls.runtime.differential import differential
 from cartcls.runtime.statistics import wilson_interval

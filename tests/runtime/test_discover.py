@@ -3,6 +3,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
+
 from cartcls.runtime.discover import LONGEST_NAME, find_images, readable_name, slide_name
 
 HOSTILE = [

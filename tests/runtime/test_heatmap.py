@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import PIL.Image
+
 from cartcls.runtime.heatmap import overlay, shrink, thumbnail
 from cartcls.runtime.preprocess import Image
 

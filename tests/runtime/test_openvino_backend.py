@@ -3,12 +3,13 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
+
 from cartcls.runtime.backend import Backend, open_backend
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.openvino_backend import OpenVINOBackend
 from cartcls.runtime.preprocess import Image
-from onnx import numpy_helper
 
 
 def test_the_graph_gives_logits_maps_and_features(backend: Backend, crops: Image):

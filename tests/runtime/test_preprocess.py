@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from cartcls.runtime.preprocess import Image, parse_size, stretch
 
 

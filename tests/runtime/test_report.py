@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.discover import readable_name
 from cartcls.runtime.report import Cell, Run, write_report

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from cartcls.runtime.errors import DataError
 from cartcls.train.data import BalancedSampler, CellData, Stage, random_dihedral
 from cartcls.train.images import load_images

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from cartcls.train.model import (
     ARCHITECTURES,
     CBAM,

@@ -2,6 +2,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from cartcls.runtime.errors import DataError
 from cartcls.train.split import check_split, class_of, list_images, make_split, read_split
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.data import Stage
