@@ -84,6 +84,48 @@ def batch(
 
 
 @app.command()
+def evaluate(
+    labelled_dir: Annotated[
+        Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)
+    ],
+    split: Annotated[Path | None, typer.Option(help="Split of that folder, to take only --part of it.")] = None,
+    part: Annotated[str, typer.Option(help="Part of --split: fit, select, calibrate or report.")] = "select",
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("cartcls-evaluation"),
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
+    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Count how often a bundle is right on labelled cells, and show its mistakes.
+
+    The exit code is 3 where some images could not be read: they are listed, and not in the figures.
+    """
+    from ..calibration.evaluate import MISTAKES
+    from ..calibration.evaluate import evaluate as run
+    from ..runtime.backend import open_backend
+    from ..runtime.bundle import SHIPPED, load_bundle
+    from ..train.split import choose_part
+    from . import show
+
+    paths, chosen = choose_part(labelled_dir, split, part)
+    loaded = load_bundle(bundle or SHIPPED)
+    running = open_backend(loaded, backend.value)
+    show.started(loaded, running)
+    try:
+        with show.progress(chosen) as progress:
+            metrics = run(labelled_dir, paths, chosen, out, loaded, running, progress)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        running.close()
+    if as_json:
+        typer.echo(json.dumps(metrics, indent=2))
+    else:
+        show.evaluated(out / MISTAKES, metrics)
+    if metrics["unreadable"]:
+        raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
 def export(
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint of `python -m cartcls.train fit`.", show_default=False)

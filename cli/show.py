@@ -74,6 +74,27 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
 
 
+def evaluated(page: Path, metrics: dict[str, Any]) -> None:
+    """Print the figures of an evaluation and where its page lies."""
+    table = Table("class", box=None, padding=(0, 2, 0, 0))
+    for name in ("cells", "sensitivity", "precision", "F1"):
+        table.add_column(name, justify="right")
+    for name, row in metrics["per_class"].items():
+        figures = (f"{row['sensitivity']:.1%}", f"{row['precision']:.1%}", f"{row['f1']:.4f}")
+        table.add_row(Text(name), str(row["count"]), *figures)
+    results.print(table)
+    low, high = metrics["top1_interval"]
+    results.print(
+        f"{metrics['correct']} of {metrics['count']} right ({metrics['part']}): {metrics['top1']:.2%}, 95 % interval"
+        f" {low:.2%} to {high:.2%}; macro F1 {metrics['macro_f1']:.4f}, weighted F1 {metrics['weighted_f1']:.4f}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if metrics["unreadable"]:
+        results.print(f"warning: {len(metrics['unreadable'])} images could not be read", markup=False)
+    results.print(os.fspath(page), markup=False, soft_wrap=True)
+
+
 def interrupted(done: int, slides: int) -> None:
     """Say what an interrupted run leaves."""
     messages.print(f"interrupted: {done} of {slides} slides have their report; older reports of the others are kept")

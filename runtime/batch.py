@@ -3,8 +3,9 @@
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -68,24 +69,11 @@ def classify_slide(
         BackendError: The backend failed.
     """
     directory = _report_directory(out, slide_dir)
-    run = Run(
-        slide=slide_name(slide_dir),
-        source=readable_name(os.fsencode(slide_dir.resolve())),
-        bundle=bundle,
-        backend=backend.name,
-        precision=backend.precision,
-        device=backend.device,
-        version=version("cartcls"),
-        started_at=_now(),
-    )
+    run = describe_run(slide_dir, bundle, backend)
     try:
         with whole_folder(directory) as unfinished:
-            (unfinished / THUMBNAILS).mkdir()
             paths = list(find_images(slide_dir, out))
-            cells = []
-            for cell in _classify(slide_dir, paths, unfinished, bundle, backend):
-                cells.append(cell)
-                progress(len(cells), len(paths))
+            cells = classify_images(slide_dir, paths, unfinished, bundle, backend, progress)
             summary = write_report(unfinished, run, cells)
     except OSError as error:
         raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
@@ -104,9 +92,54 @@ def check_slide(slide_dir: Path, out: Path) -> None:
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
 
 
+def describe_run(slide_dir: Path, bundle: Bundle, backend: Backend) -> Run:
+    """Note what is the same for all cells of a run that begins now."""
+    return Run(
+        slide=slide_name(slide_dir),
+        source=readable_name(os.fsencode(slide_dir.resolve())),
+        bundle=bundle,
+        backend=backend.name,
+        precision=backend.precision,
+        device=backend.device,
+        version=version("cartcls"),
+        started_at=_now(),
+    )
+
+
+def classify_images(
+    root: Path,
+    paths: Sequence[bytes],
+    directory: Path,
+    bundle: Bundle,
+    backend: Backend,
+    progress: Callable[[int, int], None],
+) -> list[Cell]:
+    """Classify images and write their thumbnails.
+
+    Args:
+        root: Folder of the images.
+        paths: Images, relative to it, in the order of their numbers.
+        directory: Existing folder to write `thumbnails/` into.
+        bundle: Model.
+        backend: The model, loaded.
+        progress: Called with the number of images done and of all images.
+
+    Raises:
+        BackendError: The backend failed.
+        OSError: A thumbnail cannot be written.
+    """
+    (directory / THUMBNAILS).mkdir()
+    cells = []
+    with closing(_classify(root, paths, directory, bundle, backend)) as classified:
+        for cell in classified:
+            cells.append(cell)
+            progress(len(cells), len(paths))
+    return cells
+
+
 def _classify(
     slide_dir: Path, paths: Sequence[bytes], directory: Path, bundle: Bundle, backend: Backend
-) -> Iterator[Cell]:
+) -> Generator[Cell]:
     root = os.fsencode(slide_dir)
     first_of: dict[str, str] = {}
 

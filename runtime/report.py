@@ -168,13 +168,8 @@ def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str
         )
         for entry in run.bundle.classes
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cartcls.runtime"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(PAGE).render(
+    return render(
+        PAGE,
         summary=summary,
         galleries=[gallery for gallery in galleries if gallery[1]],
         left_out=[cell for cell in cells if cell.status in ("rejected", "duplicate")],
@@ -182,3 +177,14 @@ def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str
         provenance={key: value for key, value in summary.items() if isinstance(value, str)},
         csv_name=CSV,
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """Render one of the package's templates; whatever is put into it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cartcls.runtime"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(values)

@@ -1,33 +1,13 @@
-"""Pictures of a run: confusion matrix and training curves."""
+"""The curves of a run."""
 
 import csv
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], part: str, file: Path) -> None:
-    """Draw a confusion matrix; `part` names the part of the split that was counted."""
-    matrix = np.asarray(counts)
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = 2.5 + 0.6 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.trace()} of {matrix.sum()} right ({part})")
-    figure.savefig(file, dpi=120)
-
-
-def curves(history: Path, file: Path) -> None:
+def draw_curves(history: Path, file: Path) -> None:
     """Draw loss and top-1 of `select` over the epochs of a `history.csv`."""
     with history.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))

@@ -147,6 +147,24 @@ def check_split(split: Split, data_dir: Path) -> None:
             raise DataError(f"the split gives the part {part} no image of {', '.join(without)}: add images of them")
 
 
+def choose_part(data_dir: Path, split_file: Path | None, part: str) -> tuple[list[str], str]:
+    """List the images of one part of a data folder, or of all of it where there is no split.
+
+    Returns:
+        Paths relative to the folder, and how figures on them are marked.
+
+    Raises:
+        DataError: The split does not fit, or has no such part.
+    """
+    if split_file is None:
+        return list_images(data_dir), f"all of {data_dir.resolve().name}"
+    split = read_split(split_file)
+    check_split(split, data_dir)
+    if not split.paths(part):
+        raise DataError(f"{split_file} has no images in the part {part!r}: use one of {', '.join(PARTS)}")
+    return split.paths(part), f"{part}, {split.unit}"
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 

@@ -22,13 +22,14 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from ..calibration.metrics import classification_metrics
+from ..calibration.pictures import draw_confusion
 from ..runtime import preprocess
 from ..runtime.errors import DataError
-from . import plots
 from .checkpoint import load_checkpoint, predict
 from .data import CellData, Stage, random_dihedral
 from .images import load_images
 from .model import build, normalize
+from .plots import draw_curves
 from .split import Split, check_split, read_split
 
 PEAK_RATE = 2e-3
@@ -227,8 +228,8 @@ def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
     metrics = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
     metrics = {"part": "select", "unit": split.unit, **metrics}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    plots.confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
-    plots.curves(out / "history.csv", out / "curves.png")
+    draw_confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
+    draw_curves(out / "history.csv", out / "curves.png")
     return metrics
 
 

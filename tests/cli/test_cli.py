@@ -67,6 +67,15 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[st
     assert not done.stdout
 
 
+def test_evaluate_prints_figures_and_json(data_dir: Path, split_file: Path, tmp_path: Path):
+    options = ["--split", split_file, "--part", "report", "--out", tmp_path / "out"]
+    done = cartcls("evaluate", data_dir, *options)
+    assert done.returncode == 0, done.stderr
+    assert "of 8 right (report, split by image)" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "mistakes.html")
+    assert json.loads(cartcls("evaluate", data_dir, *options, "--json").stdout)["count"] == 8
+
+
 def test_version_is_the_packages():
     from importlib.metadata import version
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -66,6 +67,23 @@ def test_maps_are_grad_cam_by_autograd(model: RCMNet, images: np.ndarray):
         alpha = gradient.mean((2, 3), keepdim=True)  # equation 7
         expected = (alpha * last_map).sum(1)  # equation 8 before its ReLU
         assert torch.allclose(cams[:, index], expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # pytorch-grad-cam's own
+def test_maps_are_those_of_pytorch_grad_cam(model: RCMNet, images: np.ndarray):
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.image import scale_cam_image
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    inputs = normalize(torch.from_numpy(images))
+    with torch.inference_mode():
+        _, cams, _ = Graph(model, half=False)(torch.from_numpy(images))
+    for index in range(5):
+        with GradCAM(model, [model.bot]) as oracle:
+            targets: list[Any] = [ClassifierOutputTarget(index)] * len(images)
+            theirs = oracle(inputs, targets)
+        maps = scale_cam_image(np.maximum(cams[:, index].numpy(), 0), (SIZE[0], SIZE[1]))
+        assert np.abs(scale_cam_image(maps) - theirs).max() < 1e-4
 
 
 def test_the_half_graph_is_half_and_close(model: RCMNet, images: np.ndarray, half: bytes):

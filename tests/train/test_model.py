@@ -94,6 +94,38 @@ def test_cbam_stands_between_the_second_batch_norm_and_the_shortcut():
         assert torch.allclose(block(x), (block.cbam(inner) + x).relu())
 
 
+def test_attention_is_timms_with_the_same_weights():
+    from timm.layers.bottleneck_attn import BottleneckAttn
+
+    ours = RelativeSelfAttention(32, 4, (5, 6))
+    theirs = BottleneckAttn(32, feat_size=(5, 6), num_heads=4, scale_pos_embed=True)
+    for table in (ours.rel_height, ours.rel_width):
+        torch.nn.init.normal_(table)
+    theirs.load_state_dict(
+        {
+            "qkv.weight": torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]),
+            "pos_embed.height_rel": ours.rel_height,
+            "pos_embed.width_rel": ours.rel_width,
+        }
+    )
+    x = torch.randn(3, 32, 5, 6)
+    with torch.inference_mode():
+        assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_cbam_is_timms_with_the_same_weights():
+    from timm.layers.cbam import CbamModule
+
+    ours, theirs = CBAM(32, reduction=16), CbamModule(32, rd_ratio=1 / 16)
+    first, second = ours.channel.parameters()
+    theirs.channel.fc1.weight, theirs.channel.fc2.weight = first, second
+    theirs.spatial.conv.conv.weight = ours.spatial.conv.weight
+    theirs.spatial.conv.bn = torch.nn.Identity()  # the paper has none
+    x = torch.randn(3, 32, 9, 11)
+    with torch.inference_mode():
+        assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
 def test_relative_vectors_are_a_lookup_by_distance():
     table = torch.randn(2 * 5 - 1, 3)
     vectors = relative_vectors(table, 5)

@@ -1,0 +1,57 @@
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cartcls.calibration.evaluate import evaluate
+from cartcls.runtime.backend import Backend
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.errors import DataError, OutputError
+from cartcls.train.split import choose_part, list_images
+
+
+def nothing(done: int, total: int) -> None:
+    pass
+
+
+def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, bundle: Bundle, backend: Backend):
+    swapped = Path(shutil.copytree(data_dir, tmp_path / "cells"))
+    (platelet,) = sorted((swapped / "platelet").iterdir())[:1]
+    platelet.rename(swapped / "eosinophil" / "not-one.jpg")
+    (swapped / "ig" / "broken.jpg").write_bytes(b"junk")
+    out = tmp_path / "out"
+    metrics = evaluate(swapped, list_images(swapped), "all of cells", out, bundle, backend, nothing)
+    assert (metrics["count"], metrics["part"], list(metrics["unreadable"])) == (32, "all of cells", ["ig/broken.jpg"])
+    assert metrics["confusion"][1][7] == 1
+    assert metrics["correct"] >= 30
+    assert metrics["bundle_sha256"] == bundle.sha256
+    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    page = (out / "mistakes.html").read_text(encoding="utf-8")
+    assert "<b>eosinophil</b> called <b>platelet</b>" in page
+    assert "ig/broken.jpg" in page
+    with (out / "cells.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 33
+    assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_part_of_a_split_is_taken_and_named(data_dir: Path, split_file: Path):
+    paths, part = choose_part(data_dir, split_file, "report")
+    assert (len(paths), part) == (8, "report, split by image")
+    with pytest.raises(DataError, match="no images in the part 'calibrate'"):
+        choose_part(data_dir, split_file, "calibrate")
+    paths, part = choose_part(data_dir, None, "select")
+    assert (len(paths), part) == (32, "all of cells")
+
+
+def test_classes_that_the_bundle_does_not_know_are_named(tmp_path: Path, bundle: Bundle, backend: Backend):
+    with pytest.raises(DataError, match=r"has no class CAR-T, blast: its classes are basophil"):
+        evaluate(tmp_path, ["blast/1.jpg", "CAR-T/1.jpg", "ig/1.jpg"], "x", tmp_path / "out", bundle, backend, nothing)
+
+
+def test_a_folder_that_is_no_evaluation_is_left_alone(tmp_path: Path, bundle: Bundle, backend: Backend):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="is no evaluation"):
+        evaluate(tmp_path, ["ig/1.jpg"], "x", tmp_path, bundle, backend, nothing)
+    assert (tmp_path / "thesis.txt").exists()
