@@ -10,8 +10,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript.rewriter.rules import common as rules
 
-from ..train.model import RCMNet
-from .graph import OUTPUTS, Graph
+from ..train.model import FeatureClassifier
+from .graph import graph_of
 
 OPSET = 18
 _KEPT_RULES = [
@@ -21,7 +21,7 @@ _KEPT_RULES = [
 ]
 
 
-def onnx_bytes(model: RCMNet, image_size: tuple[int, int], half: bool) -> bytes:
+def onnx_bytes(model: FeatureClassifier, image_size: tuple[int, int], half: bool) -> bytes:
     """Export a model as the graph of a bundle, weights inside.
 
     The exporter's own optimiser would fold batch norms into convolutions. It is left out, so that the weights
@@ -33,29 +33,30 @@ def onnx_bytes(model: RCMNet, image_size: tuple[int, int], half: bool) -> bytes:
         half: See `Graph`.
     """
     width, height = image_size
+    graph = graph_of(model, half)
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
         program = torch.onnx.export(
-            Graph(model, half),
+            graph,
             (example,),
             dynamo=True,
             optimize=False,
             verbose=False,
             opset_version=OPSET,
             input_names=["image"],
-            output_names=list(OUTPUTS),
+            output_names=list(graph.outputs),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    graph = program.model
-    passes.InlinePass()(graph)
-    onnxscript.optimizer.fold_constants(graph, input_size_limit=1 << 20, output_size_limit=1 << 20)
-    onnxscript.rewriter.rewrite(graph, _KEPT_RULES)
-    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
-    passes.CommonSubexpressionEliminationPass()(graph)
-    passes.ClearMetadataAndDocStringPass()(graph)
+    exported = program.model
+    passes.InlinePass()(exported)
+    onnxscript.optimizer.fold_constants(exported, input_size_limit=1 << 20, output_size_limit=1 << 20)
+    onnxscript.rewriter.rewrite(exported, _KEPT_RULES)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(exported)
+    passes.CommonSubexpressionEliminationPass()(exported)
+    passes.ClearMetadataAndDocStringPass()(exported)
     proto = program.model_proto
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()

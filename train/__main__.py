@@ -18,12 +18,14 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model and its ablations (Table 4)."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5)."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
     resnet18_c = "resnet18_c"
     resnet18_m = "resnet18_m"
+    vgg19 = "vgg19"
+    alexnet = "alexnet"
 
 
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
@@ -52,7 +54,7 @@ def fit(
     data_dir: DataDir,
     split: Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
-    arch: Annotated[Arch, typer.Option(help="The paper's model, or one of its ablations.")] = Arch.rcmnet,
+    arch: Annotated[Arch, typer.Option(help="The paper's model, an ablation or a comparison.")] = Arch.rcmnet,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs at --size.")] = 30,
     size: Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")] = "360x363",
     sizes: Annotated[

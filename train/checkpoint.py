@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..runtime.errors import DataError
-from .model import RCMNet, build, normalize
+from .model import FeatureClassifier, build, normalize
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Checkpoint:
 
     Attributes:
         model: With its averaged weights, float32, in evaluation mode.
-        arch: One of `cartcls.train.model.ARCHITECTURES`.
+        arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
         classes: Class names in order.
         image_size: Width and height in pixels.
         provenance: Data, split, command, versions and seed.
     """
 
-    model: RCMNet
+    model: FeatureClassifier
     arch: str
     classes: list[str]
     image_size: tuple[int, int]
@@ -50,7 +50,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
     return Checkpoint(model.eval(), settings["arch"], settings["classes"], (width, height), settings["provenance"])
 
 
-def predict(model: RCMNet, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:
+def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:
     """Logits (N, K) of uint8 images (N, H, W, 3), in float32."""
     with torch.inference_mode():
         batches = torch.from_numpy(images).split(batch_size)

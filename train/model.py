@@ -18,14 +18,15 @@ ARCHITECTURES = {
     "resnet18_m": {"cbam": False, "attention": True},
     "rcmnet": {"cbam": True, "attention": True},
 }
+BASELINES = ("vgg19", "alexnet")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 STRIDE = 32
 
 
-def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "RCMNet":
-    """Build one of `ARCHITECTURES`.
+def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureClassifier":
+    """Build one of `ARCHITECTURES` or `BASELINES`.
 
     Args:
         arch: Name of the architecture.
@@ -33,6 +34,10 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "RCMNet":
         image_size: Width and height in pixels of the images that it is for; sets the size of the
             relative-position tables.
     """
+    if arch in BASELINES:
+        from .baselines import Baseline  # needs torchvision, which an export of RCMNet does not
+
+        return Baseline(arch, num_classes)
     width, height = image_size
     return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
 
@@ -44,7 +49,25 @@ def normalize(image: Tensor) -> Tensor:
     return ((image.float() - mean) / std).permute(0, 3, 1, 2)
 
 
-class RCMNet(nn.Module):
+class FeatureClassifier(nn.Module):
+    """A network whose logits are one linear layer on its features.
+
+    Attributes:
+        fc: The linear layer.
+    """
+
+    fc: nn.Linear
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (N, D), float32, of normalised images (N, 3, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify normalised images (N, 3, H, W) into logits (N, K)."""
+        return self.fc(self.features(x))
+
+
+class RCMNet(FeatureClassifier):
     """ResNet18 + CBAM + MHSA, global average pooling and one linear layer.
 
     The head has this form so that Grad-CAM needs no gradient: see `cartcls.export.graph`.
@@ -71,10 +94,9 @@ class RCMNet(nn.Module):
         self.fc = nn.Linear(512, num_classes)
         self._initialize()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify normalised images (N, 3, H, W) into logits (N, K)."""
-        features = self.feature_map(x).float().mean((2, 3))  # (N, 512)
-        return self.fc(features)
+    def features(self, x: Tensor) -> Tensor:
+        """Mean of the last feature map (N, 512), float32, of normalised images (N, 3, H, W)."""
+        return self.feature_map(x).float().mean((2, 3))
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""

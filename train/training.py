@@ -28,11 +28,12 @@ from ..runtime.errors import DataError
 from .checkpoint import load_checkpoint, predict
 from .data import CellData, Stage, random_dihedral
 from .images import load_images
-from .model import build, normalize
+from .model import BASELINES, build, normalize
 from .plots import draw_curves
 from .split import Split, check_split, read_split
 
 PEAK_RATE = 2e-3
+BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
 EMA_DECAY = 0.998
@@ -45,7 +46,7 @@ class Classifier(pl.LightningModule):
         """Build the model.
 
         Args:
-            arch: One of `cartcls.train.model.ARCHITECTURES`.
+            arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
             provenance: Data, split, command, versions and seed; goes into the checkpoint.
@@ -86,14 +87,15 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with one cycle over the whole schedule; no decay for batch norms, biases and positions."""
+        rate = BASELINE_PEAK_RATE if self.hparams["arch"] in BASELINES else PEAK_RATE
         decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
         others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
         optimizer = torch.optim.AdamW(
             [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
-            lr=PEAK_RATE,
+            lr=rate,
         )
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -166,7 +168,7 @@ def fit(
     Args:
         data_dir: Folder with one folder per class.
         split_file: Split that fits it.
-        arch: One of `cartcls.train.model.ARCHITECTURES`.
+        arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
         out: Run folder; must be new or empty unless `resume`.
         stages: Image sizes and epochs; the last size is the one that the model is for.
         batch_size: Images per step.

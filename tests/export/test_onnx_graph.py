@@ -8,10 +8,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from cartcls.export.graph import Graph
+from cartcls.export.graph import GraphWithMaps
 from cartcls.export.onnx_graph import emulate_half, onnx_bytes
 from cartcls.runtime.bundle import Bundle
-from cartcls.train.model import RCMNet, build, normalize
+from cartcls.train.model import BASELINES, RCMNet, build, normalize
 
 SIZE = (64, 70)
 
@@ -21,6 +21,7 @@ def model() -> RCMNet:
     """A small model whose batch norms and positions are not those of a new one."""
     torch.manual_seed(0)
     model = build("rcmnet", 5, SIZE)
+    assert isinstance(model, RCMNet)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -59,7 +60,7 @@ def test_the_float32_graph_is_the_model(model: RCMNet, images: np.ndarray):
 
 def test_maps_are_grad_cam_by_autograd(model: RCMNet, images: np.ndarray):
     with torch.inference_mode():
-        _, cams, _ = Graph(model, half=False)(torch.from_numpy(images))
+        _, cams, _ = GraphWithMaps(model, half=False)(torch.from_numpy(images))
     for index in range(5):
         last_map = model.feature_map(normalize(torch.from_numpy(images))).detach().requires_grad_()
         score = model.fc(last_map.mean((2, 3)))[:, index].sum()
@@ -77,7 +78,7 @@ def test_maps_are_those_of_pytorch_grad_cam(model: RCMNet, images: np.ndarray):
 
     inputs = normalize(torch.from_numpy(images))
     with torch.inference_mode():
-        _, cams, _ = Graph(model, half=False)(torch.from_numpy(images))
+        _, cams, _ = GraphWithMaps(model, half=False)(torch.from_numpy(images))
     for index in range(5):
         with GradCAM(model, [model.bot]) as oracle:
             targets: list[Any] = [ClassifierOutputTarget(index)] * len(images)
@@ -118,6 +119,17 @@ def test_batch_norms_keep_their_names_for_further_training(model: RCMNet, half: 
     names = {tensor.name for tensor in onnx.load_from_string(half).graph.initializer}
     trained = {f"model.{name}" for name in model.state_dict() if "num_batches" not in name and ".rel_" not in name}
     assert trained - names <= {"model.fc.weight", "model.fc.bias"}
+
+
+@pytest.mark.parametrize("arch", BASELINES)
+def test_comparisons_are_exported_without_maps(arch: str, images: np.ndarray):
+    torch.manual_seed(0)
+    model = build(arch, 5, SIZE).eval()
+    outputs = run(onnx_bytes(model, SIZE, half=True), images)
+    assert outputs.keys() == {"logits", "features"}
+    with torch.inference_mode():
+        logits = model(normalize(torch.from_numpy(images))).numpy()
+    assert np.abs(outputs["logits"] - logits).max() < 0.01 * max(1, np.abs(logits).max())
 
 
 def test_attention_uses_only_operators_that_every_engine_has(bundle: Bundle):

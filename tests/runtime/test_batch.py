@@ -23,14 +23,15 @@ class FakeBackend:
 
     name, device, precision, batch_size = "fake", "none", "f32", 4
 
-    def __init__(self, fail: Callable[[], None] = lambda: None, logit: float = 5.0):
-        self.fail, self.logit = fail, logit
+    def __init__(self, fail: Callable[[], None] = lambda: None, logit: float = 5.0, maps: bool = True):
+        self.fail, self.logit, self.maps = fail, logit, maps
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         self.fail()
         logits = np.zeros((len(images), 8), np.float32)
         logits[:, 1] = self.logit
-        return Outputs(logits, np.zeros((len(images), 512), np.float32), np.ones((len(images), 8, 12, 12), np.float32))
+        maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
+        return Outputs(logits, np.zeros((len(images), 512), np.float32), maps)
 
     def close(self) -> None:
         pass
@@ -88,6 +89,12 @@ def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path,
         bad = row["path"].startswith("bad")
         assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
     assert summary["status"] == {"ok": 100, "review": 0, "rejected": 30, "duplicate": 0}
+
+
+def test_a_model_without_maps_shows_the_crop_alone(slide: Path, tmp_path: Path, bundle: Bundle):
+    rows, _, directory = run(slide, tmp_path, bundle, FakeBackend(maps=False))
+    with PIL.Image.open(directory / rows[0]["thumbnail"]) as picture:
+        assert picture.size == (round(180 * int(rows[0]["width"]) / int(rows[0]["height"])), 210)
 
 
 def test_copies_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):

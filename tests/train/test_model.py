@@ -3,6 +3,7 @@ import torch
 
 from cartcls.train.model import (
     ARCHITECTURES,
+    BASELINES,
     CBAM,
     BasicBlock,
     RelativeSelfAttention,
@@ -28,7 +29,7 @@ def test_resnet18_is_torchvisions():
         assert torch.allclose(ours.eval()(images), theirs.eval()(images), atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, *BASELINES])
 def test_every_ablation_classifies_and_learns(arch: str):
     model = build(arch, 5, (64, 70))
     logits = model(normalize(torch.randint(0, 256, (2, 70, 64, 3), dtype=torch.uint8)))
