@@ -192,26 +192,7 @@ def fit(
     provenance = _provenance(data, split_file)
     _write_run(out, resume, {"arch": arch, **provenance}, split_file)
     classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
-    best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
-    latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    trainer = pl.Trainer(
-        devices=devices,
-        num_nodes=num_nodes,
-        precision="bf16-mixed" if _bfloat16_is_fast() else "32-true",
-        max_epochs=sum(stage.epochs for stage in stages),
-        reload_dataloaders_every_n_epochs=1,
-        num_sanity_val_steps=0,
-        gradient_clip_val=5.0,
-        callbacks=[
-            StageAveraging(),
-            History(out / "history.csv"),
-            best,
-            latest,
-            RichProgressBar(console_kwargs={"stderr": True}),
-        ],
-        logger=False,
-        enable_model_summary=False,
-    )
+    trainer = _trainer(out, sum(stage.epochs for stage in stages), devices, num_nodes)
     trainer.fit(classifier, data, ckpt_path=last if resume else None, weights_only=True)
     if not trainer.is_global_zero:
         return {}
@@ -222,6 +203,24 @@ def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -
     """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
     decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
     return average * decay + current * (1 - decay)
+
+
+def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
+    best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
+    latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    bar = RichProgressBar(console_kwargs={"stderr": True})
+    return pl.Trainer(
+        devices=devices,
+        num_nodes=num_nodes,
+        precision="bf16-mixed" if _bfloat16_is_fast() else "32-true",
+        max_epochs=epochs,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        gradient_clip_val=5.0,
+        callbacks=[StageAveraging(), History(out / "history.csv"), best, latest, bar],
+        logger=False,
+        enable_model_summary=False,
+    )
 
 
 def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
