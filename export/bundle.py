@@ -105,6 +105,8 @@ def _source(trained: Checkpoint) -> dict[str, Any]:
         f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {trained.arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
+    if source["start"]:
+        source["command"] += " --start START"
     parameters = sum(parameter.numel() for parameter in trained.model.parameters())
     packages = ("onnx", "onnxruntime", "openvino", "torch")
     return {

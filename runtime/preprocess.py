@@ -1,5 +1,6 @@
 """From a decoded image to the graph's input: one function, used by training, calibration and every backend."""
 
+import ast
 import hashlib
 import inspect
 import re
@@ -16,7 +17,7 @@ NAME = "stretch-area-linear"
 def stretch(image: Image, width: int, height: int) -> Image:
     """Resize an image to the graph's input size, without keeping its aspect ratio.
 
-    Pixels are averaged where an axis shrinks (INTER_AREA) and interpolated where both grow (INTER_LINEAR).
+    INTER_AREA where an axis shrinks (OpenCV averages areas where both do), else INTER_LINEAR.
 
     Args:
         image: RGB, uint8, (H, W, 3).
@@ -34,8 +35,13 @@ def stretch(image: Image, width: int, height: int) -> Image:
 
 
 def digest() -> str:
-    """SHA-256 of the preprocessing's source: a bundle made with another preprocessing can be told apart."""
-    return hashlib.sha256(inspect.getsource(stretch).encode()).hexdigest()
+    """SHA-256 of the preprocessing's code: a bundle made with another preprocessing can be told apart.
+
+    Comments, layout and docstring do not count.
+    """
+    function = ast.parse(inspect.getsource(stretch)).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    return hashlib.sha256("\n".join(map(ast.unparse, function.body[1:])).encode()).hexdigest()
 
 
 def parse_size(text: str) -> tuple[int, int]:

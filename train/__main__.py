@@ -1,14 +1,18 @@
 """`python -m cartcls.train`: split a data folder and train on it."""
 
+import re
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..runtime import console
 from ..runtime.preprocess import parse_size
+
+if TYPE_CHECKING:
+    from .data import Stage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +33,14 @@ class Arch(str, Enum):
 
 
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
+SplitFile = Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)]
+Epochs = Annotated[int, typer.Option(min=1, help="Epochs at --size.")]
+Size = Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")]
+Sizes = Annotated[
+    str | None,
+    typer.Option(help="Instead of --epochs and --size: stages SIZE:EPOCHS, as 128:12,224:3,360x363:1."),
+]
+BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 
 
 @app.command()
@@ -52,38 +64,40 @@ def split(
 @app.command()
 def fit(
     data_dir: DataDir,
-    split: Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)],
+    split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
     arch: Annotated[Arch, typer.Option(help="The paper's model, an ablation or a comparison.")] = Arch.rcmnet,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs at --size.")] = 30,
-    size: Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")] = "360x363",
-    sizes: Annotated[
-        str | None,
-        typer.Option(help="Instead of --epochs and --size: stages SIZE:EPOCHS, as 128:12,224:3,360x363:1."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 32,
+    epochs: Epochs = 30,
+    size: Size = "360x363",
+    sizes: Sizes = None,
+    batch_size: BatchSize = 32,
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Bundle or checkpoint whose weights to start from, also one with other classes."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile each stage first: minutes of waiting, then a third faster.")
+    ] = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
 ) -> None:
     """Train a model, and choose its best checkpoint on the part `select`."""
-    try:
-        stages = [(parse_size(size), epochs)] if sizes is None else _parse_stages(sizes)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--sizes" if sizes else "--size") from None
+    stages = _stages(sizes, size, epochs)
     from . import training
-    from .data import Stage
 
     metrics = training.fit(
         data_dir,
         split,
         arch.value,
         out,
-        [Stage(stage_size, stage_epochs) for stage_size, stage_epochs in stages],
+        stages,
         batch_size,
         seed,
+        start,
         resume,
+        compile,
         devices=int(devices) if devices.isdecimal() else devices,
         num_nodes=num_nodes,
     )
@@ -96,14 +110,43 @@ def fit(
         )
 
 
-def _parse_stages(text: str) -> list[tuple[tuple[int, int], int]]:
-    stages = []
-    for item in text.split(","):
-        size, _, epochs = item.partition(":")
-        if not epochs.isdecimal() or int(epochs) < 1:
-            raise ValueError(f"{item!r} is not a stage: write SIZE:EPOCHS, as 224:3")
-        stages.append((parse_size(size.strip()), int(epochs)))
-    return stages
+@app.command()
+def table5(
+    data_dir: DataDir,
+    split: SplitFile,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.", show_default=False)],
+    epochs: Epochs = 30,
+    size: Size = "360x363",
+    sizes: Sizes = None,
+    batch_size: BatchSize = 32,
+    seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
+) -> None:
+    """Train all models of the paper's Table 5 alike; run again to go on where it stopped."""
+    stages = _stages(sizes, size, epochs)
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
+        raise typer.BadParameter(f"{seeds!r} is no list of seeds: write 0,1,2", param_hint="--seeds")
+    from .table5 import train_table
+
+    train_table(data_dir, split, out, stages, batch_size, sorted({int(seed) for seed in seeds.split(",")}))
+    typer.echo((out / "table5.md").read_text(encoding="utf-8"))
+
+
+def _stages(sizes: str | None, size: str, epochs: int) -> "list[Stage]":
+    from .data import Stage
+
+    try:
+        if sizes is None:
+            return [Stage(parse_size(size), epochs)]
+        return [Stage(parse_size(item.strip()), int(count)) for item, count in map(_parse_stage, sizes.split(","))]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sizes" if sizes else "--size") from None
+
+
+def _parse_stage(text: str) -> tuple[str, str]:
+    size, _, epochs = text.partition(":")
+    if not epochs.isdecimal() or int(epochs) < 1:
+        raise ValueError(f"{text!r} is not a stage: write SIZE:EPOCHS, as 224:3")
+    return size, epochs
 
 
 if __name__ == "__main__":

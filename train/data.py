@@ -1,4 +1,4 @@
-"""The loaders that hand images to training, at the size of the present stage, and their augmentation."""
+"""The loaders that hand images to training, at the size of the present stage."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from .images import LabelledImages, load_images
@@ -87,30 +85,3 @@ class CellData(pl.LightningDataModule):
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
-
-
-def random_dihedral(images: Tensor) -> Tensor:
-    """The paper's augmentation: each image (B, C, H, W) turned by 0°, 90°, 180° or 270°, and flipped or not.
-
-    Turned images keep their pixels and their canvas: what no longer fits is cut, what is missing repeats the edge.
-    """
-    choices = torch.randint(8, (len(images),)).tolist()
-    return torch.stack([_dihedral(image, choice) for image, choice in zip(images, choices, strict=True)])
-
-
-def _dihedral(image: Tensor, choice: int) -> Tensor:
-    turns, flip = choice % 4, choice >= 4
-    height, width = image.shape[1:]
-    if flip:
-        image = image.flip(2)
-    if turns:
-        image = image.rot90(turns, (1, 2))
-    return image if image.shape[1:] == (height, width) else _fit_canvas(image, height, width)
-
-
-def _fit_canvas(image: Tensor, height: int, width: int) -> Tensor:
-    for axis, length in ((1, height), (2, width)):
-        have = image.shape[axis]
-        index = torch.arange(length, device=image.device) + (have - length) // 2
-        image = image.index_select(axis, index.clamp(0, have - 1))
-    return image

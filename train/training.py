@@ -25,35 +25,48 @@ from ..calibration.metrics import classification_metrics
 from ..calibration.pictures import draw_confusion
 from ..runtime import preprocess
 from ..runtime.errors import DataError
+from .augment import augment
 from .checkpoint import load_checkpoint, predict
-from .data import CellData, Stage, random_dihedral
+from .data import CellData, Stage
 from .images import load_images
 from .model import BASELINES, build, normalize
 from .plots import draw_curves
 from .split import Split, check_split, read_split
+from .start import read_start, start_from
 
 PEAK_RATE = 2e-3
+START_PEAK_RATE = 1e-3  # for weights that are trained already
 BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
-EMA_DECAY = 0.998
+EMA_DECAY = 0.995
 
 
 class Classifier(pl.LightningModule):
     """A model in training. Takes uint8 images (B, H, W, 3) and int64 labels (B,)."""
 
-    def __init__(self, arch: str, classes: list[str], image_size: tuple[int, int], provenance: dict[str, Any]):
+    def __init__(
+        self,
+        arch: str,
+        classes: list[str],
+        image_size: tuple[int, int],
+        provenance: dict[str, Any],
+        compile: bool = False,
+    ):
         """Build the model.
 
         Args:
             arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
-            provenance: Data, split, command, versions and seed; goes into the checkpoint.
+            provenance: Data, split, start, command, versions and seed; goes into the checkpoint.
+            compile: Whether training steps run compiled.
         """
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="compile")
         self.model = build(arch, len(classes), image_size).to(memory_format=torch.channels_last)
+        # A function, not a module: the state dict keeps its names. Each size is compiled anew, for fixed shapes.
+        self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
         self.loss = MeanMetric()
         self.select_loss = MeanMetric()
         self.select_top1 = MulticlassAccuracy(num_classes=len(classes), average="micro")
@@ -65,8 +78,8 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one augmented batch."""
         images, labels = batch
-        images = random_dihedral(normalize(images)).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(self.model(images), labels, label_smoothing=LABEL_SMOOTHING)
+        images = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING)
         self.loss.update(loss.detach())
         self.log("loss", self.loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
@@ -86,8 +99,9 @@ class Classifier(pl.LightningModule):
         self.log("select_score", data.stage_index(self.current_epoch) + self.select_top1.compute())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with one cycle over the whole schedule; no decay for batch norms, biases and positions."""
+        """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions."""
         rate = BASELINE_PEAK_RATE if self.hparams["arch"] in BASELINES else PEAK_RATE
+        rate = min(rate, START_PEAK_RATE) if self.hparams["provenance"]["start"] else rate
         decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
         others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
         optimizer = torch.optim.AdamW(
@@ -95,7 +109,9 @@ class Classifier(pl.LightningModule):
             lr=rate,
         )
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=steps, pct_start=0.1, anneal_strategy="linear"
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -159,7 +175,9 @@ def fit(
     stages: Sequence[Stage],
     batch_size: int,
     seed: int,
+    start: Path | None = None,
     resume: bool = False,
+    compile: bool = False,
     devices: int | str = "auto",
     num_nodes: int = 1,
 ) -> dict[str, Any]:
@@ -173,7 +191,9 @@ def fit(
         stages: Image sizes and epochs; the last size is the one that the model is for.
         batch_size: Images per step.
         seed: Of weights, order and augmentation.
+        start: Bundle folder or checkpoint whose weights to start from; its head is used where the classes are the same.
         resume: Go on from `out/last.ckpt`, with the same settings.
+        compile: Compile the training step for each image size: minutes at first, then faster.
         devices: Devices per machine, as Lightning's Trainer takes them.
         num_nodes: Number of machines.
 
@@ -181,7 +201,7 @@ def fit(
         The metrics of `select`, as written to `metrics.json`.
 
     Raises:
-        DataError: The folder, the split, an image or the run folder does not fit.
+        DataError: The folder, the split, an image, the start or the run folder does not fit.
     """
     split = read_split(split_file)
     check_split(split, data_dir)
@@ -189,9 +209,12 @@ def fit(
     _open_run(out, resume, last)
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
-    provenance = _provenance(data, split_file)
+    started = read_start(start) if start else None
+    provenance = {**_provenance(data, split_file), "start": started.provenance if started else None}
     _write_run(out, resume, {"arch": arch, **provenance}, split_file)
-    classifier = Classifier(arch, data.classes, stages[-1].size, provenance)
+    classifier = Classifier(arch, data.classes, stages[-1].size, provenance, compile)
+    if started:
+        start_from(classifier.model, arch, data.classes, started)
     trainer = _trainer(out, sum(stage.epochs for stage in stages), devices, num_nodes)
     trainer.fit(classifier, data, ckpt_path=last if resume else None, weights_only=True)
     if not trainer.is_global_zero:
@@ -203,6 +226,11 @@ def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -
     """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
     decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
     return average * decay + current * (1 - decay)
+
+
+def stage_settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:
+    """Stages as `run.json` holds them."""
+    return [{"size": list(stage.size), "epochs": stage.epochs} for stage in stages]
 
 
 def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
@@ -246,7 +274,7 @@ def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
         "split_file": split_file.name,
         "split_sha256": data.split.sha256,
         "split_unit": data.split.unit,
-        "stages": [{"size": list(stage.size), "epochs": stage.epochs} for stage in data.stages],
+        "stages": stage_settings(data.stages),
         "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
         "batch_size": data.batch_size,
         "seed": data.seed,
@@ -268,7 +296,7 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -
     file = out / "run.json"
     if resume:
         before = json.loads(file.read_text(encoding="utf-8"))
-        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256")
+        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start")
         if changed := [name for name in fixed if before[name] != run[name]]:
             raise DataError(
                 f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder"

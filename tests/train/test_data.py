@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cartcls.runtime.errors import DataError
-from cartcls.train.data import BalancedSampler, CellData, Stage, random_dihedral
+from cartcls.train.data import BalancedSampler, CellData, Stage
 from cartcls.train.images import load_images
 from cartcls.train.split import class_of, list_images, read_split
 
@@ -46,23 +46,3 @@ def test_stages_follow_each_other(data_dir: Path, split_file: Path):
     assert images.shape == (8, 48, 48, 3)
     assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64
-
-
-def test_augmentation_gives_the_eight_turns_and_flips_of_a_square():
-    image = torch.arange(3 * 5 * 5).reshape(1, 3, 5, 5).float()
-    expected = {
-        tuple(turn.flatten().tolist())
-        for k in range(4)
-        for turn in (image[0].rot90(k, (1, 2)), image[0].flip(2).rot90(k, (1, 2)))
-    }
-    torch.manual_seed(0)
-    seen = {tuple(turned.flatten().tolist()) for turned in random_dihedral(image.repeat(200, 1, 1, 1))}
-    assert seen == expected
-
-
-def test_turned_images_keep_canvas_and_pixels():
-    image = torch.arange(6 * 9).reshape(1, 1, 6, 9).float()
-    torch.manual_seed(0)
-    turned = random_dihedral(image.repeat(100, 1, 1, 1))
-    assert turned.shape == (100, 1, 6, 9)
-    assert set(turned.unique().tolist()) <= set(image.unique().tolist())

@@ -145,6 +145,13 @@ def test_interpolated_tables_keep_their_middle_and_their_slope(rows: int):
     assert (table.diff(dim=0) > 0).all()
 
 
+def test_a_table_comes_back_from_a_finer_one():
+    table = torch.randn(2 * 12 - 1, 4)
+    finer = interpolate_table(table, 2 * len(table) - 1)
+    assert torch.allclose(finer[::2], table, atol=1e-6)
+    assert torch.allclose(finer[1::2], (table[1:] + table[:-1]) / 2, atol=1e-6)
+
+
 def test_shrinking_a_table_moves_every_row():
     table = torch.zeros(23, 4, requires_grad=True)
     interpolate_table(table, 7).sum().backward()

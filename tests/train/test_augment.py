@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cartcls.runtime.preprocess import Image
+from cartcls.train import augment as augmentation
+from cartcls.train.augment import augment, change_focus, change_stain, turn
+
+
+@pytest.fixture
+def cells(crops: Image) -> Tensor:
+    """Four real cells, uint8, (4, 64, 64, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(crops[::8, 100:228:2, 100:228:2]))
+
+
+def test_augmentation_keeps_shape_and_range_and_changes_every_cell(cells: Tensor):
+    torch.manual_seed(0)
+    changed = augment(cells)
+    assert changed.shape == cells.shape
+    assert changed.dtype == torch.float32
+    assert 0 <= changed.min() < changed.max() <= 255
+    assert ((changed - cells).abs().mean((1, 2, 3)) > 1).all()
+    torch.manual_seed(0)
+    assert torch.equal(augment(cells), changed)
+
+
+def test_half_of_the_cells_are_turned_exactly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(augmentation, "ANY_TURN", 0)
+    image = torch.arange(3 * 5 * 5).reshape(1, 3, 5, 5).float()
+    expected = {
+        tuple(turned.flatten().tolist())
+        for k in range(4)
+        for turned in (image[0].rot90(k, (1, 2)), image[0].flip(2).rot90(k, (1, 2)))
+    }
+    torch.manual_seed(0)
+    seen = {tuple(turned.flatten().round().tolist()) for turned in turn(image.repeat(200, 1, 1, 1))}
+    assert seen == expected
+
+
+def test_a_turned_cell_fills_its_canvas_from_itself():
+    image = torch.rand(1, 1, 6, 9) * 0.5 + 0.5
+    torch.manual_seed(0)
+    turned = turn(image.repeat(100, 1, 1, 1))
+    assert turned.shape == (100, 1, 6, 9)
+    assert image.min() - 1e-6 <= turned.min()
+    assert turned.max() <= image.max() + 1e-6
+
+
+def test_stain_leaves_white_and_black_alone_but_for_the_light(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(augmentation, "LIGHT", 0)
+    ramp = torch.linspace(1 / 255, 1, 16).repeat(50, 3, 1)[:, :, None]
+    torch.manual_seed(0)
+    stained = change_stain(ramp)
+    assert torch.allclose(stained[..., -1], torch.ones(()))
+    assert (stained.diff(dim=-1) > 0).all()  # no grey overtakes another
+    density = stained[..., 8].log() / ramp[..., 8].log()
+    assert density.std() > 0.1
+
+
+def test_focus_moves_the_contrast_of_fine_detail_both_ways():
+    checkers = torch.zeros(200, 1, 8, 8) + 0.4
+    checkers[..., ::2, ::2] = checkers[..., 1::2, 1::2] = 0.6
+    torch.manual_seed(0)
+    contrast = change_focus(checkers).std((1, 2, 3)) / checkers[0].std()
+    assert contrast.min() < 0.5
+    assert contrast.max() > 1.3
+    assert ((contrast - 1).abs() < 1e-6).float().mean() == pytest.approx(0.5, abs=0.1)

@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from cartcls.export.onnx_graph import onnx_bytes
+from cartcls.runtime.bundle import SHIPPED, Bundle
+from cartcls.runtime.errors import DataError
+from cartcls.runtime.openvino_backend import OpenVINOBackend
+from cartcls.runtime.preprocess import Image
+from cartcls.train.checkpoint import predict
+from cartcls.train.model import build
+from cartcls.train.start import Start, graph_weights, read_start, start_from
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Start:
+    """Weights of the shipped bundle."""
+    return read_start(SHIPPED)
+
+
+def test_shipped_weights_give_the_same_logits_in_pytorch_onnxruntime_and_openvino(
+    shipped: Start, bundle: Bundle, crops: Image
+):
+    cells = crops[::4]
+    model = build(shipped.arch, len(shipped.classes), (bundle.width, bundle.height))
+    assert start_from(model, shipped.arch, shipped.classes, shipped)
+    reference = predict(model.eval(), cells)
+    session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+    in_onnxruntime = np.asarray(session.run(["logits"], {"image": cells})[0])
+    in_openvino = OpenVINOBackend(bundle.model, "f32").infer(cells).logits
+    assert np.ptp(reference) > 5
+    assert np.abs(in_onnxruntime - reference).max() < 0.05  # both graphs round some tensors to float16
+    assert np.abs(in_openvino - reference).max() < 0.05
+
+
+@pytest.mark.parametrize(("half", "limit"), [(False, 0.0), (True, 2e-3)])
+def test_every_weight_and_batch_statistic_comes_back_from_a_graph(half: bool, limit: float):
+    torch.manual_seed(0)
+    model = build("rcmnet", 3, (64, 96))
+    for value in model.state_dict().values():
+        if value.dtype == torch.float32:
+            value.uniform_(0.5, 1.5)
+    weights = graph_weights(onnx_bytes(model, (64, 96), half), Path("bundle"))
+    expected = {name: value for name, value in model.state_dict().items() if value.dtype == torch.float32}
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (weights[name] - value).abs().max() <= limit, name
+
+
+def test_another_size_resamples_positions_and_other_classes_get_a_new_head(shipped: Start):
+    model = build("rcmnet", 2, (128, 224))
+    head = model.fc.weight.detach().clone()
+    assert not start_from(model, "rcmnet", ["metamyelocyte", "myelocyte"], shipped)
+    state = model.state_dict()
+    assert torch.equal(state["fc.weight"], head)
+    assert torch.equal(state["layer1.0.conv1.weight"], shipped.weights["layer1.0.conv1.weight"])
+    assert state["bot.attention.rel_height"].shape == (13, 128)
+    assert state["bot.attention.rel_width"].shape == (7, 128)
+    middle = shipped.weights["bot.attention.rel_height"][11]
+    assert torch.allclose(state["bot.attention.rel_height"][6], middle, atol=0.02)
+
+
+def test_weights_of_another_architecture_are_refused(shipped: Start):
+    with pytest.raises(DataError, match="are of rcmnet: train with --arch rcmnet"):
+        start_from(build("resnet18", 8, (64, 64)), "resnet18", shipped.classes, shipped)
+
+
+def test_a_graph_without_names_is_refused():
+    with pytest.raises(DataError, match="does not hold its weights by name"):
+        graph_weights(b"", Path("bundle"))

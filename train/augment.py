@@ -1,0 +1,72 @@
+"""Augmentation: the paper's turns and flips, and the ways in which stains, microscopes and cameras differ."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ANY_TURN = 0.5  # share of images turned by any angle and resized; the others keep their pixels
+SIZE = 0.15  # standard deviations, the first two of logarithms
+ASPECT = 0.05
+SHIFT = 0.03  # of the image's side
+STAIN = 0.15
+TINT = 0.07
+LIGHT = 0.05
+FOCUS = (-0.6, 1.0)  # from sharper to softer
+
+
+def augment(images: Tensor) -> Tensor:
+    """Change each image of a batch at random, as another slide or microscope would.
+
+    Args:
+        images: RGB, uint8, (B, H, W, 3).
+
+    Returns:
+        RGB, float32, 0 to 255, (B, H, W, 3).
+    """
+    x = images.permute(0, 3, 1, 2).contiguous().float() / 255
+    return (change_focus(change_stain(turn(x))) * 255).permute(0, 2, 3, 1)
+
+
+def turn(x: Tensor) -> Tensor:
+    """Flip images (B, C, H, W) or not, turn all by 0°, 90°, 180° or 270°, and half of them further.
+
+    Those are turned by any angle, resized, stretched and shifted too. What is missing at the edge is mirrored.
+    """
+    count = len(x)
+    freely = (torch.rand(count) < ANY_TURN).float()
+    angle = torch.randint(4, (count,)) * (math.pi / 2) + freely * torch.rand(count) * 2 * math.pi
+    size = torch.exp(freely * torch.randn(count) * SIZE)
+    aspect = torch.exp(freely * torch.randn(count) * ASPECT)
+    flip = torch.randint(2, (count,)) * 2.0 - 1
+    shift = freely[:, None] * torch.randn(count, 2) * SHIFT * 2  # the grid goes from −1 to 1
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    matrix = torch.stack(
+        [
+            torch.stack([cosine * size * aspect * flip, -sine * size * flip, shift[:, 0]], 1),
+            torch.stack([sine * size * aspect, cosine * size, shift[:, 1]], 1),
+        ],
+        1,
+    )  # (B, 2, 3)
+    grid = F.affine_grid(matrix.to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def change_stain(x: Tensor) -> Tensor:
+    """Stain images (B, 3, H, W) of 0 to 1 more or less, with another tint, under another light.
+
+    Stain is proportional to optical density, so intensities are raised to a power; light multiplies them.
+    """
+    count = len(x)
+    density = torch.exp(torch.randn(count, 1, 1, 1) * STAIN + torch.randn(count, 3, 1, 1) * TINT).to(x.device)
+    light = torch.exp(torch.randn(count, 1, 1, 1) * LIGHT + torch.randn(count, 3, 1, 1) * LIGHT / 2).to(x.device)
+    return (x.clamp(1 / 255, 1) ** density * light).clamp(0, 1)
+
+
+def change_focus(x: Tensor) -> Tensor:
+    """Soften or sharpen images (B, C, H, W) of 0 to 1."""
+    amount = torch.empty(len(x), 1, 1, 1).uniform_(*FOCUS).to(x.device)
+    amount = amount * (torch.rand(len(x), 1, 1, 1) < 0.5).to(x.device)
+    soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return (x + amount * (soft - x)).clamp(0, 1)

@@ -1,0 +1,108 @@
+"""Weights to start a training from: those of a checkpoint or of a bundle, also one with other classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..runtime.bundle import MANIFEST, load_bundle
+from ..runtime.errors import DataError
+from .checkpoint import load_checkpoint
+from .model import FeatureClassifier, interpolate_table
+
+TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
+HEAD = "fc."
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights of a trained model.
+
+    Attributes:
+        arch: Its architecture.
+        classes: Its class names in order.
+        weights: Float32 tensors by the names of the model's state dict; those of the head last.
+        provenance: Its name and digest.
+    """
+
+    arch: str
+    classes: list[str]
+    weights: dict[str, Tensor]
+    provenance: dict[str, Any]
+
+
+def read_start(path: Path) -> Start:
+    """Read the weights of a bundle folder or of a checkpoint.
+
+    Raises:
+        DataError: The checkpoint cannot be used.
+        BundleError: The bundle cannot be used.
+    """
+    if not path.is_dir():
+        checkpoint = load_checkpoint(path)
+        weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+        return Start(checkpoint.arch, checkpoint.classes, weights, {"checkpoint": path.name})
+    bundle = load_bundle(path)
+    return Start(
+        bundle.manifest["source"]["arch"],
+        [entry.name for entry in bundle.classes],
+        graph_weights(bundle.model, path),
+        {"bundle": bundle.name, MANIFEST: bundle.sha256},
+    )
+
+
+def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: Start) -> bool:
+    """Copy weights into a new model.
+
+    Tables of relative positions are resampled for another image size. The head is copied where the classes are the
+    same, else it stays as it was initialised.
+
+    Returns:
+        Whether the head was copied.
+
+    Raises:
+        DataError: The weights are of another architecture.
+    """
+    if start.arch != arch:
+        raise DataError(f"the weights to start from are of {start.arch}: train with --arch {start.arch}")
+    own = model.state_dict()
+    same_classes = start.classes == classes
+    weights = {}
+    for name, value in start.weights.items():
+        if name in TABLES:
+            value = interpolate_table(value, own[name].shape[0])
+        weights[name] = own[name] if name.startswith(HEAD) and not same_classes else value
+    model.load_state_dict({**weights, **{name: own[name] for name in own if name.endswith("num_batches_tracked")}})
+    return same_classes
+
+
+def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
+    """Weights and batch statistics, float32, by name, of a bundle's graph.
+
+    Raises:
+        DataError: The graph does not hold them by name.
+    """
+    import onnx  # only here, so that training needs it for nothing else
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(model).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
+    weights = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
+    weights.update({name: array for name, array in arrays.items() if name.startswith(HEAD)})
+    by_position = [
+        arrays[name] for node in graph.node if node.op_type == "MatMul" for name in node.input[1:] if name in arrays
+    ]
+    by_position = [array for array in by_position if array.ndim == 3]
+    weights.update(zip(TABLES, map(_table, by_position), strict=False))
+    if "fc.weight" not in weights:
+        raise DataError(f"{directory} does not hold its weights by name: start from its checkpoint")
+    return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+
+
+def _table(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Undo `relative_vectors`: (n, d, n) with `[i, :, j] = table[j − i + n − 1]` back to the table (2n−1, d)."""
+    return np.concatenate([vectors[-1].T, vectors[0].T[1:]])

@@ -1,0 +1,145 @@
+"""The paper's Table 5 on one's own split: every model trained with the same schedule, side by side."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..runtime.errors import DataError
+from ..runtime.statistics import wilson_interval
+from . import training
+from .checkpoint import load_checkpoint
+from .data import Stage
+from .model import ARCHITECTURES, BASELINES, FeatureClassifier
+
+ARCHS = (*ARCHITECTURES, *BASELINES)
+PAPER = {"rcmnet": "99.63 %"}
+PAPER_OTHERS = "99.18 to 99.58 %"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the table.
+
+    Attributes:
+        arch: Its name.
+        paper: Top-1 that the paper reports on its own test images.
+        correct: Right answers on `select` of each seed's model.
+        count: Number of cells in `select`.
+        unit: `split by image` or `split by group`.
+        parameters: Number of trained weights.
+        multiply_adds: Multiplications with addition for one image.
+    """
+
+    arch: str
+    paper: str
+    correct: list[int]
+    count: int
+    unit: str
+    parameters: int
+    multiply_adds: int
+
+    @property
+    def top1(self) -> float:
+        """Mean over the seeds."""
+        return sum(self.correct) / len(self.correct) / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the mean, for this many cells."""
+        return wilson_interval(round(self.top1 * self.count), self.count)
+
+
+def train_table(
+    data_dir: Path, split_file: Path, out: Path, stages: Sequence[Stage], batch_size: int, seeds: Sequence[int]
+) -> list[Row]:
+    """Train every model with every seed, and write `table5.csv` and `table5.md` after each.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        split_file: Split that fits it.
+        out: Folder for the run folders and the table. What is finished there is kept, what was interrupted goes on.
+        stages: Image sizes and epochs of every model.
+        batch_size: Images per step.
+        seeds: One training of each model per seed.
+
+    Raises:
+        DataError: The data do not fit, or `out` was begun with other settings.
+    """
+    rows = []
+    for arch in ARCHS:
+        runs = {seed: out / f"{arch}-{seed}" for seed in seeds}
+        finished = [_train(data_dir, split_file, run, arch, stages, batch_size, seed) for seed, run in runs.items()]
+        rows.append(_row(arch, finished, runs[seeds[0]] / "best.ckpt"))
+        _write(rows, out, stages)
+    return rows
+
+
+def _train(
+    data_dir: Path, split_file: Path, run: Path, arch: str, stages: Sequence[Stage], batch_size: int, seed: int
+) -> dict[str, Any]:
+    metrics = run / "metrics.json"
+    if not metrics.exists():
+        resume = (run / "last.ckpt").exists()
+        if not resume and run.exists():  # stopped before its first checkpoint
+            for file in run.iterdir():
+                file.unlink()
+        return training.fit(data_dir, split_file, arch, run, stages, batch_size, seed, resume=resume)
+    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    wanted = {"stages": training.stage_settings(stages), "batch_size": batch_size}
+    if any(settings[name] != value for name, value in wanted.items()):
+        raise DataError(f"{run} was trained with other settings: give the same, or a new folder in --out")
+    return json.loads(metrics.read_text(encoding="utf-8"))
+
+
+def _row(arch: str, finished: Sequence[dict[str, Any]], checkpoint: Path) -> Row:
+    trained = load_checkpoint(checkpoint)
+    return Row(
+        arch,
+        PAPER.get(arch, PAPER_OTHERS),
+        [metrics["correct"] for metrics in finished],
+        finished[0]["count"],
+        finished[0]["unit"],
+        sum(parameter.numel() for parameter in trained.model.parameters()),
+        multiply_adds(trained.model, trained.image_size),
+    )
+
+
+def multiply_adds(model: FeatureClassifier, image_size: tuple[int, int]) -> int:
+    """Multiplications with addition in convolutions and matrix products, for one image of this width and height."""
+    width, height = image_size
+    with FlopCounterMode(display=False) as operations, torch.no_grad():
+        model(torch.zeros(1, 3, height, width))
+    return operations.get_total_flops() // 2
+
+
+def _write(rows: Sequence[Row], out: Path, stages: Sequence[Stage]) -> None:
+    with (out / "table5.csv").open("w", newline="", encoding="utf-8") as file:
+        names = [*asdict(rows[0]), "top1", "low", "high"]
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            low, high = row.interval
+            correct = " ".join(map(str, row.correct))
+            writer.writerow({**asdict(row), "correct": correct, "top1": row.top1, "low": low, "high": high})
+    schedule = ", ".join(f"{stage.epochs} at {stage.size[0]}x{stage.size[1]}" for stage in stages)
+    lines = [
+        f"Epochs: {schedule}. Ours: top-1 on the {rows[0].count} cells of `select` ({rows[0].unit}), on which the best"
+        " epoch was chosen. The paper's: on its own test images, split by image.",
+        "",
+        "| model | paper | ours | 95 % interval | right, by seed | parameters | multiply–adds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row.interval
+        correct = ", ".join(map(str, row.correct))
+        lines.append(
+            f"| {row.arch} | {row.paper} | {row.top1:.2%} | {low:.2%} to {high:.2%} | {correct}"
+            f" | {row.parameters / 1e6:.2f} M | {row.multiply_adds / 1e9:.2f} G |"
+        )
+    (out / "table5.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
