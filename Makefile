@@ -3,7 +3,7 @@ VENV := .venv
 DEMO := .venv-demo
 PARTS := calibration cli export runtime runtime/bundles/rcmnet-pbc8 runtime/templates train
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check benchmark clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
@@ -20,8 +20,18 @@ check: $(VENV)/installed
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
+# DATA: the class folders that splits/pbc.csv was made of. Nothing else may run meanwhile.
+benchmark: $(VENV)/installed .venv-ultralytics/installed
+	$(VENV)/bin/python benchmarks/cpu.py $(DATA)
+
+# Ultralytics is AGPL, so it stays in an environment of its own.
+.venv-ultralytics/installed:
+	$(PYTHON) -m venv .venv-ultralytics
+	.venv-ultralytics/bin/python -m pip install --quiet ultralytics
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) .venv-ultralytics build *.egg-info
 
 # A strict editable install links every file by itself (which pyright can follow), so a new file needs a new install.
 $(VENV)/installed: pyproject.toml $(PARTS)

@@ -1,0 +1,172 @@
+"""Speed and memory on a CPU: `cartcls batch` beside other ways to do the same, in one run on the same real crops.
+
+    make benchmark DATA=cells/        # cells/: the class folders that splits/pbc.csv was made of
+
+Nothing else may run meanwhile. Writes `docs/results/cpu.md`.
+"""
+
+import json
+import os
+import platform
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from cartcls.runtime.bundle import load_bundle
+from cartcls.train.split import read_split
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RESULT = ROOT / "docs" / "results" / "cpu.md"
+COUNT, ROUNDS, SEED = 500, 3, 0
+GROWTH = (100, 1_000, 10_000)
+PYTHON = sys.executable
+ULTRALYTICS = ROOT / ".venv-ultralytics" / "bin" / "python"
+OURS, BARE, LOOP = "cartcls_batch", "openvino_bare", "pytorch_grad_cam"
+TITLES = {
+    OURS: "`cartcls batch`: CSV, page, thumbnails with heat maps",
+    LOOP: "PyTorch (eager, float32) + pytorch-grad-cam: CSV, thumbnails with heat maps",
+    "onnxruntime_plain": "ONNX Runtime, same graph: CSV alone",
+    "ultralytics": "ultralytics `classify predict`, yolo11m-cls: labelled pictures and text files",
+    BARE: "OpenVINO bare, same graph and precision, crops in memory: the limit",
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One process: seconds to load, seconds to work, images done, peak memory in bytes."""
+
+    load: float
+    work: float
+    count: int
+    peak: int
+
+    @property
+    def rate(self) -> float:
+        """Images per second, load apart."""
+        return self.count / self.work
+
+
+def main(data_dir: Path) -> None:
+    """Run everything and write the result."""
+    with tempfile.TemporaryDirectory(prefix="cartcls-benchmark-") as name:
+        work = Path(name)
+        files = [data_dir / path for path in read_split(ROOT / "splits" / "pbc.csv").paths("fit")]
+        random.Random(SEED).shuffle(files)
+        crops = copy_crops(files, COUNT, work / "crops")
+        timings: dict[str, list[Timing]] = {name: [] for name in TITLES}
+        for number in range(ROUNDS):
+            for contestant, found in timings.items():
+                found.append(measure(contestant, crops, work))
+                print(f"round {number + 1}: {contestant} {found[-1].rate:.1f} images/s", file=sys.stderr)
+        growth = {count: measure(OURS, copy_crops(files, count, work / str(count)), work) for count in GROWTH}
+        help_times = [seconds([PYTHON, "-m", "cartcls.cli", "--help"]) for _ in range(10)]
+        one = copy_crops(files, 1, work / "one")
+        first = [
+            seconds([PYTHON, "-m", "cartcls.cli", "batch", str(one), "--out", str(work / f"o{i}")]) for i in range(3)
+        ]
+    RESULT.write_text(page(timings, growth, help_times, first), encoding="utf-8")
+    print(RESULT.read_text(encoding="utf-8"))
+
+
+def copy_crops(files: list[Path], count: int, folder: Path) -> Path:
+    """Copy that many crops into a new folder; where there are too few, they come again, with their number behind."""
+    folder.mkdir()
+    for number in range(count):
+        copy = folder / f"{number:05d}.jpg"
+        shutil.copyfile(files[number % len(files)], copy)
+    return folder
+
+
+def measure(contestant: str, crops: Path, work: Path) -> Timing:
+    """Run one contestant in a process of its own."""
+    out = Path(tempfile.mkdtemp(dir=work))
+    command = [PYTHON, str(HERE / "contestants.py"), contestant, str(crops), str(out)]
+    if contestant == "ultralytics":
+        command = [str(ULTRALYTICS), str(HERE / "ultralytics_predict.py"), str(crops), str(out)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    shutil.rmtree(out)
+    if result.returncode:
+        sys.exit(f"{contestant} failed:\n{result.stderr[-3000:]}")
+    return Timing(**json.loads(result.stdout.splitlines()[-1]))
+
+
+def seconds(command: list[str]) -> float:
+    """Time from start to end of a command."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def page(
+    timings: dict[str, list[Timing]], growth: dict[int, Timing], help_times: list[float], first: list[float]
+) -> str:
+    """The result as Markdown."""
+    rate = {name: statistics.median(timing.rate for timing in found) for name, found in timings.items()}
+    precision = load_bundle().manifest["precision"]["cpu"]
+    packages = ("cartcls", "openvino", "onnxruntime", "torch", "grad-cam", "numpy", "opencv-python-headless")
+    lines = [
+        "# Speed and memory on a CPU",
+        "",
+        f"    make benchmark DATA=cells/        # {date.today()}, nothing else running",
+        "",
+        f"Machine: {os.cpu_count()} cores of {processor()}, {platform.system()}, Python {platform.python_version()}."
+        f" {', '.join(f'{name} {version(name)}' for name in packages)}; ultralytics {ultralytics_version()}.",
+        "",
+        f"{COUNT} real crops of the part `fit` (drawn with seed {SEED}), files in, each contestant in a process of its"
+        f" own, {ROUNDS} rounds in turn. OpenVINO computed in {precision}, the fastest precision that gave the same"
+        " answers when the bundle was exported. Images/s: median (least to most), loading apart. Batches of 8.",
+        "",
+        "| | images/s | × PyTorch + grad-cam | load, s | peak memory, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in timings.items():
+        rates = sorted(timing.rate for timing in found)
+        load, peak = statistics.median(t.load for t in found), max(t.peak for t in found)
+        lines.append(
+            f"| {TITLES[name]} | {rate[name]:.1f} ({rates[0]:.1f} to {rates[-1]:.1f}) | {rate[name] / rate[LOOP]:.2f}"
+            f" | {load:.2f} | {peak / 1e6:.0f} |"
+        )
+    lines += [
+        "",
+        f"`cartcls batch` reaches {rate[OURS] / rate[BARE]:.0%} of bare OpenVINO.",
+        "",
+        "| crops | seconds | images/s | peak memory, MB |",
+        "|---|---|---|---|",
+        *(f"| {n} | {t.work:.1f} | {t.rate:.1f} | {t.peak / 1e6:.0f} |" for n, t in growth.items()),
+        "",
+        f"Above {len(read_split(ROOT / 'splits' / 'pbc.csv').paths('fit'))} the crops come again; copies are classified"
+        " too, and marked `duplicate`.",
+        "",
+        f"`cartcls --help`: {statistics.median(help_times):.2f} s (least {min(help_times):.2f}, most"
+        f" {max(help_times):.2f}, of {len(help_times)}). From the start of `cartcls batch` on one crop to its report:"
+        f" {statistics.median(first):.2f} s.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def processor() -> str:
+    """Name of the processor, with the instructions that matter here."""
+    info = Path("/proc/cpuinfo").read_text()
+    fields = dict(line.split(":", 1) for line in info.split("\n\n")[0].splitlines() if ":" in line)
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in fields.get("flags", "").split()]
+    return f"{fields.get('model name', platform.processor())} ({', '.join(known)})"
+
+
+def ultralytics_version() -> str:
+    """Version in the environment that is its own."""
+    command = [str(ULTRALYTICS), "-c", "from importlib.metadata import version; print(version('ultralytics'))"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
