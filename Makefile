@@ -3,16 +3,19 @@ VENV := .venv
 DEMO := .venv-demo
 PARTS := calibration cli export runtime runtime/bundles/rcmnet-pbc8 runtime/templates train
 
-.PHONY: demo test test-slow check benchmark clean
+.PHONY: demo test test-slow test-gpu check benchmark clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
 
 test: $(VENV)/installed
-	$(VENV)/bin/pytest -m "not slow"
+	$(VENV)/bin/pytest -m "not slow and not gpu"
 
 test-slow: $(VENV)/installed
 	$(VENV)/bin/pytest -m slow
+
+test-gpu: $(VENV)/installed
+	$(VENV)/bin/pytest -m gpu
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check

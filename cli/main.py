@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..runtime.console import EXIT_INTERRUPTED, EXIT_UNREADABLE
+from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +22,8 @@ class BackendName(str, Enum):
     """Backends that can be asked for."""
 
     auto = "auto"
+    tensorrt = "tensorrt"
+    cuda = "cuda"
     openvino = "openvino"
 
 
@@ -62,7 +64,8 @@ def batch(
     for slide_dir in slide_dirs:
         check_slide(slide_dir, out)
     loaded = load_bundle(bundle or SHIPPED)
-    running = open_backend(loaded, backend.value)
+    with show.engine_progress() as engine_progress:
+        running = open_backend(loaded, backend.value, show.tell, engine_progress)
     show.started(loaded, running)
     summaries = []
     try:
@@ -108,7 +111,8 @@ def evaluate(
 
     paths, chosen = choose_part(labelled_dir, split, part)
     loaded = load_bundle(bundle or SHIPPED)
-    running = open_backend(loaded, backend.value)
+    with show.engine_progress() as engine_progress:
+        running = open_backend(loaded, backend.value, show.tell, engine_progress)
     show.started(loaded, running)
     try:
         with show.progress(chosen) as progress:
@@ -127,24 +131,91 @@ def evaluate(
 
 @app.command()
 def export(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint of `python -m cartcls.train fit`.", show_default=False)
-    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CHECKPOINT|BUNDLE]",
+            help="Checkpoint of `python -m cartcls.train fit`, or a bundle folder.",
+            show_default="the shipped rcmnet-pbc8",
+        ),
+    ] = None,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, with float32 islands (the default).")] = False,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Float32.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SM", help="Build ahead of time for other RTX GPUs: sm75, sm80, sm86, sm89, sm120 or sm121."
+        ),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Bundle folder to make; its name becomes the bundle's.", show_default=False)
-    ],
-    half: Annotated[bool, typer.Option("--fp16/--fp32", help="Precision of the graph.")] = True,
+        Path | None,
+        typer.Option(help="Bundle folder to make of a checkpoint.", show_default="the name of its run folder"),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder, where it has moved since the training.")] = None,
     notice: Annotated[Path | None, typer.Option(help="Text that the training data's licence asks to be kept.")] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Open the part `report`, once per release, for the bundle's figures.")
+    ] = False,
 ) -> None:
-    """Turn a checkpoint into a bundle, and prove on the cells of `select` that it gives the same answers.
+    """Turn a checkpoint into a bundle, and a bundle into a TensorRT engine for the GPU of this machine.
 
-    The exit code is 5 where it does not: then no bundle is written.
+    A bundle is proven on the cells of `select`, an engine on the cells that the bundle carries. The exit code is 5
+    where answers differ from the model's: then nothing is written. A checkpoint becomes a bundle also where there is
+    no TensorRT.
     """
-    from ..export.bundle import export_bundle
+    from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.errors import BackendError, NotInstalledError
     from . import show
 
-    show.exported(out, export_bundle(checkpoint, out, half, data, notice))
+    if fp16 and fp32:
+        raise typer.BadParameter("give one precision", param_hint="--fp16 and --fp32")
+    for_checkpoints = {"--out": out, "--data": data, "--notice": notice, "--report": report}
+    bundle_dir = source or SHIPPED
+    from_checkpoint = not bundle_dir.is_dir()
+    if from_checkpoint:
+        from ..export.bundle import export_bundle
+
+        checkpoint, bundle_dir = bundle_dir, out or Path(bundle_dir.resolve().parent.name)
+        show.exported(bundle_dir, export_bundle(checkpoint, bundle_dir, not fp32, data, notice, report))
+    elif misplaced := [name for name, value in for_checkpoints.items() if value]:
+        raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
+    from ..export.engine import export_engine
+
+    try:
+        with show.engine_progress() as progress:
+            made = export_engine(load_bundle(bundle_dir), "fp32" if fp32 else "fp16", target, progress)
+    except BackendError as error:
+        if not from_checkpoint and not isinstance(error, NotInstalledError):
+            raise
+        show.tell(f"no engine: {error}")
+        raise typer.Exit(0 if from_checkpoint else EXIT_FAILED) from None
+    else:
+        show.engine_exported(made)
+
+
+@app.command()
+def doctor(
+    capture_dir: Annotated[
+        Path | None, typer.Argument(help="Folder that the microscope writes to.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("cartcls-reports"),
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at this machine the way a run would: what works, what is missing, and what to do about it."""
+    from dataclasses import asdict
+
+    from ..runtime.bundle import SHIPPED
+    from ..runtime.doctor import examine
+    from . import show
+
+    findings = examine(bundle or SHIPPED, capture_dir, out)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        show.findings(findings)
+    if any(finding.level == "failure" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _version(on: bool) -> None:

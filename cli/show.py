@@ -13,6 +13,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -20,9 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..export.engine import EngineExport
     from ..export.parity import Proof
     from ..runtime.backend import Backend
     from ..runtime.bundle import Bundle
+    from ..runtime.doctor import Finding
 
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -38,6 +41,35 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     """Say what is about to classify."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
+
+
+def tell(line: str) -> None:
+    """Say something that people should know before it goes on."""
+    messages.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def engine_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress of an engine's build, which takes minutes; yields a function to call with phase, step and steps."""
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=messages,
+        transient=True,
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def update(phase: str, step: int, steps: int) -> None:
+        if phase not in tasks:
+            bar.start()
+            tasks[phase] = bar.add_task(phase, total=steps)
+        bar.update(tasks[phase], completed=step, total=steps, visible=step < steps)
+
+    try:
+        yield update
+    finally:
+        bar.stop()
 
 
 @contextmanager
@@ -100,6 +132,20 @@ def interrupted(done: int, slides: int) -> None:
     messages.print(f"interrupted: {done} of {slides} slides have their report; older reports of the others are kept")
 
 
+def engine_exported(made: "EngineExport") -> None:
+    """Print what was built, how its answers were proven, and where it lies."""
+    stamp, check = made.engine.stamp, made.check
+    built_for = f"{stamp.gpu}, {stamp.compute_capability}" if stamp.gpu else f"any {stamp.compute_capability}"
+    results.print(
+        f"{stamp.library} {stamp.version} engine for {built_for}: {len(made.engine.data) / 1e6:.0f} MB,"
+        f" {made.engine.half_share:.0%} of the layers typed half precision in the graph\n"
+        f"{check.runner}: |Δp| {check.max_probability_difference:.5f} (limit {check.limit}),"
+        f" {check.correct} of {check.count} right (PyTorch {check.reference_correct})\n{made.engine.file}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def exported(out: Path, proof: "Proof") -> None:
     """Print the proof of an export, what each class counts as, and where the bundle lies."""
     from ..runtime.bundle import load_bundle
@@ -114,3 +160,15 @@ def exported(out: Path, proof: "Proof") -> None:
     for entry in load_bundle(out).classes:
         messages.print(f"{entry.name} counts as {entry.kind}", markup=False)
     results.print(os.fspath(out), markup=False, soft_wrap=True)
+
+
+def findings(found: "list[Finding]") -> None:
+    """Print an examination of the machine."""
+    colors = {"ok": "green", "warning": "yellow", "failure": "red"}
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for finding in found:
+        text = Text(finding.text)
+        if finding.remedy:
+            text.append(f"\n→ {finding.remedy}", style="bold")
+        table.add_row(Text(finding.level, style=colors[finding.level]), finding.subject, text)
+    results.print(table)

@@ -9,23 +9,31 @@ from typing import Any
 
 from ..calibration.metrics import classification_metrics
 from ..runtime import preprocess
-from ..runtime.bundle import FORMAT, MANIFEST, MODEL, SAFE_NAME, load_bundle
+from ..runtime.bundle import FORMAT, MANIFEST, MODEL, PROOF, SAFE_NAME, load_bundle
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder
+from ..runtime.openvino_backend import OpenVINOBackend
+from ..runtime.parity import Reference, infer_all
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
 from ..train.split import check_split, read_split
 from .classes import cell_classes
 from .model_card import model_card
 from .onnx_graph import onnx_bytes
-from .parity import Proof, Reference, prove
+from .parity import Proof, prove
 
 MODEL_CARD, NOTICE = "MODEL_CARD.md", "NOTICE"
+PROOF_CELLS = 2  # of each class
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, half: bool = True, data_dir: Path | None = None, notice: Path | None = None
+    checkpoint: Path,
+    out: Path,
+    half: bool = True,
+    data_dir: Path | None = None,
+    notice: Path | None = None,
+    open_report: bool = False,
 ) -> Proof:
     """Make a bundle from a checkpoint, after proof on the cells of `select`.
 
@@ -35,6 +43,7 @@ def export_bundle(
         half: Whether the graph is half precision with float32 islands.
         data_dir: Data folder, where it has moved since the training.
         notice: Text that the licence of the training data asks to be kept.
+        open_report: Whether to run the cells of `report` too, as on the edge, and put the figures into the bundle.
 
     Returns:
         The proof, which is in the bundle too.
@@ -49,12 +58,17 @@ def export_bundle(
         raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
     trained = load_checkpoint(checkpoint)
-    select = _select_images(trained, checkpoint, data_dir)
+    select = _part_images("select", trained, checkpoint, data_dir)
     logits = predict(trained.model, select.images)
     graph = onnx_bytes(trained.model, trained.image_size, half)
     float32_graph = onnx_bytes(trained.model, trained.image_size, half=False) if half else graph
     reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
     proof = prove(reference, float32_graph, graph, half)
+    metrics = {"select": classification_metrics(select.labels, logits, trained.classes)}
+    if open_report:
+        report = _part_images("report", trained, checkpoint, data_dir)
+        logits = infer_all(OpenVINOBackend(graph, proof.cpu_precision).infer, report.images).logits
+        metrics["report"] = classification_metrics(report.labels, logits, trained.classes)
     manifest = {
         "format": FORMAT,
         "name": out.name,
@@ -64,10 +78,11 @@ def export_bundle(
         "precision": {"graph": "half, with float32 islands" if half else "float32", "cpu": proof.cpu_precision},
         "calibration": None,
         "source": _source(trained),
-        "metrics": {"select": classification_metrics(select.labels, logits, trained.classes)},
+        "metrics": metrics,
         "parity": {"part": "select", "reference": "PyTorch, float32", "checks": [asdict(c) for c in proof.checks]},
     }
-    files = {MODEL: graph, MODEL_CARD: model_card(manifest).encode(), NOTICE: notice_text.encode()}
+    proof_cells = reference.first_of_each_class(PROOF_CELLS).to_bytes()
+    files = {MODEL: graph, PROOF: proof_cells, MODEL_CARD: model_card(manifest).encode(), NOTICE: notice_text.encode()}
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     try:
@@ -80,7 +95,7 @@ def export_bundle(
     return proof
 
 
-def _select_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
+def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
     source = trained.provenance
     directory = data_dir or Path(source["data_dir"])
     if source["preprocessing"]["sha256"] != preprocess.digest():
@@ -91,30 +106,35 @@ def _select_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None)
     if not directory.is_dir():
         raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
     check_split(split, directory)
-    select = load_images(directory, split.paths("select"), trained.classes, trained.image_size)
-    if select.sha256 != source["data_sha256"]["select"]:
-        raise DataError(f"the images of `select` in {directory} are not those of the training: restore them")
-    return select
+    images = load_images(directory, split.paths(part), trained.classes, trained.image_size)
+    if images.sha256 != source["data_sha256"][part]:
+        raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
+    return images
 
 
 def _source(trained: Checkpoint) -> dict[str, Any]:
-    """Where the model came from, with nothing of the machine that it was trained on."""
-    source = {key: value for key, value in trained.provenance.items() if key not in ("data_dir", "preprocessing")}
-    stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
-    source["command"] = (
-        f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {trained.arch}"
-        f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
-    )
-    if source["start"]:
-        source["command"] += " --start START"
-    parameters = sum(parameter.numel() for parameter in trained.model.parameters())
     packages = ("onnx", "onnxruntime", "openvino", "torch")
     return {
         "arch": trained.arch,
-        "parameters": parameters,
-        **source,
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        **_provenance(trained.provenance, trained.arch),
         "export_versions": {package: version(package) for package in packages},
     }
+
+
+def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
+    """Where weights came from, with nothing of the machine that they were trained on."""
+    kept = {name: value for name, value in source.items() if name not in ("data_dir", "preprocessing")}
+    stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
+    kept["command"] = (
+        f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
+        f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
+    )
+    if start := source["start"]:
+        kept["command"] += f" --start {start.get('bundle') or start['checkpoint']}"
+        if "source" in start:
+            kept["start"] = {**start, "source": _provenance(start["source"], arch)}
+    return kept
 
 
 def _read_text(file: Path) -> str:

@@ -37,10 +37,11 @@ Parity with PyTorch in float32, on the cells of `select`:
 On a CPU it runs in {cpu}.
 
 ## Where it came from
-    {command}
+{commands}
 
 Digests: split `{split}`, images for the weights `{fit}`. All else is in `bundle.json`; the data's
-notice is in `NOTICE`.
+notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `select`, so that every machine can prove
+what it runs.
 """
 
 
@@ -68,10 +69,19 @@ def model_card(manifest: dict[str, Any]) -> str:
         calibrated="calibrated" if manifest["calibration"] else "not calibrated",
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
-        command=source["command"],
+        commands="\n".join(_commands(source)),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
     )
+
+
+def _commands(source: dict[str, Any]) -> list[str]:
+    """The trainings that led to the weights, the first one first."""
+    start = source["start"] or {}
+    if "source" not in start:
+        return [f"    {source['command']}"]
+    stopped = f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of"
+    return [*_commands(start["source"]), stopped, f"    {source['command']}"]
 
 
 def _figures(part: str, metrics: dict[str, Any]) -> str:

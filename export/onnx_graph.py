@@ -1,4 +1,4 @@
-"""From a trained model to ONNX bytes, and the same graph retyped to see what half precision does to it."""
+"""From a trained model to ONNX bytes."""
 
 import warnings
 
@@ -7,7 +7,6 @@ import onnx_ir.passes.common as passes
 import onnxscript.optimizer
 import onnxscript.rewriter
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from onnxscript.rewriter.rules import common as rules
 
 from ..train.model import FeatureClassifier
@@ -58,33 +57,5 @@ def onnx_bytes(model: FeatureClassifier, image_size: tuple[int, int], half: bool
     passes.CommonSubexpressionEliminationPass()(exported)
     passes.ClearMetadataAndDocStringPass()(exported)
     proto = program.model_proto
-    onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString()
-
-
-def emulate_half(model: bytes) -> bytes:
-    """Retype a half-precision graph to float32 and round every tensor that was float16.
-
-    ONNX Runtime computes float16 graphs in float32 on a CPU and rounds seldom; a cast to float16 and back
-    behind each such tensor shows what a GPU would round.
-    """
-    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
-    graph = proto.graph
-    half = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT16:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
-    nodes = []
-    for node in graph.node:
-        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT16:
-            node.attribute[0].i = TensorProto.FLOAT
-        nodes.append(node)
-        for index, name in enumerate(node.output):
-            if name in half:
-                node.output[index] = f"{name}.exact"
-                nodes.append(helper.make_node("Cast", [f"{name}.exact"], [f"{name}.half"], to=TensorProto.FLOAT16))
-                nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(nodes)
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()

@@ -1,5 +1,8 @@
 """What runs a bundle's graph: a protocol of two methods, and the choice between its implementations."""
 
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,9 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle
-from .errors import BackendError
+from .errors import BackendError, NotInstalledError
 
-BACKENDS = ("auto", "openvino")
+BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
+
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(phase: str, step: int, steps: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +60,70 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(bundle: Bundle, name: str = "auto") -> Backend:
+def open_backend(
+    bundle: Bundle,
+    name: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
+) -> Backend:
     """Load a bundle's graph.
+
+    Args:
+        bundle: What to run.
+        name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
+        tell: Called with a line on what was chosen and why, and on what takes long.
+        progress: Called while an engine is built; see `cartcls.runtime.engine`.
 
     Raises:
         BackendError: The backend is unknown, not installed, or cannot load the graph.
     """
     if name not in BACKENDS:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
+    if name == "openvino":
+        return _open_openvino(bundle)
+    reasons = []
+    for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
+        if name not in ("auto", candidate):
+            continue
+        try:
+            if name == "auto" and not installed():
+                raise NotInstalledError("not installed")
+            return open_candidate(bundle, tell, progress)
+        except BackendError as error:
+            if name == candidate:
+                raise
+            reasons.append(f"{candidate}: {error}")
+    tell(f"on the CPU ({'; '.join(reasons)})")
+    return _open_openvino(bundle)
+
+
+def _tensorrt_is_installed() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("tensorrt", "tensorrt_rtx"))
+
+
+def _onnxruntime_gpu_is_installed() -> bool:
+    return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
+
+
+def _open_tensorrt(bundle: Bundle, tell: Callable[[str], None], progress: Progress) -> Backend:
+    from .tensorrt_backend import open_tensorrt
+
+    return open_tensorrt(bundle, tell, progress)
+
+
+def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress) -> Backend:
+    from .onnxruntime_backend import CudaBackend
+
+    return CudaBackend(bundle)
+
+
+_GPU_BACKENDS = {
+    "tensorrt": (_tensorrt_is_installed, _open_tensorrt),
+    "cuda": (_onnxruntime_gpu_is_installed, _open_cuda),
+}
+
+
+def _open_openvino(bundle: Bundle) -> Backend:
     from .openvino_backend import OpenVINOBackend
 
     backend = OpenVINOBackend(bundle.model, bundle.cpu_precision)

@@ -14,6 +14,7 @@ from .errors import BundleError, ImageError
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
+PROOF = "proof.npz"
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
@@ -93,6 +94,17 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise BundleError(f"{directory / MANIFEST} is malformed ({problem}): export the bundle again") from None
+
+
+def read_bundle_file(bundle: Bundle, name: str) -> bytes:
+    """Read another file of a bundle, verified.
+
+    Raises:
+        BundleError: It is missing or altered.
+    """
+    if name not in bundle.manifest["files"]:
+        raise BundleError(f"{bundle.directory} has no {name}: export the bundle again with this version")
+    return _verified(bundle.directory, name, bundle.manifest["files"][name])
 
 
 def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:

@@ -17,7 +17,7 @@ def run(app: Callable[[], object]) -> None:
         message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error))
         print(f"error: {message}", file=sys.stderr)
         codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
-        sys.exit(codes.get(type(error), EXIT_FAILED))
+        sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED))
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cartcls"):
             raise

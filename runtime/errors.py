@@ -4,6 +4,7 @@
     ├── ImageError      one image cannot be read; the run goes on
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used
+    │   └── NotInstalledError   because it is not installed
     ├── DataError       a data folder, split or checkpoint does not fit
     ├── ParityError     an exported graph gives other answers than the model
     └── OutputError     a report cannot be written where it was asked for
@@ -27,6 +28,10 @@ class BundleError(CartclsError):
 
 class BackendError(CartclsError):
     """The GPU, the engine or the inference library cannot be used."""
+
+
+class NotInstalledError(BackendError):
+    """An inference library is not installed."""
 
 
 class DataError(CartclsError):

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
 import shutil
@@ -38,3 +38,20 @@ def whole_folder(directory: Path) -> Iterator[Path]:
         shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Write a file under another name, and give it its own when it is whole on the disk.
+
+    Raises:
+        OSError: It cannot be written; an older file of that name stays as it was.
+    """
+    unfinished = file.with_name(f".unfinished-{file.name}-{os.getpid()}")
+    try:
+        with unfinished.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ class Checkpoint:
         arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
         classes: Class names in order.
         image_size: Width and height in pixels.
+        epochs: Number of epochs that were trained.
         provenance: Data, split, command, versions and seed.
     """
 
@@ -28,6 +29,7 @@ class Checkpoint:
     arch: str
     classes: list[str]
     image_size: tuple[int, int]
+    epochs: int
     provenance: dict[str, Any]
 
 
@@ -47,7 +49,14 @@ def load_checkpoint(file: Path) -> Checkpoint:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
     except Exception as error:  # torch.load raises anything on a foreign file
         raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train fit`: {error}") from None
-    return Checkpoint(model.eval(), settings["arch"], settings["classes"], (width, height), settings["provenance"])
+    return Checkpoint(
+        model.eval(),
+        settings["arch"],
+        settings["classes"],
+        (width, height),
+        checkpoint["epoch"] + 1,
+        settings["provenance"],
+    )
 
 
 def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:

@@ -26,7 +26,7 @@ class Start:
         arch: Its architecture.
         classes: Its class names in order.
         weights: Float32 tensors by the names of the model's state dict; those of the head last.
-        provenance: Its name and digest.
+        provenance: A checkpoint's name, epochs and own provenance, or a bundle's name and digest.
     """
 
     arch: str
@@ -45,7 +45,9 @@ def read_start(path: Path) -> Start:
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        return Start(checkpoint.arch, checkpoint.classes, weights, {"checkpoint": path.name})
+        source = {name: value for name, value in checkpoint.provenance.items() if name != "data_dir"}
+        provenance = {"checkpoint": path.name, "epochs": checkpoint.epochs, "source": source}
+        return Start(checkpoint.arch, checkpoint.classes, weights, provenance)
     bundle = load_bundle(path)
     return Start(
         bundle.manifest["source"]["arch"],

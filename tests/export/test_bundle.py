@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cartcls.calibration.evaluate import evaluate
 from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
-from cartcls.export.parity import Reference, prove
+from cartcls.export.parity import prove
 from cartcls.runtime.backend import Outputs, open_backend
 from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.errors import DataError, ParityError
+from cartcls.runtime.errors import BundleError, DataError, ParityError
+from cartcls.runtime.parity import HALF_LIMIT, Reference, compare, read_reference
 from cartcls.train.data import Stage
-from cartcls.train.split import read_split
+from cartcls.train.split import choose_part, read_split
 from cartcls.train.training import fit
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,20 @@ def test_the_proof_is_in_the_bundle(exported: Path):
     assert checks[-1]["passed"]
 
 
+def test_the_bundle_carries_cells_that_prove_it_anywhere(exported: Path):
+    bundle = load_bundle(exported)
+    reference = read_reference(bundle)
+    assert reference.labels.tolist() == list(range(8))
+    backend = open_backend(bundle)
+    assert compare("half", backend.name, backend.infer, reference, HALF_LIMIT).passed
+    assert not compare("half", backend.name, lambda images: backend.infer(images[::-1]), reference, HALF_LIMIT).passed
+    backend.close()
+    (exported / "proof.npz").rename(exported / "moved.npz")
+    with pytest.raises(BundleError, match=r"proof\.npz .* copy the whole bundle again"):
+        read_reference(bundle)
+    (exported / "moved.npz").rename(exported / "proof.npz")
+
+
 def test_the_model_card_says_what_it_is_not_for(exported: Path):
     card = (exported / "MODEL_CARD.md").read_text()
     assert "no CAR-T class" in card
@@ -63,10 +79,40 @@ def test_the_model_card_says_what_it_is_not_for(exported: Path):
     assert "| select |" in card
 
 
+def test_a_bundle_tells_the_trainings_before_the_last(
+    checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
+):
+    run = tmp_path / "second"
+    fit(data_dir, split_file, "rcmnet", run, [Stage((32, 32), 1)], batch_size=8, seed=5, start=checkpoint)
+    export_bundle(run / "best.ckpt", tmp_path / "mine")
+    card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
+    first, stopped, second = card.split("## Where it came from\n")[1].splitlines()[:3]
+    assert "--sizes 64x70:1 --batch-size 8 --seed 0" in first
+    assert "best.ckpt" in stopped
+    assert second.endswith("--sizes 32x32:1 --batch-size 8 --seed 5 --start best.ckpt")
+    assert str(data_dir) not in (tmp_path / "mine" / "bundle.json").read_text()
+
+
 def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
     proof = export_bundle(checkpoint, tmp_path / "full", half=False)
     assert {check.graph for check in proof.checks} == {"float32"}
-    assert len(load_bundle(tmp_path / "full").model) > 40_000_000
+    bundle = load_bundle(tmp_path / "full")
+    assert len(bundle.model) > 40_000_000
+    assert bundle.manifest["metrics"].keys() == {"select"}
+
+
+def test_report_is_opened_on_request_and_evaluate_finds_the_same(
+    checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
+):
+    export_bundle(checkpoint, tmp_path / "released", open_report=True)
+    bundle = load_bundle(tmp_path / "released")
+    assert "| report |" in (tmp_path / "released" / "MODEL_CARD.md").read_text()
+    paths, part = choose_part(data_dir, split_file, "report")
+    backend = open_backend(bundle)
+    found = evaluate(data_dir, paths, part, tmp_path / "out", bundle, backend, lambda done, count: None)
+    backend.close()
+    metrics = bundle.manifest["metrics"]["report"]
+    assert json.loads(json.dumps({name: found[name] for name in metrics})) == metrics
 
 
 def test_a_graph_that_gives_other_answers_is_refused_and_nothing_is_written(

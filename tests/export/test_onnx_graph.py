@@ -1,3 +1,4 @@
+import copy
 from collections import Counter
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from onnx import TensorProto, helper
 
 from cartcls.export.graph import GraphWithMaps
-from cartcls.export.onnx_graph import emulate_half, onnx_bytes
+from cartcls.export.onnx_graph import onnx_bytes
+from cartcls.export.retype import emulate_half, to_float32
 from cartcls.runtime.bundle import Bundle
-from cartcls.train.model import BASELINES, RCMNet, build, normalize
+from cartcls.train.model import BASELINES, RCMNet, RelativeSelfAttention, build, normalize
 
 SIZE = (64, 70)
 
@@ -96,6 +98,15 @@ def test_the_half_graph_is_half_and_close(model: RCMNet, images: np.ndarray, hal
     assert types[TensorProto.FLOAT16] > 100
 
 
+def test_a_half_graph_retyped_is_all_float32_and_gives_nearly_the_same(half: bytes, images: np.ndarray):
+    full = to_float32(half)
+    typed = onnx.shape_inference.infer_shapes(onnx.load_from_string(full)).graph
+    tensors = [value.type.tensor_type.elem_type for value in typed.value_info]
+    assert TensorProto.FLOAT16 not in [*tensors, *(tensor.data_type for tensor in typed.initializer)]
+    assert to_float32(full) == full
+    assert np.abs(run(full, images)["logits"] - run(half, images)["logits"]).max() < 0.05
+
+
 def test_emulation_shows_an_overflow_that_onnxruntime_hides():
     half = TensorProto.FLOAT16
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])]
@@ -113,6 +124,28 @@ def test_emulation_shows_an_overflow_that_onnxruntime_hides():
     (y,) = session.run(None, {"x": np.array([60000, 3], np.float32)})
     assert np.isinf(np.asarray(y)[0])
     assert np.asarray(y)[1] == 1.5
+
+
+def test_without_its_islands_attention_overflows(model: RCMNet, images: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    model = copy.deepcopy(model)
+    attention = model.bot.attention
+    assert isinstance(attention, RelativeSelfAttention)
+    with torch.no_grad():
+        attention.query.weight *= 300
+        attention.key.weight *= 300
+    assert np.isfinite(run(emulate_half(onnx_bytes(model, SIZE, half=True)), images)["logits"]).all()
+
+    def all_in_half(self: RelativeSelfAttention, x: torch.Tensor) -> torch.Tensor:
+        _, channels, height, width = x.shape
+        split = (-1, self.heads, self.head_channels, height * width)
+        q, k, v = (layer(x).reshape(split) for layer in (self.query, self.key, self.value))
+        q = q.transpose(2, 3) * self.head_channels**-0.5
+        weights = (q @ k + self.position_logits(q.float(), height, width).to(q.dtype)).softmax(-1)
+        return (v @ weights.transpose(2, 3)).reshape(-1, channels, height, width)
+
+    monkeypatch.setattr(RelativeSelfAttention, "forward", all_in_half)
+    assert np.isfinite(run(onnx_bytes(model, SIZE, half=False), images)["logits"]).all()
+    assert not np.isfinite(run(emulate_half(onnx_bytes(model, SIZE, half=True)), images)["logits"]).all()
 
 
 def test_batch_norms_keep_their_names_for_further_training(model: RCMNet, half: bytes):

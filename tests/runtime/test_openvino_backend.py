@@ -49,8 +49,3 @@ def test_a_graph_that_does_not_fit_its_manifest_is_refused(bundle: Bundle):
 def test_a_failing_graph_is_a_clear_error(backend: Backend):
     with pytest.raises(BackendError, match="OpenVINO failed"):
         backend.infer(np.zeros((1, 7, 7, 3), np.uint8))
-
-
-def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):
-    with pytest.raises(BackendError, match="use one of auto, openvino"):
-        open_backend(bundle, "abacus")

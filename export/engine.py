@@ -1,0 +1,83 @@
+"""From a bundle to a TensorRT engine, in the precision and for the GPU that was asked for."""
+
+from dataclasses import dataclass
+
+from ..runtime.backend import Progress
+from ..runtime.bundle import Bundle
+from ..runtime.cuda import Gpu, open_cuda
+from ..runtime.engine import Engine, Precision, build_engine, engine_directory, load_tensorrt, save_engine, stamp_for
+from ..runtime.errors import BackendError, BundleError, ParityError
+from ..runtime.parity import Check, answer_limit, compare, explain, read_reference
+from ..runtime.tensorrt_backend import build_and_prove
+
+
+@dataclass(frozen=True)
+class EngineExport:
+    """An engine, and what is known of its answers.
+
+    Attributes:
+        engine: The engine, saved.
+        check: The engine itself on the cells that the bundle carries; or, where it was built ahead of time for
+            another GPU, ONNX Runtime with half-precision rounding emulated.
+    """
+
+    engine: Engine
+    check: Check
+
+
+def export_engine(bundle: Bundle, precision: Precision, target: str | None, progress: Progress) -> EngineExport:
+    """Compile a bundle's graph and prove what can be proven here.
+
+    Args:
+        bundle: The bundle.
+        precision: `fp16` is the graph as it is.
+        target: Compute capability such as `sm86` to build for ahead of time (TensorRT for RTX alone); None for the GPU
+            of this machine.
+        progress: See `build_engine`.
+
+    Raises:
+        BackendError: There is no TensorRT or no GPU, or the target cannot be built for.
+        ParityError: The engine gives other answers than the model; it is not kept.
+    """
+    trt = load_tensorrt()
+    graph = _graph(bundle, precision)
+    if target is None:
+        cuda = open_cuda()
+        try:
+            return EngineExport(*build_and_prove(trt, cuda, bundle, precision, graph, progress))
+        finally:
+            cuda.close()
+    if trt.__name__ != "tensorrt_rtx":
+        raise BackendError(
+            "TensorRT builds only for the GPU of this machine: leave out --target, or use 'cartcls[rtx]'"
+        )
+    if not hasattr(trt.ComputeCapability, target.upper()):
+        raise BackendError(f"{trt.__name__} {trt.__version__} does not build for {target}")
+    stamp = stamp_for(trt, bundle, precision, Gpu("", target, "", 0))
+    check = _emulated(bundle, precision, graph)
+    if not check.passed:
+        raise ParityError(f"the graph gives other answers than the model, so no engine is built: {explain(check)}")
+    engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
+    save_engine(engine)
+    return EngineExport(engine, check)
+
+
+def _graph(bundle: Bundle, precision: Precision) -> bytes:
+    if precision == "fp32":
+        from .retype import to_float32  # needs onnx, which an edge box does without
+
+        return to_float32(bundle.model)
+    if precision == "fp16" and "half" not in bundle.manifest["precision"]["graph"]:
+        raise BundleError(f"the graph of {bundle.name} is float32: export its checkpoint with --fp16, or use --fp32")
+    return bundle.model
+
+
+def _emulated(bundle: Bundle, precision: Precision, graph: bytes) -> Check:
+    from .parity import onnxruntime_infer
+    from .retype import emulate_half
+
+    if precision == "fp32":
+        infer, runner = onnxruntime_infer(graph), "ONNX Runtime, not the engine"
+    else:
+        infer, runner = onnxruntime_infer(emulate_half(graph)), "float16 rounding emulated, not the engine"
+    return compare(precision, runner, infer, read_reference(bundle), answer_limit(bundle))

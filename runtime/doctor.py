@@ -1,0 +1,157 @@
+"""Looks at a machine the way a run would, and says what is missing and how to mend it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .bundle import Bundle, load_bundle
+from .cuda import Gpu, open_cuda
+from .engine import INSTALL, engine_directory, load_tensorrt, newest_engine, stamp_for
+from .errors import BackendError, BundleError
+from .mounts import file_system, is_network
+from .openvino_backend import supported_precisions
+
+Level = Literal["ok", "warning", "failure"]
+
+LOW_DISK = 2 * 1024**3
+PACKAGES = ("openvino", "tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "cuda-bindings", "pycuda")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        level: `ok`, `warning` (it works, but) or `failure` (it cannot work).
+        subject: What was looked at.
+        text: What was found.
+        remedy: What to do about it; empty where nothing is to be done.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def examine(bundle_dir: Path, capture_dir: Path | None, out: Path) -> list[Finding]:
+    """Examine Python, backends, GPU, bundle, engine, and the folders that a run would use."""
+    findings = [_python(), *_packages()]
+    gpu, finding = _gpu()
+    findings += [finding, _openvino(gpu)]
+    try:
+        bundle = load_bundle(bundle_dir)
+    except BundleError as error:
+        findings.append(Finding("failure", "bundle", str(error), "install cartcls again, or copy the bundle again"))
+    else:
+        findings += [_bundle(bundle), _engine(bundle, gpu)]
+    findings += _folder("reports", _nearest(out), writes=True)
+    if capture_dir is not None:
+        findings += _folder("captures", capture_dir, writes=False)
+    return findings
+
+
+def _python() -> Finding:
+    return Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("ok", "cartcls", importlib.metadata.version("cartcls"))
+    for name in PACKAGES:
+        try:
+            yield Finding("ok", name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _gpu() -> tuple[Gpu | None, Finding]:
+    try:
+        cuda = open_cuda()
+    except BackendError as error:
+        driver = Path("/proc/driver/nvidia/version").exists()
+        level: Level = "warning" if driver else "ok"
+        remedy = INSTALL if driver else ""
+        return None, Finding(level, "GPU", f"none that can be used: {error}", remedy)
+    gpu = cuda.gpu
+    cuda.close()
+    memory = f"{gpu.memory / 1024**3:.0f} GiB"
+    return gpu, Finding("ok", "GPU", f"{gpu.name}, {gpu.compute_capability}, {memory}, driver for CUDA {gpu.driver}")
+
+
+def _openvino(gpu: Gpu | None) -> Finding:
+    try:
+        precision = supported_precisions()[0]
+    except BackendError as error:
+        return Finding("warning" if gpu else "failure", "CPU", str(error), "pip install openvino")
+    text = f"{os.cpu_count()} cores, {precision}"
+    if precision == "f32":
+        return Finding("ok", "CPU", f"{text}: no bfloat16, so about half as fast as newer processors")
+    return Finding("ok", "CPU", text)
+
+
+def _bundle(bundle: Bundle) -> Finding:
+    text = f"{bundle.name} {bundle.sha256[:12]}, {len(bundle.classes)} classes, {bundle.width}x{bundle.height}"
+    if bundle.calibrated:
+        return Finding("ok", "bundle", f"{text}, calibrated, all digests right")
+    return Finding("warning", "bundle", f"{text}, all digests right, uncalibrated", "look at every cell yourself")
+
+
+def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
+    if gpu is None:
+        return Finding("ok", "engine", "none needed: no GPU")
+    try:
+        trt = load_tensorrt()
+    except BackendError as error:
+        return Finding("warning", "engine", str(error), INSTALL)
+    wanted, directory = stamp_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
+    engine, reason = newest_engine(directory, wanted)
+    if engine is not None:
+        return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its stamp fits")
+    text = f"none in {directory} fits: {reason or 'none was built yet'}"
+    return Finding("warning", "engine", text, "cartcls export builds it; so does the next run, in minutes")
+
+
+def _folder(subject: str, folder: Path, writes: bool) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding("failure", subject, f"{folder} is not a folder", "make it, or name another")
+        return
+    kind = file_system(folder) or "unknown file system"
+    if is_network(kind):
+        remedy = "" if writes else "new files are seen by looking again and again, and given longer to settle"
+        yield Finding("warning", subject, f"{folder} is on a network share ({kind})", remedy)
+    else:
+        yield Finding("ok", subject, f"{folder} ({kind})")
+    problem = _try(lambda: _write(folder)) if writes else _try(lambda: os.listdir(folder))
+    if problem:
+        what = "written to" if writes else "read"
+        yield Finding("failure", subject, f"{folder} cannot be {what}: {problem}", "give this user the right to")
+    free = shutil.disk_usage(folder).free
+    if writes and free < LOW_DISK:
+        yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "make room")
+
+
+def _write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"cartcls")
+
+
+def _try(action: Callable[[], object]) -> str:
+    try:
+        action()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

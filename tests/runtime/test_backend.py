@@ -1,0 +1,60 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cartcls.runtime import backend as backends
+from cartcls.runtime.backend import open_backend
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.errors import BackendError
+
+TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
+
+
+def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
+    """Let each GPU backend be missing (None), fail (a text), or open (anything else)."""
+
+    def opener(result: object) -> Any:
+        def open_it(bundle: object, tell: object, progress: object) -> object:
+            if isinstance(result, str):
+                raise BackendError(result)
+            return result
+
+        return open_it
+
+    entries = {name: (lambda result=result: result is not None, opener(result)) for name, result in found.items()}
+    monkeypatch.setattr(backends, "_GPU_BACKENDS", entries)
+
+
+@pytest.mark.parametrize(
+    ("tensorrt", "cuda", "chosen", "says"),
+    [
+        (TENSORRT, CUDA, "tensorrt", []),
+        ("no driver", CUDA, "cuda", []),
+        (None, CUDA, "cuda", []),
+        (None, None, "openvino", ["on the CPU (tensorrt: not installed; cuda: not installed)"]),
+        ("no driver", "no cuDNN", "openvino", ["on the CPU (tensorrt: no driver; cuda: no cuDNN)"]),
+    ],
+)
+def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object, cuda: object, chosen: str, says: list[str]
+):
+    gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=cuda)
+    monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    said: list[str] = []
+    assert open_backend(bundle, "auto", said.append).name == chosen
+    assert said == says
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "cuda"])
+def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    gpu_backends(monkeypatch, **{"tensorrt": TENSORRT, "cuda": CUDA, name: "no driver"})
+    with pytest.raises(BackendError, match="no driver"):
+        open_backend(bundle, name)
+
+
+def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):
+    with pytest.raises(BackendError, match="use one of auto, tensorrt, cuda, openvino"):
+        open_backend(bundle, "abacus")

@@ -1,0 +1,109 @@
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cartcls.runtime import doctor
+from cartcls.runtime.bundle import SHIPPED
+from cartcls.runtime.cuda import Gpu
+from cartcls.runtime.doctor import Finding, examine
+from cartcls.runtime.errors import BackendError, NotInstalledError
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with nothing, whatever this one has."""
+
+    def none() -> None:
+        raise BackendError("CUDA cannot be used: no driver")
+
+    monkeypatch.setattr(doctor, "open_cuda", none)
+
+
+def by_subject(findings: list[Finding]) -> dict[str, list[Finding]]:
+    return {finding.subject: [f for f in findings if f.subject == finding.subject] for finding in findings}
+
+
+def test_a_machine_with_nothing_can_still_classify(tmp_path: Path):
+    found = by_subject(examine(SHIPPED, None, tmp_path / "not" / "made" / "yet"))
+    levels = Counter(finding.level for findings in found.values() for finding in findings)
+    assert levels["failure"] == 0
+    assert found["GPU"][0].text == "none that can be used: CUDA cannot be used: no driver"
+    assert found["engine"][0].text == "none needed: no GPU"
+    assert "cores, " in found["CPU"][0].text
+    assert "all digests right" in found["bundle"][0].text
+    assert found["reports"][0].text.startswith(str(tmp_path))
+    assert "captures" not in found
+
+
+def test_what_is_broken_is_a_failure_with_a_remedy(tmp_path: Path):
+    copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+    (copy / "model.onnx").write_bytes(b"junk")
+    found = by_subject(examine(copy, tmp_path / "nowhere", tmp_path))
+    for subject in ("bundle", "captures"):
+        assert found[subject][0].level == "failure"
+        assert found[subject][0].remedy
+    assert "altered or damaged" in found["bundle"][0].text
+
+
+def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor, "_write", refuse)
+    found = by_subject(examine(SHIPPED, None, tmp_path))
+    assert found["reports"][-1] == Finding(
+        "failure", "reports", f"{tmp_path} cannot be written to: Permission denied", "give this user the right to"
+    )
+
+
+def test_a_share_and_a_full_disk_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "file_system", lambda folder: "cifs")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage._replace(free=5 * 1024**2))
+    found = by_subject(examine(SHIPPED, tmp_path, tmp_path))
+    assert found["captures"][0].level == "warning"
+    assert "network share (cifs)" in found["captures"][0].text
+    assert found["reports"][-1].text == "only 5 MiB free"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [(NotInstalledError("TensorRT is not installed"), "is not installed"), (None, "none was built yet")],
+)
+def test_a_gpu_without_an_engine_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception | None, text: str
+):
+    class Cuda:
+        gpu = Gpu("NVIDIA RTX A2000", "sm86", "13.0", 12 * 1024**3)
+
+        def close(self) -> None:
+            pass
+
+    class TensorRT:
+        __name__ = "tensorrt"
+        __version__ = "10.0"
+
+    def load() -> TensorRT:
+        if problem is not None:
+            raise problem
+        return TensorRT()
+
+    monkeypatch.setattr(doctor, "open_cuda", Cuda)
+    monkeypatch.setattr(doctor, "load_tensorrt", load)
+    monkeypatch.setattr(doctor, "engine_directory", lambda bundle: tmp_path)
+    found = by_subject(examine(SHIPPED, None, tmp_path))
+    assert found["GPU"][0].text == "NVIDIA RTX A2000, sm86, 12 GiB, driver for CUDA 13.0"
+    assert (found["engine"][0].level, bool(found["engine"][0].remedy)) == ("warning", True)
+    assert text in found["engine"][0].text
+
+
+def test_a_bundle_that_this_user_may_not_read_is_told(tmp_path: Path):
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+    (copy / "model.onnx").chmod(0)
+    assert by_subject(examine(copy, None, tmp_path))["bundle"][0].level == "failure"

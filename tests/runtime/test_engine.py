@@ -1,0 +1,152 @@
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from cartcls.runtime import engine as engines
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.cuda import Gpu
+from cartcls.runtime.engine import (
+    Engine,
+    Stamp,
+    build_engine,
+    engine_directory,
+    find_engine,
+    newest_engine,
+    save_engine,
+    stamp_for,
+)
+from cartcls.runtime.errors import BackendError
+
+trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+SIZE = (363, 360)
+GPU = Gpu("NVIDIA RTX A2000", "sm86", "13.0", 12 * 1024**3)
+
+
+@pytest.fixture
+def stamp(bundle: Bundle) -> Stamp:
+    return stamp_for(trt, bundle, "fp16", GPU)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, stamp: Stamp) -> Engine:
+    engine = Engine(b"engine" * 1000, stamp, 0.9, engines.engine_file(tmp_path / "engines", stamp))
+    save_engine(engine)
+    return engine
+
+
+@pytest.mark.parametrize("target", ["sm86", "sm89"])
+def test_the_shipped_graph_compiles_ahead_of_time(bundle: Bundle, stamp: Stamp, tmp_path: Path, target: str):
+    ahead = dataclasses.replace(stamp, compute_capability=target, gpu="", driver="")
+    phases: dict[str, tuple[int, int]] = {}
+    started = time.perf_counter()
+    engine = build_engine(
+        trt, bundle.model, ahead, SIZE, tmp_path, lambda phase, step, steps: phases.__setitem__(phase, (step, steps))
+    )
+    print(f"{target}: {len(engine.data) / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
+    assert 20e6 < len(engine.data) < 45e6  # in float32 it would be 50 MB
+    assert engine.half_share > 0.7
+    assert phases
+    assert all(step == steps for step, steps in phases.values())
+    save_engine(engine)
+    here = dataclasses.replace(GPU, compute_capability=target, name="any of its kind")
+    found, reason = find_engine(tmp_path, stamp_for(trt, bundle, "fp16", here))
+    assert (found, reason) == (engine, "")
+
+
+def test_an_engine_whose_stamp_fits_is_used(saved: Engine, stamp: Stamp):
+    assert find_engine(saved.file.parent, stamp) == (saved, "")
+
+
+def test_there_is_no_reason_where_there_never_was_an_engine(tmp_path: Path, stamp: Stamp):
+    assert find_engine(tmp_path, stamp) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"driver": "13.2"}, "driver 13.0 → 13.2"),
+        ({"gpu": "NVIDIA RTX A4000"}, "gpu NVIDIA RTX A2000 → NVIDIA RTX A4000"),
+        ({"version": "99.0"}, "version "),
+        ({"graph": "0" * 64}, "graph "),
+        ({"max_batch": 64}, "max batch 32 → 64"),
+    ],
+)
+def test_what_changed_is_named_and_the_engine_not_loaded(saved: Engine, stamp: Stamp, change: dict, reason: str):  # type: ignore[type-arg]
+    found, said = find_engine(saved.file.parent, dataclasses.replace(stamp, **change))
+    assert found is None
+    assert said.startswith(reason)
+    assert "," not in said  # nothing else differs
+
+
+def test_engines_of_another_gpu_precision_or_library_lie_beside(saved: Engine, stamp: Stamp):
+    for change in ({"compute_capability": "sm89"}, {"precision": "fp32"}, {"library": "tensorrt"}):
+        assert find_engine(saved.file.parent, dataclasses.replace(stamp, **change)) == (None, "")
+
+
+def test_the_engine_that_was_built_last_is_taken_if_its_stamp_fits(saved: Engine, stamp: Stamp):
+    directory = saved.file.parent
+    full = dataclasses.replace(stamp, precision="fp32")
+    newer = Engine(b"float32", full, 0, engines.engine_file(directory, full))
+    save_engine(newer)
+    later = saved.file.stat().st_mtime_ns + 10**9
+    os.utime(newer.file, ns=(later, later))
+    assert newest_engine(directory, stamp) == (newer, "")
+    newer.file.write_bytes(b"float")
+    assert newest_engine(directory, stamp) == (saved, "")
+    saved.file.unlink()
+    assert newest_engine(directory, stamp) == (None, f"{newer.file} is incomplete or was altered")
+    assert newest_engine(directory / "none", stamp) == (None, "")
+
+
+def test_half_written_altered_and_foreign_engines_are_never_loaded(saved: Engine, stamp: Stamp):
+    directory, stamp_file = saved.file.parent, saved.file.with_suffix(".json")
+
+    def reason() -> str:
+        found, said = find_engine(directory, stamp)
+        assert found is None
+        return said
+
+    saved.file.write_bytes(saved.data[:-1])
+    assert "incomplete or was altered" in reason()
+    saved.file.write_bytes(saved.data[:-1] + b"x")
+    assert "incomplete or was altered" in reason()
+    saved.file.write_bytes(saved.data)
+    record = json.loads(stamp_file.read_text())
+    for text in ("", "{", "[]", "null", json.dumps({**record, "more": 1}), json.dumps({"graph": record["graph"]})):
+        stamp_file.write_text(text)
+        assert "no valid stamp" in reason()
+    stamp_file.unlink()
+    assert "no valid stamp" in reason()
+    save_engine(saved)
+    assert find_engine(directory, stamp)[0] == saved
+
+
+def test_a_write_that_fails_leaves_the_older_engine(saved: Engine, stamp: Stamp, monkeypatch: pytest.MonkeyPatch):
+    def full(file: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engines, "replace_file", full)
+    with pytest.raises(BackendError, match="cannot be written: No space left"):
+        save_engine(dataclasses.replace(saved, data=b"newer"))
+    assert find_engine(saved.file.parent, stamp)[0] == saved
+
+
+def test_engines_go_to_the_users_cache_where_the_bundle_is_read_only(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mine = dataclasses.replace(bundle, directory=tmp_path)
+    assert engine_directory(mine) == tmp_path / "engines"
+    monkeypatch.setattr(engines.os, "access", lambda path, mode: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert bundle.sha256[:16] in engine_directory(mine).parts
+    assert tmp_path / "engines" != engine_directory(mine)
+
+
+def test_a_graph_that_tensorrt_does_not_take_is_a_clear_error(stamp: Stamp, tmp_path: Path):
+    ahead = dataclasses.replace(stamp, gpu="", driver="")
+    with pytest.raises(BackendError, match=r"tensorrt_rtx .* does not take the graph"):
+        build_engine(trt, b"junk", ahead, SIZE, tmp_path)
