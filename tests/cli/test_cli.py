@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cartcls.runtime.bundle import SHIPPED
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -57,6 +59,8 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["batch"], 2, "Missing argument"),
         (["batch", ".", "--backend", "abacus"], 2, "abacus"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
+        (["export", "--fp16", "--fp32"], 2, "give one precision"),
+        (["export", str(SHIPPED), "--out", "x", "--report"], 2, "--out, --report"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
@@ -74,6 +78,30 @@ def test_evaluate_prints_figures_and_json(data_dir: Path, split_file: Path, tmp_
     assert "of 8 right (report, split by image)" in done.stdout
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "mistakes.html")
     assert json.loads(cartcls("evaluate", data_dir, *options, "--json").stdout)["count"] == 8
+
+
+def test_doctor_prints_what_a_script_can_read(tmp_path: Path):
+    done = cartcls("doctor", tmp_path, "--out", tmp_path / "reports", "--json")
+    assert done.returncode == 0, done.stderr
+    findings = json.loads(done.stdout)
+    assert {"python", "GPU", "CPU", "bundle", "engine", "reports", "captures"} <= {f["subject"] for f in findings}
+    assert {finding["level"] for finding in findings} <= {"ok", "warning"}
+
+
+def test_doctor_fails_where_a_run_would(tmp_path: Path):
+    done = cartcls("doctor", "nowhere", "--bundle", "none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "none is not a bundle" in done.stdout
+    assert "→ make it, or name another" in done.stdout
+
+
+def test_a_bundle_without_tensorrt_says_what_to_install(tmp_path: Path):
+    code = (
+        "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\nfrom cartcls.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "export"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no engine: TensorRT is not installed: pip install 'cartcls[tensorrt]'" in done.stderr
 
 
 def test_version_is_the_packages():
