@@ -1,6 +1,7 @@
 """A slide's report: `cells.csv`, `summary.json` and `report.html`, beside `thumbnails/`."""
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -94,45 +95,33 @@ def write_report(directory: Path, run: Run, cells: Sequence[Cell]) -> dict[str, 
 
 def write_csv(file: Path, run: Run, cells: Sequence[Cell]) -> None:
     """Write one row per cell, in `seq` order."""
-    names = [entry.name for entry in run.bundle.classes]
-    header = [
-        "seq",
-        "slide",
-        "path",
-        "label",
-        "confidence",
-        "status",
-        "reason",
-        *(f"p_{name}" for name in names),
-    ]
-    header += ["corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
-    header += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
-    with file.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
-        for cell in cells:
-            probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(names)
-            confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
-            row = [
-                cell.seq,
-                run.slide,
-                cell.path,
-                cell.label,
-                confidence,
-                cell.status,
-                cell.reason,
-                *probabilities,
-            ]
-            row += ["", "", "", cell.thumbnail, cell.sha256, cell.width, cell.height]
-            row += [
-                run.bundle.name,
-                run.bundle.sha256,
-                run.backend,
-                run.precision,
-                run.version,
-                cell.analysed_at,
-            ]
-            writer.writerow(row)
+    text = csv_header(run.bundle) + "".join(csv_line(run, cell) for cell in cells)
+    file.write_text(text, encoding="utf-8", newline="")
+
+
+def csv_header(bundle: Bundle) -> str:
+    """First line of a CSV of cells."""
+    names = ["seq", "slide", "path", "label", "confidence", "status", "reason"]
+    names += [f"p_{entry.name}" for entry in bundle.classes]
+    names += ["corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
+    names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
+    return _csv(names)
+
+
+def csv_line(run: Run, cell: Cell) -> str:
+    """One cell's line."""
+    probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(run.bundle.classes)
+    confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
+    row = [cell.seq, run.slide, cell.path, cell.label, confidence, cell.status, cell.reason, *probabilities]
+    row += ["", "", "", cell.thumbnail, cell.sha256, cell.width, cell.height]
+    row += [run.bundle.name, run.bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
+    return _csv(row)
+
+
+def _csv(values: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
 
 
 def summarize(run: Run, cells: Sequence[Cell]) -> dict[str, Any]:

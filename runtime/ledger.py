@@ -1,0 +1,289 @@
+"""The ledger: one SQLite file that knows every image ever seen and what became of it.
+
+It is the truth; tables, pages and thumbnails are projections that can be made again. Each method that writes is one
+transaction, and what it says has happened is on the disk when it returns.
+
+    seen ── queued ──┬── reported       it has a row (ok, review or duplicate)
+      │       │      ├── rejected       it has a row with the reason
+      │       │      └── quarantined    it has a row: it ended the process several times
+      │       └── retry ── queued       it could not be read yet
+      └── vanished                      it was gone before it could be read; seen again if it comes back
+
+A file that changes after it was reported is seen again; its new row takes the place of the old one, which stays in the
+history.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from .errors import OutputError
+from .mounts import file_system, is_network
+from .report import Cell
+
+State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
+
+LEDGER = "ledger.sqlite"
+SCHEMA = 1
+MAX_ATTEMPTS = 3
+_TABLES = """
+CREATE TABLE slides (
+    id INTEGER PRIMARY KEY,
+    source BLOB NOT NULL UNIQUE,
+    directory TEXT NOT NULL UNIQUE,
+    csv_seq INTEGER NOT NULL DEFAULT 0,
+    csv_bytes INTEGER NOT NULL DEFAULT 0,
+    csv_stale INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY,
+    slide INTEGER NOT NULL REFERENCES slides,
+    path BLOB NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    seq INTEGER,
+    size INTEGER, mtime_ns INTEGER, inode INTEGER,
+    UNIQUE (slide, path)
+);
+CREATE INDEX waiting ON images (slide, state) WHERE state IN ('seen', 'queued', 'retry');
+CREATE TABLE cells (
+    slide INTEGER NOT NULL REFERENCES slides,
+    seq INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    cell TEXT NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY (slide, seq, version)
+) WITHOUT ROWID;
+"""
+_PRESENT = (
+    "FROM cells WHERE slide = ? AND seq > ? AND version ="
+    " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
+)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What tells a file from the same name with other bytes, without reading it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """An image that the ledger knows.
+
+    Attributes:
+        id: Its number in the ledger.
+        path: Bytes, relative to the slide.
+        state: See the module.
+        attempts: How often it was begun.
+        seq: Its row, once it has one.
+        fingerprint: Of the bytes that were reported; None before.
+    """
+
+    id: int
+    path: bytes
+    state: State
+    attempts: int
+    seq: int | None
+    fingerprint: Fingerprint | None
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A slide in the ledger; `source` is the folder of its images, `directory` that of its report."""
+
+    id: int
+    source: bytes
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image: its state, the bytes it was read from, its row, and that row as a line of the CSV."""
+
+    image: int
+    state: Literal["reported", "rejected", "quarantined"]
+    fingerprint: Fingerprint | None
+    cell: Cell
+    line: str
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a slide's CSV has come.
+
+    Attributes:
+        seq: Last row in it.
+        size: Bytes of it that are right.
+        stale: Whether a row in it was superseded, so that it must be written anew.
+    """
+
+    seq: int
+    size: int
+    stale: bool
+
+
+class Ledger:
+    """An open ledger. One process writes."""
+
+    def __init__(self, file: Path):
+        """Open a ledger, or make a new one; what was under way when the last process ended is waiting again.
+
+        Raises:
+            OutputError: It is on a network share, damaged, of another version, or cannot be written.
+        """
+        kind = file_system(file.parent)
+        if is_network(kind):
+            raise OutputError(f"{file.parent} is on a network share ({kind}): the ledger needs a disk of this machine")
+        try:
+            self._database = sqlite3.connect(file, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._prepare(file)
+        except sqlite3.Error as error:
+            raise OutputError(f"{file} cannot be used ({error}): move it away to begin a new one") from None
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def add_slide(self, source: bytes, directory: Path) -> Slide:
+        """The slide of a folder of images, new or known; a known one keeps its directory."""
+        with self._transaction():
+            self._database.execute(
+                "INSERT INTO slides (source, directory) VALUES (?, ?) ON CONFLICT (source) DO NOTHING",
+                (source, str(directory)),
+            )
+        return next(slide for slide in self.slides() if slide.source == source)
+
+    def slides(self) -> list[Slide]:
+        """All slides, in the order in which they came."""
+        rows = self._database.execute("SELECT id, source, directory FROM slides ORDER BY id")
+        return [Slide(number, source, Path(directory)) for number, source, directory in rows]
+
+    def images(self, slide: Slide) -> dict[bytes, Known]:
+        """All images of a slide by path."""
+        rows = self._database.execute(
+            "SELECT id, path, state, attempts, seq, size, mtime_ns, inode FROM images WHERE slide = ?", (slide.id,)
+        )
+        return {row[1]: Known(*row[:5], None if row[5] is None else Fingerprint(*row[5:])) for row in rows}
+
+    def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
+        """Note images that were found; those that are known and not vanished stay as they are."""
+        with self._transaction():
+            self._database.executemany(
+                "INSERT INTO images (slide, path, state) VALUES (?, ?, 'seen') ON CONFLICT (slide, path)"
+                " DO UPDATE SET state = 'seen', attempts = 0 WHERE state = 'vanished'",
+                ((slide.id, path) for path in paths),
+            )
+
+    def begin(self, images: Iterable[int]) -> None:
+        """Count one more attempt, before anything touches the images' bytes."""
+        self._update("UPDATE images SET state = 'queued', attempts = attempts + 1 WHERE id = ?", images)
+
+    def postpone(self, images: Iterable[int]) -> None:
+        """Give images another try later; what could not be read yet has not ended the process."""
+        self._update("UPDATE images SET state = 'retry', attempts = 0 WHERE id = ?", images)
+
+    def forget(self, images: Iterable[int]) -> None:
+        """Note images as vanished."""
+        self._update("UPDATE images SET state = 'vanished' WHERE id = ?", images)
+
+    def supersede(self, images: Iterable[int]) -> None:
+        """See images again whose file has changed since their row was written."""
+        self._update("UPDATE images SET state = 'seen', attempts = 0 WHERE id = ?", images)
+
+    def next_seq(self, slide: Slide) -> int:
+        """Number of the next new row."""
+        (last,) = self._database.execute("SELECT max(seq) FROM cells WHERE slide = ?", (slide.id,)).fetchone()
+        return (last or 0) + 1
+
+    def report(self, slide: Slide, results: Sequence[Result]) -> None:
+        """Write down what became of images. A row that has its number already takes the place of the older one."""
+        with self._transaction():
+            for result in results:
+                found = result.fingerprint
+                self._database.execute(
+                    "INSERT INTO cells SELECT ?1, ?2, coalesce(max(version), 0) + 1, ?3, ?4 FROM cells"
+                    " WHERE slide = ?1 AND seq = ?2",
+                    (slide.id, result.cell.seq, json.dumps(asdict(result.cell)), result.line),
+                )
+                self._database.execute(
+                    "UPDATE images SET state = ?, seq = ?, size = ?, mtime_ns = ?, inode = ? WHERE id = ?",
+                    (
+                        result.state,
+                        result.cell.seq,
+                        *((found.size, found.mtime_ns, found.inode) if found else (None, None, None)),
+                        result.image,
+                    ),
+                )
+                self._database.execute(
+                    "UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?", (slide.id, result.cell.seq)
+                )
+
+    def cells(self, slide: Slide) -> Iterator[Cell]:
+        """Present rows of a slide, in `seq` order."""
+        for (text,) in self._database.execute(f"SELECT cell {_PRESENT}", (slide.id, 0)):
+            values = json.loads(text)
+            yield Cell(**{**values, "probabilities": tuple(values["probabilities"])})
+
+    def lines(self, slide: Slide, after: int = 0) -> Iterator[str]:
+        """Present rows of a slide behind a number, as lines of its CSV, in `seq` order."""
+        for (line,) in self._database.execute(f"SELECT line {_PRESENT}", (slide.id, after)):
+            yield line
+
+    def cursor(self, slide: Slide) -> Cursor:
+        """How far the slide's CSV has come."""
+        row = self._database.execute("SELECT csv_seq, csv_bytes, csv_stale FROM slides WHERE id = ?", (slide.id,))
+        seq, size, stale = row.fetchone()
+        return Cursor(seq, size, bool(stale))
+
+    def move_cursor(self, slide: Slide, cursor: Cursor) -> None:
+        """Note how far the slide's CSV has come; its bytes must be on the disk."""
+        with self._transaction():
+            self._database.execute(
+                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ? WHERE id = ?",
+                (cursor.seq, cursor.size, cursor.stale, slide.id),
+            )
+
+    def _prepare(self, file: Path) -> None:
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        elif version != SCHEMA:
+            raise OutputError(f"{file} is of another version of cartcls: move it away to begin a new one")
+        (health,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if health != "ok":
+            raise OutputError(f"{file} is damaged ({health}): move it away, and the images are classified again")
+        with self._transaction():
+            self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
+
+    def _update(self, statement: str, images: Iterable[int]) -> None:
+        with self._transaction():
+            self._database.executemany(statement, ((image,) for image in images))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
