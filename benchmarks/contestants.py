@@ -17,6 +17,7 @@ from cartcls.runtime.backend import open_backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.decode import read_image
+from cartcls.runtime.ledger import open_ledger
 from cartcls.runtime.preprocess import Image, stretch
 
 BATCH = 8
@@ -31,7 +32,8 @@ def cartcls_batch(crops: Path, out: Path) -> Seconds:
     started = time.perf_counter()
     backend = open_backend(BUNDLE)
     loaded = time.perf_counter()
-    _, summary = classify_slide(crops, out, BUNDLE, backend, lambda done, count: None)
+    with open_ledger(out, BUNDLE) as ledger:
+        _, summary = classify_slide(crops, out, BUNDLE, backend, ledger, lambda done, count: None)
     return loaded - started, time.perf_counter() - loaded, summary["images"]
 
 

@@ -48,17 +48,22 @@ def batch(
     ),
     bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
     backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; what is in --out is moved to a folder in it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON.")] = False,
 ) -> None:
     """Classify slides: a table, a page and thumbnails for each.
 
-    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. The exit code is 3 where
-    some could not be read: each has its row with the reason.
+    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. Run again, it classifies what is
+    new, was changed, or could not be read. The exit code is 3 where some could not be read: each has its row with the
+    reason.
     """
     from ..runtime.backend import open_backend
     from ..runtime.batch import check_slide, classify_slide
     from ..runtime.bundle import SHIPPED, load_bundle
     from ..runtime.discover import slide_name
+    from ..runtime.ledger import open_ledger
     from . import show
 
     for slide_dir in slide_dirs:
@@ -69,12 +74,13 @@ def batch(
     show.started(loaded, running)
     summaries = []
     try:
-        for slide_dir in slide_dirs:
-            with show.progress(slide_name(slide_dir)) as progress:
-                directory, summary = classify_slide(slide_dir, out, loaded, running, progress)
-            summaries.append({**summary, "report": str(directory)})
-            if not as_json:
-                show.finished(directory, summary)
+        with open_ledger(out, loaded, fresh) as ledger:
+            for slide_dir in slide_dirs:
+                with show.progress(slide_name(slide_dir)) as progress:
+                    directory, summary = classify_slide(slide_dir, out, loaded, running, ledger, progress)
+                summaries.append({**summary, "report": str(directory)})
+                if not as_json:
+                    show.finished(directory, summary)
     except KeyboardInterrupt:
         show.interrupted(len(summaries), len(slide_dirs))
         raise typer.Exit(EXIT_INTERRUPTED) from None

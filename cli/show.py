@@ -129,7 +129,7 @@ def evaluated(page: Path, metrics: dict[str, Any]) -> None:
 
 def interrupted(done: int, slides: int) -> None:
     """Say what an interrupted run leaves."""
-    messages.print(f"interrupted: {done} of {slides} slides have their report; older reports of the others are kept")
+    messages.print(f"interrupted: {done} of {slides} slides are done; the same command goes on from here")
 
 
 def engine_exported(made: "EngineExport") -> None:

@@ -31,11 +31,29 @@ warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
+class Fingerprint:
+    """What tells a file from another under the same name, without reading it."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
 class RawFile:
     """The bytes of one file, as they were read once."""
 
     data: bytes
     sha256: str
+    fingerprint: Fingerprint
+
+
+def fingerprint(path: bytes | str | Path) -> Fingerprint | None:
+    """Fingerprint of a file, or of the link itself; None where there is none."""
+    try:
+        return _fingerprint(os.lstat(path))
+    except OSError:
+        return None
 
 
 def read_file(path: bytes | str | Path) -> RawFile:
@@ -65,11 +83,15 @@ def read_file(path: bytes | str | Path) -> RawFile:
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from None
         after = os.fstat(descriptor)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if _fingerprint(before) != _fingerprint(after):
         raise ImageError("was still being written")
     if not data:
         raise ImageError("is empty (0 bytes)")
-    return RawFile(data, hashlib.sha256(data).hexdigest())
+    return RawFile(data, hashlib.sha256(data).hexdigest(), _fingerprint(after))
+
+
+def _fingerprint(status: os.stat_result) -> Fingerprint:
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def decode(data: bytes, suffix: str = "") -> Image:

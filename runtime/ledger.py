@@ -13,29 +13,38 @@ A file that changes after it was reported is seen again; its new row takes the p
 history.
 """
 
+import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+import filelock
+import platformdirs
+
+from .bundle import Bundle
+from .decode import Fingerprint
 from .errors import OutputError
 from .mounts import file_system, is_network
 from .report import Cell
 
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
 
-LEDGER = "ledger.sqlite"
+LEDGER, LOCK = "ledger.sqlite", "ledger.lock"
 SCHEMA = 1
 MAX_ATTEMPTS = 3
 _TABLES = """
+CREATE TABLE bundle (sha256 TEXT NOT NULL);
 CREATE TABLE slides (
     id INTEGER PRIMARY KEY,
     source BLOB NOT NULL UNIQUE,
-    directory TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
     csv_stale INTEGER NOT NULL DEFAULT 0
@@ -67,15 +76,6 @@ _PRESENT = (
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What tells a file from the same name with other bytes, without reading it."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-
-@dataclass(frozen=True)
 class Known:
     """An image that the ledger knows.
 
@@ -98,11 +98,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Slide:
-    """A slide in the ledger; `source` is the folder of its images, `directory` that of its report."""
+    """A slide in the ledger; `source` is the folder of its images, `name` that of its report among the reports."""
 
     id: int
     source: bytes
-    directory: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,55 @@ class Cursor:
     seq: int
     size: int
     stale: bool
+
+
+@contextmanager
+def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> "Iterator[Ledger]":
+    """Open the ledger of a folder of reports, alone, for one bundle.
+
+    Args:
+        out: Folder of reports; made where it is missing.
+        bundle: What will classify.
+        fresh: Whether to begin anew; what is there is moved to a folder `before-TIME` in it.
+
+    Raises:
+        OutputError: It is in use, by another bundle, damaged, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        home = _home(out)
+        lock = filelock.FileLock(home / LOCK)
+        with lock.acquire(timeout=0):
+            if fresh:
+                _set_aside(out, home)
+            with Ledger(home / LEDGER) as ledger:
+                ledger.bind(bundle)
+                yield ledger
+    except filelock.Timeout:
+        raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
+
+
+def _home(out: Path) -> Path:
+    """Folder of the ledger: that of the reports, else, where they are on a network share, one of this machine."""
+    if not is_network(file_system(out)):
+        return out
+    home = platformdirs.user_state_path("cartcls") / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16]
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _set_aside(out: Path, home: Path) -> None:
+    if not (home / LEDGER).exists():
+        return
+    with Ledger(home / LEDGER) as ledger:
+        reports = [out / slide.name for slide in ledger.slides()]
+    before = out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    before.mkdir()
+    for path in [*reports, *home.glob(f"{LEDGER}*")]:
+        if path.exists():
+            path.rename(before / path.name)
 
 
 class Ledger:
@@ -163,26 +212,29 @@ class Ledger:
         """Close the file."""
         self._database.close()
 
-    def add_slide(self, source: bytes, directory: Path) -> Slide:
-        """The slide of a folder of images, new or known; a known one keeps its directory."""
+    def add_slide(self, source: bytes, name: str) -> Slide:
+        """The slide of a folder of images, new or known; a known one keeps its name."""
         with self._transaction():
             self._database.execute(
-                "INSERT INTO slides (source, directory) VALUES (?, ?) ON CONFLICT (source) DO NOTHING",
-                (source, str(directory)),
+                "INSERT INTO slides (source, name) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", (source, name)
             )
         return next(slide for slide in self.slides() if slide.source == source)
 
     def slides(self) -> list[Slide]:
         """All slides, in the order in which they came."""
-        rows = self._database.execute("SELECT id, source, directory FROM slides ORDER BY id")
-        return [Slide(number, source, Path(directory)) for number, source, directory in rows]
+        return [Slide(*row) for row in self._database.execute("SELECT id, source, name FROM slides ORDER BY id")]
 
     def images(self, slide: Slide) -> dict[bytes, Known]:
         """All images of a slide by path."""
         rows = self._database.execute(
             "SELECT id, path, state, attempts, seq, size, mtime_ns, inode FROM images WHERE slide = ?", (slide.id,)
         )
-        return {row[1]: Known(*row[:5], None if row[5] is None else Fingerprint(*row[5:])) for row in rows}
+        return {
+            path: Known(
+                number, path, state, attempts, seq, None if size is None else Fingerprint(size, mtime_ns, inode)
+            )
+            for number, path, state, attempts, seq, size, mtime_ns, inode in rows
+        }
 
     def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
         """Note images that were found; those that are known and not vanished stay as they are."""
@@ -260,6 +312,21 @@ class Ledger:
             self._database.execute(
                 "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ? WHERE id = ?",
                 (cursor.seq, cursor.size, cursor.stale, slide.id),
+            )
+
+    def bind(self, bundle: Bundle) -> None:
+        """Note the bundle that all rows are by.
+
+        Raises:
+            OutputError: There are rows by another bundle.
+        """
+        (other,) = self._database.execute("SELECT sha256 FROM bundle").fetchone() or (None,)
+        if other is None:
+            with self._transaction():
+                self._database.execute("INSERT INTO bundle VALUES (?)", (bundle.sha256,))
+        elif other != bundle.sha256:
+            raise OutputError(
+                "the reports there are by another bundle: add --fresh to begin anew, or choose another --out"
             )
 
     def _prepare(self, file: Path) -> None:

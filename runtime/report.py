@@ -13,6 +13,7 @@ import jinja2
 
 from .bundle import NAMED_CAR_T, Bundle
 from .differential import differential
+from .files import replace_file
 
 CSV, SUMMARY, PAGE, THUMBNAILS = "cells.csv", "summary.json", "report.html", "thumbnails"
 
@@ -80,16 +81,24 @@ class Cell:
         return max(self.probabilities, default=None)
 
 
-def write_report(directory: Path, run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Write table, summary and page of a slide into its folder.
+def write_summary(directory: Path, run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
+    """Write summary and page of a slide beside its table.
+
+    Args:
+        directory: Folder of the report.
+        run: What is the same for all cells.
+        cells: All rows.
+        waiting: Number of images that have no row yet.
 
     Returns:
         The summary, as written to `summary.json`.
+
+    Raises:
+        OSError: A file cannot be written; the older one stays as it was.
     """
-    write_csv(directory / CSV, run, cells)
-    summary = summarize(run, cells)
-    (directory / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (directory / PAGE).write_text(render_page(run, cells, summary), encoding="utf-8")
+    summary = summarize(run, cells, waiting)
+    replace_file(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    replace_file(directory / PAGE, render_page(run, cells, summary).encode())
     return summary
 
 
@@ -124,14 +133,15 @@ def _csv(values: Sequence[object]) -> str:
     return line.getvalue()
 
 
-def summarize(run: Run, cells: Sequence[Cell]) -> dict[str, Any]:
+def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     """Differential, counts and provenance of a slide, ready for JSON."""
     counted = Counter(cell.label for cell in cells if cell.label and cell.status in ("ok", "review"))
     statuses = Counter(cell.status for cell in cells)
     return {
         "slide": run.slide,
         "source": run.source,
-        "images": len(cells),
+        "images": len(cells) + waiting,
+        "waiting": waiting,
         "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
         "differential": differential(counted, run.bundle.classes),
         "calibrated": run.bundle.calibrated,

@@ -1,7 +1,10 @@
 import csv
+import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,22 +15,32 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
+from cartcls.runtime import batch
 from cartcls.runtime.backend import Backend, Outputs
 from cartcls.runtime.batch import classify_slide, in_order
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
+from cartcls.runtime.ledger import open_ledger
 
 
 class FakeBackend:
-    """Says class 1 of every cell; `fail` is called before each batch."""
+    """Says class 1 of every cell; `fail` is called before each batch, whose sizes go into `seen`."""
 
     name, device, precision, batch_size = "fake", "none", "f32", 4
 
-    def __init__(self, fail: Callable[[], None] = lambda: None, logit: float = 5.0, maps: bool = True):
-        self.fail, self.logit, self.maps = fail, logit, maps
+    def __init__(
+        self,
+        fail: Callable[[], None] = lambda: None,
+        logit: float = 5.0,
+        maps: bool = True,
+        seen: list[int] | None = None,
+    ):
+        self.fail, self.logit, self.maps, self.seen = fail, logit, maps, seen
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         self.fail()
+        if self.seen is not None:
+            self.seen.append(len(images))
         logits = np.zeros((len(images), 8), np.float32)
         logits[:, 1] = self.logit
         maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
@@ -38,7 +51,8 @@ class FakeBackend:
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
-    directory, summary = classify_slide(slide, out, bundle, backend, lambda done, total: None)
+    with open_ledger(out, bundle) as ledger:
+        directory, summary = classify_slide(slide, out, bundle, backend, ledger, lambda done, total: None)
     with (directory / "cells.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), summary, directory
 
@@ -121,7 +135,7 @@ def test_two_slides_of_the_same_name_get_a_folder_each(slide: Path, tmp_path: Pa
     first, second, again = (run(folder, tmp_path / "out", bundle, FakeBackend())[2] for folder in (one, two, one))
     assert first != second
     assert first == again
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] in ([first, second], [second, first])
 
 
 def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -129,76 +143,133 @@ def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, b
     (tmp_path / "slide-01" / "thesis.txt").write_text("precious")
     with pytest.raises(OutputError, match="is no report"):
         run(slide, tmp_path, bundle, FakeBackend())
-    assert contents(tmp_path) == {"slide-01/thesis.txt": b"precious"}
+    assert contents(tmp_path / "slide-01") == {"thesis.txt": b"precious"}
 
 
-def test_a_report_that_cannot_take_its_place_leaves_the_older_one(
-    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    cells = sorted(slide.glob("*.jpg"))
+    for cell in cells[:6]:
+        shutil.copy(cell, folder)
+    (folder / "broken.jpg").write_bytes(cells[0].read_bytes()[:2000])
+    batches: list[int] = []
+    backend = FakeBackend(seen=batches)
+    first, _, directory = run(folder, tmp_path / "out", bundle, backend)
+    assert (sum(batches), [row["status"] for row in first].count("rejected")) == (6, 1)
+    before = contents(directory)
+    batches.clear()
+    run(folder, tmp_path / "out", bundle, backend)
+    assert not batches
+    after = contents(directory)
+    assert {name for name in before if before[name] != after[name]} <= {"cells.csv", "summary.json", "report.html"}
+
+    (folder / "broken.jpg").write_bytes(cells[10].read_bytes())
+    (folder / cells[2].name).write_bytes(cells[11].read_bytes())
+    shutil.copy(cells[12], folder)
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, backend)
+    assert sum(batches) == 3
+    assert [row["seq"] for row in rows] == [str(number) for number in range(1, 9)]
+    assert {row["path"] for row in rows} == {path.name for path in folder.iterdir()}
+    changed = [new["path"] for old, new in zip(first, rows, strict=False) if old["sha256"] != new["sha256"]]
+    assert sorted(changed) == sorted(["broken.jpg", cells[2].name])
+    assert summary["status"] == {"ok": 8, "review": 0, "rejected": 0, "duplicate": 0}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
+def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
+    slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException
 ):
-    run(slide, tmp_path, bundle, FakeBackend())
-    before = contents(tmp_path)
-    rename = Path.rename
+    batches: list[int] = []
 
-    def fail(self: Path, target: Path) -> Path:
-        if self.name.startswith(".unfinished"):
-            raise OSError(5, "Input/output error")
-        return rename(self, target)
+    def fail_later() -> None:
+        if len(batches) == 3:
+            raise error
 
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OutputError, match="Input/output error"):
-        run(slide, tmp_path, bundle, FakeBackend(logit=9))
-    assert contents(tmp_path) == before
+    with pytest.raises((KeyboardInterrupt, BackendError, OutputError)):
+        run(slide, tmp_path, bundle, FakeBackend(fail_later, seen=batches))
+    with (tmp_path / "slide-01" / "cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    done = len(rows)
+    assert 0 < done < 32
+    summary = json.loads((tmp_path / "slide-01" / "summary.json").read_text())
+    assert (summary["images"], summary["waiting"]) == (32, 32 - done)
+    assert f"{32 - done} still waiting" in (tmp_path / "slide-01" / "report.html").read_text()
+    batches.clear()
+    after, summary, _ = run(slide, tmp_path, bundle, FakeBackend(seen=batches))
+    assert sum(batches) == 32 - done
+    assert after[:done] == rows
+    assert [row["path"] for row in after] == sorted(path.name for path in slide.glob("*.jpg"))
+    assert summary["waiting"] == 0
 
 
-def test_a_report_that_was_moved_aside_when_the_process_was_killed_comes_back(
+def test_an_image_that_ends_the_process_is_quarantined_and_the_others_are_not(
     slide: Path, tmp_path: Path, bundle: Bundle
 ):
-    _, _, directory = run(slide, tmp_path, bundle, FakeBackend())
-    before = contents(tmp_path)
-    directory.rename(directory.with_name(f".old-{directory.name}"))
+    killer = "cell-05.jpg"
+    code = f"""
+import os, sys
+from pathlib import Path
+from cartcls.runtime import batch
+from cartcls.runtime.bundle import load_bundle
+from cartcls.runtime.ledger import open_ledger
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_batch import FakeBackend
+read = batch._read
+batch._read = lambda root, path, w, h: os._exit(9) if path == {killer.encode()!r} else read(root, path, w, h)
+bundle, out = load_bundle(), Path({str(tmp_path)!r})
+with open_ledger(out, bundle) as ledger:
+    batch.classify_slide(Path({str(slide)!r}), out, bundle, FakeBackend(), ledger, lambda done, count: None)
+"""
+    codes = []
+    while not codes or codes[-1] == 9:
+        codes.append(subprocess.run([sys.executable, "-c", code], check=False).returncode)
+    assert codes == [9, 9, 9, 0]
+    rows, summary, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert summary["status"]["rejected"] == 1
+    assert [row["reason"] for row in rows if row["path"] == killer] == [
+        "ended the program 3 times, and was not opened again"
+    ]
+    assert {row["path"] for row in rows} == {path.name for path in slide.glob("*.jpg")}
 
-    def fail() -> None:
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run(slide, tmp_path, bundle, FakeBackend(fail))
-    assert contents(tmp_path) == before
+def test_results_of_another_bundle_are_not_mixed_in(slide: Path, tmp_path: Path, bundle: Bundle):
+    run(slide, tmp_path, bundle, FakeBackend())
+    other = dataclasses.replace(bundle, sha256="0" * 64)
+    with pytest.raises(OutputError, match="by another bundle: add --fresh"):
+        run(slide, tmp_path, other, FakeBackend())
+    before = contents(tmp_path / "slide-01")
+    with open_ledger(tmp_path, other, fresh=True) as ledger:
+        assert not ledger.slides()
+    (aside,) = tmp_path.glob("before-*")
+    assert contents(aside / "slide-01") == before
+    assert (aside / "ledger.sqlite").exists()
+    run(slide, tmp_path, other, FakeBackend())
+
+
+def test_two_processes_do_not_write_the_same_reports(slide: Path, tmp_path: Path, bundle: Bundle):
+    with open_ledger(tmp_path, bundle), pytest.raises(OutputError, match="in use by another cartcls"):
+        run(slide, tmp_path, bundle, FakeBackend())
 
 
 def test_a_thumbnail_that_cannot_be_written_stops_the_run(
     slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(self: Path, data: bytes) -> int:
+    def fail(file: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OutputError, match="No space left on device"):
-        run(slide, tmp_path, bundle, FakeBackend())
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
-def test_what_stops_a_run_leaves_the_older_report_as_it_was(
-    slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException
-):
-    _, _, directory = run(slide, tmp_path, bundle, FakeBackend())
-    before = contents(tmp_path)
-    calls = iter(range(3))
-
-    def fail_later() -> None:
-        if next(calls) == 2:
-            raise error
-
-    with pytest.raises((KeyboardInterrupt, BackendError, OutputError)):
-        run(slide, tmp_path, bundle, FakeBackend(fail_later))
-    assert contents(tmp_path) == before
-    assert list(tmp_path.iterdir()) == [directory]
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "replace_file", fail)
+        with pytest.raises(OutputError, match="No space left on device"):
+            run(slide, tmp_path, bundle, FakeBackend())
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert len(rows) == 32
 
 
 def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bundle: Bundle):
     with pytest.raises(BackendError, match="not-a-number"):
         run(slide, tmp_path, bundle, FakeBackend(logit=float("nan")))
-    assert not list(tmp_path.iterdir())
+    assert (tmp_path / "slide-01" / "cells.csv").read_text().count("\n") == 1
 
 
 def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from cartcls.runtime import ledger as ledgers
+from cartcls.runtime.decode import Fingerprint
 from cartcls.runtime.errors import OutputError
-from cartcls.runtime.ledger import Cursor, Fingerprint, Ledger, Result, Slide
+from cartcls.runtime.ledger import Cursor, Ledger, Result, Slide
 from cartcls.runtime.report import Cell
 
 TIME = "2026-01-02T03:04:05Z"
@@ -23,7 +24,7 @@ def reported(image: int, seq: int, label: str = "ig", line: str = "") -> Result:
 
 
 def slide_with(ledger: Ledger, *paths: bytes) -> tuple[Slide, dict[bytes, int]]:
-    slide = ledger.add_slide(b"/captures/s\xff", Path("out/s"))
+    slide = ledger.add_slide(b"/captures/s\xff", "s")
     ledger.discover(slide, paths)
     return slide, {path: known.id for path, known in ledger.images(slide).items()}
 
@@ -98,7 +99,7 @@ def test_a_transaction_happens_whole_or_not_at_all(file: Path):
 def test_slides_are_apart(file: Path):
     with Ledger(file) as ledger:
         first, ids = slide_with(ledger, b"a")
-        second = ledger.add_slide(b"/captures/other", Path("out/other"))
+        second = ledger.add_slide(b"/captures/other", "other")
         ledger.discover(second, [b"a"])
         ledger.report(first, [reported(ids[b"a"], 1)])
         assert ledger.images(second)[b"a"].state == "seen"

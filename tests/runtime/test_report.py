@@ -6,7 +6,7 @@ import numpy as np
 
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.discover import readable_name
-from cartcls.runtime.report import Cell, Run, write_report
+from cartcls.runtime.report import Cell, Run, write_csv, write_summary
 
 TIME = "2026-01-02T03:04:05Z"
 COLUMNS = [
@@ -46,7 +46,7 @@ class Tags(HTMLParser):
 
 def test_the_table_has_the_promised_columns(tmp_path: Path, bundle: Bundle):
     cells = [a_cell(1, "a.jpg", 0, 0.9), Cell(2, "b.jpg", "rejected", "is empty (0 bytes)", TIME)]
-    write_report(tmp_path, a_run(bundle), cells)
+    write_csv(tmp_path / "cells.csv", a_run(bundle), cells)
     with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
@@ -59,7 +59,7 @@ def test_the_table_has_the_promised_columns(tmp_path: Path, bundle: Bundle):
 
 def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle):
     name = readable_name(b"<img src=x onerror=alert(1)>\"'&.jpg")
-    write_report(tmp_path, a_run(bundle), [a_cell(1, name, 0, 0.9), Cell(2, name, "rejected", "<script>", TIME)])
+    write_summary(tmp_path, a_run(bundle), [a_cell(1, name, 0, 0.9), Cell(2, name, "rejected", "<script>", TIME)], 0)
     page = Tags((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert page.tags.count("img") == 1
     assert "script" not in page.tags
@@ -68,7 +68,7 @@ def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle):
 
 def test_the_page_shows_the_least_certain_cells_first_and_says_what_it_is(tmp_path: Path, bundle: Bundle):
     cells = [a_cell(1, "certain.jpg", 4, 0.99), a_cell(2, "unsure.jpg", 4, 0.4), a_cell(3, "other.jpg", 4, 0.7)]
-    summary = write_report(tmp_path, a_run(bundle), cells)
+    summary = write_summary(tmp_path, a_run(bundle), cells, 5)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index("unsure.jpg") < page.index("other.jpg") < page.index("certain.jpg")
     assert "For research use only" in page

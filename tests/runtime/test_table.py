@@ -19,7 +19,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def slide(ledger: Ledger) -> Slide:
-    return ledger.add_slide(b"/captures/s", Path("s"))
+    return ledger.add_slide(b"/captures/s", "s")
 
 
 @pytest.fixture
