@@ -77,7 +77,7 @@ def batch(
         with open_ledger(out, loaded, fresh) as ledger:
             for slide_dir in slide_dirs:
                 with show.progress(slide_name(slide_dir)) as progress:
-                    directory, summary = classify_slide(slide_dir, out, loaded, running, ledger, progress)
+                    directory, summary = classify_slide(slide_dir, out, loaded, running, ledger, progress, show.tell)
                 summaries.append({**summary, "report": str(directory)})
                 if not as_json:
                     show.finished(directory, summary)

@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from .errors import ImageError
+from .errors import ImageError, IncompleteError
 from .preprocess import Image
 
 MAX_PIXELS = 50_000_000
@@ -60,17 +60,22 @@ def read_file(path: bytes | str | Path) -> RawFile:
     """Read a regular file once, following no link and never waiting for a pipe.
 
     Raises:
-        ImageError: The file is missing, unreadable, no regular file, empty, too large, or changed meanwhile.
+        IncompleteError: The file is missing, cannot be opened, empty, or changed meanwhile.
+        ImageError: It is no regular file, or too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise IncompleteError("has vanished") from None
     except OSError as error:
         reasons = {
             errno.ELOOP: "is a symbolic link: copy the image itself into the folder",
             errno.ENXIO: "is not a regular file",
-            errno.ENOENT: "has vanished",
         }
-        raise ImageError(reasons.get(error.errno or 0) or f"cannot be opened: {error.strerror}") from None
+        reason = reasons.get(error.errno or 0)
+        if reason is None:  # another program may hold it, or the share be away
+            raise IncompleteError(f"cannot be opened: {error.strerror}") from None
+        raise ImageError(reason) from None
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
         os.close(descriptor)
@@ -81,12 +86,12 @@ def read_file(path: bytes | str | Path) -> RawFile:
         try:
             data = file.read()
         except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from None
+            raise IncompleteError(f"cannot be read: {error.strerror}") from None
         after = os.fstat(descriptor)
     if _fingerprint(before) != _fingerprint(after):
-        raise ImageError("was still being written")
+        raise IncompleteError("was still being written")
     if not data:
-        raise ImageError("is empty (0 bytes)")
+        raise IncompleteError("is empty (0 bytes)")
     return RawFile(data, hashlib.sha256(data).hexdigest(), _fingerprint(after))
 
 
@@ -108,7 +113,8 @@ def decode(data: bytes, suffix: str = "") -> Image:
         RGB, uint8, (H, W, 3).
 
     Raises:
-        ImageError: With the reason, for a person to read.
+        IncompleteError: The bytes are cut off, or no image at all: as while a file is being written.
+        ImageError: They are an image that is not taken. Both with the reason, for a person to read.
     """
     if vendor := VENDOR_FORMATS.get(suffix.lower()):
         raise ImageError(f"is a {vendor} file: export the cells as TIFF")
@@ -118,7 +124,7 @@ def decode(data: bytes, suffix: str = "") -> Image:
             image.load()
             return _upright_rgb(image)
     except PIL.UnidentifiedImageError:
-        raise ImageError("is not a JPEG, PNG, BMP or TIFF image, or is damaged at its start") from None
+        raise IncompleteError("is not a JPEG, PNG, BMP or TIFF image, or is damaged at its start") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ImageError(f"has more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
@@ -126,7 +132,7 @@ def decode(data: bytes, suffix: str = "") -> Image:
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
-        raise ImageError(f"is damaged or cut off: {str(error) or type(error).__name__}") from None
+        raise IncompleteError(f"is damaged or cut off: {str(error) or type(error).__name__}") from None
 
 
 def read_image(path: bytes | str | Path) -> tuple[Image, str]:
@@ -150,7 +156,7 @@ def _check(image: PIL.Image.Image, data: bytes) -> None:
         "PNG": b"IEND\xaeB`\x82" in data,
     }
     if not complete.get(image.format or "", True):
-        raise ImageError(f"is incomplete: the {image.format} end marker is missing")
+        raise IncompleteError(f"is incomplete: the {image.format} end marker is missing")
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise ImageError(f"holds {frames} pictures: save each cell as a file of its own")

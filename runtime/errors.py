@@ -2,6 +2,7 @@
 
     CartclsError
     ├── ImageError      one image cannot be read; the run goes on
+    │   └── IncompleteError     but it may be whole later
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used
     │   └── NotInstalledError   because it is not installed
@@ -20,6 +21,10 @@ class CartclsError(Exception):
 
 class ImageError(CartclsError):
     """One image cannot be read. The message is the `reason` that a report shows."""
+
+
+class IncompleteError(ImageError):
+    """An image is not whole: cut off, still being written, or gone for the moment."""
 
 
 class BundleError(CartclsError):

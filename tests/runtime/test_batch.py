@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from cartcls.runtime import batch
+from cartcls.runtime import pipeline
 from cartcls.runtime.backend import Backend, Outputs
-from cartcls.runtime.batch import classify_slide, in_order
+from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
 from cartcls.runtime.ledger import open_ledger
@@ -210,13 +209,13 @@ def test_an_image_that_ends_the_process_is_quarantined_and_the_others_are_not(
     code = f"""
 import os, sys
 from pathlib import Path
-from cartcls.runtime import batch
+from cartcls.runtime import batch, pipeline
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.ledger import open_ledger
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_batch import FakeBackend
-read = batch._read
-batch._read = lambda root, path, w, h: os._exit(9) if path == {killer.encode()!r} else read(root, path, w, h)
+read = pipeline._read
+pipeline._read = lambda root, path, w, h: os._exit(9) if path == {killer.encode()!r} else read(root, path, w, h)
 bundle, out = load_bundle(), Path({str(tmp_path)!r})
 with open_ledger(out, bundle) as ledger:
     batch.classify_slide(Path({str(slide)!r}), out, bundle, FakeBackend(), ledger, lambda done, count: None)
@@ -259,7 +258,7 @@ def test_a_thumbnail_that_cannot_be_written_stops_the_run(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "replace_file", fail)
+        patch.setattr(pipeline, "replace_file", fail)
         with pytest.raises(OutputError, match="No space left on device"):
             run(slide, tmp_path, bundle, FakeBackend())
     rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
@@ -284,12 +283,3 @@ def test_a_slide_that_is_no_folder_or_the_reports_own_is_a_clear_error(slide: Pa
         run(tmp_path, tmp_path, bundle, FakeBackend())
     with pytest.raises(OutputError, match="is not a folder"):
         run(slide / "cell-01.jpg", tmp_path, bundle, FakeBackend())
-
-
-def test_results_come_in_order_and_only_a_bounded_number_waits():
-    started = []
-    with ThreadPoolExecutor(4) as pool:
-        results = in_order(pool, lambda i: started.append(i) or i, iter(range(100)), ahead=5)
-        assert next(results) == 0
-        assert len(started) <= 5
-        assert list(results) == list(range(1, 100))

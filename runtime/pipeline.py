@@ -1,0 +1,212 @@
+"""Reading, inference and thumbnails side by side, in bounded queues."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from . import heatmap
+from .backend import Backend
+from .bundle import Bundle
+from .classify import Prediction, predictions
+from .decode import Fingerprint, decode, fingerprint, read_file
+from .discover import readable_name
+from .errors import ImageError, IncompleteError
+from .files import replace_file
+from .preprocess import Image, stretch
+from .report import THUMBNAILS, Cell, Status
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+WORKERS = 2
+BATCHES_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One image, read: what inference and thumbnail need of it, or why there is nothing.
+
+    Attributes:
+        path: Bytes, relative to the slide.
+        fingerprint: Of the bytes that were read, or of what is there; None where nothing is.
+        error: Why it cannot be classified; empty otherwise.
+        incomplete: Whether it may be whole later.
+        sha256: Digest of the bytes.
+        width: Width in pixels.
+        height: Height in pixels.
+        image: At the size of the graph's input, RGB, uint8.
+        small: At the size of a thumbnail, RGB, uint8.
+    """
+
+    path: bytes
+    fingerprint: Fingerprint | None
+    error: str = ""
+    incomplete: bool = False
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    image: Image | None = None
+    small: Image | None = None
+
+    @property
+    def name(self) -> str:
+        """Its path, safe to show."""
+        return readable_name(self.path)
+
+
+Answered = tuple[Reading, Cell | None]
+
+
+def classify_files(
+    root: bytes,
+    paths: Iterable[bytes],
+    directory: Path,
+    bundle: Bundle,
+    backend: Backend,
+    number: Callable[[bytes], int],
+    first_of: dict[str | None, str],
+    patient: bool = False,
+) -> Generator[list[Answered]]:
+    """Read, classify and draw.
+
+    Args:
+        root: Folder of the images.
+        paths: Images, relative to it; drawn from as they are needed, in the caller's thread.
+        directory: Folder of the report, with `thumbnails/`.
+        bundle: Model.
+        backend: The model, loaded.
+        number: Gives each image the number of its row; asked in order, and only for what makes a row.
+        first_of: Path of the first image with each digest; added to.
+        patient: Whether what is not whole makes no row, for it may be whole later.
+
+    Yields:
+        What was read and the row that it makes, if any, batch by batch, when their thumbnails are on the disk.
+
+    Raises:
+        BackendError: The backend failed.
+        OSError: A thumbnail cannot be written.
+    """
+
+    def read(path: bytes) -> Reading:
+        return _read(root, path, bundle.width, bundle.height)
+
+    pool = ThreadPoolExecutor(WORKERS)
+    drawn: deque[tuple[list[Answered], list[Future[None]]]] = deque()
+    try:
+        readings = in_order(pool, read, paths, ahead=BATCHES_AHEAD * backend.batch_size)
+        while batch := list(islice(readings, backend.batch_size)):
+            predicted = _predict(batch, bundle, backend)
+            answers, thumbnails = [], []
+            for reading in batch:
+                if patient and reading.incomplete:
+                    answers.append((reading, None))
+                    continue
+                prediction = predicted.get(reading.path)
+                cell = _cell(reading, number(reading.path), prediction, bundle, first_of)
+                answers.append((reading, cell))
+                if prediction is not None and reading.small is not None:
+                    caption = f"{bundle.classes[prediction.index].title}  {prediction.confidence:.2f}"
+                    color = bundle.classes[prediction.index].color
+                    file = directory / str(cell.thumbnail)
+                    thumbnails.append(pool.submit(_draw, file, reading.small, prediction, caption, color))
+            drawn.append((answers, thumbnails))
+            if len(drawn) > 1:  # the next batch is classified while this one's thumbnails are drawn
+                yield _when_drawn(*drawn.popleft())
+        while drawn:
+            yield _when_drawn(*drawn.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _when_drawn(answers: list[Answered], thumbnails: list[Future[None]]) -> list[Answered]:
+    for thumbnail in thumbnails:
+        thumbnail.result()
+    return answers
+
+
+def in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Answer], items: Iterable[Item], ahead: int
+) -> Iterator[Answer]:
+    """Map over items in a pool's threads, in order, with at most `ahead` results waiting."""
+    waiting: deque[Future[Answer]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _read(root: bytes, path: bytes, width: int, height: int) -> Reading:
+    file, sha256 = os.path.join(root, path), None
+    found = fingerprint(file)
+    try:
+        raw = read_file(file)
+        found, sha256 = raw.fingerprint, raw.sha256
+        image = decode(raw.data, os.path.splitext(readable_name(path))[1])
+    except ImageError as error:
+        return Reading(path, found, str(error), isinstance(error, IncompleteError), sha256)
+    return Reading(
+        path,
+        found,
+        sha256=sha256,
+        width=image.shape[1],
+        height=image.shape[0],
+        image=stretch(image, width, height),
+        small=heatmap.shrink(image),
+    )
+
+
+def _predict(batch: Sequence[Reading], bundle: Bundle, backend: Backend) -> dict[bytes, Prediction]:
+    readable = [(reading.path, reading.image) for reading in batch if reading.image is not None]
+    if not readable:
+        return {}
+    outputs = backend.infer(np.stack([image for _, image in readable]))
+    return {
+        path: prediction
+        for (path, _), prediction in zip(readable, predictions(outputs, bundle.temperature), strict=True)
+    }
+
+
+def _cell(
+    reading: Reading, seq: int, prediction: Prediction | None, bundle: Bundle, first_of: dict[str | None, str]
+) -> Cell:
+    if prediction is None or reading.sha256 is None:
+        return rejected(reading, seq)
+    first = first_of.setdefault(reading.sha256, reading.name)
+    status: Status = "ok" if first == reading.name else "duplicate"
+    return Cell(
+        seq,
+        reading.name,
+        status,
+        "" if status == "ok" else f"same bytes as {first}",
+        now(),
+        label=bundle.classes[prediction.index].name,
+        probabilities=tuple(prediction.probabilities.tolist()),
+        thumbnail=f"{THUMBNAILS}/{seq:06d}.jpg",
+        sha256=reading.sha256,
+        width=reading.width,
+        height=reading.height,
+    )
+
+
+def rejected(reading: Reading, seq: int) -> Cell:
+    """Row of an image that has no label."""
+    return Cell(seq, reading.name, "rejected", reading.error, now(), sha256=reading.sha256)
+
+
+def _draw(file: Path, small: Image, prediction: Prediction, caption: str, color: str) -> None:
+    replace_file(file, heatmap.thumbnail(small, prediction.cam, caption, color))
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

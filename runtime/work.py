@@ -1,0 +1,198 @@
+"""One slide at work: what the ledger knows of it, its report, and the way of each image from the one to the other."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from .backend import Backend
+from .decode import fingerprint
+from .discover import short_digest, slide_name
+from .errors import OutputError
+from .ledger import MAX_ATTEMPTS, Known, Ledger, Result, Slide
+from .pipeline import Reading, classify_files, rejected
+from .report import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line, write_summary
+from .table import project
+
+DISCOVERIES = 500
+QUARANTINED = f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
+
+
+class SlideWork:
+    """One slide at work.
+
+    Attributes:
+        slide: The slide in the ledger.
+        directory: Folder of its report.
+    """
+
+    def __init__(
+        self,
+        slide_dir: Path,
+        out: Path,
+        run: Run,
+        backend: Backend,
+        ledger: Ledger,
+        tell: Callable[[str], None] = lambda line: None,
+    ):
+        """Find or begin a slide's report, and mend its table where the last process left it behind the ledger.
+
+        Args:
+            slide_dir: Folder of its images.
+            out: Folder of all reports.
+            run: What is the same for all rows that are to come.
+            backend: The model, loaded.
+            ledger: Ledger of `out`.
+            tell: Called with a line on what people should know.
+
+        Raises:
+            OutputError: The place of its report is taken.
+            OSError: The report cannot be written.
+        """
+        self.slide = _slide(slide_dir, out, ledger)
+        self.directory = out / self.slide.name
+        self._root = os.fsencode(slide_dir)
+        self._run, self._backend, self._ledger, self._tell = run, backend, ledger, tell
+        (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
+        self._project()
+
+    def discover(self, paths: Iterable[bytes]) -> None:
+        """Note what is in the folder now: new images, and those that were gone before they could be read."""
+        found = list(paths)
+        for first in range(0, len(found), DISCOVERIES):
+            self._ledger.discover(self.slide, found[first : first + DISCOVERIES])
+        there = set(found)
+        known = self._ledger.images(self.slide).values()
+        self._ledger.forget(image.id for image in known if image.seq is None and image.path not in there)
+
+    def to_be_done(self) -> list[Known]:
+        """Images that are new, were changed since their row was written, or were rejected; by path."""
+        images = self._ledger.images(self.slide).values()
+        self._ledger.supersede(image.id for image in images if image.state == "rejected" or self.has_changed(image))
+        images = self._ledger.images(self.slide).values()
+        return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
+
+    def has_changed(self, image: Known) -> bool:
+        """Whether a file is there whose row was written for other bytes."""
+        found = fingerprint(self._file(image.path)) if image.state == "reported" else None
+        return found is not None and found != image.fingerprint
+
+    def classify(
+        self,
+        images: Sequence[Known],
+        progress: Callable[[int, int], None] = lambda done, count: None,
+        patient: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> list[Known]:
+        """Classify images and write down what became of them, batch by batch.
+
+        Args:
+            images: Images of this slide.
+            progress: Called with the number of its images that have a row, and of all.
+            patient: Whether images that are not whole get another try in place of a row.
+            stop: Asked before each batch; what is under way is still written down.
+
+        Returns:
+            Images that got no row, because they are not whole yet.
+
+        Raises:
+            BackendError: The backend failed.
+            OSError: The report cannot be written.
+        """
+        by_path = {image.path: image for image in images}
+        count = sum(image.state != "vanished" for image in self._ledger.images(self.slide).values())
+        done = count - len(images)
+        next_seq = self._ledger.next_seq(self.slide)
+        first_of = {cell.sha256: cell.path for cell in self._ledger.cells(self.slide) if cell.status == "ok"}
+        under_way: set[int] = set()
+        postponed: list[Known] = []
+
+        def number(path: bytes) -> int:
+            nonlocal next_seq
+            if (seq := by_path[path].seq) is None:
+                seq, next_seq = next_seq, next_seq + 1
+            return seq
+
+        def write_down(answers: Sequence[tuple[Reading, Cell | None]]) -> None:
+            nonlocal done
+            results = [self._result(by_path[reading.path], reading, cell) for reading, cell in answers if cell]
+            waiting = [by_path[reading.path] for reading, cell in answers if not cell]
+            self._ledger.report(self.slide, results)
+            self._ledger.postpone(image.id for image in waiting)
+            self._project()
+            postponed.extend(waiting)
+            under_way.difference_update(by_path[reading.path].id for reading, _ in answers)
+            done += len(results)
+            progress(done, count)
+
+        for image in images:
+            if image.attempts >= MAX_ATTEMPTS:
+                reading = Reading(image.path, fingerprint(self._file(image.path)), QUARANTINED)
+                write_down([(reading, rejected(reading, number(image.path)))])
+        # What was under way when a process was killed may have killed it: those first, one by one.
+        suspects = [[image] for image in images if 0 < image.attempts < MAX_ATTEMPTS]
+        try:
+            for group in [*suspects, [image for image in images if not image.attempts]]:
+                batches = classify_files(
+                    self._root,
+                    self._begun(group, under_way, stop),
+                    self.directory,
+                    self._run.bundle,
+                    self._backend,
+                    number,
+                    first_of,
+                    patient,
+                )
+                with closing(batches):
+                    for answers in batches:
+                        write_down(answers)
+        finally:
+            self._ledger.postpone(under_way)  # this end was not their doing
+        return postponed
+
+    def write_summary(self) -> dict[str, Any]:
+        """Write summary and page.
+
+        Raises:
+            OSError: They cannot be written; the older ones stay.
+        """
+        images = self._ledger.images(self.slide).values()
+        waiting = sum(image.state in ("seen", "queued", "retry") for image in images)
+        return write_summary(self.directory, self._run, list(self._ledger.cells(self.slide)), waiting)
+
+    def _project(self) -> None:
+        moved = project(self._ledger, self.slide, csv_header(self._run.bundle), self.directory / CSV)
+        if moved is not None:
+            self._tell(f"{self.directory / CSV} was not as it was left: it is now {moved}, and was written again")
+
+    def _begun(self, images: Sequence[Known], under_way: set[int], stop: Callable[[], bool]) -> Iterator[bytes]:
+        for first in range(0, len(images), self._backend.batch_size):
+            if stop():
+                return
+            batch = images[first : first + self._backend.batch_size]
+            under_way.update(image.id for image in batch)
+            self._ledger.begin(image.id for image in batch)
+            yield from (image.path for image in batch)
+
+    def _result(self, image: Known, reading: Reading, cell: Cell) -> Result:
+        state = "reported" if cell.label else "quarantined" if reading.error == QUARANTINED else "rejected"
+        return Result(image.id, state, reading.fingerprint, cell, csv_line(self._run, cell))
+
+    def _file(self, path: bytes) -> bytes:
+        return os.path.join(self._root, path)
+
+
+def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> Slide:
+    """The slide in the ledger; a new one gets a folder that is nobody else's."""
+    source = os.fsencode(slide_dir.resolve())
+    slides = ledger.slides()
+    if known := [slide for slide in slides if slide.source == source]:
+        return known[0]
+    name = slide_name(slide_dir)
+    if name in {slide.name for slide in slides}:
+        name = f"{name}-{short_digest(slide_dir)}"
+    directory = out / name
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise OutputError(f"{directory} exists and is no report of this folder: move it away, or choose another --out")
+    return ledger.add_slide(source, name)
