@@ -30,7 +30,7 @@ Seconds = tuple[float, float, int]
 def cartcls_batch(crops: Path, out: Path) -> Seconds:
     """All of `cartcls batch` after its start: files in, CSV, page and thumbnails with heat maps out."""
     started = time.perf_counter()
-    backend = open_backend(BUNDLE)
+    backend = open_backend(BUNDLE, "openvino")
     loaded = time.perf_counter()
     with open_ledger(out, BUNDLE) as ledger:
         _, summary = classify_slide(crops, out, BUNDLE, backend, ledger, lambda done, count: None)
@@ -41,7 +41,7 @@ def openvino_bare(crops: Path, out: Path) -> Seconds:
     """OpenVINO on crops already in memory, at the precision that `cartcls batch` uses: the limit."""
     images = np.stack(list(_images(crops)))
     started = time.perf_counter()
-    backend = open_backend(BUNDLE)
+    backend = open_backend(BUNDLE, "openvino")
     loaded = time.perf_counter()
     for first in range(0, len(images), BATCH):
         backend.infer(images[first : first + BATCH])

@@ -1,6 +1,7 @@
 """Commands: each reads its options, calls one function and shows the result."""
 
 import json
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,10 @@ def batch(
     ),
     bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
     backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    no_build: Annotated[
+        bool,
+        typer.Option("--no-build", help="Build no TensorRT engine where none fits: take another backend, or fail."),
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; what is in --out is moved to a folder in it.")
     ] = False,
@@ -70,7 +75,7 @@ def batch(
         check_slide(slide_dir, out)
     loaded = load_bundle(bundle or SHIPPED)
     with show.engine_progress() as engine_progress:
-        running = open_backend(loaded, backend.value, show.tell, engine_progress)
+        running = open_backend(loaded, backend.value, show.tell, engine_progress, build=not no_build)
     show.started(loaded, running)
     summaries = []
     try:
@@ -166,15 +171,17 @@ def export(
     """Turn a checkpoint into a bundle, and a bundle into a TensorRT engine for the GPU of this machine.
 
     A bundle is proven on the cells of `select`, an engine on the cells that the bundle carries. The exit code is 5
-    where answers differ from the model's: then nothing is written. A checkpoint becomes a bundle also where there is
-    no TensorRT.
+    where answers differ from the model's: then that bundle or that engine is not written. A checkpoint becomes a bundle
+    also where there is no TensorRT or no GPU.
     """
     from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.errors import BackendError, NotInstalledError
+    from ..runtime.errors import NoGpuError, NotInstalledError
     from . import show
 
     if fp16 and fp32:
         raise typer.BadParameter("give one precision", param_hint="--fp16 and --fp32")
+    if target is not None and not re.fullmatch("sm[0-9]+", target):
+        raise typer.BadParameter(f"{target!r} is no compute capability: write it as sm86", param_hint="--target")
     for_checkpoints = {"--out": out, "--data": data, "--notice": notice, "--report": report}
     bundle_dir = source or SHIPPED
     from_checkpoint = not bundle_dir.is_dir()
@@ -190,8 +197,8 @@ def export(
     try:
         with show.engine_progress() as progress:
             made = export_engine(load_bundle(bundle_dir), "fp32" if fp32 else "fp16", target, progress)
-    except BackendError as error:
-        if not from_checkpoint and not isinstance(error, NotInstalledError):
+    except (NotInstalledError, NoGpuError) as error:
+        if not from_checkpoint and isinstance(error, NoGpuError):
             raise
         show.tell(f"no engine: {error}")
         raise typer.Exit(0 if from_checkpoint else EXIT_FAILED) from None

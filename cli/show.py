@@ -136,14 +136,17 @@ def engine_exported(made: "EngineExport") -> None:
     """Print what was built, how its answers were proven, and where it lies."""
     stamp, check = made.engine.stamp, made.check
     built_for = f"{stamp.gpu}, {stamp.compute_capability}" if stamp.gpu else f"any {stamp.compute_capability}"
-    results.print(
-        f"{stamp.library} {stamp.version} engine for {built_for}: {len(made.engine.data) / 1e6:.0f} MB,"
-        f" {made.engine.half_share:.0%} of the layers typed half precision in the graph\n"
+    share = f"{made.engine.half_share:.0%} of the layers are typed half precision in the graph"
+    if made.half_share is not None:
+        share = f"{made.half_share:.0%} of the engine's layers run in half precision"
+    lines = [
+        f"{stamp.library} {stamp.version} engine ({stamp.precision}) for {built_for}:"
+        f" {len(made.engine.data) / 1e6:.0f} MB in {made.seconds:.1f} s; {share}",
         f"{check.runner}: |Δp| {check.max_probability_difference:.5f} (limit {check.limit}),"
-        f" {check.correct} of {check.count} right (PyTorch {check.reference_correct})\n{made.engine.file}",
-        markup=False,
-        soft_wrap=True,
-    )
+        f" {check.correct} of {check.count} right (PyTorch {check.reference_correct})",
+        os.fspath(made.engine.file),
+    ]
+    results.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def exported(out: Path, proof: "Proof") -> None:

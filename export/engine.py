@@ -1,13 +1,23 @@
 """From a bundle to a TensorRT engine, in the precision and for the GPU that was asked for."""
 
+import time
 from dataclasses import dataclass
 
 from ..runtime.backend import Progress
 from ..runtime.bundle import Bundle
 from ..runtime.cuda import Gpu, open_cuda
-from ..runtime.engine import Engine, Precision, build_engine, engine_directory, load_tensorrt, save_engine, stamp_for
-from ..runtime.errors import BackendError, BundleError, ParityError
-from ..runtime.parity import Check, answer_limit, compare, explain, read_reference
+from ..runtime.engine import (
+    RTX,
+    Engine,
+    Precision,
+    build_engine,
+    engine_directory,
+    load_tensorrt,
+    save_engine,
+    stamp_for,
+)
+from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
+from ..runtime.parity import Check, answer_limit, compare, explain, is_half, read_reference
 from ..runtime.tensorrt_backend import build_and_prove
 
 
@@ -17,11 +27,15 @@ class EngineExport:
 
     Attributes:
         engine: The engine, saved.
+        seconds: How long it took to build and prove.
+        half_share: Share of layers in half precision in the engine itself; None where there was none to ask.
         check: The engine itself on the cells that the bundle carries; or, where it was built ahead of time for
             another GPU, ONNX Runtime with half-precision rounding emulated.
     """
 
     engine: Engine
+    seconds: float
+    half_share: float | None
     check: Check
 
 
@@ -31,35 +45,35 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
     Args:
         bundle: The bundle.
         precision: `fp16` is the graph as it is.
-        target: Compute capability such as `sm86` to build for ahead of time (TensorRT for RTX alone); None for the GPU
-            of this machine.
+        target: Compute capability such as `sm86` to build for ahead of time (TensorRT for RTX alone); None for the
+            GPU of this machine.
         progress: See `build_engine`.
 
     Raises:
         BackendError: There is no TensorRT or no GPU, or the target cannot be built for.
         ParityError: The engine gives other answers than the model; it is not kept.
     """
-    trt = load_tensorrt()
+    started = time.monotonic()
+    trt = load_tensorrt(ahead_of_time=target is not None)
     graph = _graph(bundle, precision)
     if target is None:
         cuda = open_cuda()
         try:
-            return EngineExport(*build_and_prove(trt, cuda, bundle, precision, graph, progress))
+            engine, check, half_share = build_and_prove(trt, cuda, bundle, precision, graph, progress)
         finally:
             cuda.close()
-    if trt.__name__ != "tensorrt_rtx":
-        raise BackendError(
-            "TensorRT builds only for the GPU of this machine: leave out --target, or use 'cartcls[rtx]'"
-        )
-    if not hasattr(trt.ComputeCapability, target.upper()):
-        raise BackendError(f"{trt.__name__} {trt.__version__} does not build for {target}")
-    stamp = stamp_for(trt, bundle, precision, Gpu("", target, "", 0))
-    check = _emulated(bundle, precision, graph)
-    if not check.passed:
-        raise ParityError(f"the graph gives other answers than the model, so no engine is built: {explain(check)}")
-    engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
+    else:
+        if trt.__name__ != RTX:
+            raise NotInstalledError("only TensorRT for RTX builds for --target: pip install 'cartcls[rtx]'")
+        if not hasattr(trt.ComputeCapability, target.upper()):
+            raise BackendError(f"{trt.__name__} {trt.__version__} does not build for {target}")
+        check, half_share = _emulated(bundle, precision, graph), None
+        if not check.passed:
+            raise ParityError(f"the graph gives other answers than the model, so no engine is built: {explain(check)}")
+        stamp = stamp_for(trt, bundle, precision, Gpu("", target, "", 0))
+        engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
     save_engine(engine)
-    return EngineExport(engine, check)
+    return EngineExport(engine, time.monotonic() - started, half_share, check)
 
 
 def _graph(bundle: Bundle, precision: Precision) -> bytes:
@@ -67,7 +81,7 @@ def _graph(bundle: Bundle, precision: Precision) -> bytes:
         from .retype import to_float32  # needs onnx, which an edge box does without
 
         return to_float32(bundle.model)
-    if precision == "fp16" and "half" not in bundle.manifest["precision"]["graph"]:
+    if precision == "fp16" and not is_half(bundle):
         raise BundleError(f"the graph of {bundle.name} is float32: export its checkpoint with --fp16, or use --fp32")
     return bundle.model
 

@@ -11,8 +11,9 @@ def to_float32(model: bytes) -> bytes:
         if tensor.data_type == TensorProto.FLOAT16:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
     for node in proto.graph.node:
-        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT16:
-            node.attribute[0].i = TensorProto.FLOAT
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle
-from .errors import BackendError, NotInstalledError
+from .errors import BackendError, NoEngineError, NotInstalledError
 
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
 
@@ -65,6 +65,7 @@ def open_backend(
     name: str = "auto",
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress = no_progress,
+    build: bool = True,
 ) -> Backend:
     """Load a bundle's graph.
 
@@ -73,6 +74,7 @@ def open_backend(
         name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
         tell: Called with a line on what was chosen and why, and on what takes long.
         progress: Called while an engine is built; see `cartcls.runtime.engine`.
+        build: Whether an engine may be built.
 
     Raises:
         BackendError: The backend is unknown, not installed, or cannot load the graph.
@@ -88,12 +90,16 @@ def open_backend(
         try:
             if name == "auto" and not installed():
                 raise NotInstalledError("not installed")
-            return open_candidate(bundle, tell, progress)
+            opened = open_candidate(bundle, tell, progress, build)
         except BackendError as error:
-            if name == candidate:
+            if name == candidate or isinstance(error, NoEngineError):
                 raise
             reasons.append(f"{candidate}: {error}")
-    tell(f"on the CPU ({'; '.join(reasons)})")
+        else:
+            if reasons:
+                tell(f"not by {'; '.join(reasons)}")
+            return opened
+    tell(f"on the CPU, not by {'; '.join(reasons)}")
     return _open_openvino(bundle)
 
 
@@ -105,13 +111,13 @@ def _onnxruntime_gpu_is_installed() -> bool:
     return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
 
 
-def _open_tensorrt(bundle: Bundle, tell: Callable[[str], None], progress: Progress) -> Backend:
+def _open_tensorrt(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
     from .tensorrt_backend import open_tensorrt
 
-    return open_tensorrt(bundle, tell, progress)
+    return open_tensorrt(bundle, tell, progress, build)
 
 
-def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress) -> Backend:
+def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
     from .onnxruntime_backend import CudaBackend
 
     return CudaBackend(bundle)

@@ -1,16 +1,20 @@
 """What TensorRT needs of CUDA: memory, copies, a stream; by PyCUDA where it is installed, else by cuda-bindings."""
 
 import ctypes
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BackendError
+from .errors import BackendError, NoGpuError, NotInstalledError
 
 Bytes = npt.NDArray[np.uint8]
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Gpu:
     Attributes:
         name: As the driver calls it.
         compute_capability: Such as `sm86`.
-        driver: Newest CUDA version of the driver, such as `13.2`.
+        driver: Version of the driver, such as `580.95.05`, where the system tells it; else its newest CUDA.
         memory: Bytes.
     """
 
@@ -31,7 +35,7 @@ class Gpu:
 
 
 class Cuda(Protocol):
-    """One GPU and one stream; addresses and events are plain numbers and objects of the library behind it."""
+    """One GPU and one stream; addresses are plain numbers, events are objects of the library behind it."""
 
     gpu: Gpu
     stream: int
@@ -65,7 +69,7 @@ class Cuda(Protocol):
         ...
 
     def wait(self, event: Any) -> None:
-        """Wait for an event."""
+        """Wait for an event, once."""
         ...
 
     def close(self) -> None:
@@ -74,10 +78,11 @@ class Cuda(Protocol):
 
 
 def open_cuda() -> Cuda:
-    """Open the first GPU.
+    """Open a GPU: the first one, or the one that the environment names.
 
     Raises:
-        BackendError: There is no NVIDIA GPU, no driver, or neither PyCUDA nor cuda-bindings.
+        NoGpuError: There is no NVIDIA GPU, or its driver does not fit.
+        NotInstalledError: There is neither PyCUDA nor cuda-bindings.
     """
     try:
         import pycuda.driver  # noqa: F401  # pyright: ignore[reportMissingImports]
@@ -93,19 +98,17 @@ class CudaBindings:
         try:
             from cuda.bindings import runtime  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
         except ImportError:
-            raise BackendError(
-                "neither cuda-bindings nor pycuda is installed: pip install 'cartcls[tensorrt]'"
-            ) from None
+            raise NotInstalledError("no cuda-bindings are installed: pip install 'cartcls[tensorrt]'") from None
         self._runtime: Any = runtime
-        properties = self._call(runtime.cudaGetDeviceProperties, 0)
-        driver = self._call(runtime.cudaDriverGetVersion)
-        self.gpu = Gpu(
-            bytes(properties.name).split(b"\0")[0].decode(),
-            f"sm{properties.major}{properties.minor}",
-            f"{driver // 1000}.{driver % 1000 // 10}",
-            int(properties.totalGlobalMem),
-        )
-        self._stream = self._call(runtime.cudaStreamCreate)
+        try:
+            properties = self._call(runtime.cudaGetDeviceProperties, 0)
+            version = self._call(runtime.cudaDriverGetVersion)
+            self._stream = self._call(runtime.cudaStreamCreate)
+        except BackendError as error:
+            raise NoGpuError(str(error)) from None
+        name = bytes(properties.name).split(b"\0")[0].decode()
+        capability = f"sm{properties.major}{properties.minor}"
+        self.gpu = Gpu(name, capability, _driver(version), int(properties.totalGlobalMem))
         self.stream = int(self._stream)
 
     def allocate(self, size: int) -> int:
@@ -137,19 +140,24 @@ class CudaBindings:
 
     def record(self) -> Any:
         """See `Cuda`."""
-        event = self._call(self._runtime.cudaEventCreate)
+        # Waiting must not keep a core busy that decodes meanwhile.
+        event = self._call(self._runtime.cudaEventCreateWithFlags, self._runtime.cudaEventBlockingSync)
         self._call(self._runtime.cudaEventRecord, event, self._stream)
         return event
 
     def wait(self, event: Any) -> None:
         """See `Cuda`."""
-        self._call(self._runtime.cudaEventSynchronize, event)
-        self._call(self._runtime.cudaEventDestroy, event)
+        try:
+            self._call(self._runtime.cudaEventSynchronize, event)
+        finally:
+            self._call(self._runtime.cudaEventDestroy, event)
 
     def close(self) -> None:
         """See `Cuda`."""
-        self._call(self._runtime.cudaStreamSynchronize, self._stream)
-        self._call(self._runtime.cudaStreamDestroy, self._stream)
+        try:
+            self._call(self._runtime.cudaStreamSynchronize, self._stream)
+        finally:
+            self._call(self._runtime.cudaStreamDestroy, self._stream)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -168,19 +176,17 @@ class PyCuda:
     def __init__(self) -> None:
         import pycuda.driver as driver  # pyright: ignore[reportMissingImports]
 
+        self._driver: Any = driver
         try:
             import pycuda.autoprimaryctx  # noqa: F401  # pyright: ignore[reportMissingImports]
 
             device = driver.Context.get_device()
-        except driver.Error as error:
-            raise BackendError(f"CUDA cannot be used: {error}") from None
-        self._driver: Any = driver
-        version = driver.get_driver_version()
-        major, minor = device.compute_capability()
-        self.gpu = Gpu(
-            device.name(), f"sm{major}{minor}", f"{version // 1000}.{version % 1000 // 10}", device.total_memory()
-        )
-        self._stream = driver.Stream()
+            major, minor = device.compute_capability()
+            version = _driver(driver.get_driver_version())
+            self.gpu = Gpu(device.name(), f"sm{major}{minor}", version, device.total_memory())
+            self._stream = driver.Stream()
+        except (driver.Error, RuntimeError) as error:  # the latter where no device gives a context
+            raise NoGpuError(f"CUDA cannot be used: {error}") from None
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
 
@@ -213,7 +219,7 @@ class PyCuda:
 
     def record(self) -> Any:
         """See `Cuda`."""
-        return self._call(self._driver.Event().record, self._stream)
+        return self._call(self._driver.Event(self._driver.event_flags.BLOCKING_SYNC).record, self._stream)
 
     def wait(self, event: Any) -> None:
         """See `Cuda`."""
@@ -228,3 +234,11 @@ class PyCuda:
             return function(*arguments)
         except self._driver.Error as error:
             raise BackendError(f"CUDA cannot be used: {error}") from None
+
+
+def _driver(cuda: int) -> str:
+    try:
+        found = re.search(r"\b[0-9]{3}\.[0-9.]+\b", DRIVER.read_text())
+    except OSError:
+        found = None
+    return found[0] if found else f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from .bundle import Bundle, load_bundle
-from .cuda import Gpu, open_cuda
-from .engine import INSTALL, engine_directory, load_tensorrt, newest_engine, stamp_for
+from .cuda import DRIVER, Gpu, open_cuda
+from .engine import INSTALL, engine_directory, find_engine, load_tensorrt, stamp_for
 from .errors import BackendError, BundleError
 from .mounts import file_system, is_network
 from .openvino_backend import supported_precisions
@@ -74,14 +74,16 @@ def _gpu() -> tuple[Gpu | None, Finding]:
     try:
         cuda = open_cuda()
     except BackendError as error:
-        driver = Path("/proc/driver/nvidia/version").exists()
-        level: Level = "warning" if driver else "ok"
-        remedy = INSTALL if driver else ""
-        return None, Finding(level, "GPU", f"none that can be used: {error}", remedy)
+        if not DRIVER.exists():
+            return None, Finding("ok", "GPU", f"none that can be used: {error}")
+        remedy = INSTALL
+        if "insufficient" in str(error):
+            remedy = "a newer driver, or pip install 'cuda-bindings<13' for one that takes CUDA 12"
+        return None, Finding("warning", "GPU", f"none that can be used: {error}", remedy)
     gpu = cuda.gpu
     cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"
-    return gpu, Finding("ok", "GPU", f"{gpu.name}, {gpu.compute_capability}, {memory}, driver for CUDA {gpu.driver}")
+    return gpu, Finding("ok", "GPU", f"{gpu.name}, {gpu.compute_capability}, {memory}, driver {gpu.driver}")
 
 
 def _openvino(gpu: Gpu | None) -> Finding:
@@ -110,7 +112,7 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
     except BackendError as error:
         return Finding("warning", "engine", str(error), INSTALL)
     wanted, directory = stamp_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
-    engine, reason = newest_engine(directory, wanted)
+    engine, reason = find_engine(directory, wanted)
     if engine is not None:
         return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its stamp fits")
     text = f"none in {directory} fits: {reason or 'none was built yet'}"

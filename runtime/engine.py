@@ -8,6 +8,8 @@ differs, it is built again, never loaded.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +27,9 @@ Precision = Literal["fp16", "fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32", "int8")
 
 MAX_BATCH = 32
+RECIPE = 1
+RTX = "tensorrt_rtx"
 ENGINES = "engines"
-TIMING_CACHE = "timing.cache"
 INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (RTX GPUs)"
 
 
@@ -42,7 +45,8 @@ class Stamp:
         max_batch: Most images at once.
         compute_capability: Such as `sm86`.
         gpu: Name of the GPU; empty where it was built ahead of time, for any of that compute capability.
-        driver: CUDA version of the driver; empty likewise.
+        driver: Version of the driver; empty likewise.
+        recipe: Number of the way in which `build_engine` builds.
     """
 
     graph: str
@@ -53,11 +57,12 @@ class Stamp:
     compute_capability: str
     gpu: str
     driver: str
+    recipe: int
 
     def differences(self, wanted: "Stamp") -> list[str]:
         """What differs from the stamp that an engine would get here and now."""
         found, here = asdict(self), asdict(wanted)
-        ahead_of_time = not self.gpu
+        ahead_of_time = self.library == RTX and not self.gpu
         ignored = {"gpu", "driver"} if ahead_of_time else set()
         return [
             f"{name.replace('_', ' ')} {found[name]} → {here[name]}"
@@ -83,15 +88,15 @@ class Engine:
     file: Path
 
 
-def load_tensorrt() -> ModuleType:
-    """Import `tensorrt`, else `tensorrt_rtx`.
+def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
+    """Import `tensorrt`, else `tensorrt_rtx`; the other way round to build for another machine's GPU.
 
     Raises:
         NotInstalledError: Neither is installed.
         BackendError: The libraries of one cannot be loaded.
     """
     problems = []
-    for name in ("tensorrt", "tensorrt_rtx"):
+    for name in (RTX, "tensorrt") if ahead_of_time else ("tensorrt", RTX):
         try:
             return __import__(name)
         except ModuleNotFoundError:
@@ -114,6 +119,7 @@ def stamp_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -
         compute_capability=gpu.compute_capability,
         gpu=gpu.name,
         driver=gpu.driver,
+        recipe=RECIPE,
     )
 
 
@@ -126,44 +132,41 @@ def engine_directory(bundle: Bundle) -> Path:
 
 
 def find_engine(directory: Path, wanted: Stamp) -> tuple[Engine | None, str]:
-    """Look for an engine that fits.
+    """Look for the engine that was built last, in any precision, and fits.
+
+    Args:
+        directory: Folder of the engines.
+        wanted: The stamp that an engine would get here and now; its precision does not count.
 
     Returns:
         The engine, or None and the reason why there is none that may be loaded; the reason is empty where there never
         was one.
     """
-    file = engine_file(directory, wanted)
+    stamps = [replace(wanted, precision=precision) for precision in PRECISIONS]
+    files = {file: stamp for stamp in stamps for file in engine_files(directory, stamp)}
+    there = sorted((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    reasons = []
+    for file in there:
+        engine, reason = _read_engine(file, files[file])
+        if engine is not None:
+            return engine, ""
+        reasons.append(reason)
+    return None, reasons[0] if reasons else ""
+
+
+def _read_engine(file: Path, wanted: Stamp) -> tuple[Engine | None, str]:
     try:
         data = file.read_bytes()
-    except FileNotFoundError:
-        return None, ""
-    except OSError as error:
-        return None, f"{file} cannot be read ({error.strerror})"
-    try:
         record = json.loads(_stamp_file(file).read_bytes())
         sha256, half_share = record.pop("engine_sha256"), float(record.pop("half_share"))
         stamp = Stamp(**record)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None, f"{file} has no valid stamp"
+        return None, f"{file} has no valid stamp, or cannot be read"
     if hashlib.sha256(data).hexdigest() != sha256:
         return None, f"{file} is incomplete or was altered"
     if differences := stamp.differences(wanted):
         return None, ", ".join(differences)
     return Engine(data, stamp, half_share, file), ""
-
-
-def newest_engine(directory: Path, wanted: Stamp) -> tuple[Engine | None, str]:
-    """Look for the engine that was built last, in whatever precision; see `find_engine`."""
-    stamps = [replace(wanted, precision=precision) for precision in PRECISIONS]
-    files = {engine_file(directory, stamp): stamp for stamp in stamps}
-    there = sorted((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    reasons = []
-    for file in there:
-        engine, reason = find_engine(directory, files[file])
-        if engine is not None:
-            return engine, ""
-        reasons.append(reason)
-    return None, reasons[0] if reasons else ""
 
 
 def save_engine(engine: Engine) -> None:
@@ -207,9 +210,10 @@ def build_engine(
         BackendError: TensorRT does not take the graph, or cannot build here.
     """
     log = _log(trt)
-    builder = trt.Builder(log)
-    if builder is None:
-        raise BackendError(f"{trt.__name__} cannot build here: {log.problem()}")
+    try:
+        builder = trt.Builder(log)
+    except TypeError:  # how the bindings say that it gave none
+        raise BackendError(f"{trt.__name__} {stamp.version} cannot build here: {log.problem()}") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
@@ -220,39 +224,53 @@ def build_engine(
     shapes = [(count, *size, 3) for count in (1, MAX_BATCH, MAX_BATCH)]
     profile.set_shape("image", *shapes)
     config.add_optimization_profile(profile)
-    config.progress_monitor = _monitor(trt, progress)
-    if trt.__name__ == "tensorrt_rtx":
+    config.progress_monitor = monitor = _monitor(trt, progress)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    cache = directory / f"{stamp.library}-{stamp.version}-{stamp.compute_capability}.timing"
+    if stamp.library == RTX:
         config.num_compute_capabilities = 1
         target = "CURRENT" if stamp.gpu else stamp.compute_capability.upper()
         config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
     else:
-        config.clear_flag(trt.BuilderFlag.TF32)
-        cache = config.create_timing_cache(_read(directory / TIMING_CACHE))
-        config.set_timing_cache(cache, ignore_mismatch=False)
+        _use_timing_cache(config, cache)
     half_share = _half_share(trt, network)
     serialized = builder.build_serialized_network(network, config)
+    if monitor.interrupted:
+        raise KeyboardInterrupt
     if serialized is None:
         raise BackendError(f"{trt.__name__} {stamp.version} cannot build an engine: {log.problem()}")
-    if trt.__name__ == "tensorrt":
-        directory.mkdir(parents=True, exist_ok=True)
-        replace_file(directory / TIMING_CACHE, bytes(config.get_timing_cache().serialize()))
+    if stamp.library != RTX and (measured := config.get_timing_cache()) is not None:
+        with suppress(OSError):  # it only makes the next build shorter
+            directory.mkdir(parents=True, exist_ok=True)
+            replace_file(cache, bytes(measured.serialize()))
     return Engine(bytes(serialized), stamp, half_share, engine_file(directory, stamp))
 
 
 def engine_file(directory: Path, stamp: Stamp) -> Path:
-    """Where the engine with such a stamp lies: one for each library, precision and kind of GPU."""
-    return directory / f"{stamp.library}-{stamp.precision}-{stamp.compute_capability}.engine"
+    """Where the engine with such a stamp lies: one for each library, precision and model of GPU."""
+    model = f"-{hashlib.sha256(stamp.gpu.encode()).hexdigest()[:8]}" if stamp.gpu else ""
+    return directory / f"{stamp.library}-{stamp.precision}-{stamp.compute_capability}{model}.engine"
+
+
+def engine_files(directory: Path, wanted: Stamp) -> list[Path]:
+    """Where an engine that may fit can lie: one for this GPU, or one built ahead of time for its kind."""
+    return [engine_file(directory, stamp) for stamp in (wanted, replace(wanted, gpu=""))]
 
 
 def _stamp_file(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _read(file: Path) -> bytes:
+def _use_timing_cache(config: Any, file: Path) -> None:
     try:
-        return file.read_bytes()
+        known = file.read_bytes()
     except OSError:
-        return b""
+        known = b""
+    for data in (known, b""):
+        cache = config.create_timing_cache(data)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return
 
 
 def _half_share(trt: ModuleType, network: Any) -> float:
@@ -288,25 +306,37 @@ def _log(trt: ModuleType) -> Any:
 
 def _monitor(trt: ModuleType, progress: Progress) -> Any:
     class Monitor(trt.IProgressMonitor):
-        """Hands on what TensorRT tells of its phases."""
+        """Hands on what TensorRT tells of its phases; an exception would end nothing but the telling."""
 
         def __init__(self) -> None:
             super().__init__()
             self.steps: dict[str, int] = {}
+            self.interrupted = False
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             """A phase begins."""
-            self.steps[phase_name] = num_steps
-            progress(phase_name, 0, num_steps)
+            with self.noting_interruption():
+                self.steps[phase_name] = num_steps
+                progress(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            """A step of a phase is done; the build goes on."""
-            progress(phase_name, step + 1, self.steps.get(phase_name, step + 1))
-            return True
+            """A step of a phase is done; says whether the build goes on."""
+            with self.noting_interruption():
+                progress(phase_name, step + 1, self.steps.get(phase_name, step + 1))
+            return not self.interrupted
 
         def phase_finish(self, phase_name: str) -> None:
             """A phase ends."""
-            steps = self.steps.pop(phase_name, 0)
-            progress(phase_name, steps, steps)
+            with self.noting_interruption():
+                steps = self.steps.pop(phase_name, 0)
+                progress(phase_name, steps, steps)
+
+        @contextmanager
+        def noting_interruption(self) -> Iterator[None]:
+            """Ctrl-C reaches Python in a callback, out of which it must not go."""
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.interrupted = True
 
     return Monitor()

@@ -5,7 +5,9 @@
     │   └── IncompleteError     but it may be whole later
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used
-    │   └── NotInstalledError   because it is not installed
+    │   ├── NotInstalledError   because it is not installed
+    │   ├── NoGpuError          because there is no GPU, or no driver that fits
+    │   └── NoEngineError       because no engine fits, and none may be built
     ├── DataError       a data folder, split or checkpoint does not fit
     ├── ParityError     an exported graph gives other answers than the model
     └── OutputError     a report cannot be written where it was asked for
@@ -37,6 +39,14 @@ class BackendError(CartclsError):
 
 class NotInstalledError(BackendError):
     """An inference library is not installed."""
+
+
+class NoGpuError(BackendError):
+    """There is no NVIDIA GPU, or its driver does not fit."""
+
+
+class NoEngineError(BackendError):
+    """No engine fits, and none may be built."""
 
 
 class DataError(CartclsError):

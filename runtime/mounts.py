@@ -26,8 +26,8 @@ def file_system(folder: Path) -> str:
 
 
 def is_network(kind: str) -> bool:
-    """Whether a file system is (or, with FUSE, may be) on another machine."""
-    return kind in NETWORK or kind.startswith("fuse")
+    """Whether a file system is (or, with FUSE, may be; `fuseblk` is a local disk) on another machine."""
+    return kind in NETWORK or (kind.startswith("fuse") and kind != "fuseblk")
 
 
 def _unescape(text: str) -> str:

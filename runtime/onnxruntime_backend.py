@@ -1,5 +1,7 @@
 """ONNX Runtime with CUDA: an NVIDIA GPU with no TensorRT."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -27,11 +29,12 @@ class CudaBackend:
         runtime = _onnxruntime()
         if PROVIDER not in runtime.get_available_providers():
             raise BackendError("this ONNX Runtime has no CUDA: pip uninstall onnxruntime, pip install 'cartcls[cuda]'")
-        runtime.preload_dlls()  # CUDA's libraries, where they were installed by pip
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         try:
-            self._session = runtime.InferenceSession(bundle.model, options, providers=[PROVIDER])
+            with redirect_stdout(sys.stderr):  # ONNX Runtime prints there, where results belong
+                runtime.preload_dlls()  # CUDA's libraries, where they were installed by pip
+                self._session = runtime.InferenceSession(bundle.model, options, providers=[PROVIDER], enable_fallback=0)
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise BackendError(f"ONNX Runtime cannot use CUDA: {error}") from None
         if PROVIDER not in self._session.get_providers():  # it goes on without, on the CPU

@@ -42,6 +42,11 @@ class Reference:
         chosen = np.concatenate([np.flatnonzero(self.labels == label)[:count] for label in np.unique(self.labels)])
         return Reference(self.images[chosen], self.labels[chosen], self.logits[chosen], self.bias)
 
+    def repeated(self, times: int) -> "Reference":
+        """All cells that many times over."""
+        again = np.tile(np.arange(len(self.labels)), times)
+        return Reference(self.images[again], self.labels[again], self.logits[again], self.bias)
+
     def to_bytes(self) -> bytes:
         """As a compressed npz file."""
         file = BytesIO()
@@ -49,9 +54,14 @@ class Reference:
         return file.getvalue()
 
 
+def is_half(bundle: Bundle) -> bool:
+    """Whether the graph of a bundle is half precision."""
+    return str(bundle.manifest["precision"]["graph"]).startswith("half")
+
+
 def answer_limit(bundle: Bundle) -> float:
     """Largest change of a probability that passes: the weights of a half-precision graph are rounded already."""
-    return HALF_LIMIT if bundle.manifest["precision"]["graph"].startswith("half") else FLOAT32_LIMIT
+    return HALF_LIMIT if is_half(bundle) else FLOAT32_LIMIT
 
 
 def read_reference(bundle: Bundle) -> Reference:
@@ -94,7 +104,14 @@ class Check:
     passed: bool
 
 
-def compare(graph: str, runner: str, infer: Callable[[Images], Outputs], reference: Reference, limit: float) -> Check:
+def compare(
+    graph: str,
+    runner: str,
+    infer: Callable[[Images], Outputs],
+    reference: Reference,
+    limit: float,
+    batch: int = BATCH,
+) -> Check:
     """Compare what `infer` gives with the reference.
 
     Args:
@@ -103,8 +120,9 @@ def compare(graph: str, runner: str, infer: Callable[[Images], Outputs], referen
         infer: Takes images (N, H, W, 3).
         reference: Cells and PyTorch's answers.
         limit: Largest change of a probability that passes.
+        batch: Most images at once.
     """
-    outputs = infer_all(infer, reference.images)
+    outputs = infer_all(infer, reference.images, batch)
     logits = outputs.logits
     sums = logits if outputs.cams is None else outputs.cams.sum((2, 3), dtype=np.float64) + reference.bias
     probability_difference = float(np.abs(softmax(logits) - softmax(reference.logits)).max())
@@ -127,9 +145,9 @@ def compare(graph: str, runner: str, infer: Callable[[Images], Outputs], referen
     )
 
 
-def infer_all(infer: Callable[[Images], Outputs], images: Images) -> Outputs:
+def infer_all(infer: Callable[[Images], Outputs], images: Images, batch: int = BATCH) -> Outputs:
     """Run a graph on any number of images (N, H, W, 3), in batches."""
-    outputs = [infer(images[first : first + BATCH]) for first in range(0, len(images), BATCH)]
+    outputs = [infer(images[first : first + batch]) for first in range(0, len(images), batch)]
     cams = [output.cams for output in outputs if output.cams is not None]
     return Outputs(
         np.concatenate([output.logits for output in outputs]),

@@ -1,8 +1,9 @@
 """TensorRT: an NVIDIA GPU, with the engine that `cartcls.runtime.engine` builds and stamps."""
 
+import json
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -15,17 +16,19 @@ from .bundle import Bundle
 from .cuda import Bytes, Cuda, open_cuda
 from .engine import (
     MAX_BATCH,
+    RTX,
     Engine,
     Precision,
     build_engine,
     engine_directory,
+    find_engine,
     load_tensorrt,
-    newest_engine,
     save_engine,
     stamp_for,
 )
-from .errors import BackendError, ParityError
-from .parity import Check, answer_limit, compare, explain, read_reference
+from .errors import BackendError, NoEngineError, ParityError
+from .files import replace_file
+from .parity import Check, answer_limit, compare, explain, is_half, read_reference
 
 SETS = 2
 
@@ -56,6 +59,9 @@ class TensorRTBackend:
 
     name = "tensorrt"
     batch_size = SETS * MAX_BATCH
+    _runtime: Any
+    _engine: Any
+    _context: Any
 
     def __init__(self, trt: ModuleType, cuda: Cuda, engine: Engine, bundle: Bundle, closes_cuda: bool = True):
         """Load an engine and allocate all memory that it will ever need; nothing is kept where that fails.
@@ -77,18 +83,23 @@ class TensorRTBackend:
         with ExitStack() as stack:
             if closes_cuda:
                 stack.callback(cuda.close)
+            stack.callback(self._forget)
             self._log = trt.Logger(trt.Logger.ERROR)  # outlives the runtime
-            self._runtime = trt.Runtime(self._log)
+            try:
+                self._runtime = trt.Runtime(self._log)
+            except TypeError:  # how the bindings say that it gave none
+                raise BackendError(f"{trt.__name__} {trt.__version__} cannot run on {cuda.gpu.name}") from None
             self._engine = self._runtime.deserialize_cuda_engine(engine.data)
             if self._engine is None:
                 raise BackendError(f"{engine.file} cannot be loaded: remove it, and it is built again")
-            self._context = self._engine.create_execution_context()
+            self._context = self._create_context(trt, engine, stack)
             if self._context is None:
                 raise BackendError(f"{engine.file} needs more memory than {cuda.gpu.name} has free")
             self._shapes = self._tensor_shapes(trt)
             self._sets = [self._allocate(stack) for _ in range(SETS)]
             stack.callback(self._drain)
             self._release = stack.pop_all()
+        self.half_share = _inspected_half_share(trt, self._engine)
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         """Run the graph on RGB images (N, H, W, 3), N as large as you like.
@@ -98,14 +109,19 @@ class TensorRTBackend:
         """
         arrays = {name: np.empty((len(images), *shape), np.float32) for name, shape in self._shapes.items()}
         waiting: list[tuple[Buffers, int]] = []
-        for number, first in enumerate(range(0, len(images), MAX_BATCH)):
-            buffers = self._sets[number % SETS]
-            if buffers.count:
-                self._collect(*waiting.pop(0), arrays)
-            self._submit(images[first : first + MAX_BATCH], buffers)
-            waiting.append((buffers, first))
-        for buffers, first in waiting:
-            self._collect(buffers, first, arrays)
+        try:
+            for number, first in enumerate(range(0, len(images), MAX_BATCH)):
+                buffers = self._sets[number % SETS]
+                if buffers.count:
+                    self._collect(*waiting.pop(0), arrays)
+                self._submit(images[first : first + MAX_BATCH], buffers)
+                waiting.append((buffers, first))
+            for buffers, first in waiting:
+                self._collect(buffers, first, arrays)
+        except BaseException:
+            for buffers in self._sets:
+                buffers.count = 0
+            raise
         return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
 
     def close(self) -> None:
@@ -116,10 +132,10 @@ class TensorRTBackend:
         pinned = buffers.host["image"][: images.nbytes]
         np.copyto(pinned.reshape(images.shape), images)
         self._cuda.copy_in(buffers.device["image"], pinned)
-        self._context.set_input_shape("image", images.shape)
+        ready = self._context.set_input_shape("image", images.shape)
         for name, address in buffers.device.items():
-            self._context.set_tensor_address(name, address)
-        if not self._context.execute_async_v3(self._cuda.stream):
+            ready = self._context.set_tensor_address(name, address) and ready
+        if not ready or not self._context.execute_async_v3(self._cuda.stream):
             raise BackendError(f"TensorRT failed on {self.device}")
         for name, shape in self._shapes.items():
             self._cuda.copy_out(buffers.host[name][: _size(len(images), shape)], buffers.device[name])
@@ -133,9 +149,33 @@ class TensorRTBackend:
             arrays[name][first : first + count] = answers.reshape(count, *shape)
 
     def _drain(self) -> None:
-        for buffers in self._sets:
-            if buffers.count:
-                self._cuda.wait(buffers.done)
+        """Wait for all that is on the stream, before the memory that it uses is given back."""
+        self._cuda.wait(self._cuda.record())
+
+    def _forget(self) -> None:
+        """Let go of TensorRT's objects in their order, while CUDA is still there."""
+        self._sets = []
+        self._context = self._engine = self._runtime = None
+
+    def _create_context(self, trt: ModuleType, engine: Engine, stack: ExitStack) -> Any:
+        if trt.__name__ != RTX:
+            return self._engine.create_execution_context()
+        # TensorRT for RTX compiles its kernels here, and again in the background unless told to do it at once: what was
+        # proven must be what runs. The cache makes the next start short.
+        file = engine.file.with_suffix(".kernels")
+        config = self._engine.create_runtime_config()
+        config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        cache = config.create_runtime_cache()
+        with suppress(OSError):
+            cache.deserialize(file.read_bytes())  # false where it is another machine's: then it is filled anew
+        config.set_runtime_cache(cache)
+
+        def save() -> None:
+            with suppress(OSError):
+                replace_file(file, bytes(cache.serialize()))
+
+        stack.callback(save)
+        return self._engine.create_execution_context(config)
 
     def _tensor_shapes(self, trt: ModuleType) -> dict[str, tuple[int, ...]]:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
@@ -156,7 +196,7 @@ class TensorRTBackend:
 def open_tensorrt(
     bundle: Bundle, tell: Callable[[str], None], progress: Progress = no_progress, build: bool = True
 ) -> TensorRTBackend:
-    """Load the engine of a bundle that was exported last; build one in half precision where none fits.
+    """Load the engine of a bundle that was exported last; build one where none fits.
 
     Args:
         bundle: Bundle to run.
@@ -165,18 +205,25 @@ def open_tensorrt(
         build: Whether an engine may be built; it takes minutes.
 
     Raises:
-        BackendError: There is no GPU or no TensorRT, or no engine that fits and it may not be built.
+        NoEngineError: No engine fits, and none may be built.
+        BackendError: There is no GPU or no TensorRT.
         ParityError: The engine that was built gives other answers than the model.
     """
     trt = load_tensorrt()
     cuda = open_cuda()
     try:
-        engine, reason = newest_engine(engine_directory(bundle), stamp_for(trt, bundle, "fp16", cuda.gpu))
+        precision: Precision = "fp16" if is_half(bundle) else "fp32"
+        wanted = stamp_for(trt, bundle, precision, cuda.gpu)
+        engine, reason = find_engine(engine_directory(bundle), wanted)
         if engine is None and not build:
-            raise BackendError(f"no engine fits ({reason or 'none was built'}): run `cartcls export`")
+            raise NoEngineError(f"no engine fits ({reason or 'none was built'}): run `cartcls export`")
         if engine is None:
-            tell(f"building an engine for {cuda.gpu.name}" + (f" again: {reason}" if reason else ""))
-            engine, _ = build_and_prove(trt, cuda, bundle, "fp16", bundle.model, progress)
+            tell(f"building an engine ({precision}) for {cuda.gpu.name}" + (f" again: {reason}" if reason else ""))
+            engine, _, _ = build_and_prove(trt, cuda, bundle, precision, bundle.model, progress)
+            try:
+                save_engine(engine)
+            except BackendError as error:
+                tell(f"the engine is built again at the next start: {error}")
     except BaseException:
         cuda.close()
         raise
@@ -185,8 +232,10 @@ def open_tensorrt(
 
 def build_and_prove(
     trt: ModuleType, cuda: Cuda, bundle: Bundle, precision: Precision, graph: bytes, progress: Progress = no_progress
-) -> tuple[Engine, Check]:
-    """Build an engine for the GPU, run it on the cells that the bundle carries, and keep it if its answers are right.
+) -> tuple[Engine, Check, float | None]:
+    """Build an engine for the GPU, and run it on the cells that the bundle carries.
+
+    They are run often enough to fill every buffer, and with a rest.
 
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
@@ -197,24 +246,38 @@ def build_and_prove(
         progress: See `build_engine`.
 
     Returns:
-        The engine and the proof.
+        The engine, the proof, and the share of layers that the engine really runs in half precision, where it tells.
 
     Raises:
         BackendError: It cannot be built or loaded here.
-        ParityError: It gives other answers than the model; it is not kept.
+        BundleError: The bundle carries no cells.
+        ParityError: It gives other answers than the model.
     """
+    reference = read_reference(bundle)
+    reference = reference.repeated(SETS * MAX_BATCH // len(reference.labels) + 1)
     stamp = stamp_for(trt, bundle, precision, cuda.gpu)
     engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
     backend = TensorRTBackend(trt, cuda, engine, bundle, closes_cuda=False)
     try:
-        runner, reference = f"{stamp.library} on {cuda.gpu.name}", read_reference(bundle)
-        check = compare(precision, runner, backend.infer, reference, answer_limit(bundle))
+        runner = f"{stamp.library} on {cuda.gpu.name}"
+        check = compare(precision, runner, backend.infer, reference, answer_limit(bundle), len(reference.labels))
     finally:
         backend.close()
     if not check.passed:
         raise ParityError(f"the engine gives other answers than the model and is not kept: {explain(check)}")
-    save_engine(engine)
-    return engine, check
+    return engine, check, backend.half_share
+
+
+def _inspected_half_share(trt: ModuleType, engine: Any) -> float | None:
+    """Share of layers whose first output is half precision in the engine itself; None where it does not tell."""
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        layers = [layer for layer in json.loads(text)["Layers"] if layer.get("Outputs")]
+        formats = [str(layer["Outputs"][0]["Format/Datatype"]) for layer in layers]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    half = sum("Half" in name or "FP16" in name for name in formats)
+    return half / len(formats) if formats else None
 
 
 def _size(count: int, shape: tuple[int, ...]) -> int:

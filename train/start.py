@@ -67,7 +67,7 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         Whether the head was copied.
 
     Raises:
-        DataError: The weights are of another architecture.
+        DataError: The weights are of another architecture, or not all there.
     """
     if start.arch != arch:
         raise DataError(f"the weights to start from are of {start.arch}: train with --arch {start.arch}")
@@ -78,7 +78,10 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         if name in TABLES:
             value = interpolate_table(value, own[name].shape[0])
         weights[name] = own[name] if name.startswith(HEAD) and not same_classes else value
-    model.load_state_dict({**weights, **{name: own[name] for name in own if name.endswith("num_batches_tracked")}})
+    weights.update({name: own[name] for name in own if name.endswith("num_batches_tracked")})
+    if missing := own.keys() ^ weights.keys():
+        raise DataError(f"the weights to start from do not fit {arch}: see {', '.join(sorted(missing)[:3])}")
+    model.load_state_dict(weights)
     return same_classes
 
 

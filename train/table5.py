@@ -16,6 +16,7 @@ from . import training
 from .checkpoint import load_checkpoint
 from .data import Stage
 from .model import ARCHITECTURES, BASELINES, FeatureClassifier
+from .split import read_split
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}
@@ -87,13 +88,17 @@ def _train(
     if not metrics.exists():
         resume = (run / "last.ckpt").exists()
         if not resume and run.exists():  # stopped before its first checkpoint
-            for file in run.iterdir():
-                file.unlink()
+            for name in training.BEGUN:
+                (run / name).unlink(missing_ok=True)
         return training.fit(data_dir, split_file, arch, run, stages, batch_size, seed, resume=resume)
     settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    wanted = {"stages": training.stage_settings(stages), "batch_size": batch_size}
-    if any(settings[name] != value for name, value in wanted.items()):
-        raise DataError(f"{run} was trained with other settings: give the same, or a new folder in --out")
+    wanted = {
+        "stages": training.stage_settings(stages),
+        "batch_size": batch_size,
+        "split_sha256": read_split(split_file).sha256,
+    }
+    if changed := [name for name, value in wanted.items() if settings[name] != value]:
+        raise DataError(f"{run} was trained with other settings ({', '.join(changed)}): choose another --out")
     return json.loads(metrics.read_text(encoding="utf-8"))
 
 

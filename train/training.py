@@ -40,6 +40,7 @@ BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
 EMA_DECAY = 0.995
+BEGUN = ("run.json", "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
 
 
 class Classifier(pl.LightningModule):

@@ -33,7 +33,7 @@ def test_importing_and_help_load_nothing_heavy():
 
 
 def test_batch_shows_the_differential_and_names_the_report(slide: Path, tmp_path: Path):
-    done = cartcls("batch", slide, "--out", tmp_path)
+    done = cartcls("batch", slide, "--out", tmp_path, "--backend", "openvino")
     assert done.returncode == 0, done.stderr
     assert "erythroblast" in done.stdout
     assert done.stdout.splitlines()[-1] == str(tmp_path / "slide-01" / "report.html")

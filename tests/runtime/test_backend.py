@@ -6,7 +6,7 @@ import pytest
 from cartcls.runtime import backend as backends
 from cartcls.runtime.backend import open_backend
 from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.errors import BackendError
+from cartcls.runtime.errors import BackendError, NoEngineError
 
 TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
 
@@ -15,7 +15,7 @@ def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
     """Let each GPU backend be missing (None), fail (a text), or open (anything else)."""
 
     def opener(result: object) -> Any:
-        def open_it(bundle: object, tell: object, progress: object) -> object:
+        def open_it(*arguments: object) -> object:
             if isinstance(result, str):
                 raise BackendError(result)
             return result
@@ -30,10 +30,10 @@ def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
     ("tensorrt", "cuda", "chosen", "says"),
     [
         (TENSORRT, CUDA, "tensorrt", []),
-        ("no driver", CUDA, "cuda", []),
-        (None, CUDA, "cuda", []),
-        (None, None, "openvino", ["on the CPU (tensorrt: not installed; cuda: not installed)"]),
-        ("no driver", "no cuDNN", "openvino", ["on the CPU (tensorrt: no driver; cuda: no cuDNN)"]),
+        ("no driver", CUDA, "cuda", ["not by tensorrt: no driver"]),
+        (None, CUDA, "cuda", ["not by tensorrt: not installed"]),
+        (None, None, "openvino", ["on the CPU, not by tensorrt: not installed; cuda: not installed"]),
+        ("no driver", "no cuDNN", "openvino", ["on the CPU, not by tensorrt: no driver; cuda: no cuDNN"]),
     ],
 )
 def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
@@ -53,6 +53,16 @@ def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
     gpu_backends(monkeypatch, **{"tensorrt": TENSORRT, "cuda": CUDA, name: "no driver"})
     with pytest.raises(BackendError, match="no driver"):
         open_backend(bundle, name)
+
+
+def test_a_gpu_whose_engine_may_not_be_built_is_no_reason_for_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    def refuse(bundle: object, tell: object, progress: object, build: bool) -> object:
+        assert not build
+        raise NoEngineError("no engine fits")
+
+    monkeypatch.setattr(backends, "_GPU_BACKENDS", {"tensorrt": (lambda: True, refuse)})
+    with pytest.raises(NoEngineError):
+        open_backend(bundle, "auto", build=False)
 
 
 def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):

@@ -96,7 +96,7 @@ def test_a_gpu_without_an_engine_is_a_warning(
     monkeypatch.setattr(doctor, "load_tensorrt", load)
     monkeypatch.setattr(doctor, "engine_directory", lambda bundle: tmp_path)
     found = by_subject(examine(SHIPPED, None, tmp_path))
-    assert found["GPU"][0].text == "NVIDIA RTX A2000, sm86, 12 GiB, driver for CUDA 13.0"
+    assert found["GPU"][0].text == "NVIDIA RTX A2000, sm86, 12 GiB, driver 13.0"
     assert (found["engine"][0].level, bool(found["engine"][0].remedy)) == ("warning", True)
     assert text in found["engine"][0].text
 

@@ -3,6 +3,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,6 @@ from cartcls.runtime.engine import (
     build_engine,
     engine_directory,
     find_engine,
-    newest_engine,
     save_engine,
     stamp_for,
 )
@@ -69,7 +69,7 @@ def test_there_is_no_reason_where_there_never_was_an_engine(tmp_path: Path, stam
     ("change", "reason"),
     [
         ({"driver": "13.2"}, "driver 13.0 → 13.2"),
-        ({"gpu": "NVIDIA RTX A4000"}, "gpu NVIDIA RTX A2000 → NVIDIA RTX A4000"),
+        ({"recipe": 99}, "recipe "),
         ({"version": "99.0"}, "version "),
         ({"graph": "0" * 64}, "graph "),
         ({"max_batch": 64}, "max batch 32 → 64"),
@@ -82,8 +82,8 @@ def test_what_changed_is_named_and_the_engine_not_loaded(saved: Engine, stamp: S
     assert "," not in said  # nothing else differs
 
 
-def test_engines_of_another_gpu_precision_or_library_lie_beside(saved: Engine, stamp: Stamp):
-    for change in ({"compute_capability": "sm89"}, {"precision": "fp32"}, {"library": "tensorrt"}):
+def test_engines_of_another_gpu_or_library_lie_beside(saved: Engine, stamp: Stamp):
+    for change in ({"compute_capability": "sm89"}, {"gpu": "NVIDIA RTX A4000"}, {"library": "tensorrt"}):
         assert find_engine(saved.file.parent, dataclasses.replace(stamp, **change)) == (None, "")
 
 
@@ -94,12 +94,19 @@ def test_the_engine_that_was_built_last_is_taken_if_its_stamp_fits(saved: Engine
     save_engine(newer)
     later = saved.file.stat().st_mtime_ns + 10**9
     os.utime(newer.file, ns=(later, later))
-    assert newest_engine(directory, stamp) == (newer, "")
+    assert find_engine(directory, stamp) == (newer, "")
     newer.file.write_bytes(b"float")
-    assert newest_engine(directory, stamp) == (saved, "")
+    assert find_engine(directory, stamp) == (saved, "")
     saved.file.unlink()
-    assert newest_engine(directory, stamp) == (None, f"{newer.file} is incomplete or was altered")
-    assert newest_engine(directory / "none", stamp) == (None, "")
+    assert find_engine(directory, stamp) == (None, f"{newer.file} is incomplete or was altered")
+    assert find_engine(directory / "none", stamp) == (None, "")
+
+
+def test_only_tensorrt_for_rtx_builds_for_gpus_that_it_does_not_see(tmp_path: Path, stamp: Stamp):
+    for library, found in (("tensorrt_rtx", True), ("tensorrt", False)):
+        ahead = dataclasses.replace(stamp, library=library, gpu="", driver="")
+        save_engine(Engine(b"ahead", ahead, 0.9, engines.engine_file(tmp_path, ahead)))
+        assert (find_engine(tmp_path, dataclasses.replace(stamp, library=library))[0] is not None) == found
 
 
 def test_half_written_altered_and_foreign_engines_are_never_loaded(saved: Engine, stamp: Stamp):
@@ -144,6 +151,47 @@ def test_engines_go_to_the_users_cache_where_the_bundle_is_read_only(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert bundle.sha256[:16] in engine_directory(mine).parts
     assert tmp_path / "engines" != engine_directory(mine)
+
+
+def test_an_interruption_ends_the_build_as_an_interruption(bundle: Bundle, stamp: Stamp, tmp_path: Path):
+    def interrupt(phase: str, step: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    ahead = dataclasses.replace(stamp, gpu="", driver="")
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(trt, bundle.model, ahead, SIZE, tmp_path, interrupt)
+
+
+def test_a_library_that_cannot_build_says_why(stamp: Stamp, tmp_path: Path):
+    class Fake:
+        __name__ = "tensorrt"
+        ILogger = trt.ILogger
+
+        @staticmethod
+        def Builder(log: Any) -> None:
+            log.log(trt.ILogger.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    with pytest.raises(BackendError, match=r"tensorrt .* cannot build here: CUDA initialization failure"):
+        build_engine(Fake(), b"", stamp, SIZE, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("accepted", [0, 1, 2])
+def test_a_timing_cache_that_does_not_fit_is_begun_anew(tmp_path: Path, accepted: int):
+    offered: list[bytes] = []
+
+    class Config:
+        def create_timing_cache(self, data: bytes) -> bytes | None:
+            return None if accepted == 2 and data else data
+
+        def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+            assert not ignore_mismatch
+            offered.append(cache)
+            return accepted == 0 or not cache
+
+    (tmp_path / "cache").write_bytes(b"old")
+    engines._use_timing_cache(Config(), tmp_path / "cache")
+    assert offered == {0: [b"old"], 1: [b"old", b""], 2: [b""]}[accepted]
 
 
 def test_a_graph_that_tensorrt_does_not_take_is_a_clear_error(stamp: Stamp, tmp_path: Path):

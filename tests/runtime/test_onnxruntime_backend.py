@@ -27,8 +27,8 @@ class PretendedRuntime:
     def preload_dlls(self) -> None:
         pass
 
-    def InferenceSession(self, model: bytes, options: Any, providers: list[str]) -> Any:
-        assert providers == [PROVIDER]
+    def InferenceSession(self, model: bytes, options: Any, providers: list[str], enable_fallback: int) -> Any:
+        assert (providers, enable_fallback) == ([PROVIDER], 0)
         given = self.given
 
         class Session(onnxruntime.InferenceSession):

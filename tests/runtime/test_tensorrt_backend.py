@@ -1,5 +1,6 @@
 """The TensorRT backend on a driver that only pretends, and does everything as late as a real one may."""
 
+import json
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 from cartcls.runtime import tensorrt_backend
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.cuda import Bytes, Gpu
-from cartcls.runtime.engine import MAX_BATCH, Engine, Stamp
+from cartcls.runtime.engine import MAX_BATCH, RECIPE, Engine, Stamp, engine_file
 from cartcls.runtime.errors import BackendError, ParityError
 from cartcls.runtime.parity import Reference
 from cartcls.runtime.tensorrt_backend import TensorRTBackend, open_tensorrt
@@ -19,6 +20,16 @@ from cartcls.runtime.tensorrt_backend import TensorRTBackend, open_tensorrt
 GPU = Gpu("Pretended GPU", "sm86", "13.0", 1 << 34)
 SHAPES = {"logits": (8,), "cams": (8, 12, 12), "features": (512,)}
 POSITIONS = 12 * 12
+INSPECTED = json.dumps(
+    {
+        "Layers": [
+            {"Name": "a", "Outputs": [{"Format/Datatype": "Row major linear FP16 format"}]},
+            {"Name": "b", "Outputs": [{"Format/Datatype": "Half"}]},
+            {"Name": "c", "Outputs": [{"Format/Datatype": "Float"}]},
+            {"Name": "d", "Outputs": []},
+        ]
+    }
+)
 
 
 class LateCuda:
@@ -43,6 +54,7 @@ class LateCuda:
         return address
 
     def free(self, address: int) -> None:
+        assert not self.queue, "memory is given back while the stream uses it"
         del self.memory[address]
 
     def pinned(self, size: int) -> Bytes:
@@ -50,6 +62,7 @@ class LateCuda:
         return self.pins[-1]
 
     def unpin(self, memory: Bytes) -> None:
+        assert not self.queue, "memory is given back while the stream uses it"
         self.pins = [pin for pin in self.pins if pin is not memory]
 
     def copy_in(self, address: int, source: Bytes) -> None:
@@ -73,22 +86,25 @@ class LateCuda:
             self.queue.pop(0)()
 
     def close(self) -> None:
+        assert not self.memory
         self.closed = True
 
 
 class Context:
-    def __init__(self, cuda: LateCuda, works: bool = True):
+    def __init__(self, cuda: LateCuda, works: int = 10**9):
         self.cuda, self.works = cuda, works
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] = ()
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert name == "image"
         assert 1 <= shape[0] <= MAX_BATCH
         self.shape = tuple(shape)
+        return True
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == self.cuda.stream
@@ -102,7 +118,8 @@ class Context:
 
         self.cuda.calls.append("run")
         self.cuda.queue.append(work)
-        return self.works
+        self.works -= 1
+        return self.works >= 0
 
 
 def answers(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -115,8 +132,8 @@ def answers(images: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def pretended(cuda: LateCuda, works: bool = True, context: bool = True, loads: bool = True) -> Any:
-    """A module like `tensorrt`."""
+def pretended(cuda: LateCuda, works: int = 10**9, context: bool = True, loads: bool = True, runs: bool = True) -> Any:
+    """A module like `tensorrt`, whose engine works so many times."""
     names = ["image", *SHAPES]
     mode = SimpleNamespace(INPUT=0, OUTPUT=1)
     engine = SimpleNamespace(
@@ -125,15 +142,28 @@ def pretended(cuda: LateCuda, works: bool = True, context: bool = True, loads: b
         get_tensor_mode=lambda name: mode.INPUT if name == "image" else mode.OUTPUT,
         get_tensor_shape=lambda name: (-1, *SHAPES[name]),
         create_execution_context=lambda: Context(cuda, works) if context else None,
+        create_engine_inspector=lambda: SimpleNamespace(get_engine_information=lambda kind: INSPECTED),
     )
-    runtime = SimpleNamespace(deserialize_cuda_engine=lambda data: engine if loads else None)
+
+    def runtime(log: object) -> SimpleNamespace:
+        if not runs:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return SimpleNamespace(deserialize_cuda_engine=lambda data: engine if loads else None)
+
     logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, level: None})
-    return SimpleNamespace(__name__="tensorrt", Logger=logger, Runtime=lambda log: runtime, TensorIOMode=mode)
+    return SimpleNamespace(
+        __name__="tensorrt",
+        __version__="10.0",
+        Logger=logger,
+        Runtime=runtime,
+        TensorIOMode=mode,
+        LayerInformationFormat=SimpleNamespace(JSON=1),
+    )
 
 
 @pytest.fixture
 def engine(tmp_path) -> Engine:  # type: ignore[no-untyped-def]
-    stamp = Stamp("0" * 64, "tensorrt", "10.0", "fp16", MAX_BATCH, "sm86", GPU.name, GPU.driver)
+    stamp = Stamp("0" * 64, "tensorrt", "10.0", "fp16", MAX_BATCH, "sm86", GPU.name, GPU.driver, RECIPE)
     return Engine(b"engine", stamp, 1.0, tmp_path / "a.engine")
 
 
@@ -181,7 +211,10 @@ def test_a_failed_allocation_leaves_nothing_behind(bundle: Bundle, engine: Engin
     assert (cuda.memory, cuda.pins, cuda.closed) == ({}, [], True)
 
 
-@pytest.mark.parametrize(("broken", "says"), [({"loads": False}, "cannot be loaded"), ({"context": False}, "memory")])
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [({"loads": False}, "cannot be loaded"), ({"context": False}, "memory"), ({"runs": False}, "cannot run on")],
+)
 def test_an_engine_that_does_not_load_is_a_clear_error(bundle: Bundle, engine: Engine, broken: dict, says: str):  # type: ignore[type-arg]
     cuda = LateCuda()
     with pytest.raises(BackendError, match=says):
@@ -189,13 +222,23 @@ def test_an_engine_that_does_not_load_is_a_clear_error(bundle: Bundle, engine: E
     assert cuda.closed
 
 
-def test_a_failed_run_is_an_error_and_memory_still_comes_back(bundle: Bundle, engine: Engine):
+@pytest.mark.parametrize("works", [0, 1, 2])
+def test_a_failed_run_is_an_error_and_memory_still_comes_back(bundle: Bundle, engine: Engine, works: int):
     cuda = LateCuda()
-    backend = TensorRTBackend(pretended(cuda, works=False), cuda, engine, bundle)
-    with pytest.raises(BackendError, match="TensorRT failed on Pretended GPU"):
-        backend.infer(np.zeros((1, bundle.height, bundle.width, 3), np.uint8))
+    backend = TensorRTBackend(pretended(cuda, works), cuda, engine, bundle)
+    images = np.zeros((3 * MAX_BATCH, bundle.height, bundle.width, 3), np.uint8)
+    for _ in range(2):  # it may be asked again
+        with pytest.raises(BackendError, match="TensorRT failed on Pretended GPU"):
+            backend.infer(images)
     backend.close()
-    assert (cuda.memory, cuda.pins) == ({}, [])
+    assert (cuda.memory, cuda.pins, cuda.closed) == ({}, [], True)
+
+
+def test_the_engine_tells_what_it_runs_in_half_precision(bundle: Bundle, engine: Engine):
+    cuda = LateCuda()
+    backend = TensorRTBackend(pretended(cuda), cuda, engine, bundle)
+    assert backend.half_share == pytest.approx(2 / 3)
+    backend.close()
 
 
 def test_a_missing_engine_is_built_once_and_a_changed_driver_builds_it_again(
@@ -205,13 +248,12 @@ def test_a_missing_engine_is_built_once_and_a_changed_driver_builds_it_again(
 
     cuda = LateCuda()
     trt = pretended(cuda)
-    trt.__version__ = "10.0"
     monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda: trt)
     monkeypatch.setattr(tensorrt_backend, "open_cuda", lambda: cuda)
 
     def build(trt, graph, stamp, size, directory, progress):  # type: ignore[no-untyped-def]
         assert (graph, size) == (bundle.model, (bundle.height, bundle.width))
-        return Engine(b"built", stamp, 1.0, directory / "tensorrt-fp16-sm86.engine")
+        return Engine(b"built", stamp, 1.0, engine_file(directory, stamp))
 
     images = np.arange(2, dtype=np.uint8)[:, None, None, None] + np.zeros((1, bundle.height, bundle.width, 3), np.uint8)
     logits = answers(images)["logits"].copy()
@@ -232,9 +274,9 @@ def test_a_missing_engine_is_built_once_and_a_changed_driver_builds_it_again(
     assert cuda.closed
     open_tensorrt(mine, said.append).close()
     open_tensorrt(mine, said.append).close()
-    assert said == ["building an engine for Pretended GPU"]
+    assert said == ["building an engine (fp16) for Pretended GPU"]
     cuda.gpu = replace(GPU, driver="13.2")
     with pytest.raises(BackendError, match=r"no engine fits \(driver 13.0 → 13.2\)"):
         open_tensorrt(mine, said.append, build=False)
     open_tensorrt(mine, said.append).close()
-    assert said[1:] == ["building an engine for Pretended GPU again: driver 13.0 → 13.2"]
+    assert said[1:] == ["building an engine (fp16) for Pretended GPU again: driver 13.0 → 13.2"]
