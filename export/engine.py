@@ -91,7 +91,7 @@ def _emulated(bundle: Bundle, precision: Precision, graph: bytes) -> Check:
     from .retype import emulate_half
 
     if precision == "fp32":
-        infer, runner = onnxruntime_infer(graph), "ONNX Runtime, not the engine"
+        infer, runner = onnxruntime_infer(graph), "ONNX Runtime, not the engine itself"
     else:
-        infer, runner = onnxruntime_infer(emulate_half(graph)), "float16 rounding emulated, not the engine"
+        infer, runner = onnxruntime_infer(emulate_half(graph)), "float16 rounding emulated, not the engine itself"
     return compare(precision, runner, infer, read_reference(bundle), answer_limit(bundle))

@@ -1,0 +1,78 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from cartcls.export import engine as exports
+from cartcls.export.engine import export_engine
+from cartcls.runtime.backend import no_progress
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.engine import load_tensorrt
+from cartcls.runtime.errors import BackendError, BundleError, NoGpuError, ParityError
+from cartcls.runtime.openvino_backend import OpenVINOBackend
+from cartcls.runtime.parity import answer_limit, compare, read_reference
+
+pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+
+
+@pytest.fixture(autouse=True)
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where engines go."""
+    monkeypatch.setattr(exports, "engine_directory", lambda bundle: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("precision", "runner"), [("fp16", "float16 rounding emulated"), ("fp32", "ONNX Runtime")])
+def test_an_engine_for_another_gpu_is_proven_by_emulation(bundle: Bundle, engines: Path, precision, runner: str):  # type: ignore[no-untyped-def]
+    made = export_engine(bundle, precision, "sm86", no_progress)
+    assert made.check.passed
+    assert made.check.runner.startswith(runner)
+    assert made.check.runner.endswith("not the engine itself")
+    assert made.check.count == 2 * len(bundle.classes)
+    assert (made.half_share, made.engine.half_share > 0.7) == (None, precision == "fp16")
+    assert made.engine.file == engines / f"tensorrt_rtx-{precision}-sm86.engine"
+    assert made.engine.file.exists()
+
+
+def test_the_shipped_bundle_carries_cells_that_prove_it(bundle: Bundle):
+    reference = read_reference(bundle)
+    assert len(reference.labels) == 2 * len(bundle.classes)
+    backend = OpenVINOBackend(bundle.model, "f32")
+    assert compare("half", "OpenVINO", backend.infer, reference, answer_limit(bundle)).passed
+    backend.close()
+
+
+def test_a_bundle_that_carries_no_cells_gets_no_engine(bundle: Bundle, engines: Path):
+    files = {name: digest for name, digest in bundle.manifest["files"].items() if name != "proof.npz"}
+    without = dataclasses.replace(bundle, manifest={**bundle.manifest, "files": files})
+    with pytest.raises(BundleError, match=r"has no proof\.npz"):
+        export_engine(without, "fp16", "sm86", no_progress)
+    assert not list(engines.iterdir())
+
+
+def test_a_graph_that_gives_other_answers_gets_no_engine(
+    bundle: Bundle, engines: Path, monkeypatch: pytest.MonkeyPatch
+):
+    reference = read_reference(bundle)
+    monkeypatch.setattr(
+        exports, "read_reference", lambda bundle: dataclasses.replace(reference, logits=reference.logits[:, ::-1])
+    )
+    with pytest.raises(ParityError, match="no engine is built"):
+        export_engine(bundle, "fp16", "sm86", no_progress)
+    assert not list(engines.iterdir())
+
+
+def test_what_cannot_be_built_is_a_clear_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(BackendError, match="does not build for sm50"):
+        export_engine(bundle, "fp16", "sm50", no_progress)
+    manifest = {**bundle.manifest, "precision": {"graph": "float32", "cpu": "f32"}}
+    with pytest.raises(BundleError, match="is float32: export its checkpoint with --fp16"):
+        export_engine(dataclasses.replace(bundle, manifest=manifest), "fp16", "sm86", no_progress)
+
+    def none() -> None:
+        raise NoGpuError("CUDA cannot be used")
+
+    monkeypatch.setattr(exports, "open_cuda", none)
+    with pytest.raises(NoGpuError):
+        export_engine(bundle, "fp16", None, no_progress)
+    assert load_tensorrt(ahead_of_time=True).__name__ == "tensorrt_rtx"
