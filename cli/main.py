@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
+from ..runtime.errors import OutputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,6 +96,94 @@ def batch(
             typer.echo(json.dumps(summaries, indent=2))
     if any(summary["status"]["rejected"] for summary in summaries):
         raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
+def watch(
+    capture_dir: Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")] = Path(
+        "cartcls-reports"
+    ),
+    slide_level: Annotated[int, typer.Option(min=1, help="How deep the folders lie that are a slide each.")] = 1,
+    poll: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two looks, at least.")] = 1.0,
+    quiet: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
+    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) where none fits.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a slide's summary as a line of JSON at each change.")
+    ] = False,
+) -> None:
+    """Watch a capture folder for weeks, and keep a report for each slide.
+
+    Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row, with the bytes that were finally there, or
+    with the reason why it has no label; after a crash it goes on where it was. Stop it with Ctrl-C or SIGTERM.
+    """
+    from ..runtime.backend import open_backend
+    from ..runtime.batch import check_slide
+    from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.ledger import open_ledger
+    from ..runtime.service import Stop, run
+    from ..runtime.watch import AT_ONCE, Patience, Watch
+    from . import show
+
+    check_slide(capture_dir, out)
+    loaded = load_bundle(bundle or SHIPPED)
+    with show.engine_progress() as engine_progress:
+        running = open_backend(loaded, backend.value, show.tell, engine_progress, build=not no_build)
+    show.started(loaded, running)
+    show.watched(capture_dir)
+    stop = Stop()
+    patience = AT_ONCE if once else Patience(poll=poll, quiet=quiet)
+    try:
+        with open_ledger(out, loaded) as ledger, stop.on_signals(), show.watching(as_json) as (update, tell):
+            watched = Watch(capture_dir, out, loaded, running, ledger, patience, slide_level, tell=tell, stop=stop)
+            run(watched, stop, update, once)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
+    finally:
+        running.close()
+    if once and any(slide.summary["status"]["rejected"] for slide in watched.slides):
+        raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
+) -> None:
+    """Compare every table with the ledger, and name each row that was edited, lost or added.
+
+    The exit code is 1 where there is one.
+    """
+    from dataclasses import asdict
+
+    from ..runtime.audit import verify_reports
+    from . import show
+
+    found = verify_reports(out)
+    if as_json:
+        typer.echo(json.dumps([{**asdict(slide), "file": str(slide.file)} for slide in found], indent=2))
+    else:
+        show.verified(found)
+    if any(slide.differences for slide in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def rebuild(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+) -> None:
+    """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
+    from ..runtime.audit import rebuild_reports
+
+    for directory in rebuild_reports(out):
+        typer.echo(directory)
 
 
 @app.command()

@@ -1,12 +1,16 @@
 """What the commands show: progress and messages on stderr, results on stdout."""
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,12 +27,15 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ..export.engine import EngineExport
     from ..export.parity import Proof
+    from ..runtime.audit import Verified
     from ..runtime.backend import Backend
     from ..runtime.bundle import Bundle
     from ..runtime.doctor import Finding
+    from ..runtime.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
+SLIDES_SHOWN = 12
 
 
 class _Rate(ProgressColumn):
@@ -69,7 +76,8 @@ def engine_progress() -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield update
     finally:
-        bar.stop()
+        if tasks:
+            bar.stop()
 
 
 @contextmanager
@@ -81,6 +89,64 @@ def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task(slide, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def watched(capture_dir: Path) -> None:
+    """Say what is being watched, and how if it is on another machine."""
+    from ..runtime.mounts import file_system, is_network
+
+    kind = file_system(capture_dir)
+    share = f", on a network share ({kind}): files get longer to come to rest" if is_network(kind) else ""
+    messages.print(f"watching {capture_dir}{share}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callable[[str], None]]]:
+    """Live view of a watch, or plain lines where stderr is no terminal.
+
+    Yields:
+        Functions to show it and to say a line.
+    """
+    printed: dict[str, dict[str, Any]] = {}
+    started, view = time.monotonic(), Live(console=messages, refresh_per_second=2, transient=True)
+
+    def update(watch: "Watch") -> None:
+        for slide in watch.slides:
+            if slide.summary and printed.get(slide.work.slide.name) != slide.summary:
+                printed[slide.work.slide.name] = slide.summary
+                if as_json:
+                    typer.echo(json.dumps({**slide.summary, "report": os.fspath(slide.work.directory)}))
+                if not messages.is_terminal:
+                    counts = ", ".join(f"{n} {name}" for name, n in slide.summary["status"].items() if n)
+                    waiting = f", {slide.summary['waiting']} waiting" if slide.summary["waiting"] else ""
+                    tell(f"{slide.summary['slide']}: {counts or 'nothing yet'}{waiting}")
+        if messages.is_terminal:
+            view.update(_view(watch, time.monotonic() - started))
+
+    if not messages.is_terminal:
+        yield update, tell
+        return
+    with view:
+        yield update, tell
+
+
+def _view(watch: "Watch", seconds: float) -> Table:
+    summaries = [slide.summary for slide in watch.slides if slide.summary]
+    cells = sum(summary["images"] - summary["waiting"] for summary in summaries)
+    table = Table(
+        title=f"{len(summaries)} slides, {cells} cells, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for name in ("slide", "cells", "waiting", "rejected", "differential"):
+        table.add_column(name)
+    for summary in summaries[-SLIDES_SHOWN:]:
+        rows = sorted(summary["differential"]["rows"], key=lambda row: -row["count"])
+        shown = ", ".join(f"{row['count']} {row['title']}" for row in rows if row["count"])
+        figures = (str(summary["status"]["ok"]), str(summary["waiting"]), str(summary["status"]["rejected"]))
+        table.add_row(Text(summary["slide"]), *figures, Text(shown))
+    return table
 
 
 def finished(directory: Path, summary: dict[str, Any]) -> None:
@@ -104,6 +170,16 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     if warning := summary["differential"]["warning"]:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
+
+
+def verified(found: "list[Verified]") -> None:
+    """Print what of each table is not as the ledger has it."""
+    for slide in found:
+        verdict = f"{slide.rows} rows, as written" if not slide.differences else f"{len(slide.differences)} differences"
+        results.print(f"{slide.file}: {verdict}", markup=False, soft_wrap=True)
+        for difference in slide.differences:
+            expected = f": the ledger has {difference.expected.rstrip()}" if difference.expected else ""
+            results.print(f"  line {difference.line} {difference.problem}{expected}", markup=False, soft_wrap=True)
 
 
 def evaluated(page: Path, metrics: dict[str, Any]) -> None:

@@ -90,6 +90,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
         if manifest["format"] != FORMAT:
             raise BundleError(f"{directory} has bundle format {manifest['format']}: this version reads {FORMAT}")
         files = {name: _verified(directory, name, sha256) for name, sha256 in manifest["files"].items()}
+        _check(directory, manifest, files[MODEL])
         return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest())
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
@@ -107,7 +108,12 @@ def read_bundle_file(bundle: Bundle, name: str) -> bytes:
     return _verified(bundle.directory, name, bundle.manifest["files"][name])
 
 
-def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:
+def recorded_bundle(manifest: dict[str, Any], sha256: str) -> Bundle:
+    """A bundle as a ledger remembers it: all but its graph."""
+    return _bundle(Path(manifest["name"]), manifest, b"", sha256)
+
+
+def _check(directory: Path, manifest: dict[str, Any], model: bytes) -> None:
     made_with = manifest["preprocessing"]
     if (made_with["name"], made_with["sha256"]) != (preprocess.NAME, preprocess.digest()):
         raise BundleError(
@@ -116,6 +122,9 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
         )
     if EXTERNAL_DATA in model:
         raise BundleError(f"{directory / MODEL} keeps data in other files: do not use this bundle")
+
+
+def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:
     calibration = manifest["calibration"]
     bundle = Bundle(
         directory=directory,

@@ -28,23 +28,25 @@ from typing import Literal
 import filelock
 import platformdirs
 
-from .bundle import Bundle
+from .bundle import Bundle, recorded_bundle
 from .decode import Fingerprint
 from .errors import OutputError
 from .mounts import file_system, is_network
-from .report import Cell
+from .report import Cell, Run
 
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
 
+WAITING: tuple[State, ...] = ("seen", "queued", "retry")
 LEDGER, LOCK = "ledger.sqlite", "ledger.lock"
 SCHEMA = 1
 MAX_ATTEMPTS = 3
 _TABLES = """
-CREATE TABLE bundle (sha256 TEXT NOT NULL);
+CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
     id INTEGER PRIMARY KEY,
     source BLOB NOT NULL UNIQUE,
     name TEXT NOT NULL UNIQUE,
+    run TEXT NOT NULL DEFAULT '{}',
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
     csv_stale INTEGER NOT NULL DEFAULT 0
@@ -132,6 +134,21 @@ class Cursor:
 
 
 @contextmanager
+def existing_ledger(out: Path) -> "Iterator[tuple[Ledger, Bundle]]":
+    """Open the ledger of a folder of reports that there are, alone, and the bundle that they are by.
+
+    Raises:
+        OutputError: There is none, or it is in use, damaged, or cannot be written.
+    """
+    if not out.is_dir() or not (_home(out) / LEDGER).exists():
+        raise OutputError(f"{out} holds no ledger of cartcls: name a folder that --out was for")
+    with _alone(out) as home, Ledger(home / LEDGER) as ledger:
+        if (bundle := ledger.bundle()) is None:
+            raise OutputError(f"{out} holds no reports yet")
+        yield ledger, bundle
+
+
+@contextmanager
 def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> "Iterator[Ledger]":
     """Open the ledger of a folder of reports, alone, for one bundle.
 
@@ -143,20 +160,30 @@ def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> "Iterator[Led
     Raises:
         OutputError: It is in use, by another bundle, damaged, or cannot be written.
     """
+    with _alone(out) as home:
+        if fresh:
+            _set_aside(out, home)
+        with Ledger(home / LEDGER) as ledger:
+            ledger.bind(bundle)
+            yield ledger
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[Path]:
+    """Lock a folder of reports; yields the folder of its ledger."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         home = _home(out)
         lock = filelock.FileLock(home / LOCK)
-        with lock.acquire(timeout=0):
-            if fresh:
-                _set_aside(out, home)
-            with Ledger(home / LEDGER) as ledger:
-                ledger.bind(bundle)
-                yield ledger
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
+    try:
+        yield home
+    finally:
+        lock.release()
 
 
 def _home(out: Path) -> Path:
@@ -236,6 +263,10 @@ class Ledger:
             for number, path, state, attempts, seq, size, mtime_ns, inode in rows
         }
 
+    def waiting(self, slide: Slide) -> int:
+        """How many images of a slide have no row yet."""
+        return sum(image.state in WAITING for image in self.images(slide).values())
+
     def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
         """Note images that were found; those that are known and not vanished stay as they are."""
         with self._transaction():
@@ -254,8 +285,10 @@ class Ledger:
         self._update("UPDATE images SET state = 'retry', attempts = 0 WHERE id = ?", images)
 
     def forget(self, images: Iterable[int]) -> None:
-        """Note images as vanished."""
-        self._update("UPDATE images SET state = 'vanished' WHERE id = ?", images)
+        """Note images as vanished; one that has a row from before keeps it."""
+        self._update(
+            "UPDATE images SET state = CASE WHEN seq IS NULL THEN 'vanished' ELSE 'reported' END WHERE id = ?", images
+        )
 
     def supersede(self, images: Iterable[int]) -> None:
         """See images again whose file has changed since their row was written."""
@@ -323,11 +356,27 @@ class Ledger:
         (other,) = self._database.execute("SELECT sha256 FROM bundle").fetchone() or (None,)
         if other is None:
             with self._transaction():
-                self._database.execute("INSERT INTO bundle VALUES (?)", (bundle.sha256,))
+                self._database.execute("INSERT INTO bundle VALUES (?, ?)", (bundle.sha256, json.dumps(bundle.manifest)))
         elif other != bundle.sha256:
             raise OutputError(
                 "the reports there are by another bundle: add --fresh to begin anew, or choose another --out"
             )
+
+    def bundle(self) -> Bundle | None:
+        """The bundle that all rows are by, without its graph; None where there is none yet."""
+        found = self._database.execute("SELECT sha256, manifest FROM bundle").fetchone()
+        return recorded_bundle(json.loads(found[1]), found[0]) if found else None
+
+    def begin_run(self, slide: Slide, run: Run) -> None:
+        """Note what is the same for all rows that come next."""
+        values = {name: value for name, value in vars(run).items() if name != "bundle"}
+        with self._transaction():
+            self._database.execute("UPDATE slides SET run = ? WHERE id = ?", (json.dumps(values), slide.id))
+
+    def last_run(self, slide: Slide, bundle: Bundle) -> Run:
+        """The run that was noted last."""
+        (text,) = self._database.execute("SELECT run FROM slides WHERE id = ?", (slide.id,)).fetchone()
+        return Run(**json.loads(text), bundle=bundle)
 
     def _prepare(self, file: Path) -> None:
         (version,) = self._database.execute("PRAGMA user_version").fetchone()

@@ -10,7 +10,7 @@ from .backend import Backend
 from .decode import fingerprint
 from .discover import short_digest, slide_name
 from .errors import OutputError
-from .ledger import MAX_ATTEMPTS, Known, Ledger, Result, Slide
+from .ledger import MAX_ATTEMPTS, WAITING, Known, Ledger, Result, Slide
 from .pipeline import Reading, classify_files, rejected
 from .report import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line, write_summary
 from .table import project
@@ -55,6 +55,7 @@ class SlideWork:
         self._root = os.fsencode(slide_dir)
         self._run, self._backend, self._ledger, self._tell = run, backend, ledger, tell
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
+        ledger.begin_run(self.slide, run)
         self._project()
 
     def discover(self, paths: Iterable[bytes]) -> None:
@@ -64,7 +65,7 @@ class SlideWork:
             self._ledger.discover(self.slide, found[first : first + DISCOVERIES])
         there = set(found)
         known = self._ledger.images(self.slide).values()
-        self._ledger.forget(image.id for image in known if image.seq is None and image.path not in there)
+        self._ledger.forget(image.id for image in known if image.state in WAITING and image.path not in there)
 
     def to_be_done(self) -> list[Known]:
         """Images that are new, were changed since their row was written, or were rejected; by path."""
@@ -75,7 +76,7 @@ class SlideWork:
 
     def has_changed(self, image: Known) -> bool:
         """Whether a file is there whose row was written for other bytes."""
-        found = fingerprint(self._file(image.path)) if image.state == "reported" else None
+        found = None if image.state in (*WAITING, "vanished") else fingerprint(self._file(image.path))
         return found is not None and found != image.fingerprint
 
     def classify(
@@ -157,9 +158,8 @@ class SlideWork:
         Raises:
             OSError: They cannot be written; the older ones stay.
         """
-        images = self._ledger.images(self.slide).values()
-        waiting = sum(image.state in ("seen", "queued", "retry") for image in images)
-        return write_summary(self.directory, self._run, list(self._ledger.cells(self.slide)), waiting)
+        cells, waiting = list(self._ledger.cells(self.slide)), self._ledger.waiting(self.slide)
+        return write_summary(self.directory, self._run, cells, waiting)
 
     def _project(self) -> None:
         moved = project(self._ledger, self.slide, csv_header(self._run.bundle), self.directory / CSV)

@@ -5,48 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import PIL.Image
 import pytest
+from fakes import FakeBackend
 
 from cartcls.runtime import pipeline
-from cartcls.runtime.backend import Backend, Outputs
+from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
 from cartcls.runtime.ledger import open_ledger
-
-
-class FakeBackend:
-    """Says class 1 of every cell; `fail` is called before each batch, whose sizes go into `seen`."""
-
-    name, device, precision, batch_size = "fake", "none", "f32", 4
-
-    def __init__(
-        self,
-        fail: Callable[[], None] = lambda: None,
-        logit: float = 5.0,
-        maps: bool = True,
-        seen: list[int] | None = None,
-    ):
-        self.fail, self.logit, self.maps, self.seen = fail, logit, maps, seen
-
-    def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
-        self.fail()
-        if self.seen is not None:
-            self.seen.append(len(images))
-        logits = np.zeros((len(images), 8), np.float32)
-        logits[:, 1] = self.logit
-        maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
-        return Outputs(logits, np.zeros((len(images), 512), np.float32), maps)
-
-    def close(self) -> None:
-        pass
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
@@ -212,8 +183,8 @@ from pathlib import Path
 from cartcls.runtime import batch, pipeline
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.ledger import open_ledger
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_batch import FakeBackend
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from fakes import FakeBackend
 read = pipeline._read
 pipeline._read = lambda root, path, w, h: os._exit(9) if path == {killer.encode()!r} else read(root, path, w, h)
 bundle, out = load_bundle(), Path({str(tmp_path)!r})

@@ -1,0 +1,286 @@
+"""Watches a folder that a microscope writes to, and classifies what comes to rest in it.
+
+Names are listed again and again, because events of file systems get lost. A file is at rest when its size, time and
+inode have not changed for a while; then it is read once. Files that are not whole are tried again, ever more seldom,
+and after ten minutes are rejected with the reason.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .backend import Backend
+from .batch import describe_run
+from .bundle import Bundle
+from .decode import Fingerprint, fingerprint
+from .discover import find_images, readable_name
+from .ledger import WAITING, Known, Ledger
+from .mounts import file_system, is_network
+from .work import SlideWork
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        poll: Between two looks at the folder, at least; never less than ten times what a look costs.
+        quiet: For a file to come to rest.
+        incomplete: For a file that is not whole, before it is rejected.
+        retry: Before a file that is not whole is tried again; doubled each time.
+        check: Between two looks at files that have a row already, for they may change.
+        page: Between two writings of a slide's page while it grows.
+    """
+
+    poll: float = 1.0
+    quiet: float = 2.0
+    incomplete: float = 600.0
+    retry: float = 2.0
+    check: float = 60.0
+    page: float = 5.0
+
+
+NETWORK_QUIET = 10.0
+AT_ONCE = Patience(quiet=0, incomplete=0)
+COST_FACTOR = 10
+BATCHES_AT_A_TIME = 8
+
+
+@dataclass
+class Arrival:
+    """A file that is not at rest yet, or not whole.
+
+    Attributes:
+        fingerprint: When it was looked at last; None before.
+        since: Since when it has been so.
+        tries: How often it was read and was not whole.
+        first_try: When that was for the first time.
+        not_before: When it may be read again.
+    """
+
+    fingerprint: Fingerprint | None = None
+    since: float = 0.0
+    tries: int = 0
+    first_try: float = 0.0
+    not_before: float = 0.0
+
+
+@dataclass
+class WatchedSlide:
+    """A slide that is being watched.
+
+    Attributes:
+        directory: Folder of its images.
+        work: Its ledger entries and its report.
+        known: Every image by path.
+        arrivals: Those that wait.
+        page_due: Whether its page is behind.
+        page_written: When its page was written last.
+    """
+
+    directory: Path
+    work: SlideWork
+    known: dict[bytes, Known]
+    arrivals: dict[bytes, Arrival] = field(default_factory=dict)
+    page_due: bool = True
+    page_written: float = float("-inf")
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Watch:
+    """A capture folder under watch. `step` is called again and again.
+
+    Attributes:
+        cost: How long the last look took, in seconds.
+        done: How many images got a row so far.
+    """
+
+    def __init__(
+        self,
+        capture_dir: Path,
+        out: Path,
+        bundle: Bundle,
+        backend: Backend,
+        ledger: Ledger,
+        patience: Patience,
+        slide_level: int = 1,
+        clock: Clock = time.monotonic,
+        tell: Callable[[str], None] = lambda line: None,
+        stop: Callable[[], bool] = lambda: False,
+    ):
+        """Begin to watch; nothing is looked at yet.
+
+        Args:
+            capture_dir: Folder that the microscope writes to.
+            out: Folder of all reports.
+            bundle: Model.
+            backend: The model, loaded.
+            ledger: Ledger of `out`.
+            patience: How long to wait for what.
+            slide_level: How deep the folders lie that are a slide each; what lies above belongs to a slide of its own.
+            clock: Seconds that only go forward.
+            tell: Called with a line on what people should know.
+            stop: Asked before each batch.
+        """
+        self._capture_dir, self._out, self._bundle = capture_dir, out, bundle
+        self._backend, self._ledger, self._patience = backend, ledger, patience
+        self._level, self._clock, self._tell, self._stop = slide_level, clock, tell, stop
+        self._slides: dict[bytes, WatchedSlide] = {}
+        self._checked = clock()
+        self._told_of_depth = False
+        self._away = False
+        self.cost = 0.0
+        self.done = 0
+
+    @property
+    def slides(self) -> list[WatchedSlide]:
+        """All slides, in the order in which they came."""
+        return list(self._slides.values())
+
+    def step(self) -> int:
+        """Look once, classify what is at rest, and keep the reports current.
+
+        Returns:
+            How many images got a row.
+
+        Raises:
+            BackendError: The backend failed.
+            OutputError: A report has no place.
+            OSError: A report cannot be written.
+        """
+        started = self._clock()
+        self._look()
+        self.cost = self._clock() - started
+        done = sum(self._classify(slide) for slide in self.slides)
+        self.done += done
+        for slide in self.slides:
+            if slide.page_due and (not done or self._clock() - slide.page_written >= self._patience.page):
+                self._write_page(slide)
+        return done
+
+    def finish(self) -> None:
+        """Bring all pages up to date."""
+        for slide in self.slides:
+            if slide.page_due:
+                self._write_page(slide)
+
+    def waiting(self) -> int:
+        """How many images have no row yet."""
+        return sum(len(slide.arrivals) for slide in self.slides)
+
+    def pause(self) -> float:
+        """How long to wait before the next step, in seconds."""
+        return max(self._patience.poll, COST_FACTOR * self.cost)
+
+    def _look(self) -> None:
+        if not self._capture_dir.is_dir():
+            if not self._away:
+                self._tell(f"{self._capture_dir} is not there: waiting for it")
+            self._away = True
+            return
+        if self._away:
+            self._tell(f"{self._capture_dir} is there again")
+            self._away = False
+        by_slide: dict[bytes, list[bytes]] = {}
+        for path in find_images(self._capture_dir, self._out):
+            root, inner = self._split(path)
+            by_slide.setdefault(root, []).append(inner)
+        check = self._clock() - self._checked >= max(self._patience.check, COST_FACTOR * self.cost)
+        for root in by_slide.keys() | self._slides.keys():
+            slide = self._slides.get(root) or self._add(root)
+            self._note(slide, by_slide.get(root, []), check)
+        if check:
+            self._checked = self._clock()
+
+    def _split(self, path: bytes) -> tuple[bytes, bytes]:
+        """Folder of the slide, relative to the capture folder, and path in it."""
+        parts = path.split(os.sep.encode())
+        if len(parts) <= self._level:
+            return b"", path
+        if len(parts) > self._level + 1 and not self._told_of_depth:
+            self._told_of_depth = True
+            folder, slide = (readable_name(b"/".join(part)) for part in (parts[:-1], parts[: self._level]))
+            self._tell(
+                f"images in {folder} are counted to the slide {slide}: if each folder in it is a slide, use"
+                f" --slide-level {self._level + 1}"
+            )
+        return os.sep.encode().join(parts[: self._level]), os.sep.encode().join(parts[self._level :])
+
+    def _add(self, root: bytes) -> WatchedSlide:
+        directory = self._capture_dir / os.fsdecode(root)
+        run = describe_run(directory, self._bundle, self._backend)
+        work = SlideWork(directory, self._out, run, self._backend, self._ledger, self._tell)
+        slide = self._slides[root] = WatchedSlide(directory, work, self._ledger.images(work.slide))
+        slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
+        return slide
+
+    def _note(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
+        new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
+        there = set(paths)
+        gone = [path for path in slide.arrivals if path not in there]
+        changed = []
+        if check:
+            changed = [path for path in paths if path in slide.known and slide.work.has_changed(slide.known[path])]
+            self._ledger.supersede(slide.known[path].id for path in changed)
+        if new or gone:
+            slide.work.discover(paths)
+        if new or gone or changed:
+            slide.known = self._ledger.images(slide.work.slide)
+            slide.page_due = True
+        for path in gone:
+            del slide.arrivals[path]
+        for path in (*new, *changed):
+            slide.arrivals[path] = Arrival()
+        now = self._clock()
+        for path, arrival in slide.arrivals.items():
+            found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
+            if found != arrival.fingerprint or found is None:
+                slide.arrivals[path] = Arrival(found, since=now)
+
+    def _classify(self, slide: WatchedSlide) -> int:
+        now = self._clock()
+        quiet = self._quiet(slide)
+        ready = [
+            path
+            for path, arrival in slide.arrivals.items()
+            if arrival.fingerprint is not None and now - arrival.since >= quiet and now >= arrival.not_before
+        ]
+        ready = sorted(ready)[: BATCHES_AT_A_TIME * self._backend.batch_size]
+        last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
+        done = 0
+        for paths, patient in ((last_try, False), ([path for path in ready if path not in set(last_try)], True)):
+            if not paths:
+                continue
+            images = [slide.known[path] for path in paths]
+            postponed = slide.work.classify(images, patient=patient, stop=self._stop)
+            slide.known = self._ledger.images(slide.work.slide)
+            slide.page_due = True
+            for image in postponed:
+                arrival = slide.arrivals[image.path]
+                arrival.first_try = arrival.first_try if arrival.tries else now
+                arrival.not_before = now + self._patience.retry * 2**arrival.tries
+                arrival.tries += 1
+            for path in paths:
+                if slide.known[path].state not in WAITING:
+                    del slide.arrivals[path]
+                    done += 1
+        return done
+
+    def _is_last_try(self, arrival: Arrival, now: float) -> bool:
+        return self._patience.incomplete == 0 or (
+            arrival.tries > 0 and now - arrival.first_try >= self._patience.incomplete
+        )
+
+    def _quiet(self, slide: WatchedSlide) -> float:
+        if self._patience.quiet and is_network(file_system(slide.directory)):
+            return max(self._patience.quiet, NETWORK_QUIET)
+        return self._patience.quiet
+
+    def _write_page(self, slide: WatchedSlide) -> None:
+        slide.summary = slide.work.write_summary()
+        slide.page_due, slide.page_written = False, self._clock()

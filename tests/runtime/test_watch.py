@@ -1,0 +1,226 @@
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import FakeBackend
+
+from cartcls.runtime import watch as watching
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.ledger import Ledger, open_ledger
+from cartcls.runtime.watch import AT_ONCE, Patience, Watch
+
+
+class Scene:
+    """A capture folder, its watch, and a clock that goes when it is told to."""
+
+    def __init__(self, root: Path, bundle: Bundle, ledger: Ledger):
+        self.captures, self.out = root / "captures", root / "out"
+        self.captures.mkdir(exist_ok=True)
+        self.bundle, self.ledger = bundle, ledger
+        self.time = 0.0
+        self.said: list[str] = []
+        self.batches: list[int] = []
+        self.begin()
+
+    def begin(self, patience: Patience | None = None, level: int = 1) -> None:
+        self.watch = Watch(
+            self.captures,
+            self.out,
+            self.bundle,
+            FakeBackend(seen=self.batches),
+            self.ledger,
+            patience or Patience(),
+            level,
+            lambda: self.time,
+            self.said.append,
+        )
+
+    def wait(self, seconds: float = 3.0) -> int:
+        """Let time go by, a second at a time, with a look each."""
+        done = 0
+        for _ in range(round(seconds)):
+            self.time += 1
+            done += self.watch.step()
+        return done
+
+    def rows(self, slide: str) -> dict[str, dict[str, str]]:
+        with (self.out / slide / "cells.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["seq"]) for row in rows] == list(range(1, len(rows) + 1))
+        assert len({row["path"] for row in rows}) == len(rows)
+        return {row["path"]: row for row in rows}
+
+
+@pytest.fixture
+def scene(tmp_path: Path, bundle: Bundle) -> Iterator[Scene]:
+    with open_ledger(tmp_path / "out", bundle) as ledger:
+        yield Scene(tmp_path, bundle, ledger)
+
+
+@pytest.fixture(scope="module")
+def cells(slide: Path) -> list[bytes]:
+    """Bytes of real cells."""
+    return [path.read_bytes() for path in sorted(slide.glob("*.jpg"))]
+
+
+def put(folder: Path, name: str, data: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def test_each_folder_is_a_slide_and_what_lies_above_is_one_too(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "a", "1.jpg", cells[0])
+    put(scene.captures / "b", "1.jpg", cells[1])
+    put(scene.captures, "loose.jpg", cells[2])
+    assert scene.wait() == 3
+    assert {path.name for path in scene.out.iterdir() if path.is_dir()} == {"a", "b", "captures"}
+    assert scene.rows("captures").keys() == {"loose.jpg"}
+    assert scene.rows("a")["1.jpg"]["sha256"] != scene.rows("b")["1.jpg"]["sha256"]
+    assert not scene.said
+
+
+def test_deeper_folders_are_told_of_once(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "monday" / "slide-1", "1.jpg", cells[0])
+    put(scene.captures / "monday" / "slide-2", "1.jpg", cells[1])
+    scene.wait()
+    assert scene.rows("monday").keys() == {"slide-1/1.jpg", "slide-2/1.jpg"}
+    (line,) = scene.said
+    assert "counted to the slide monday" in line
+    assert "--slide-level 2" in line
+
+
+def test_slides_may_lie_deeper(scene: Scene, cells: list[bytes]):
+    scene.begin(level=2)
+    put(scene.captures / "monday" / "slide-1", "1.jpg", cells[0])
+    put(scene.captures / "tuesday", "above.jpg", cells[1])
+    scene.wait()
+    assert scene.rows("slide-1").keys() == {"1.jpg"}
+    assert scene.rows("captures").keys() == {"tuesday/above.jpg"}
+
+
+def test_a_file_is_read_when_it_is_at_rest_and_not_before(scene: Scene, cells: list[bytes]):
+    file = put(scene.captures / "s", "1.jpg", cells[0][:5000])
+    for end in (6000, 9000, 10_000, len(cells[0])):
+        assert scene.wait(1) == 0
+        file.write_bytes(cells[0][:end])
+    assert scene.wait(1) == 0
+    assert scene.wait(1) == 0
+    assert not scene.batches
+    assert scene.wait(2) == 1
+    assert scene.rows("s")["1.jpg"]["status"] == "ok"
+
+
+def test_a_writer_that_stalls_gets_time_and_its_last_bytes_count(scene: Scene, cells: list[bytes]):
+    file = put(scene.captures / "s", "1.jpg", cells[0][:5000].ljust(len(cells[0]), b"\0"))
+    assert scene.wait(60) == 0
+    assert not (scene.out / "s" / "thumbnails" / "000001.jpg").exists()
+    file.write_bytes(cells[0])
+    assert scene.wait(60) == 1
+    assert scene.rows("s")["1.jpg"]["status"] == "ok"
+
+
+def test_what_is_never_whole_is_rejected_after_ten_minutes(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0][:5000])
+    put(scene.captures / "s", "2.jpg", cells[1])
+    assert scene.wait(590) == 1
+    assert scene.rows("s").keys() == {"2.jpg"}
+    assert scene.wait(600) == 1
+    row = scene.rows("s")["1.jpg"]
+    assert (row["status"], bool(row["reason"])) == ("rejected", True)
+    assert scene.wait(300) == 0
+
+
+def test_what_can_never_be_taken_is_rejected_at_once(scene: Scene):
+    (scene.captures / "s").mkdir()
+    os.mkfifo(scene.captures / "s" / "pipe.jpg")
+    put(scene.captures / "s", "stack.czi", b"ZISRAW")
+    assert scene.wait() == 2
+    assert all(row["status"] == "rejected" for row in scene.rows("s").values())
+
+
+def test_a_changed_file_gets_a_new_row_in_the_old_place(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    put(scene.captures / "s", "2.jpg", cells[1])
+    scene.wait()
+    before = scene.rows("s")
+    put(scene.captures / "s", "1.jpg", cells[2])
+    scene.wait(70)
+    after = scene.rows("s")
+    assert after["1.jpg"]["sha256"] != before["1.jpg"]["sha256"]
+    assert after["2.jpg"] == before["2.jpg"]
+
+
+def test_a_file_that_goes_before_it_was_read_is_no_row_and_may_come_back(scene: Scene, cells: list[bytes]):
+    file = put(scene.captures / "s", "1.jpg", cells[0])
+    put(scene.captures / "s", "2.jpg", cells[1])
+    scene.wait(1)
+    file.unlink()
+    assert scene.wait(5) == 1
+    assert scene.watch.waiting() == 0
+    put(scene.captures / "s", "1.jpg", cells[0])
+    assert scene.wait(5) == 1
+    assert scene.rows("s").keys() == {"2.jpg", "1.jpg"}
+
+
+def test_nothing_is_forgotten_when_the_folder_goes_away(scene: Scene, cells: list[bytes], tmp_path: Path):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    scene.wait()
+    put(scene.captures / "s", "2.jpg", cells[1])
+    scene.wait(1)
+    scene.captures.rename(tmp_path / "elsewhere")
+    assert scene.wait(60) == 0
+    (tmp_path / "elsewhere").rename(scene.captures)
+    assert scene.wait(5) == 1
+    assert scene.rows("s").keys() == {"1.jpg", "2.jpg"}
+    assert len(scene.said) == 2
+
+
+def test_a_new_watch_goes_on_with_what_came_before_and_meanwhile(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    scene.wait()
+    put(scene.captures / "s", "2.jpg", cells[1])
+    scene.wait(1)  # seen, and then the process ends
+    put(scene.captures / "s", "3.jpg", cells[2])
+    os.utime(scene.captures / "s" / "3.jpg", (0, 0))
+    scene.begin()
+    assert scene.wait() == 2
+    assert scene.rows("s").keys() == {"1.jpg", "2.jpg", "3.jpg"}
+    assert sum(scene.batches) == 3
+
+
+def test_pages_grow_with_the_slide_but_are_not_written_for_every_cell(scene: Scene, cells: list[bytes]):
+    for number in range(3):
+        put(scene.captures / "s", f"{number}.jpg", cells[number])
+        scene.wait(4)
+    summary = scene.out / "s" / "summary.json"
+    assert f'"images": {3}' in summary.read_text()
+    written = summary.stat().st_mtime_ns
+    scene.wait(20)
+    assert summary.stat().st_mtime_ns == written
+
+
+def test_a_share_is_given_longer(scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(watching, "file_system", lambda folder: "cifs")
+    put(scene.captures / "s", "1.jpg", cells[0])
+    assert scene.wait(9) == 0
+    assert scene.wait(3) == 1
+
+
+def test_once_takes_what_is_there(scene: Scene, slide: Path, cells: list[bytes]):
+    scene.begin(AT_ONCE)
+    shutil.copytree(slide, scene.captures / "s")
+    put(scene.captures / "s", "cut.jpg", cells[0][:5000])
+    assert scene.watch.step() == 32
+    assert scene.watch.step() == 1
+    assert scene.watch.waiting() == 0
+    assert scene.rows("s")["cut.jpg"]["status"] == "rejected"
+
+
+def test_the_pause_is_ten_times_what_a_look_costs(scene: Scene):
+    assert scene.watch.pause() == 1.0
+    scene.watch.cost = 0.5
+    assert scene.watch.pause() == 5.0
