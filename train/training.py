@@ -111,7 +111,7 @@ class Classifier(pl.LightningModule):
         )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=steps, pct_start=0.1, anneal_strategy="linear"
+            optimizer, rate, total_steps=steps + 1, pct_start=0.1, anneal_strategy="linear"
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
