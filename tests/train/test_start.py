@@ -11,7 +11,7 @@ from cartcls.runtime.errors import DataError
 from cartcls.runtime.openvino_backend import OpenVINOBackend
 from cartcls.runtime.preprocess import Image
 from cartcls.train.checkpoint import predict
-from cartcls.train.model import build
+from cartcls.train.model import build, interpolate_table
 from cartcls.train.start import Start, graph_weights, read_start, start_from
 
 
@@ -59,8 +59,8 @@ def test_another_size_resamples_positions_and_other_classes_get_a_new_head(shipp
     assert torch.equal(state["layer1.0.conv1.weight"], shipped.weights["layer1.0.conv1.weight"])
     assert state["bot.attention.rel_height"].shape == (13, 128)
     assert state["bot.attention.rel_width"].shape == (7, 128)
-    middle = shipped.weights["bot.attention.rel_height"][11]
-    assert torch.allclose(state["bot.attention.rel_height"][6], middle, atol=0.02)
+    expected = interpolate_table(shipped.weights["bot.attention.rel_height"], 13)
+    assert torch.equal(state["bot.attention.rel_height"], expected)
 
 
 def test_weights_of_another_architecture_are_refused(shipped: Start):
