@@ -17,7 +17,7 @@ from cartcls.runtime.backend import open_backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.decode import read_image
-from cartcls.runtime.ledger import open_ledger
+from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.preprocess import Image, stretch
 
 BATCH = 8

@@ -69,7 +69,7 @@ def batch(
     from ..runtime.batch import check_slide, classify_slide
     from ..runtime.bundle import SHIPPED, load_bundle
     from ..runtime.discover import slide_name
-    from ..runtime.ledger import open_ledger
+    from ..runtime.open_ledger import open_ledger
     from . import show
 
     for slide_dir in slide_dirs:
@@ -127,7 +127,7 @@ def watch(
     from ..runtime.backend import open_backend
     from ..runtime.batch import check_slide
     from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.ledger import open_ledger
+    from ..runtime.open_ledger import open_ledger
     from ..runtime.service import Stop, run
     from ..runtime.watch import AT_ONCE, Patience, Watch
     from . import show

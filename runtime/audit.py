@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import OutputError
-from .ledger import existing_ledger
+from .open_ledger import existing_ledger
 from .report import CSV, csv_header, write_summary
 from .table import Difference, rebuild, verify
 

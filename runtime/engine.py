@@ -23,8 +23,8 @@ from .cuda import Gpu
 from .errors import BackendError, NotInstalledError
 from .files import replace_file
 
-Precision = Literal["fp16", "fp32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32", "int8")
+Precision = Literal["fp16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 
 MAX_BATCH = 32
 RECIPE = 1
@@ -41,7 +41,7 @@ class Stamp:
         graph: SHA-256 of the bundle's ONNX graph, from which that of every precision is made.
         library: `tensorrt` or `tensorrt_rtx`.
         version: Its version.
-        precision: `fp16`, `fp32` or `int8`.
+        precision: `fp16` or `fp32`.
         max_batch: Most images at once.
         compute_capability: Such as `sm86`.
         gpu: Name of the GPU; empty where it was built ahead of time, for any of that compute capability.

@@ -13,7 +13,8 @@ from fakes import FakeBackend
 
 from cartcls.runtime import work
 from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.ledger import Cursor, Ledger, Slide, open_ledger
+from cartcls.runtime.ledger import Cursor, Ledger, Slide
+from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.service import Stop, run
 from cartcls.runtime.watch import Patience, Watch
 

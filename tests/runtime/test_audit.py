@@ -8,7 +8,7 @@ from cartcls.runtime.audit import rebuild_reports, verify_reports
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import OutputError
-from cartcls.runtime.ledger import open_ledger
+from cartcls.runtime.open_ledger import open_ledger
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
-from cartcls.runtime.ledger import open_ledger
+from cartcls.runtime.open_ledger import open_ledger
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
@@ -182,7 +182,7 @@ import os, sys
 from pathlib import Path
 from cartcls.runtime import batch, pipeline
 from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.ledger import open_ledger
+from cartcls.runtime.open_ledger import open_ledger
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from fakes import FakeBackend
 read = pipeline._read

@@ -9,7 +9,8 @@ from fakes import FakeBackend
 
 from cartcls.runtime import watch as watching
 from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.ledger import Ledger, open_ledger
+from cartcls.runtime.ledger import Ledger
+from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.watch import AT_ONCE, Patience, Watch
 
 
