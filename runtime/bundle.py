@@ -53,7 +53,7 @@ class Bundle:
         classes: Classes in the order of the logits.
         width: Width of the graph's input in pixels.
         height: Height of the graph's input in pixels.
-        cpu_precision: `bf16` or `f32`: the fastest that gave the same answers at export.
+        cpu_precision: In which the OpenVINO backend computes: the fastest that gave the same answers at export.
         temperature: Divides the logits before softmax; 1 until calibrated.
         calibrated: Whether confidences were calibrated.
         split_unit: `split by image` or `split by group`: how its figures were made.

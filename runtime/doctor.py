@@ -15,7 +15,7 @@ from .cuda import DRIVER, Gpu, open_cuda
 from .engine import INSTALL, engine_directory, find_engine, load_tensorrt, stamp_for
 from .errors import BackendError, BundleError
 from .mounts import file_system, is_network
-from .openvino_backend import supported_precisions
+from .openvino_backend import has_bfloat16
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -88,13 +88,11 @@ def _gpu() -> tuple[Gpu | None, Finding]:
 
 def _openvino(gpu: Gpu | None) -> Finding:
     try:
-        precision = supported_precisions()[0]
+        bfloat16 = has_bfloat16()
     except BackendError as error:
         return Finding("warning" if gpu else "failure", "CPU", str(error), "pip install openvino")
-    text = f"{os.cpu_count()} cores, {precision}"
-    if precision == "f32":
-        return Finding("ok", "CPU", f"{text}: no bfloat16, so about half as fast as newer processors")
-    return Finding("ok", "CPU", text)
+    about = "bfloat16" if bfloat16 else "no bfloat16, so about half as fast as newer processors"
+    return Finding("ok", "CPU", f"{os.cpu_count()} cores, {about}")
 
 
 def _bundle(bundle: Bundle) -> Finding:

@@ -6,7 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .backend import Outputs
+from .classify import softmax
 from .errors import BackendError
+
+BF16, F32 = "bf16", "f32"
+MIXED = "bf16 + f32 where unsure"
+SURE = 0.8  # above it, what bfloat16 moves a logit by moves a probability by less than a hundredth
 
 
 class OpenVINOBackend:
@@ -24,26 +29,29 @@ class OpenVINOBackend:
 
         Args:
             model: ONNX file.
-            precision: `bf16` or `f32`; where the CPU does not compute in bfloat16, it is float32 in any case.
+            precision: `BF16`, `F32`, or `MIXED`: bfloat16, and what is less than `SURE` of its label again in float32,
+                for there rounding can turn an answer. Where the CPU has no bfloat16, it is float32 in any case.
 
         Raises:
             BackendError: OpenVINO is not installed or does not take the graph.
         """
-        hints = {"INFERENCE_PRECISION_HINT": precision if precision in supported_precisions() else "f32"}
+        mixed = precision == MIXED and has_bfloat16()
         try:
             core = _openvino().Core()
             graph = core.read_model(model)
-            self._compiled = core.compile_model(graph, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hints})
+            first = BF16 if mixed or (precision == BF16 and has_bfloat16()) else F32
+            self._request = _compile(core, graph, first)
+            self._exact = _compile(core, graph, F32) if mixed else None
         except RuntimeError as error:
             raise BackendError(f"OpenVINO does not take the graph: {_last_line(error)}") from None
+        compiled = self._request.get_compiled_model()
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
-            for port in (*self._compiled.inputs, *self._compiled.outputs)
+            for port in (*compiled.inputs, *compiled.outputs)
             for name in port.names
         }
-        self._request = self._compiled.create_infer_request()
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
-        self.precision: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision: str = MIXED if mixed else compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         """Run the graph on RGB images (N, H, W, 3).
@@ -51,26 +59,38 @@ class OpenVINOBackend:
         Raises:
             BackendError: OpenVINO fails.
         """
+        outputs = self._run(self._request, images)
+        if self._exact:
+            unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # so is what is not a number
+            again = self._run(self._exact, images[unsure]) if unsure.any() else {}
+            for name, values in again.items():
+                outputs[name][unsure] = values
+        return Outputs(outputs["logits"], outputs["features"], outputs.get("cams"))
+
+    def close(self) -> None:
+        """Give back the compiled graph."""
+        del self._request, self._exact
+
+    def _run(self, request: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         try:
-            results = self._request.infer([images])
-            arrays = {
+            results = request.infer([images])
+            return {
                 name: np.array(results[name], np.float32)
                 for name in ("logits", "features", "cams")
                 if name in self.shapes
             }
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from None
-        return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
-
-    def close(self) -> None:
-        """Give back the compiled graph."""
-        del self._request, self._compiled
 
 
-def supported_precisions() -> list[str]:
-    """Precisions that this CPU computes in, the fastest first."""
-    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ["bf16", "f32"] if "BF16" in capabilities else ["f32"]
+def has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _compile(core: Any, graph: Any, precision: str) -> Any:
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    return core.compile_model(graph, "CPU", options).create_infer_request()
 
 
 def _openvino() -> Any:

@@ -5,10 +5,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from cartcls.runtime import openvino_backend
 from cartcls.runtime.backend import Backend, open_backend
 from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.classify import softmax
 from cartcls.runtime.errors import BackendError
-from cartcls.runtime.openvino_backend import OpenVINOBackend
+from cartcls.runtime.openvino_backend import BF16, F32, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.preprocess import Image
 
 
@@ -33,6 +35,23 @@ def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image
     together = backend.infer(crops[:5]).logits
     alone = np.concatenate([backend.infer(crops[i : i + 1]).logits for i in range(5)])
     assert np.abs(together - alone).max() < 0.05
+
+
+def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: Image, monkeypatch: pytest.MonkeyPatch):
+    if not has_bfloat16():
+        pytest.skip("this CPU does not compute in bfloat16")
+    fast, exact, mixed = (OpenVINOBackend(bundle.model, precision) for precision in (BF16, F32, MIXED))
+    assert [backend.precision for backend in (fast, exact, mixed)] == [BF16, F32, MIXED]
+    in_bf16, in_f32 = fast.infer(crops), exact.infer(crops)
+    confidence = softmax(in_bf16.logits).max(1)
+    monkeypatch.setattr(openvino_backend, "SURE", np.median(confidence))
+    unsure = confidence < np.median(confidence)
+    outputs = mixed.infer(crops)
+    for name in ("logits", "features", "cams"):
+        got, rough, true = (getattr(o, name) for o in (outputs, in_bf16, in_f32))
+        np.testing.assert_array_equal(got[~unsure], rough[~unsure])
+        np.testing.assert_allclose(got[unsure], true[unsure], atol=1e-3)
+        assert np.abs(rough[unsure] - true[unsure]).max() > 1e-3
 
 
 def test_a_graph_that_is_none_is_a_clear_error():
