@@ -241,6 +241,9 @@ def export(
     ] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, with float32 islands (the default).")] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Half precision, and a graph with 8-bit convolutions beside it.")
+    ] = False,
     target: Annotated[
         str | None,
         typer.Option(
@@ -261,14 +264,15 @@ def export(
 
     A bundle is proven on the cells of `select`, an engine on the cells that the bundle carries. The exit code is 5
     where answers differ from the model's: then that bundle or that engine is not written. A checkpoint becomes a bundle
-    also where there is no TensorRT or no GPU.
+    also where there is no TensorRT or no GPU, and without its 8-bit graph where that alone gives other answers.
     """
     from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.errors import NoGpuError, NotInstalledError
+    from ..runtime.errors import NoGpuError, NotInstalledError, ParityError
     from . import show
 
-    if fp16 and fp32:
-        raise typer.BadParameter("give one precision", param_hint="--fp16 and --fp32")
+    if fp16 + fp32 + int8 > 1:
+        raise typer.BadParameter("give one precision", param_hint="--fp16, --fp32 and --int8")
+    precision = "fp32" if fp32 else "int8" if int8 else "fp16"
     if target is not None and not re.fullmatch("sm[0-9]+", target):
         raise typer.BadParameter(f"{target!r} is no compute capability: write it as sm86", param_hint="--target")
     for_checkpoints = {"--out": out, "--data": data, "--notice": notice, "--report": report}
@@ -278,14 +282,17 @@ def export(
         from ..export.bundle import export_bundle
 
         checkpoint, bundle_dir = bundle_dir, out or Path(bundle_dir.resolve().parent.name)
-        show.exported(bundle_dir, export_bundle(checkpoint, bundle_dir, not fp32, data, notice, report))
+        proof = export_bundle(checkpoint, bundle_dir, precision, data, notice, report)
+        show.exported(bundle_dir, proof)
+        if int8 and not proof.has_int8:
+            raise ParityError(f"the 8-bit graph gives other answers than the model: {bundle_dir} was made without it")
     elif misplaced := [name for name, value in for_checkpoints.items() if value]:
         raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
     from ..export.engine import export_engine
 
     try:
         with show.engine_progress() as progress:
-            made = export_engine(load_bundle(bundle_dir), "fp32" if fp32 else "fp16", target, progress)
+            made = export_engine(load_bundle(bundle_dir), precision, target, progress)
     except (NotInstalledError, NoGpuError) as error:
         if not from_checkpoint and isinstance(error, NoGpuError):
             raise

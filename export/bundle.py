@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ..calibration.metrics import classification_metrics
+from ..calibration.ranges import range_cells
 from ..runtime import preprocess
-from ..runtime.bundle import FORMAT, MANIFEST, MODEL, PROOF, SAFE_NAME, load_bundle
+from ..runtime.bundle import FORMAT, INT8_MODEL, MANIFEST, MODEL, PROOF, SAFE_NAME, load_bundle
+from ..runtime.engine import Precision
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder
 from ..runtime.openvino_backend import OpenVINOBackend
 from ..runtime.parity import Reference, infer_all
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
-from ..train.split import check_split, read_split
+from ..train.split import Split, check_split, class_of, read_split
 from .classes import cell_classes
+from .int8 import int8_bytes
 from .model_card import model_card
 from .onnx_graph import onnx_bytes
 from .parity import Proof, prove
@@ -30,7 +33,7 @@ NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 def export_bundle(
     checkpoint: Path,
     out: Path,
-    half: bool = True,
+    precision: Precision = "fp16",
     data_dir: Path | None = None,
     notice: Path | None = None,
     open_report: bool = False,
@@ -40,7 +43,8 @@ def export_bundle(
     Args:
         checkpoint: Checkpoint in its run folder.
         out: Bundle folder to make.
-        half: Whether the graph is half precision with float32 islands.
+        precision: Of the graph: `fp16` is half precision with float32 islands, and `int8` is that with an 8-bit graph
+            beside it, which is left out if it gives other answers.
         data_dir: Data folder, where it has moved since the training.
         notice: Text that the licence of the training data asks to be kept.
         open_report: Whether to run the cells of `report` too, as on the edge, and put the figures into the bundle.
@@ -60,15 +64,22 @@ def export_bundle(
     trained = load_checkpoint(checkpoint)
     select = _part_images("select", trained, checkpoint, data_dir)
     logits = predict(trained.model, select.images)
+    half = precision != "fp32"
     graph = onnx_bytes(trained.model, trained.image_size, half)
     float32_graph = onnx_bytes(trained.model, trained.image_size, half=False) if half else graph
     reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
-    proof = prove(reference, float32_graph, graph, half)
+    int8_graph = b""
+    if precision == "int8":
+        ranges = _range_images(trained, checkpoint, data_dir)
+        int8_graph = int8_bytes(float32_graph, ranges.images)
+    proof = prove(reference, float32_graph, graph, half, int8_graph)
     metrics = {"select": classification_metrics(select.labels, logits, trained.classes)}
     if open_report:
         report = _part_images("report", trained, checkpoint, data_dir)
-        logits = infer_all(OpenVINOBackend(graph, proof.cpu_precision).infer, report.images).logits
+        logits = infer_all(OpenVINOBackend(graph, proof.cpu_precision, int8_graph).infer, report.images).logits
         metrics["report"] = classification_metrics(report.labels, logits, trained.classes)
+    paths = _split(trained, checkpoint).paths("select")
+    checks = [{**asdict(check), "changed": [paths[i] for i in check.changed]} for check in proof.checks]
     manifest = {
         "format": FORMAT,
         "name": out.name,
@@ -79,10 +90,12 @@ def export_bundle(
         "calibration": None,
         "source": _source(trained),
         "metrics": metrics,
-        "parity": {"part": "select", "reference": "PyTorch, float32", "checks": [asdict(c) for c in proof.checks]},
+        "parity": {"part": "select", "reference": "PyTorch, float32", "checks": checks},
     }
     proof_cells = reference.first_of_each_class(PROOF_CELLS).to_bytes()
     files = {MODEL: graph, PROOF: proof_cells, MODEL_CARD: model_card(manifest).encode(), NOTICE: notice_text.encode()}
+    if proof.has_int8:
+        files[INT8_MODEL] = int8_graph
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
     try:
@@ -100,9 +113,7 @@ def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Pat
     directory = data_dir or Path(source["data_dir"])
     if source["preprocessing"]["sha256"] != preprocess.digest():
         raise DataError(f"{checkpoint} was trained with another preprocessing than this version has: train it again")
-    split = read_split(checkpoint.parent / "split.csv")
-    if split.sha256 != source["split_sha256"]:
-        raise DataError(f"{checkpoint.parent / 'split.csv'} is not the split that {checkpoint} was trained with")
+    split = _split(trained, checkpoint)
     if not directory.is_dir():
         raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
     check_split(split, directory)
@@ -110,6 +121,20 @@ def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Pat
     if images.sha256 != source["data_sha256"][part]:
         raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
     return images
+
+
+def _range_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
+    paths = _split(trained, checkpoint).paths("fit")
+    chosen = [paths[i] for i in range_cells([class_of(path) for path in paths])]
+    return load_images(data_dir or Path(trained.provenance["data_dir"]), chosen, trained.classes, trained.image_size)
+
+
+def _split(trained: Checkpoint, checkpoint: Path) -> Split:
+    file = checkpoint.parent / "split.csv"
+    split = read_split(file)
+    if split.sha256 != trained.provenance["split_sha256"]:
+        raise DataError(f"{file} is not the split that {checkpoint} was trained with")
+    return split
 
 
 def _source(trained: Checkpoint) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ..runtime.backend import Progress
-from ..runtime.bundle import Bundle
+from ..runtime.bundle import INT8_MODEL, Bundle, read_bundle_file
 from ..runtime.cuda import Gpu, open_cuda
 from ..runtime.engine import (
     RTX,
@@ -44,7 +44,7 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
 
     Args:
         bundle: The bundle.
-        precision: `fp16` is the graph as it is.
+        precision: `fp16` is the graph as it is, `int8` the 8-bit graph beside it.
         target: Compute capability such as `sm86` to build for ahead of time (TensorRT for RTX alone); None for the
             GPU of this machine.
         progress: See `build_engine`.
@@ -81,6 +81,8 @@ def _graph(bundle: Bundle, precision: Precision) -> bytes:
         from .retype import to_float32  # needs onnx, which an edge box does without
 
         return to_float32(bundle.model)
+    if precision == "int8":
+        return read_bundle_file(bundle, INT8_MODEL)
     if precision == "fp16" and not is_half(bundle):
         raise BundleError(f"the graph of {bundle.name} is float32: export its checkpoint with --fp16, or use --fp32")
     return bundle.model
@@ -90,8 +92,8 @@ def _emulated(bundle: Bundle, precision: Precision, graph: bytes) -> Check:
     from .parity import onnxruntime_infer
     from .retype import emulate_half
 
-    if precision == "fp32":
+    if precision != "fp16":
         infer, runner = onnxruntime_infer(graph), "ONNX Runtime, not the engine itself"
     else:
         infer, runner = onnxruntime_infer(emulate_half(graph)), "float16 rounding emulated, not the engine itself"
-    return compare(precision, runner, infer, read_reference(bundle), answer_limit(bundle))
+    return compare(precision, runner, infer, read_reference(bundle), answer_limit(bundle, precision))

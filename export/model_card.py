@@ -30,11 +30,11 @@ Confidences are {calibrated}.
 
 Parity with PyTorch in float32, on the cells of `select`:
 
-| graph | run by | largest change of a probability | limit | largest change of a logit | right | passed |
-|---|---|---|---|---|---|---|
+| graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
+|---|---|---|---|---|---|---|---|
 {parity}
 
-On a CPU it runs in {cpu}.
+On a CPU it runs in {cpu}.{changed}
 
 ## Where it came from
 {commands}
@@ -69,6 +69,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         calibrated="calibrated" if manifest["calibration"] else "not calibrated",
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
+        changed=_changed(manifest["parity"]["checks"][-1]["changed"]),
         commands="\n".join(_commands(source)),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
@@ -92,9 +93,14 @@ def _figures(part: str, metrics: dict[str, Any]) -> str:
     )
 
 
+def _changed(paths: list[str]) -> str:
+    """Which cells of `select` get another label by what runs on a CPU."""
+    return f" Another label than PyTorch's there: {', '.join(paths)}." if paths else ""
+
+
 def _parity(check: dict[str, Any]) -> str:
     return (
         f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
         f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
-        f" of {check['count']} | {'yes' if check['passed'] else 'no'} |"
+        f" of {check['count']} | {len(check['changed'])} | {'yes' if check['passed'] else 'no'} |"
     )

@@ -8,8 +8,8 @@ import onnxruntime
 
 from ..runtime.backend import Outputs
 from ..runtime.errors import ParityError
-from ..runtime.openvino_backend import BF16, F32, MIXED, OpenVINOBackend, has_bfloat16
-from ..runtime.parity import FLOAT32_LIMIT, HALF_LIMIT, Check, Images, Reference, compare, explain
+from ..runtime.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
+from ..runtime.parity import FLOAT32_LIMIT, HALF_LIMIT, INT8_LIMIT, Check, Images, Reference, compare, explain
 from .retype import emulate_half
 
 
@@ -25,8 +25,15 @@ class Proof:
     checks: list[Check]
     cpu_precision: str
 
+    @property
+    def has_int8(self) -> bool:
+        """Whether the 8-bit graph ships."""
+        return self.cpu_precision == INT8
 
-def prove(reference: Reference, float32_graph: bytes, shipped_graph: bytes, half: bool) -> Proof:
+
+def prove(
+    reference: Reference, float32_graph: bytes, shipped_graph: bytes, half: bool, int8_graph: bytes = b""
+) -> Proof:
     """Compare the graphs with the reference.
 
     Args:
@@ -35,6 +42,7 @@ def prove(reference: Reference, float32_graph: bytes, shipped_graph: bytes, half
         shipped_graph: The graph that ships, run by OpenVINO as on the edge: in bfloat16 if this CPU computes in
             it and the answers stay the same, else with unsure cells in float32, else all in float32.
         half: Whether the shipped graph is half precision; then its rounding is emulated too.
+        int8_graph: The 8-bit graph, if there is one: it is tried first, its unsure cells by the shipped graph.
 
     Raises:
         ParityError: Naming the checks that failed, with their figures.
@@ -46,9 +54,10 @@ def prove(reference: Reference, float32_graph: bytes, shipped_graph: bytes, half
         checks.append(compare(name, "ONNX Runtime, float16 rounding emulated", emulated, reference, HALF_LIMIT))
     required = list(checks)
     precision = ""
-    for precision in (BF16, MIXED, F32) if has_bfloat16() else (F32,):
-        backend = OpenVINOBackend(shipped_graph, precision)
-        check = compare(name, f"OpenVINO, {precision}", backend.infer, reference, HALF_LIMIT)
+    for precision in [INT8] * bool(int8_graph) + [BF16, MIXED] * has_bfloat16() + [F32]:
+        backend = OpenVINOBackend(shipped_graph, precision, int8_graph)
+        graph, limit = ("int8", INT8_LIMIT) if precision == INT8 else (name, HALF_LIMIT)
+        check = compare(graph, f"OpenVINO, {precision}", backend.infer, reference, limit)
         backend.close()
         checks.append(check)
         if check.passed:

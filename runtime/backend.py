@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .bundle import Bundle
+from .bundle import INT8_MODEL, Bundle, read_bundle_file
 from .errors import BackendError, NoEngineError, NotInstalledError
 
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
@@ -130,9 +130,10 @@ _GPU_BACKENDS = {
 
 
 def _open_openvino(bundle: Bundle) -> Backend:
-    from .openvino_backend import OpenVINOBackend
+    from .openvino_backend import INT8, OpenVINOBackend
 
-    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision)
+    int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
+    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model)
     for port, shape in {
         "image": [None, bundle.height, bundle.width, 3],
         "logits": [None, len(bundle.classes)],

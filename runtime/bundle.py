@@ -14,6 +14,7 @@ from .errors import BundleError, ImageError
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
+INT8_MODEL = "model.int8.onnx"
 PROOF = "proof.npz"
 FORMAT = 1
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
@@ -90,7 +91,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
         if manifest["format"] != FORMAT:
             raise BundleError(f"{directory} has bundle format {manifest['format']}: this version reads {FORMAT}")
         files = {name: _verified(directory, name, sha256) for name, sha256 in manifest["files"].items()}
-        _check(directory, manifest, files[MODEL])
+        _check(directory, manifest, files)
         return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest())
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
@@ -113,15 +114,16 @@ def recorded_bundle(manifest: dict[str, Any], sha256: str) -> Bundle:
     return _bundle(Path(manifest["name"]), manifest, b"", sha256)
 
 
-def _check(directory: Path, manifest: dict[str, Any], model: bytes) -> None:
+def _check(directory: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
     made_with = manifest["preprocessing"]
     if (made_with["name"], made_with["sha256"]) != (preprocess.NAME, preprocess.digest()):
         raise BundleError(
             f"{directory} was made with another preprocessing ({made_with['name']}) than this version of cartcls has:"
             " export the bundle again with this version"
         )
-    if EXTERNAL_DATA in model:
-        raise BundleError(f"{directory / MODEL} keeps data in other files: do not use this bundle")
+    for name in {MODEL, INT8_MODEL} & files.keys():
+        if EXTERNAL_DATA in files[name]:
+            raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
 
 
 def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:

@@ -18,13 +18,13 @@ from typing import Any, Literal
 import platformdirs
 
 from .backend import Progress, no_progress
-from .bundle import Bundle
+from .bundle import INT8_MODEL, Bundle
 from .cuda import Gpu
 from .errors import BackendError, NotInstalledError
 from .files import replace_file
 
-Precision = Literal["fp16", "fp32"]
-PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+Precision = Literal["fp16", "fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32", "int8")
 
 MAX_BATCH = 32
 RECIPE = 1
@@ -38,10 +38,11 @@ class Stamp:
     """What an engine was built from, for and with.
 
     Attributes:
-        graph: SHA-256 of the bundle's ONNX graph, from which that of every precision is made.
+        graph: SHA-256 of the bundle's graph, from which that of every precision is made, and of the digest of its
+            8-bit graph, if it has one.
         library: `tensorrt` or `tensorrt_rtx`.
         version: Its version.
-        precision: `fp16` or `fp32`.
+        precision: `fp16`, `fp32` or `int8`.
         max_batch: Most images at once.
         compute_capability: Such as `sm86`.
         gpu: Name of the GPU; empty where it was built ahead of time, for any of that compute capability.
@@ -110,8 +111,9 @@ def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
 
 def stamp_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> Stamp:
     """The stamp that an engine gets which is built here and now."""
+    int8_digest = str(bundle.manifest["files"].get(INT8_MODEL, ""))
     return Stamp(
-        graph=hashlib.sha256(bundle.model).hexdigest(),
+        graph=hashlib.sha256(bundle.model + int8_digest.encode()).hexdigest(),
         library=trt.__name__,
         version=str(trt.__version__),
         precision=precision,

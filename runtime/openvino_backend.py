@@ -10,8 +10,8 @@ from .classify import softmax
 from .errors import BackendError
 
 BF16, F32 = "bf16", "f32"
-MIXED = "bf16 + f32 where unsure"
-SURE = 0.8  # above it, what bfloat16 moves a logit by moves a probability by less than a hundredth
+MIXED, INT8 = "bf16 + f32 where unsure", "int8 + f32 where unsure"
+SURE = 0.8  # its logit is then ahead by more than rounding was ever seen to move it
 
 
 class OpenVINOBackend:
@@ -24,24 +24,25 @@ class OpenVINOBackend:
     name = "openvino"
     batch_size = 8
 
-    def __init__(self, model: bytes, precision: str):
+    def __init__(self, model: bytes, precision: str, int8_model: bytes = b""):
         """Compile a graph.
 
         Args:
             model: ONNX file.
-            precision: `BF16`, `F32`, or `MIXED`: bfloat16, and what is less than `SURE` of its label again in float32,
-                for there rounding can turn an answer. Where the CPU has no bfloat16, it is float32 in any case.
+            precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two compute again in float32 what is less than
+                `SURE` of its label, for there rounding can turn an answer. No bfloat16 on this CPU means float32.
+            int8_model: ONNX file of the 8-bit graph, for `INT8`.
 
         Raises:
             BackendError: OpenVINO is not installed or does not take the graph.
         """
-        mixed = precision == MIXED and has_bfloat16()
+        if precision in (BF16, MIXED) and not has_bfloat16():
+            precision = F32
+        hint = BF16 if precision in (BF16, MIXED) else F32
         try:
             core = _openvino().Core()
-            graph = core.read_model(model)
-            first = BF16 if mixed or (precision == BF16 and has_bfloat16()) else F32
-            self._request = _compile(core, graph, first)
-            self._exact = _compile(core, graph, F32) if mixed else None
+            self._request = _compile(core, int8_model if precision == INT8 else model, hint)
+            self._exact = _compile(core, model, F32) if precision in (MIXED, INT8) else None
         except RuntimeError as error:
             raise BackendError(f"OpenVINO does not take the graph: {_last_line(error)}") from None
         compiled = self._request.get_compiled_model()
@@ -51,7 +52,8 @@ class OpenVINOBackend:
             for name in port.names
         }
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
-        self.precision: str = MIXED if mixed else compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        self.precision = precision if used == hint else used
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         """Run the graph on RGB images (N, H, W, 3).
@@ -88,9 +90,9 @@ def has_bfloat16() -> bool:
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compile(core: Any, graph: Any, precision: str) -> Any:
+def _compile(core: Any, model: bytes, precision: str) -> Any:
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    return core.compile_model(graph, "CPU", options).create_infer_request()
+    return core.compile_model(core.read_model(model), "CPU", options).create_infer_request()
 
 
 def _openvino() -> Any:

@@ -13,6 +13,7 @@ from .classify import softmax
 
 FLOAT32_LIMIT = 0.001
 HALF_LIMIT = 0.02
+INT8_LIMIT = 0.1
 RIGHT_ANSWERS_LIMIT = 1
 FLOAT32_CAM_LIMIT = 1e-4
 HALF_CAM_LIMIT = 0.02
@@ -59,8 +60,10 @@ def is_half(bundle: Bundle) -> bool:
     return str(bundle.manifest["precision"]["graph"]).startswith("half")
 
 
-def answer_limit(bundle: Bundle) -> float:
+def answer_limit(bundle: Bundle, precision: str = "") -> float:
     """Largest change of a probability that passes: the weights of a half-precision graph are rounded already."""
+    if precision == "int8":
+        return INT8_LIMIT
     return HALF_LIMIT if is_half(bundle) else FLOAT32_LIMIT
 
 
@@ -88,6 +91,7 @@ class Check:
         correct: Right answers of the graph.
         reference_correct: Right answers of PyTorch.
         cam_sum_error: Largest |Σ cams + bias − logit|, as a share of the largest |logit|.
+        changed: Cells that get another answer than PyTorch's, by their number.
         passed: Whether all that holds.
     """
 
@@ -100,7 +104,7 @@ class Check:
     correct: int
     reference_correct: int
     cam_sum_error: float
-
+    changed: list[int]
     passed: bool
 
 
@@ -139,6 +143,7 @@ def compare(
         correct=correct,
         reference_correct=reference_correct,
         cam_sum_error=cam_sum_error,
+        changed=np.flatnonzero(logits.argmax(1) != reference.logits.argmax(1)).tolist(),
         passed=probability_difference <= limit
         and abs(correct - reference_correct) <= RIGHT_ANSWERS_LIMIT
         and cam_sum_error <= (FLOAT32_CAM_LIMIT if limit == FLOAT32_LIMIT else HALF_CAM_LIMIT),

@@ -260,7 +260,9 @@ def build_and_prove(
     backend = TensorRTBackend(trt, cuda, engine, bundle, closes_cuda=False)
     try:
         runner = f"{stamp.library} on {cuda.gpu.name}"
-        check = compare(precision, runner, backend.infer, reference, answer_limit(bundle), len(reference.labels))
+        check = compare(
+            precision, runner, backend.infer, reference, answer_limit(bundle, precision), len(reference.labels)
+        )
     finally:
         backend.close()
     if not check.passed:

@@ -60,6 +60,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["batch", ".", "--backend", "abacus"], 2, "abacus"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
         (["export", "--fp16", "--fp32"], 2, "give one precision"),
+        (["export", "--fp16", "--int8"], 2, "give one precision"),
         (["export", str(SHIPPED), "--out", "x", "--report"], 2, "--out, --report"),
     ],
 )

@@ -96,11 +96,25 @@ def test_a_bundle_tells_the_trainings_before_the_last(
 
 
 def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
-    proof = export_bundle(checkpoint, tmp_path / "full", half=False)
+    proof = export_bundle(checkpoint, tmp_path / "full", precision="fp32")
     assert {check.graph for check in proof.checks} == {"float32"}
     bundle = load_bundle(tmp_path / "full")
     assert len(bundle.model) > 40_000_000
     assert bundle.manifest["metrics"].keys() == {"select"}
+
+
+def test_an_8_bit_graph_lies_beside_and_runs_where_it_proved_itself(checkpoint: Path, tmp_path: Path):
+    proof = export_bundle(checkpoint, tmp_path / "small", precision="int8")
+    assert proof.has_int8
+    bundle = load_bundle(tmp_path / "small")
+    check = bundle.manifest["parity"]["checks"][-1]
+    assert (check["graph"], check["limit"], check["passed"], check["changed"]) == ("int8", 0.1, True, [])
+    backend = open_backend(bundle, "openvino")
+    assert backend.precision == bundle.cpu_precision == "int8 + f32 where unsure"
+    backend.close()
+    (tmp_path / "small" / "model.int8.onnx").write_bytes(bundle.model)
+    with pytest.raises(BundleError, match=r"model\.int8\.onnx was altered"):
+        load_bundle(tmp_path / "small")
 
 
 def test_report_is_opened_on_request_and_evaluate_finds_the_same(
@@ -174,15 +188,17 @@ def test_a_precision_that_changes_answers_is_not_used(
             outputs = super().infer(images)
             return Outputs(outputs.logits + (self.rough * np.eye(8)[3]).astype(np.float32), outputs.features, None)
 
-        def __init__(self, model: bytes, precision: str):
+        def __init__(self, model: bytes, precision: str, int8_model: bytes):
             super().__init__(model, "f32")
             self.rough = precision != "f32"
 
     monkeypatch.setattr(parity, "OpenVINOBackend", Rough)
     monkeypatch.setattr(parity, "has_bfloat16", lambda: True)
-    proof = export_bundle(checkpoint, tmp_path / "b")
+    proof = export_bundle(checkpoint, tmp_path / "b", precision="int8")
+    assert not proof.has_int8
+    assert not (tmp_path / "b" / "model.int8.onnx").exists()
     assert proof.cpu_precision == load_bundle(tmp_path / "b").cpu_precision == "f32"
-    assert [check.passed for check in proof.checks] == [True, True, False, False, True]
+    assert [check.passed for check in proof.checks] == [True, True, False, False, False, True]
 
 
 def test_the_shipped_proof_holds():
