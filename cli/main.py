@@ -124,9 +124,9 @@ def watch(
     Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row, with the bytes that were finally there, or
     with the reason why it has no label; after a crash it goes on where it was. Stop it with Ctrl-C or SIGTERM.
     """
-    from ..runtime.backend import open_backend
     from ..runtime.batch import check_slide
     from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.child import open_in_child
     from ..runtime.open_ledger import open_ledger
     from ..runtime.service import Stop, run
     from ..runtime.watch import AT_ONCE, Patience, Watch
@@ -135,7 +135,7 @@ def watch(
     check_slide(capture_dir, out)
     loaded = load_bundle(bundle or SHIPPED)
     with show.engine_progress() as engine_progress:
-        running = open_backend(loaded, backend.value, show.tell, engine_progress, build=not no_build)
+        running = open_in_child(loaded, backend.value, show.tell, engine_progress, build=not no_build)
     show.started(loaded, running)
     show.watched(capture_dir)
     stop = Stop()

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,11 +29,33 @@ class Outputs:
         logits: float32, (N, K).
         features: float32, (N, 512).
         cams: Class activation maps, float32, (N, K, h, w); None where the model's head has none.
+        again: Whether a cell was computed again elsewhere, because the backend gave not-a-number, bool, (N,); None
+            where none was.
     """
 
     logits: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
     cams: npt.NDArray[np.float32] | None
+    again: npt.NDArray[np.bool_] | None = None
+
+    @staticmethod
+    def joined(parts: "Sequence[Outputs]") -> "Outputs":
+        """The outputs of several batches as one."""
+        cams = [part.cams for part in parts if part.cams is not None]
+        return Outputs(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.features for part in parts]),
+            np.concatenate(cams) if cams else None,
+        )
+
+    def replaced(self, chosen: npt.NDArray[np.bool_], others: "Outputs") -> "Outputs":
+        """These outputs, those of `chosen` cells by another backend, and marked as `again`."""
+        logits, features, cams = self.logits.copy(), self.features.copy(), None
+        logits[chosen], features[chosen] = others.logits, others.features
+        if self.cams is not None and others.cams is not None:
+            cams = self.cams.copy()
+            cams[chosen] = others.cams
+        return Outputs(logits, features, cams, chosen)
 
 
 class Backend(Protocol):

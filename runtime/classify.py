@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from .backend import Outputs
-from .errors import BackendError
 
 
 @dataclass(frozen=True)
@@ -18,11 +17,13 @@ class Prediction:
         index: Index of the class with the highest probability.
         probabilities: After temperature, float64, (K,).
         cam: Map of that class, float32, (h, w); None where the model has none.
+        again: Whether it was computed again on the CPU, because the backend gave not-a-number.
     """
 
     index: int
     probabilities: npt.NDArray[np.float64]
     cam: npt.NDArray[np.float32] | None
+    again: bool = False
 
     @property
     def confidence(self) -> float:
@@ -30,17 +31,16 @@ class Prediction:
         return float(self.probabilities[self.index])
 
 
-def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction]:
-    """Read a batch's outputs, cell by cell.
-
-    Raises:
-        BackendError: The backend gave not-a-number: no label is ever made from that.
-    """
-    if not np.isfinite(outputs.logits).all():
-        raise BackendError("the backend gave not-a-number instead of logits: no cell of this slide was labelled")
-    for row, probabilities in enumerate(softmax(outputs.logits, temperature)):
+def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction | None]:
+    """Read a batch's outputs, cell by cell; None for not-a-number: no label is ever made from that."""
+    for row, logits in enumerate(outputs.logits):
+        if not np.isfinite(logits).all():
+            yield None
+            continue
+        probabilities = softmax(logits[None], temperature)[0]
         index = int(probabilities.argmax())
-        yield Prediction(index, probabilities, None if outputs.cams is None else outputs.cams[row, index])
+        cam = None if outputs.cams is None else outputs.cams[row, index]
+        yield Prediction(index, probabilities, cam, outputs.again is not None and bool(outputs.again[row]))
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -7,7 +7,8 @@
     ├── BackendError    the GPU, engine or inference library cannot be used
     │   ├── NotInstalledError   because it is not installed
     │   ├── NoGpuError          because there is no GPU, or no driver that fits
-    │   └── NoEngineError       because no engine fits, and none may be built
+    │   ├── NoEngineError       because no engine fits, and none may be built
+    │   └── OutOfMemoryError    because its memory is short: fewer cells at once may fit
     ├── DataError       a data folder, split or checkpoint does not fit
     ├── ParityError     an exported graph gives other answers than the model
     └── OutputError     a report cannot be written where it was asked for
@@ -47,6 +48,10 @@ class NoGpuError(BackendError):
 
 class NoEngineError(BackendError):
     """No engine fits, and none may be built."""
+
+
+class OutOfMemoryError(BackendError):
+    """The memory of the GPU or of the machine is short."""
 
 
 class DataError(CartclsError):

@@ -153,12 +153,7 @@ def compare(
 def infer_all(infer: Callable[[Images], Outputs], images: Images, batch: int = BATCH) -> Outputs:
     """Run a graph on any number of images (N, H, W, 3), in batches."""
     outputs = [infer(images[first : first + batch]) for first in range(0, len(images), batch)]
-    cams = [output.cams for output in outputs if output.cams is not None]
-    return Outputs(
-        np.concatenate([output.logits for output in outputs]),
-        np.concatenate([output.features for output in outputs]),
-        np.concatenate(cams) if cams else None,
-    )
+    return Outputs.joined(outputs)
 
 
 def explain(check: Check) -> str:

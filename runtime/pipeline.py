@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ Answer = TypeVar("Answer")
 
 WORKERS = 2
 BATCHES_AHEAD = 3
+NO_NUMBER = "the model gave not-a-number for it"
+COMPUTED_AGAIN = "computed again on the CPU: the backend gave not-a-number"
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def _predict(batch: Sequence[Reading], bundle: Bundle, backend: Backend) -> dict
     return {
         path: prediction
         for (path, _), prediction in zip(readable, predictions(outputs, bundle.temperature), strict=True)
+        if prediction is not None
     }
 
 
@@ -180,14 +183,19 @@ def _cell(
     reading: Reading, seq: int, prediction: Prediction | None, bundle: Bundle, first_of: dict[str | None, str]
 ) -> Cell:
     if prediction is None or reading.sha256 is None:
-        return rejected(reading, seq)
+        return rejected(reading if reading.error else replace(reading, error=NO_NUMBER), seq)
     first = first_of.setdefault(reading.sha256, reading.name)
-    status: Status = "ok" if first == reading.name else "duplicate"
+    status: Status = "ok"
+    reason = ""
+    if first != reading.name:
+        status, reason = "duplicate", f"same bytes as {first}"
+    elif prediction.again:
+        status, reason = "review", COMPUTED_AGAIN
     return Cell(
         seq,
         reading.name,
         status,
-        "" if status == "ok" else f"same bytes as {first}",
+        reason,
         now(),
         label=bundle.classes[prediction.index].name,
         probabilities=tuple(prediction.probabilities.tolist()),

@@ -105,7 +105,9 @@ class SlideWork:
         count = sum(image.state != "vanished" for image in self._ledger.images(self.slide).values())
         done = count - len(images)
         next_seq = self._ledger.next_seq(self.slide)
-        first_of = {cell.sha256: cell.path for cell in self._ledger.cells(self.slide) if cell.status == "ok"}
+        first_of = {
+            cell.sha256: cell.path for cell in self._ledger.cells(self.slide) if cell.status in ("ok", "review")
+        }
         under_way: set[int] = set()
         postponed: list[Known] = []
 

@@ -1,11 +1,15 @@
 """What tests put in the place of a model."""
 
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from cartcls.runtime.backend import Outputs
+from cartcls.runtime.backend import Outputs, Progress
+from cartcls.runtime.errors import BackendError
 
 
 class FakeBackend:
@@ -33,3 +37,39 @@ class FakeBackend:
 
     def close(self) -> None:
         pass
+
+
+class FaultyBackend(FakeBackend):
+    """Has one fault at its second batch; `begun` lists the processes that loaded it, and the batches that they took."""
+
+    def __init__(self, fault: str, begun: Path, tell: Callable[[str], None], progress: Progress):
+        with begun.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        super().__init__()
+        first = len(begun.read_text().split()) == 1
+        self.fault, self.armed, self.taken = fault, first, 0
+        if fault == "gone" and not first:
+            raise BackendError("no GPU is there")
+        if fault == "another" and not first:
+            self.precision = "f16"
+        tell(f"loaded with the fault {fault}")
+        progress("building", 1, 2)
+
+    def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        self.taken += 1
+        outputs = super().infer(images)
+        if self.fault == "always":
+            raise BackendError("CUDA_ERROR_NO_DEVICE")
+        if not self.armed or self.taken < 2:
+            return outputs
+        if self.fault == "memory" and len(images) > 2:
+            raise BackendError("CUDA_ERROR_OUT_OF_MEMORY in cuMemAlloc")
+        if self.fault == "hang":
+            time.sleep(600)
+        if self.fault in ("sticky", "gone", "another"):
+            raise BackendError("CUDA_ERROR_ILLEGAL_ADDRESS: stays until the process ends")
+        if self.fault == "crash":
+            os._exit(9)
+        if self.fault == "nan":
+            outputs.logits[images[:, 0, 0, 0] > 100] = np.nan
+        return outputs

@@ -237,9 +237,14 @@ def test_a_thumbnail_that_cannot_be_written_stops_the_run(
 
 
 def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bundle: Bundle):
-    with pytest.raises(BackendError, match="not-a-number"):
-        run(slide, tmp_path, bundle, FakeBackend(logit=float("nan")))
-    assert (tmp_path / "slide-01" / "cells.csv").read_text().count("\n") == 1
+    rows, summary, directory = run(slide, tmp_path, bundle, FakeBackend(logit=float("nan")))
+    assert {(row["status"], row["reason"], row["label"]) for row in rows} == {
+        ("rejected", "the model gave not-a-number for it", "")
+    }
+    assert (len(rows), summary["status"]["rejected"]) == (32, 32)
+    assert not list((directory / "thumbnails").iterdir())
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert {row["status"] for row in rows} == {"ok"}
 
 
 def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):
