@@ -13,7 +13,9 @@ A file that changes after it was reported is seen again; its new row takes the p
 history.
 """
 
+import errno
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,7 +129,10 @@ class Cursor:
 
 
 class Ledger:
-    """An open ledger. One process writes."""
+    """An open ledger. One process writes.
+
+    Every method that writes raises OSError (ENOSPC) where the disk is full, and has then changed nothing.
+    """
 
     def __init__(self, file: Path):
         """Open a ledger, or make a new one; what was under way when the last process ended is waiting again.
@@ -318,7 +323,10 @@ class Ledger:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
+            self._database.execute("COMMIT")
+        except BaseException as error:
+            if self._database.in_transaction:  # where the disk is full, SQLite may have rolled back already
+                self._database.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
             raise
-        self._database.execute("COMMIT")

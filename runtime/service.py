@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from .errors import OutputError
 from .watch import Watch
 
 
@@ -56,7 +57,7 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
 
     Raises:
         BackendError: The backend failed.
-        OutputError: A report has no place.
+        OutputError: A report has no place, or, once, there is no room for it.
         OSError: A report cannot be written.
     """
     notify("READY=1")
@@ -65,6 +66,8 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
             done = watch.step()
             notify("WATCHDOG=1")  # after a step, so that one which hangs is noticed
             show(watch)
+            if once and watch.full:
+                raise OutputError("there is no room for the reports: make some, or choose another --out")
             if once and not done:
                 break
             if not done:

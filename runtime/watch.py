@@ -5,7 +5,9 @@ inode have not changed for a while; then it is read once. Files that are not who
 and after ten minutes are rejected with the reason.
 """
 
+import errno
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -48,6 +50,8 @@ class Patience:
 NETWORK_QUIET = 10.0
 AT_ONCE = Patience(quiet=0, incomplete=0)
 COST_FACTOR = 10
+LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
+FULL = (errno.ENOSPC, errno.EDQUOT)
 BATCHES_AT_A_TIME = 8
 
 
@@ -96,6 +100,7 @@ class Watch:
     """A capture folder under watch. `step` is called again and again.
 
     Attributes:
+        full: Whether there is no room to write.
         cost: How long the last look took, in seconds.
         done: How many images got a row so far.
     """
@@ -134,6 +139,7 @@ class Watch:
         self._checked = clock()
         self._told_of_depth = False
         self._away = False
+        self.full = False
         self.cost = 0.0
         self.done = 0
 
@@ -143,7 +149,7 @@ class Watch:
         return list(self._slides.values())
 
     def step(self) -> int:
-        """Look once, classify what is at rest, and keep the reports current.
+        """Look once, classify what is at rest, and keep the reports current; do nothing while the disk is full.
 
         Returns:
             How many images got a row.
@@ -151,8 +157,31 @@ class Watch:
         Raises:
             BackendError: The backend failed.
             OutputError: A report has no place.
-            OSError: A report cannot be written.
+            OSError: A report cannot be written, for another reason than that.
         """
+        free = shutil.disk_usage(self._out).free
+        if free < LOW_WATER:
+            self._wait_for_room(f"{free / 1024**2:.0f} MiB are free for {self._out}, less than {LOW_WATER >> 20}")
+            return 0
+        if self.full:
+            self._tell(f"there is room again for {self._out}")
+            self.full = False
+        try:
+            return self._look_and_classify()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._wait_for_room(f"the disk of {self._out} is full")
+            return 0
+
+    def _wait_for_room(self, reason: str) -> None:
+        """Forget what is in memory only: when there is room again, the ledger says where it was."""
+        if not self.full:
+            self._tell(f"{reason}: nothing is classified until there is room")
+        self.full = True
+        self._slides.clear()
+
+    def _look_and_classify(self) -> int:
         started = self._clock()
         self._look()
         self.cost = self._clock() - started
@@ -215,6 +244,8 @@ class Watch:
         directory = self._capture_dir / os.fsdecode(root)
         run = describe_run(directory, self._bundle, self._backend)
         work = SlideWork(directory, self._out, run, self._backend, self._ledger, self._tell)
+        stopped = [image for image in self._ledger.images(work.slide).values() if image.state == "queued"]
+        self._ledger.postpone(image.id for image in stopped)  # by a full disk, which is not their doing
         slide = self._slides[root] = WatchedSlide(directory, work, self._ledger.images(work.slide))
         slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
         return slide

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cartcls.runtime import service
+from cartcls.runtime.errors import OutputError
 from cartcls.runtime.service import Stop, notify, run
 
 
@@ -15,6 +16,7 @@ class FakeWatch:
 
     def __init__(self, *done: int, stop: Stop | None = None):
         self.done, self.stop, self.finished, self.paused = list(done), stop, False, 0
+        self.full = False
 
     def step(self) -> int:
         if not self.done:
@@ -42,6 +44,13 @@ def test_it_goes_on_without_a_pause_while_there_is_work(monkeypatch: pytest.Monk
     watch = FakeWatch(3, 2, 0, 1, stop=stop)
     assert len(go(watch, stop)) == 6
     assert (watch.finished, watch.paused) == (True, 2)
+
+
+def test_once_with_no_room_is_an_error():
+    watch = FakeWatch(0)
+    watch.full = True
+    with pytest.raises(OutputError, match="no room for the reports"):
+        go(watch, Stop(), once=True)
 
 
 def test_once_ends_when_nothing_is_left():

@@ -1,4 +1,5 @@
 import csv
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 from fakes import FakeBackend
 
+from cartcls.runtime import pipeline, work
 from cartcls.runtime import watch as watching
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.report import csv_header
+from cartcls.runtime.table import verify
 from cartcls.runtime.watch import AT_ONCE, Patience, Watch
 
 
@@ -219,6 +223,58 @@ def test_once_takes_what_is_there(scene: Scene, slide: Path, cells: list[bytes])
     assert scene.watch.step() == 1
     assert scene.watch.waiting() == 0
     assert scene.rows("s")["cut.jpg"]["status"] == "rejected"
+
+
+def test_a_disk_that_gets_full_is_waited_for(scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    assert scene.wait() == 1
+    usage = shutil.disk_usage(scene.out)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**8))
+    put(scene.captures / "s", "2.jpg", cells[1])
+    assert scene.wait(20) == 0
+    assert scene.watch.full
+    assert scene.said == [f"95 MiB are free for {scene.out}, less than 256: nothing is classified until there is room"]
+    monkeypatch.undo()
+    assert scene.wait() == 1
+    assert scene.said[1:] == [f"there is room again for {scene.out}"]
+    assert scene.rows("s").keys() == {"1.jpg", "2.jpg"}
+
+
+@pytest.mark.parametrize("victim", ["thumbnail", "table", "ledger"])
+def test_a_full_disk_in_the_middle_loses_and_doubles_nothing_and_blames_no_image(
+    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch, victim: str
+):
+    for number in range(10):
+        put(scene.captures / "s", f"{number}.jpg", cells[number])
+    left = 6
+
+    def until_full(write):  # type: ignore[no-untyped-def]
+        def limited(*args, **values):  # type: ignore[no-untyped-def]
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(*args, **values)
+
+        return limited
+
+    with monkeypatch.context() as patch:
+        if victim == "ledger":
+            pages = scene.ledger._database.execute("PRAGMA page_count").fetchone()[0]
+            scene.ledger._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+        else:
+            module, name = {"thumbnail": (pipeline, "replace_file"), "table": (work, "project")}[victim]
+            patch.setattr(module, name, until_full(getattr(module, name)))
+            left = 6 if victim == "thumbnail" else 1
+        scene.wait(8)
+    assert "is full: nothing is classified until there is room" in scene.said[0]
+    scene.ledger._database.execute("PRAGMA max_page_count = 1000000")
+    scene.wait()
+    rows = scene.rows("s")
+    assert len(rows) == 10
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    (slide,) = scene.ledger.slides()
+    assert verify(scene.ledger, slide, csv_header(scene.bundle), scene.out / "s" / "cells.csv") == []
 
 
 def test_the_pause_is_ten_times_what_a_look_costs(scene: Scene):
