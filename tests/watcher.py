@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fakes import FakeBackend
 
+from cartcls.runtime import watch as watching
 from cartcls.runtime import work
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.ledger import Cursor, Ledger, Slide
@@ -28,7 +29,10 @@ def append_and_then_remember(ledger: Ledger, slide: Slide, header: str, file: Pa
     ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, 1, stale=False))
 
 
-MUTANTS = {"append": lambda: setattr(work, "project", append_and_then_remember)}
+MUTANTS = {
+    "append": lambda: setattr(work, "project", append_and_then_remember),
+    "no-low-water": lambda: setattr(watching, "LOW_WATER", 0),  # not wrong, but lets a disk get full
+}
 
 
 def main(captures: Path, out: Path, mutant: str | None) -> None:
