@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from memory import peak_memory
 
-from cartcls.runtime.backend import open_backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.decode import read_image
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.preprocess import Image, stretch
 

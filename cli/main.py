@@ -65,10 +65,10 @@ def batch(
     new, was changed, or could not be read. The exit code is 3 where some could not be read: each has its row with the
     reason.
     """
-    from ..runtime.backend import open_backend
     from ..runtime.batch import check_slide, classify_slide
     from ..runtime.bundle import SHIPPED, load_bundle
     from ..runtime.discover import slide_name
+    from ..runtime.open_backend import open_backend
     from ..runtime.open_ledger import open_ledger
     from . import show
 
@@ -204,8 +204,8 @@ def evaluate(
     """
     from ..calibration.evaluate import MISTAKES
     from ..calibration.evaluate import evaluate as run
-    from ..runtime.backend import open_backend
     from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.open_backend import open_backend
     from ..train.split import choose_part
     from . import show
 

@@ -1,18 +1,11 @@
-"""What runs a bundle's graph: a protocol of two methods, and the choice between its implementations."""
+"""What runs a bundle's graph: a protocol of two methods, and what it gives."""
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from .bundle import INT8_MODEL, Bundle, read_bundle_file
-from .errors import BackendError, NoEngineError, NotInstalledError
-
-BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
 
 Progress = Callable[[str, int, int], None]
 
@@ -80,86 +73,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Give back what it holds."""
         ...
-
-
-def open_backend(
-    bundle: Bundle,
-    name: str = "auto",
-    tell: Callable[[str], None] = lambda line: None,
-    progress: Progress = no_progress,
-    build: bool = True,
-) -> Backend:
-    """Load a bundle's graph.
-
-    Args:
-        bundle: What to run.
-        name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
-        tell: Called with a line on what was chosen and why, and on what takes long.
-        progress: Called while an engine is built; see `cartcls.runtime.engine`.
-        build: Whether an engine may be built.
-
-    Raises:
-        BackendError: The backend is unknown, not installed, or cannot load the graph.
-    """
-    if name not in BACKENDS:
-        raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
-    if name == "openvino":
-        return _open_openvino(bundle)
-    reasons = []
-    for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
-        if name not in ("auto", candidate):
-            continue
-        try:
-            if name == "auto" and not installed():
-                raise NotInstalledError("not installed")
-            opened = open_candidate(bundle, tell, progress, build)
-        except BackendError as error:
-            if name == candidate or isinstance(error, NoEngineError):
-                raise
-            reasons.append(f"{candidate}: {error}")
-        else:
-            if reasons:
-                tell(f"not by {'; '.join(reasons)}")
-            return opened
-    tell(f"on the CPU, not by {'; '.join(reasons)}")
-    return _open_openvino(bundle)
-
-
-def _tensorrt_is_installed() -> bool:
-    return any(importlib.util.find_spec(name) for name in ("tensorrt", "tensorrt_rtx"))
-
-
-def _onnxruntime_gpu_is_installed() -> bool:
-    return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
-
-
-def _open_tensorrt(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
-    from .tensorrt_backend import open_tensorrt
-
-    return open_tensorrt(bundle, tell, progress, build)
-
-
-def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
-    from .onnxruntime_backend import CudaBackend
-
-    return CudaBackend(bundle)
-
-
-_GPU_BACKENDS = {
-    "tensorrt": (_tensorrt_is_installed, _open_tensorrt),
-    "cuda": (_onnxruntime_gpu_is_installed, _open_cuda),
-}
-
-
-def _open_openvino(bundle: Bundle) -> Backend:
-    from .openvino_backend import INT8, OpenVINOBackend
-
-    int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
-    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model)
-    for port, shape in {
-        "image": [None, bundle.height, bundle.width, 3],
-        "logits": [None, len(bundle.classes)],
-    }.items():
-        if backend.shapes.get(port) != shape:
-            raise BackendError(f"the graph of {bundle.directory} does not fit its {port} {shape}: export it again")
-    return backend

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .backend import Backend, Outputs, Progress, no_progress, open_backend
+from .backend import Backend, Outputs, Progress, no_progress
 from .bundle import Bundle
 from .errors import BackendError, CartclsError, OutOfMemoryError
+from .open_backend import open_backend
+from .openvino_backend import F32, OpenVINOBackend
 
 Tell = Callable[[str], None]
 Open = Callable[[Tell, Progress], Backend]
@@ -58,7 +60,7 @@ class ChildBackend:
             open_child: Called there, with functions for lines and progress. It must be picklable.
             open_exact: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
             tell: Called with a line on what people should know.
-            progress: See `cartcls.runtime.backend.open_backend`.
+            progress: See `cartcls.runtime.open_backend.open_backend`.
             answer_seconds: How long a batch may take.
 
         Raises:
@@ -156,7 +158,7 @@ class ChildBackend:
 def open_in_child(
     bundle: Bundle, name: str, tell: Tell = lambda line: None, progress: Progress = no_progress, build: bool = True
 ) -> ChildBackend:
-    """Load a bundle's graph in a process of its own; see `cartcls.runtime.backend.open_backend`."""
+    """Load a bundle's graph in a process of its own; see `cartcls.runtime.open_backend.open_backend`."""
     return ChildBackend(partial(_open, bundle, name, build), partial(_open_exact, bundle), tell, progress)
 
 
@@ -165,8 +167,6 @@ def _open(bundle: Bundle, name: str, build: bool, tell: Tell, progress: Progress
 
 
 def _open_exact(bundle: Bundle) -> Backend:
-    from .openvino_backend import F32, OpenVINOBackend
-
     return OpenVINOBackend(bundle.model, F32)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartcls.runtime.backend import Backend, open_backend
+from cartcls.runtime.backend import Backend
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.preprocess import Image, stretch
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"

@@ -10,9 +10,10 @@ from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
 from cartcls.export.parity import prove
-from cartcls.runtime.backend import Outputs, open_backend
+from cartcls.runtime.backend import Outputs
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.errors import BundleError, DataError, ParityError
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.parity import HALF_LIMIT, Reference, compare, read_reference
 from cartcls.train.data import Stage
 from cartcls.train.split import choose_part, read_split

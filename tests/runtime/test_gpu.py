@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartcls.runtime import backend as backends
+from cartcls.runtime import open_backend as backends
 from cartcls.runtime import tensorrt_backend
-from cartcls.runtime.backend import open_backend
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.cuda import CudaBindings, PyCuda, open_cuda
 from cartcls.runtime.errors import BackendError
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.openvino_backend import OpenVINOBackend
 from cartcls.runtime.parity import answer_limit, compare, read_reference
 from cartcls.runtime.preprocess import Image

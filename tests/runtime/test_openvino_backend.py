@@ -6,10 +6,11 @@ import pytest
 from onnx import numpy_helper
 
 from cartcls.runtime import openvino_backend
-from cartcls.runtime.backend import Backend, open_backend
+from cartcls.runtime.backend import Backend
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.classify import softmax
 from cartcls.runtime.errors import BackendError
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.openvino_backend import BF16, F32, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.preprocess import Image
 

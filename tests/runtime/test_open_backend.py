@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from cartcls.runtime import backend as backends
-from cartcls.runtime.backend import open_backend
+from cartcls.runtime import open_backend as backends
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, NoEngineError
+from cartcls.runtime.open_backend import open_backend
 
 TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
 
