@@ -17,6 +17,7 @@ MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
 PROOF = "proof.npz"
 FORMAT = 1
+MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
@@ -168,6 +169,6 @@ def _verified(directory: Path, name: str, sha256: str) -> bytes:
 
 def _read(file: Path) -> bytes:
     try:
-        return read_file(file).data
+        return read_file(file, MAX_BYTES).data
     except ImageError as error:
         raise BundleError(f"{file} {error}: copy the whole bundle again") from None

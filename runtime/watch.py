@@ -298,6 +298,8 @@ class Watch:
         return True
 
     def _classify(self, slide: WatchedSlide) -> int:
+        if not slide.arrivals:
+            return 0
         now = self._clock()
         quiet = self._quiet(slide)
         ready = [
