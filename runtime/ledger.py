@@ -131,7 +131,7 @@ class Cursor:
 class Ledger:
     """An open ledger. One process writes.
 
-    Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO), and has then changed nothing.
+    Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
     def __init__(self, file: Path):
@@ -330,8 +330,8 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
         try:
+            self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except BaseException as error:

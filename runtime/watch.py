@@ -152,7 +152,7 @@ class Watch:
         return list(self._slides.values())
 
     def step(self) -> int:
-        """Look if it is time to, classify what is at rest, and keep the reports current; only wait for room if there is none.
+        """Look if it is time to, classify what is at rest, and keep the reports current; wait while the disk is full.
 
         Returns:
             How many images got a row.

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from cartcls.runtime.audit import verify_reports
@@ -144,7 +143,7 @@ def kill_again_and_again(trial: Trial, files: int, kills: int, alive: float = 0.
 
 
 def write_in_every_way(trial: Trial, writers: int, chunks: int, seconds: float, stall: float) -> list[str]:
-    """Row 4: slow writers; some stall, some fill a file that they made large first, rename it in, or write over another.
+    """Row 4: slow writers; some stall, fill a file that they made large first, rename it in, or write over another.
 
     Returns:
         Names of the files that held another whole cell first: only these may have had another row for a while.

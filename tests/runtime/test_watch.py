@@ -1,7 +1,10 @@
 import csv
 import errno
+import inspect
+import itertools
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -185,6 +188,14 @@ def test_nothing_is_forgotten_when_the_folder_goes_away(scene: Scene, cells: lis
     assert len(scene.said) == 2
 
 
+def test_the_clock_of_a_watch_is_not_one_that_people_set(scene: Scene, cells: list[bytes]):
+    assert inspect.signature(Watch).parameters["clock"].default is time.monotonic
+    put(scene.captures / "s", "1.jpg", cells[0])  # with a clock that is set back by an hour, it would be an hour late
+    scene.wait(1)
+    scene.time -= 3600
+    assert scene.wait(60) == 0
+
+
 def test_a_new_watch_goes_on_with_what_came_before_and_meanwhile(scene: Scene, cells: list[bytes]):
     put(scene.captures / "s", "1.jpg", cells[0])
     scene.wait()
@@ -356,7 +367,7 @@ def test_a_page_is_written_a_tenth_of_the_time_at_most(
         put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
         scene.wait(1)
     assert len(written) > 3
-    assert all(later - earlier >= 33 for earlier, later in zip(written, written[1:], strict=False))
+    assert all(later - earlier >= 33 for earlier, later in itertools.pairwise(written))
 
 
 def test_pages_that_there_is_no_time_for_are_written_at_the_next_start(scene: Scene, cells: list[bytes]):
