@@ -111,6 +111,11 @@ class Trial:
             found.append("the numbers have gaps")
         return found + [str(difference) for slide in verify_reports(self.out) for difference in slide.differences]
 
+    def stop(self) -> list[str]:
+        """End it as a service is ended; what is lost, doubled, torn or wrong then."""
+        code = self.send(signal.SIGTERM)
+        return ([f"exit code {code}"] if code else []) + self.problems()
+
     def end(self) -> None:
         """Kill it."""
         if self.process is not None:

@@ -112,6 +112,12 @@ def leak() -> None:
     FakeBackend.infer = keep
 
 
+def look_without_a_pause() -> None:
+    """Row 6: look again at once."""
+    watching.COST_FACTOR = 0
+    PATIENCE.update(poll=0.0)
+
+
 def one_thread() -> None:
     """Not wrong: every system call comes in the same order each time."""
     pipeline.ThreadPoolExecutor = InlinePool
@@ -126,6 +132,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "frozen": freeze,
     "frozen-beating": freeze_and_beat_on,
     "leak": leak,
+    "no-pause": look_without_a_pause,
     "one-thread": one_thread,
 }
 
