@@ -49,10 +49,11 @@ def measure(trial: Trial, files: int, rate: float) -> list[float]:
     seen: dict[str, float] = {}
     with (trial.out / "captures" / "cells.csv").open("rb") as table:
         table.seek(0, os.SEEK_END)
+        begun = b""
         while len(seen) < files:
             now = time.monotonic()
-            for line in table.readlines():
-                seen[line.split(b",")[2].decode()] = now
+            *lines, begun = (begun + table.read()).split(b"\n")
+            seen.update((line.split(b",")[2].decode(), now) for line in lines)
             time.sleep(SOON)
     return [seen[name] - written[name] for name in written]
 

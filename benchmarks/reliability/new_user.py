@@ -56,8 +56,8 @@ def main(data: Path, count: int) -> None:
         print(trial.log.read_text(), again.stderr, sep="", file=sys.stderr)
         problems = compare(trial)
     finish(
-        f"{count} crops by cp, rsync and a slow writer, kill -9 after {killed} rows, a broken file, a name with a newline:"
-        f" {len(problems)} problems",
+        f"{count} crops by cp, rsync and a slow writer, kill -9 after {killed} rows, a broken file, a name with a"
+        f" newline: {len(problems)} problems",
         problems,
     )
 

@@ -12,10 +12,18 @@ import time
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
-from hostile_names import hostile_names
-from odd_images import odd_images
-from shared import Trial, finish, new_trial
-from trial import EXAMPLES, LABELLED, kill_again_and_again, sleep_through, write_in_every_way
+from shared import (
+    EXAMPLES,
+    LABELLED,
+    Trial,
+    finish,
+    hostile_names,
+    kill_again_and_again,
+    new_trial,
+    odd_images,
+    sleep_through,
+    write_in_every_way,
+)
 
 Measured = tuple[str, list[str]]
 MEMORY, SECONDS_EACH = 512, 5.0

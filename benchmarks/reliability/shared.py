@@ -9,9 +9,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from trial import Trial  # noqa: E402
+from hostile_names import hostile_names  # noqa: E402
+from odd_images import odd_images  # noqa: E402
+from trial import (  # noqa: E402
+    EXAMPLES,
+    LABELLED,
+    Trial,
+    kill_again_and_again,
+    sleep_through,
+    write_in_every_way,
+)
 
-__all__ = ["ROOT", "Trial", "finish", "new_trial", "skip"]
+__all__ = [
+    "EXAMPLES",
+    "LABELLED",
+    "ROOT",
+    "Trial",
+    "finish",
+    "hostile_names",
+    "kill_again_and_again",
+    "new_trial",
+    "odd_images",
+    "skip",
+    "sleep_through",
+    "write_in_every_way",
+]
 EXIT_SKIPPED = 77  # as automake has it
 
 

@@ -42,8 +42,8 @@ def main(seconds: float, rate: float) -> None:
     finish(
         f"{files} files in {seconds:.0f} s: memory {growth / 2**20:+.0f} MiB after warm-up, to"
         f" {samples[-1].memory >> 20} MiB; {min(open_files)} to {max(open_files)} open files; journal up to"
-        f" {max(sample.journal for sample in samples) / 2**20:.1f} MiB; {len(problems)} problems; the leak was found by:"
-        f" {', '.join(mutant)}",
+        f" {max(sample.journal for sample in samples) / 2**20:.1f} MiB; {len(problems)} problems; the leak was"
+        f" found by: {', '.join(mutant)}",
         problems,
     )
 
