@@ -26,9 +26,11 @@ def main(files: int) -> None:
     places = [(call, number, fault) for fault in FAULTS for call in CALLS for number in range(1, counts[call] + 1)]
     places = [place for place in places if place[2] != "error=EIO" or "sync" in place[0]]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        problems = [problem for found in pool.map(lambda place: attempt(*place, files), places) for problem in found]
+        problems = [
+            problem for found in pool.map(lambda place: attempt(*place, files=files), places) for problem in found
+        ]
     kills = [place for place in places if place[2] == "signal=KILL" and place[0] == "write"]
-    mutant = next((place for place in kills if attempt(*place, files, mutant="append")), None)
+    mutant = next((place for place in kills if attempt(*place, files=files, mutant="append")), None)
     found = f"the blind append was found at {mutant[0]} {mutant[1]}" if mutant else "the blind append was NOT found"
     calls = ", ".join(f"{number} {call}" for call, number in counts.items())
     finish(

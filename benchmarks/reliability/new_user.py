@@ -47,7 +47,7 @@ def main(data: Path, count: int) -> None:
         killed = len(rows_of(trial))
         trial.start()
         (one / "broken.jpg").write_bytes(crops[0].read_bytes()[:4000])
-        shutil.copy(crops[0], os.fsencode(two) + b"/line\nfeed.jpg")
+        shutil.copy(crops[0], two / "line\nfeed.jpg")
         slow.join()
         trial.until(lambda: len(rows_of(trial)) >= count + 1, "some have no row")
         time.sleep(3)

@@ -48,12 +48,10 @@ class SeeingBackend(FakeBackend):
         return super().infer(images)
 
 
-def watched(
-    captures: Path, out: Path, bundle: Bundle, backend: FakeBackend, say: Callable[[str], None] = lambda line: None
-) -> list[dict[str, str]]:
+def watched(captures: Path, out: Path, bundle: Bundle, backend: FakeBackend) -> list[dict[str, str]]:
     """Rows of what is there."""
     with open_ledger(out, bundle) as ledger, show.watching(as_json=False) as (update, tell):
-        watch = Watch(captures, out, bundle, backend, ledger, AT_ONCE, tell=lambda line: (tell(line), say(line)))
+        watch = Watch(captures, out, bundle, backend, ledger, AT_ONCE, tell=tell)
         while watch.step():
             update(watch)
         watch.finish()
