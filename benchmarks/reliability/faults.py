@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from os import cpu_count
 
 from shared import Trial, finish, new_trial, skip
@@ -26,11 +27,9 @@ def main(files: int) -> None:
     places = [(call, number, fault) for fault in FAULTS for call in CALLS for number in range(1, counts[call] + 1)]
     places = [place for place in places if place[2] != "error=EIO" or "sync" in place[0]]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        problems = [
-            problem for found in pool.map(lambda place: attempt(*place, files=files), places) for problem in found
-        ]
-    kills = [place for place in places if place[2] == "signal=KILL" and place[0] == "write"]
-    mutant = next((place for place in kills if attempt(*place, files=files, mutant="append")), None)
+        problems = [problem for found in pool.map(partial(try_one, files), places) for problem in found]
+    kills = [place for place in places if place[2] == "signal=KILL" and place[0] == "pwrite64"]
+    mutant = next((place for place in kills if try_one(files, place, "append")), None)
     found = f"the blind append was found at {mutant[0]} {mutant[1]}" if mutant else "the blind append was NOT found"
     calls = ", ".join(f"{number} {call}" for call, number in counts.items())
     finish(
@@ -47,9 +46,10 @@ def count(call: str, files: int) -> int:
         return sum(f" {call}(" in line for line in log.read_text(errors="replace").splitlines())
 
 
-def attempt(call: str, number: int, fault: str, files: int, mutant: str | None = None) -> list[str]:
-    """One fault, and then clean starts until nothing is left to do; what is lost, doubled or torn then."""
-    with new_trial(*SETTINGS, *([mutant] if mutant else [])) as trial:
+def try_one(files: int, place: tuple[str, int, str], *mutants: str) -> list[str]:
+    """One fault, and then a clean start; what is lost, doubled or torn then."""
+    call, number, fault = place
+    with new_trial(*SETTINGS, *mutants) as trial:
         prepare(trial, files)
         inject = f"inject={call}:{fault}:when={number}"
         run(trial, "strace", "-f", "-qq", "-e", f"trace={call}", "-e", inject, "-o", "/dev/null")
