@@ -137,8 +137,10 @@ class SlideWork:
             if image.attempts >= MAX_ATTEMPTS:
                 reading = Reading(image.path, fingerprint(self._file(image.path)), QUARANTINED)
                 write_down([(reading, rejected(reading, number(image.path)))])
-        # What was under way when a process was killed may have killed it: those first, one by one.
-        suspects = [[image] for image in images if 0 < image.attempts < MAX_ATTEMPTS]
+        # What was under way when a process was killed may have killed it: those first, one by one. The least tried go
+        # before the others, so that kills which are nobody's doing do not hit the same image each time.
+        tried = sorted((image for image in images if 0 < image.attempts < MAX_ATTEMPTS), key=lambda i: i.attempts)
+        suspects = [[image] for image in tried]
         try:
             for group in [*suspects, [image for image in images if not image.attempts]]:
                 batches = classify_files(
