@@ -3,7 +3,7 @@ VENV := .venv
 DEMO := .venv-demo
 PARTS := calibration cli export runtime runtime/bundles/rcmnet-pbc8 runtime/templates train
 
-.PHONY: demo test test-slow test-gpu check benchmark clean
+.PHONY: demo test test-slow test-gpu check benchmark reliability clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
@@ -26,6 +26,10 @@ check: $(VENV)/installed
 # DATA: the class folders that splits/pbc.csv was made of. Nothing else may run meanwhile.
 benchmark: $(VENV)/installed .venv-ultralytics/installed
 	$(VENV)/bin/python benchmarks/cpu.py $(DATA)
+
+# The whole scorecard of a watch, one line per row. As root, with strace and rsync, and nothing else running.
+reliability: $(VENV)/installed
+	$(VENV)/bin/python benchmarks/reliability/all.py $(DATA)
 
 # Ultralytics is AGPL, so it stays in an environment of its own.
 .venv-ultralytics/installed:

@@ -1,7 +1,6 @@
 """From a checkpoint to a bundle: graph, proof, provenance, model card."""
 
 import hashlib
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
 from ..runtime import preprocess
-from ..runtime.bundle import FORMAT, INT8_MODEL, MANIFEST, MODEL, PROOF, SAFE_NAME, load_bundle
+from ..runtime.bundle import FORMAT, INT8_MODEL, MODEL, PROOF, SAFE_NAME, load_bundle, manifest_files
 from ..runtime.engine import Precision
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder
@@ -97,7 +96,7 @@ def export_bundle(
     if proof.has_int8:
         files[INT8_MODEL] = int8_graph
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+    files |= manifest_files(manifest)
     try:
         with whole_folder(out) as folder:
             for name, data in files.items():

@@ -13,10 +13,12 @@ from .decode import read_file
 from .errors import BundleError, ImageError
 
 MANIFEST = "bundle.json"
+MANIFEST_DIGEST = "bundle.json.sha256"  # as `sha256sum` writes it
 MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
 PROOF = "proof.npz"
 FORMAT = 1
+MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
@@ -85,7 +87,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     """
     if not directory.is_dir():
         raise BundleError(f"{directory} is not a bundle: name a folder that `cartcls export` made")
-    manifest_bytes = _read(directory / MANIFEST)
+    manifest_bytes = _read_manifest(directory)
     try:
         manifest = json.loads(manifest_bytes)
         if manifest["format"] != FORMAT:
@@ -96,6 +98,12 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise BundleError(f"{directory / MANIFEST} is malformed ({problem}): export the bundle again") from None
+
+
+def manifest_files(manifest: dict[str, Any]) -> dict[str, bytes]:
+    """A manifest and its own digest, as files of a bundle."""
+    data = (json.dumps(manifest, indent=2) + "\n").encode()
+    return {MANIFEST: data, MANIFEST_DIGEST: f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode()}
 
 
 def read_bundle_file(bundle: Bundle, name: str) -> bytes:
@@ -155,6 +163,15 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
     return bundle
 
 
+def _read_manifest(directory: Path) -> bytes:
+    data, digest = _read(directory / MANIFEST), directory / MANIFEST_DIGEST
+    if digest.exists() and _read(digest) != f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode():
+        raise BundleError(
+            f"{directory / MANIFEST} was altered or damaged: its SHA-256 is not in {MANIFEST_DIGEST}; copy both again"
+        )
+    return data
+
+
 def _verified(directory: Path, name: str, sha256: str) -> bytes:
     if os.path.basename(name) != name or name in ("", ".", "..") or "\\" in name or ":" in name:
         raise BundleError(f"{directory / MANIFEST} names the file {name!r} outside its folder: do not use this bundle")
@@ -168,6 +185,6 @@ def _verified(directory: Path, name: str, sha256: str) -> bytes:
 
 def _read(file: Path) -> bytes:
     try:
-        return read_file(file).data
+        return read_file(file, MAX_BYTES).data
     except ImageError as error:
         raise BundleError(f"{file} {error}: copy the whole bundle again") from None

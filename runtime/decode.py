@@ -10,23 +10,41 @@ import io
 import os
 import re
 import stat
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 from .errors import ImageError, IncompleteError
 from .preprocess import Image
 
 MAX_PIXELS = 50_000_000
-MAX_BYTES = 512 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
+LARGE_PIXELS = 4_000_000
+ROWS_AT_A_TIME = 256
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # those that a segment or the end follows
 VENDOR_FORMATS = {".czi": "Zeiss CZI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"}
 
+ORIENTATION = 0x0112  # of EXIF
+UPRIGHT: dict[int, Callable[[Image], Image]] = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+
+_LARGE = threading.Lock()
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of damage, which the reason tells better
 warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
 
 
@@ -56,7 +74,7 @@ def fingerprint(path: bytes | str | Path) -> Fingerprint | None:
         return None
 
 
-def read_file(path: bytes | str | Path) -> RawFile:
+def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
     """Read a regular file once, following no link and never waiting for a pipe.
 
     Raises:
@@ -81,8 +99,8 @@ def read_file(path: bytes | str | Path) -> RawFile:
         os.close(descriptor)
         raise ImageError("is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if before.st_size > MAX_BYTES:
-            raise ImageError(f"is larger than {MAX_BYTES >> 20} MB")
+        if before.st_size > limit:
+            raise ImageError(f"is larger than {limit >> 20} MB")
         try:
             data = file.read()
         except OSError as error:
@@ -148,6 +166,18 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
     return decode(raw.data, os.path.splitext(os.fsdecode(path))[1]), raw.sha256
 
 
+@contextmanager
+def large_ones_by_turns(data: bytes) -> Iterator[None]:
+    """Decode and use a large image while no other thread does, so that the memory for one is enough."""
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            large = image.width * image.height > LARGE_PIXELS
+    except Exception:
+        large = False  # what is wrong with it, `decode` says
+    with _LARGE if large else nullcontext():
+        yield
+
+
 def _check(image: PIL.Image.Image, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
@@ -188,8 +218,15 @@ def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
 
 
 def _upright_rgb(image: PIL.Image.Image) -> Image:
-    PIL.ImageOps.exif_transpose(image, in_place=True)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, ROWS_AT_A_TIME):  # by parts, for a large image has no room beside its copies
+        bottom = min(top + ROWS_AT_A_TIME, image.height)
+        pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
+    return np.ascontiguousarray(UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])(pixels))
+
+
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -131,7 +131,7 @@ class Cursor:
 class Ledger:
     """An open ledger. One process writes.
 
-    Every method that writes raises OSError (ENOSPC) where the disk is full, and has then changed nothing.
+    Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
     def __init__(self, file: Path):
@@ -175,11 +175,13 @@ class Ledger:
         """All slides, in the order in which they came."""
         return [Slide(*row) for row in self._database.execute("SELECT id, source, name FROM slides ORDER BY id")]
 
-    def images(self, slide: Slide) -> dict[bytes, Known]:
-        """All images of a slide by path."""
-        rows = self._database.execute(
-            "SELECT id, path, state, attempts, seq, size, mtime_ns, inode FROM images WHERE slide = ?", (slide.id,)
-        )
+    def images(self, slide: Slide, paths: Iterable[bytes] | None = None) -> dict[bytes, Known]:
+        """Images of a slide by path: all of them, or those that are named."""
+        query = "SELECT id, path, state, attempts, seq, size, mtime_ns, inode FROM images WHERE slide = ?"
+        if paths is None:
+            rows = iter(self._database.execute(query, (slide.id,)))
+        else:
+            rows = (row for path in paths for row in self._database.execute(f"{query} AND path = ?", (slide.id, path)))
         return {
             path: Known(
                 number, path, state, attempts, seq, None if size is None else Fingerprint(size, mtime_ns, inode)
@@ -187,9 +189,17 @@ class Ledger:
             for number, path, state, attempts, seq, size, mtime_ns, inode in rows
         }
 
+    def count(self, slide: Slide) -> int:
+        """How many images of a slide there are, without those that vanished before they had a row."""
+        query = "SELECT count(*) FROM images WHERE slide = ? AND state != 'vanished'"
+        (count,) = self._database.execute(query, (slide.id,)).fetchone()
+        return count
+
     def waiting(self, slide: Slide) -> int:
         """How many images of a slide have no row yet."""
-        return sum(image.state in WAITING for image in self.images(slide).values())
+        query = f"SELECT count(*) FROM images WHERE slide = ? AND state IN {WAITING}"
+        (count,) = self._database.execute(query, (slide.id,)).fetchone()
+        return count
 
     def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
         """Note images that were found; those that are known and not vanished stay as they are."""
@@ -320,13 +330,14 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
         try:
+            self._database.execute("BEGIN IMMEDIATE")
             yield
             self._database.execute("COMMIT")
         except BaseException as error:
             if self._database.in_transaction:  # where the disk is full, SQLite may have rolled back already
                 self._database.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+            if isinstance(error, sqlite3.OperationalError):
+                number = errno.ENOSPC if "full" in str(error) else errno.EIO
+                raise OSError(number, f"{os.strerror(number)} ({error})") from None
             raise

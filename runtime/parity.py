@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from .backend import Outputs
 from .bundle import PROOF, Bundle, read_bundle_file
 from .classify import softmax
+from .errors import BundleError
 
 FLOAT32_LIMIT = 0.001
 HALF_LIMIT = 0.02
@@ -73,8 +75,12 @@ def read_reference(bundle: Bundle) -> Reference:
     Raises:
         BundleError: The file is missing, altered or malformed.
     """
-    with np.load(BytesIO(read_bundle_file(bundle, PROOF)), allow_pickle=False) as arrays:
-        return Reference(arrays["images"], arrays["labels"], arrays["logits"], arrays["bias"])
+    data = read_bundle_file(bundle, PROOF)
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as arrays:
+            return Reference(arrays["images"], arrays["labels"], arrays["logits"], arrays["bias"])
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise BundleError(f"{bundle.directory / PROOF} is malformed ({error}): export the bundle again") from None
 
 
 @dataclass(frozen=True)

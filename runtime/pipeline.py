@@ -16,7 +16,7 @@ from . import heatmap
 from .backend import Backend
 from .bundle import Bundle
 from .classify import Prediction, predictions
-from .decode import Fingerprint, decode, fingerprint, read_file
+from .decode import Fingerprint, decode, fingerprint, large_ones_by_turns, read_file
 from .discover import readable_name
 from .errors import ImageError, IncompleteError
 from .files import replace_file
@@ -153,18 +153,13 @@ def _read(root: bytes, path: bytes, width: int, height: int) -> Reading:
     try:
         raw = read_file(file)
         found, sha256 = raw.fingerprint, raw.sha256
-        image = decode(raw.data, os.path.splitext(readable_name(path))[1])
+        with large_ones_by_turns(raw.data):
+            image = decode(raw.data, os.path.splitext(readable_name(path))[1])
+            stretched, small, shape = stretch(image, width, height), heatmap.shrink(image), image.shape
+            del image
     except ImageError as error:
         return Reading(path, found, str(error), isinstance(error, IncompleteError), sha256)
-    return Reading(
-        path,
-        found,
-        sha256=sha256,
-        width=image.shape[1],
-        height=image.shape[0],
-        image=stretch(image, width, height),
-        small=heatmap.shrink(image),
-    )
+    return Reading(path, found, "", False, sha256, width=shape[1], height=shape[0], image=stretched, small=small)
 
 
 def _predict(batch: Sequence[Reading], bundle: Bundle, backend: Backend) -> dict[bytes, Prediction]:

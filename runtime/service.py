@@ -11,6 +11,8 @@ from types import FrameType
 from .errors import OutputError
 from .watch import Watch
 
+PAGES_SECONDS = 4.0  # for pages, of the ten in which it ends
+
 
 class Stop:
     """Set by SIGTERM or SIGINT; asked between batches."""
@@ -74,7 +76,7 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
                 stop.wait(watch.pause())
     finally:
         notify("STOPPING=1")
-        watch.finish()
+        watch.finish(float("inf") if once else PAGES_SECONDS)
         show(watch)
 
 

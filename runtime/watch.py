@@ -36,7 +36,7 @@ class Patience:
         incomplete: For a file that is not whole, before it is rejected.
         retry: Before a file that is not whole is tried again; doubled each time.
         check: Between two looks at files that have a row already, for they may change.
-        page: Between two writings of a slide's page while it grows.
+        page: Between two writings of a slide's page while it grows, at least; never less than ten times what one costs.
     """
 
     poll: float = 1.0
@@ -85,6 +85,8 @@ class WatchedSlide:
         arrivals: Those that wait.
         page_due: Whether its page is behind.
         page_written: When its page was written last.
+        page_cost: How long that took, in seconds.
+        summary: What it said.
     """
 
     directory: Path
@@ -93,6 +95,7 @@ class WatchedSlide:
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
     page_due: bool = True
     page_written: float = float("-inf")
+    page_cost: float = 0.0
     summary: dict[str, Any] = field(default_factory=dict)
 
 
@@ -136,7 +139,7 @@ class Watch:
         self._backend, self._ledger, self._patience = backend, ledger, patience
         self._level, self._clock, self._tell, self._stop = slide_level, clock, tell, stop
         self._slides: dict[bytes, WatchedSlide] = {}
-        self._checked = clock()
+        self._checked, self._looked = clock(), float("-inf")
         self._told_of_depth = False
         self._away = False
         self.full = False
@@ -149,7 +152,7 @@ class Watch:
         return list(self._slides.values())
 
     def step(self) -> int:
-        """Look once, classify what is at rest, and keep the reports current; do nothing while the disk is full.
+        """Look if it is time to, classify what is at rest, and keep the reports current; wait while the disk is full.
 
         Returns:
             How many images got a row.
@@ -178,24 +181,27 @@ class Watch:
         """Forget what is in memory only: when there is room again, the ledger says where it was."""
         if not self.full:
             self._tell(f"{reason}: nothing is classified until there is room")
-        self.full = True
+        self.full, self._looked = True, float("-inf")
         self._slides.clear()
 
     def _look_and_classify(self) -> int:
         started = self._clock()
-        self._look()
-        self.cost = self._clock() - started
+        if started >= self._next_look():
+            self._look()
+            self._looked, self.cost = started, self._clock() - started
         done = sum(self._classify(slide) for slide in self.slides)
         self.done += done
         for slide in self.slides:
-            if slide.page_due and (not done or self._clock() - slide.page_written >= self._patience.page):
+            if slide.page_due and self._clock() >= self._next_page(slide):
                 self._write_page(slide)
+                break  # the others in the next steps: between them it is seen that the watch goes on
         return done
 
-    def finish(self) -> None:
-        """Bring all pages up to date."""
+    def finish(self, seconds: float = float("inf")) -> None:
+        """Bring pages up to date, as many as there is time for; the others are written at the next start."""
+        started = self._clock()
         for slide in self.slides:
-            if slide.page_due:
+            if slide.page_due and self._clock() - started < seconds:
                 self._write_page(slide)
 
     def waiting(self) -> int:
@@ -203,8 +209,21 @@ class Watch:
         return sum(len(slide.arrivals) for slide in self.slides)
 
     def pause(self) -> float:
-        """How long to wait before the next step, in seconds."""
-        return max(self._patience.poll, COST_FACTOR * self.cost)
+        """How long to wait before the next step, in seconds: until there is something to look at, classify or write."""
+        if self.full:
+            return self._patience.poll
+        times = [self._next_look()]
+        for slide in self.slides:
+            quiet = self._quiet(slide) if slide.arrivals else 0
+            times += [max(a.since + quiet, a.not_before) for a in slide.arrivals.values() if a.fingerprint is not None]
+            times += [self._next_page(slide)] if slide.page_due else []
+        return max(0.0, min(times) - self._clock())
+
+    def _next_look(self) -> float:
+        return self._looked + max(self._patience.poll, COST_FACTOR * self.cost)
+
+    def _next_page(self, slide: WatchedSlide) -> float:
+        return slide.page_written + max(self._patience.page, COST_FACTOR * slide.page_cost)
 
     def _look(self) -> None:
         if not self._capture_dir.is_dir():
@@ -259,21 +278,28 @@ class Watch:
             changed = [path for path in paths if path in slide.known and slide.work.has_changed(slide.known[path])]
             self._ledger.supersede(slide.known[path].id for path in changed)
         if new or gone:
-            slide.work.discover(paths)
+            slide.work.note(new, [slide.known[path] for path in gone])
         if new or gone or changed:
-            slide.known = self._ledger.images(slide.work.slide)
+            slide.known.update(self._ledger.images(slide.work.slide, [*new, *gone, *changed]))
             slide.page_due = True
         for path in gone:
             del slide.arrivals[path]
         for path in (*new, *changed):
             slide.arrivals[path] = Arrival()
-        now = self._clock()
-        for path, arrival in slide.arrivals.items():
-            found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
-            if found != arrival.fingerprint or found is None:
-                slide.arrivals[path] = Arrival(found, since=now)
+        for path in slide.arrivals:
+            self._is_as_before(slide, path)
+
+    def _is_as_before(self, slide: WatchedSlide, path: bytes) -> bool:
+        """Whether a file is there, and is what it was when it was looked at last."""
+        found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
+        if found is None or found != slide.arrivals[path].fingerprint:
+            slide.arrivals[path] = Arrival(found, since=self._clock())
+            return False
+        return True
 
     def _classify(self, slide: WatchedSlide) -> int:
+        if not slide.arrivals:
+            return 0
         now = self._clock()
         quiet = self._quiet(slide)
         ready = [
@@ -282,6 +308,8 @@ class Watch:
             if arrival.fingerprint is not None and now - arrival.since >= quiet and now >= arrival.not_before
         ]
         ready = sorted(ready)[: BATCHES_AT_A_TIME * self._backend.batch_size]
+        if quiet:
+            ready = [path for path in ready if self._is_as_before(slide, path)]
         last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
         done = 0
         for paths, patient in ((last_try, False), ([path for path in ready if path not in set(last_try)], True)):
@@ -289,7 +317,7 @@ class Watch:
                 continue
             images = [slide.known[path] for path in paths]
             postponed = slide.work.classify(images, patient=patient, stop=self._stop)
-            slide.known = self._ledger.images(slide.work.slide)
+            slide.known.update(self._ledger.images(slide.work.slide, paths))
             slide.page_due = True
             for image in postponed:
                 arrival = slide.arrivals[image.path]
@@ -313,5 +341,7 @@ class Watch:
         return self._patience.quiet
 
     def _write_page(self, slide: WatchedSlide) -> None:
+        started = self._clock()
         slide.summary = slide.work.write_summary()
         slide.page_due, slide.page_written = False, self._clock()
+        slide.page_cost = slide.page_written - started

@@ -54,6 +54,7 @@ class SlideWork:
         self.directory = out / self.slide.name
         self._root = os.fsencode(slide_dir)
         self._run, self._backend, self._ledger, self._tell = run, backend, ledger, tell
+        self._first_of: dict[str | None, str] | None = None
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         ledger.begin_run(self.slide, run)
         self._project()
@@ -61,11 +62,15 @@ class SlideWork:
     def discover(self, paths: Iterable[bytes]) -> None:
         """Note what is in the folder now: new images, and those that were gone before they could be read."""
         found = list(paths)
-        for first in range(0, len(found), DISCOVERIES):
-            self._ledger.discover(self.slide, found[first : first + DISCOVERIES])
-        there = set(found)
-        known = self._ledger.images(self.slide).values()
-        self._ledger.forget(image.id for image in known if image.state in WAITING and image.path not in there)
+        there, known = set(found), self._ledger.images(self.slide).values()
+        self.note(found, [image for image in known if image.state in WAITING and image.path not in there])
+
+    def note(self, new: Sequence[bytes], gone: Sequence[Known]) -> None:
+        """Note new images, and those that were gone before they could be read."""
+        for first in range(0, len(new), DISCOVERIES):
+            self._ledger.discover(self.slide, new[first : first + DISCOVERIES])
+        if gone:
+            self._ledger.forget(image.id for image in gone)
 
     def to_be_done(self) -> list[Known]:
         """Images that are new, were changed since their row was written, or were rejected; by path."""
@@ -102,12 +107,10 @@ class SlideWork:
             OSError: The report cannot be written.
         """
         by_path = {image.path: image for image in images}
-        count = sum(image.state != "vanished" for image in self._ledger.images(self.slide).values())
+        count = self._ledger.count(self.slide)
         done = count - len(images)
         next_seq = self._ledger.next_seq(self.slide)
-        first_of = {
-            cell.sha256: cell.path for cell in self._ledger.cells(self.slide) if cell.status in ("ok", "review")
-        }
+        first_of = self._first_of_each(anew=any(image.seq for image in images))
         under_way: set[int] = set()
         postponed: list[Known] = []
 
@@ -122,7 +125,8 @@ class SlideWork:
             results = [self._result(by_path[reading.path], reading, cell) for reading, cell in answers if cell]
             waiting = [by_path[reading.path] for reading, cell in answers if not cell]
             self._ledger.report(self.slide, results)
-            self._ledger.postpone(image.id for image in waiting)
+            if waiting:
+                self._ledger.postpone(image.id for image in waiting)
             self._project()
             postponed.extend(waiting)
             under_way.difference_update(by_path[reading.path].id for reading, _ in answers)
@@ -133,8 +137,10 @@ class SlideWork:
             if image.attempts >= MAX_ATTEMPTS:
                 reading = Reading(image.path, fingerprint(self._file(image.path)), QUARANTINED)
                 write_down([(reading, rejected(reading, number(image.path)))])
-        # What was under way when a process was killed may have killed it: those first, one by one.
-        suspects = [[image] for image in images if 0 < image.attempts < MAX_ATTEMPTS]
+        # What was under way when a process was killed may have killed it: those first, one by one. The least tried go
+        # before the others, so that kills which are nobody's doing do not hit the same image each time.
+        tried = sorted((image for image in images if 0 < image.attempts < MAX_ATTEMPTS), key=lambda i: i.attempts)
+        suspects = [[image] for image in tried]
         try:
             for group in [*suspects, [image for image in images if not image.attempts]]:
                 batches = classify_files(
@@ -151,7 +157,8 @@ class SlideWork:
                     for answers in batches:
                         write_down(answers)
         finally:
-            self._ledger.postpone(under_way)  # this end was not their doing
+            if under_way:
+                self._ledger.postpone(under_way)  # this end was not their doing
         return postponed
 
     def write_summary(self) -> dict[str, Any]:
@@ -162,6 +169,13 @@ class SlideWork:
         """
         cells, waiting = list(self._ledger.cells(self.slide)), self._ledger.waiting(self.slide)
         return write_summary(self.directory, self._run, cells, waiting)
+
+    def _first_of_each(self, anew: bool) -> dict[str | None, str]:
+        """Path of the first image with each digest; kept, and read anew where rows may have changed in their place."""
+        if anew or self._first_of is None:
+            cells = self._ledger.cells(self.slide)
+            self._first_of = {cell.sha256: cell.path for cell in cells if cell.status in ("ok", "review")}
+        return self._first_of
 
     def _project(self) -> None:
         moved = project(self._ledger, self.slide, csv_header(self._run.bundle), self.directory / CSV)

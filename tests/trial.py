@@ -2,40 +2,54 @@
 
 import csv
 import hashlib
+import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from cartcls.runtime.audit import verify_reports
 
 WATCHER = Path(__file__).with_name("watcher.py")
-PATIENCE = 600.0
+EXAMPLES = Path(__file__).parent.parent / "examples" / "slide-01"
+REAL = ("--backend", "openvino", "--poll", "0.2", "--quiet", "0.5")
+LABELLED = ("ok", "review")
 
 
 class Trial:
-    """A capture folder, and a process that watches it."""
+    """A capture folder, and a process that watches it: a stub in the place of the model, or `cartcls watch` itself.
 
-    def __init__(self, root: Path, cells: list[bytes], mutant: str | None = None):
-        self.captures, self.out = root / "captures", root / "out"
+    Attributes:
+        expected: Digest of each file's last bytes, by name.
+    """
+
+    def __init__(self, root: Path, *mutants: str, real: bool = False, patience: float = 600.0):
+        self.captures, self.out, self.log = root / "captures", root / "out", root / "watch.log"
         self.captures.mkdir()
-        self.cells, self.mutant = cells, mutant
+        self.cells = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))]
+        self.mutants, self.real, self.patience = mutants, real, patience
         self.expected: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def command(self) -> list[str]:
+    def command(self, *more: str) -> list[str]:
         """What watches."""
-        return [sys.executable, str(WATCHER), str(self.captures), str(self.out), *filter(None, [self.mutant])]
+        folders = [os.fspath(self.captures), os.fspath(self.out)]
+        if self.real:
+            return [sys.executable, "-m", "cartcls.cli", "watch", folders[0], "--out", folders[1], *REAL, *more]
+        return [sys.executable, os.fspath(WATCHER), *folders, *self.mutants, *more]
 
-    def start(self, before: Sequence[str] = ()) -> None:
-        """Begin to watch; `before` is put before the command, such as `strace`."""
+    def start(self, *before: str, environment: dict[str, str] | None = None) -> None:
+        """Begin to watch, and return when it does; `before` is put before the command, such as `strace`."""
         self.end()
-        self.process = subprocess.Popen([*before, *self.command()], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert self.process.stdout is not None
-        self.process.stdout.readline()  # it says when it takes signals
+        with self.log.open("ab") as log:
+            said = log.tell()
+            command = [*before, *self.command()]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **(environment or {})})
+        self.until(lambda: b"watching" in self.log.read_bytes()[said:], "not begun")
 
     def send(self, number: signal.Signals) -> int | None:
         """Send a signal; the exit code where it ends the process."""
@@ -47,12 +61,13 @@ class Trial:
         """Bytes of a cell of its own: behind the end marker anything may follow."""
         return self.cells[number % len(self.cells)] + b"%d" % number
 
-    def put(self, number: int) -> None:
+    def put(self, number: int, pause: float = 0.0) -> None:
         """A whole file under its final name, as a careful microscope would."""
         name, data = f"{number:05d}.jpg", self.bytes_of(number)
         (self.captures / f".{name}").write_bytes(data)
         (self.captures / f".{name}").rename(self.captures / name)
         self.expected[name] = hashlib.sha256(data).hexdigest()
+        time.sleep(pause)
 
     def rows(self) -> list[dict[str, str]]:
         """Rows of its table."""
@@ -62,17 +77,23 @@ class Trial:
         with file.open(newline="", encoding="utf-8") as handle:
             return list(csv.DictReader(handle))
 
-    def until_done(self) -> None:
-        """Wait until every file has its row."""
-        deadline = time.monotonic() + PATIENCE
-        while len(self.rows()) < len(self.expected):
+    def until(self, condition, otherwise: str) -> None:  # type: ignore[no-untyped-def]
+        """Wait for something.
+
+        Raises:
+            AssertionError: The process ended, or the trial's patience did.
+        """
+        deadline = time.monotonic() + self.patience
+        while not condition():
             assert self.process is not None
             if self.process.poll() is not None:
-                raise AssertionError(
-                    f"the watch ended: {self.process.stderr.read().decode() if self.process.stderr else ''}"
-                )
-            assert time.monotonic() < deadline, f"{len(self.rows())} of {len(self.expected)} rows"
+                raise AssertionError(f"the watch ended: {self.log.read_text(errors='replace')[-2000:]}")
+            assert time.monotonic() < deadline, otherwise
             time.sleep(0.05)
+
+    def until_done(self) -> None:
+        """Wait until every file has its row."""
+        self.until(lambda: len(self.rows()) >= len(self.expected), f"of {len(self.expected)} files, some have no row")
 
     def problems(self) -> list[str]:
         """What is lost, doubled, torn or wrong."""
@@ -83,16 +104,101 @@ class Trial:
         found += [
             f"{row['path']} has the wrong bytes"
             for row in rows
-            if row["status"] == "ok" and row["sha256"] != self.expected.get(row["path"])
+            if row["status"] in LABELLED and row["sha256"] != self.expected.get(row["path"])
         ]
-        found += [f"{row['path']} is {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]
+        found += [f"{row['path']} is {row['status']}: {row['reason']}" for row in rows if row["status"] not in LABELLED]
         if [row["seq"] for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
             found.append("the numbers have gaps")
         return found + [str(difference) for slide in verify_reports(self.out) for difference in slide.differences]
+
+    def stop(self) -> list[str]:
+        """End it as a service is ended; what is lost, doubled, torn or wrong then."""
+        code = self.send(signal.SIGTERM)
+        return ([f"exit code {code}"] if code else []) + self.problems()
 
     def end(self) -> None:
         """Kill it."""
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
         self.process = None
+
+
+def kill_again_and_again(trial: Trial, files: int, kills: int, alive: float = 0.6, every: float = 0.0) -> None:
+    """Row 1: kill a watch at random while files arrive, and then let it finish.
+
+    Args:
+        trial: Its folder and process.
+        files: How many arrive.
+        kills: How often it is killed.
+        alive: How long it lives at least, in seconds.
+        every: Time between two files, in seconds.
+    """
+    chance = random.Random(0)
+    arriving = threading.Thread(target=lambda: [trial.put(number, every) for number in range(files)])
+    arriving.start()
+    for _ in range(kills):
+        trial.start()
+        time.sleep(alive + chance.random())
+        trial.end()
+    arriving.join()
+    trial.start()
+    trial.until_done()
+    assert trial.send(signal.SIGTERM) == 0
+
+
+def write_in_every_way(trial: Trial, writers: int, chunks: int, seconds: float, stall: float) -> list[str]:
+    """Row 4: slow writers; some stall, fill a file that they made large first, rename it in, or write over another.
+
+    Returns:
+        Names of the files that held another whole cell first: only these may have had another row for a while.
+    """
+
+    def write(number: int) -> None:
+        name, data, way = f"{number:05d}.jpg", trial.bytes_of(number), number % 5
+        trial.expected[name] = hashlib.sha256(data).hexdigest()
+        file = trial.captures / (name if way != 4 else f".{name}.part")
+        if way == 2:
+            file.write_bytes(trial.bytes_of(number + 10_000))
+            time.sleep(1)
+        with file.open("wb") as handle:
+            if way == 1:
+                handle.write(b"\0" * len(data))
+                handle.flush()
+                handle.seek(0)
+            size = len(data) // chunks + 1
+            for first in range(0, len(data), size):
+                handle.write(data[first : first + size])
+                handle.flush()
+                time.sleep(stall if way == 3 and first == size else seconds / chunks)
+        if way == 4:
+            file.rename(trial.captures / name)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [f"{number:05d}.jpg" for number in range(2, writers, 5)]
+
+
+def sleep_through(trial: Trial, before: int, meanwhile: int) -> None:
+    """Row 5: files from before the watch, from while it was down, and, of any age, from while it was stopped."""
+    for number in range(before):
+        trial.put(number)
+    trial.start()
+    trial.until_done()
+    trial.end()
+    for number in range(before, 2 * before):
+        trial.put(number)
+    trial.start()
+    trial.until_done()
+    trial.send(signal.SIGSTOP)
+    for number in range(2 * before, 2 * before + meanwhile):
+        trial.put(number)
+        age = (0, -3600, 3600)[number % 3]  # 1970, and clocks that are an hour behind or ahead
+        when = time.time() + age if age else 0
+        os.utime(trial.captures / f"{number:05d}.jpg", (when, when))
+    trial.send(signal.SIGCONT)
+    trial.until_done()
+    assert trial.send(signal.SIGTERM) == 0

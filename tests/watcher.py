@@ -1,52 +1,160 @@
 """A watch with a stub in the place of the model, in a process that may be killed.
 
-python tests/watcher.py CAPTURES OUT [MUTANT]
+python tests/watcher.py CAPTURES OUT [MUTANT...] [--once]
 
 A mutant does one thing wrong, which a trial must find.
 """
 
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fakes import FakeBackend
+import numpy as np
+import numpy.typing as npt
+import PIL.ImageFile
+from fakes import FakeBackend, InlinePool
 
+from cartcls.runtime import decode, pipeline, service, work
 from cartcls.runtime import watch as watching
-from cartcls.runtime import work
+from cartcls.runtime.backend import Outputs
 from cartcls.runtime.bundle import load_bundle
+from cartcls.runtime.discover import find_images
 from cartcls.runtime.ledger import Cursor, Ledger, Slide
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.service import Stop, run
-from cartcls.runtime.watch import Patience, Watch
+from cartcls.runtime.watch import AT_ONCE, Patience, Watch
+
+PATIENCE = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
 
 
-def append_and_then_remember(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
-    """What most programs do."""
-    cursor = ledger.cursor(slide)
-    with file.open("a") as handle:
-        for line in [*([] if cursor.size else [header]), *ledger.lines(slide, cursor.seq)]:
-            handle.write(line)
-    ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, 1, stale=False))
+def append_blindly() -> None:
+    """Row 1, 2: append and then remember, as most programs do."""
+
+    def append(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
+        cursor = ledger.cursor(slide)
+        with file.open("a") as handle:
+            for line in [*([] if cursor.size else [header]), *ledger.lines(slide, cursor.seq)]:
+                handle.write(line)
+        ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, 1, stale=False))
+
+    work.project = append
 
 
-MUTANTS = {
-    "append": lambda: setattr(work, "project", append_and_then_remember),
-    "no-low-water": lambda: setattr(watching, "LOW_WATER", 0),  # not wrong, but lets a disk get full
+def let_it_get_full() -> None:
+    """Not wrong, but needed to fill a small disk."""
+    watching.LOW_WATER = 0
+
+
+def end_when_full() -> None:
+    """Row 3: a full disk is an error like any other."""
+    watching.LOW_WATER, watching.FULL = 0, ()
+
+
+def hurry() -> None:
+    """Row 4: read what is there, whole or not."""
+    PATIENCE.update(quiet=0.0)
+    PIL.ImageFile.LOAD_TRUNCATED_IMAGES = True
+    decode._has_end_of_image = lambda data: True
+
+
+def trust_times() -> None:
+    """Row 5: take only what is newer than the last look, as programs do that follow events or times."""
+    last = time.time()
+
+    def find_newer(folder: Path, excluded: Path) -> Iterator[bytes]:
+        nonlocal last
+        since, last = last, time.time()
+        root = os.fsencode(folder)
+        return (path for path in find_images(folder, excluded) if os.stat(os.path.join(root, path)).st_mtime >= since)
+
+    watching.find_images = find_newer
+
+
+def freeze() -> None:
+    """Row 11: not wrong, but the third look never ends."""
+    looks = 0
+
+    def find(folder: Path, excluded: Path) -> Iterator[bytes]:
+        nonlocal looks
+        looks += 1
+        if looks > 2:
+            print("frozen", flush=True)
+            time.sleep(600)
+        return find_images(folder, excluded)
+
+    watching.find_images = find
+
+
+def freeze_and_beat_on() -> None:
+    """Row 11: the heartbeat comes from a thread of its own, whatever the watch does."""
+    freeze()
+
+    def beat() -> None:
+        while True:
+            service.notify("WATCHDOG=1")
+            time.sleep(0.05)
+
+    threading.Thread(target=beat, daemon=True).start()
+
+
+def leak() -> None:
+    """Row 12: keep each batch, and a file open for it."""
+    kept: list[object] = []
+    infer = FakeBackend.infer
+
+    def keep(self: FakeBackend, images: npt.NDArray[np.uint8]) -> Outputs:
+        kept.extend([images.copy(), open(os.devnull)])  # noqa: SIM115
+        return infer(self, images)
+
+    FakeBackend.infer = keep
+
+
+def look_without_a_pause() -> None:
+    """Row 6: look again at once."""
+    watching.COST_FACTOR = 0
+    PATIENCE.update(poll=0.0)
+
+
+def one_thread() -> None:
+    """Not wrong: every system call comes in the same order each time."""
+    pipeline.ThreadPoolExecutor = InlinePool
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "append": append_blindly,
+    "no-low-water": let_it_get_full,
+    "full-is-fatal": end_when_full,
+    "hasty": hurry,
+    "newer": trust_times,
+    "frozen": freeze,
+    "frozen-beating": freeze_and_beat_on,
+    "leak": leak,
+    "no-pause": look_without_a_pause,
+    "one-thread": one_thread,
 }
 
 
-def main(captures: Path, out: Path, mutant: str | None) -> None:
-    """Watch until told to stop."""
-    if mutant:
+def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
+    """Watch until told to stop, or, once, what is there."""
+    for mutant in mutants:
         MUTANTS[mutant]()
     bundle, stop = load_bundle(), Stop()
-    patience = Patience(poll=0.05, quiet=0.3, incomplete=60, retry=0.2, page=1)
     with open_ledger(out, bundle) as ledger, stop.on_signals():
-        print("ready", flush=True)
-        watch = Watch(captures, out, bundle, FakeBackend(), ledger, patience, stop=stop)
-        run(watch, stop, lambda watch: None)
+        print("watching", flush=True)
+        patience = AT_ONCE if once else Patience(**PATIENCE)
+        watch = Watch(captures, out, bundle, FakeBackend(), ledger, patience, tell=tell, stop=stop)
+        run(watch, stop, lambda watch: None, once)
+
+
+def tell(line: str) -> None:
+    """Say a line where a trial can read it."""
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     os.nice(5)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)
+    options = sys.argv[3:]
+    main(Path(sys.argv[1]), Path(sys.argv[2]), [name for name in options if name in MUTANTS], "--once" in options)

@@ -203,6 +203,20 @@ with open_ledger(out, bundle) as ledger:
     assert {row["path"] for row in rows} == {path.name for path in slide.glob("*.jpg")}
 
 
+def test_kills_that_are_nobodys_doing_do_not_hit_the_same_image_again_and_again(
+    slide: Path, tmp_path: Path, bundle: Bundle
+):
+    names = sorted(path.name.encode() for path in slide.glob("*.jpg"))
+    with open_ledger(tmp_path, bundle) as ledger:
+        entry = ledger.add_slide(os.fsencode(slide.resolve()), slide.name)
+        ledger.discover(entry, names)
+        known = ledger.images(entry)
+        ledger.begin(known[name].id for name in names[:4])  # a batch under way when the process was killed
+        ledger.begin([known[names[0]].id])  # and then the first of it, alone
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert [row["path"].encode() for row in rows] == [*names[1:4], names[0], *names[4:]]
+
+
 def test_results_of_another_bundle_are_not_mixed_in(slide: Path, tmp_path: Path, bundle: Bundle):
     run(slide, tmp_path, bundle, FakeBackend())
     other = dataclasses.replace(bundle, sha256="0" * 64)

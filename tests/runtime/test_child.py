@@ -1,8 +1,10 @@
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +12,15 @@ import numpy as np
 import pytest
 from fakes import FakeBackend, FaultyBackend
 
+from cartcls.runtime import pipeline
+from cartcls.runtime.backend import Backend, Outputs, no_progress
 from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.child import ChildBackend, open_in_child
+from cartcls.runtime.child import ANSWER_SECONDS, ChildBackend, open_in_child
+from cartcls.runtime.classify import Prediction, predictions
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.preprocess import Image
+from cartcls.runtime.report import Cell
 from cartcls.runtime.watch import AT_ONCE, Watch
 
 Faulty = Callable[..., ChildBackend]
@@ -30,9 +36,11 @@ def begin(tmp_path: Path, said: list[str]) -> Iterator[Faulty]:
     """Begins a backend with a fault in a process of its own."""
     opened: list[ChildBackend] = []
 
-    def begin(fault: str, logit_of_exact: float = 7.0) -> ChildBackend:
+    def begin(fault: str, logit_of_exact: float = 7.0, answer_seconds: float = 3.0) -> ChildBackend:
         child = partial(FaultyBackend, fault, tmp_path / "begun")
-        opened.append(ChildBackend(child, partial(FakeBackend, logit=logit_of_exact), said.append, answer_seconds=3))
+        opened.append(
+            ChildBackend(child, partial(FakeBackend, logit=logit_of_exact), said.append, answer_seconds=answer_seconds)
+        )
         return opened[-1]
 
     yield begin
@@ -105,25 +113,56 @@ def test_what_is_not_a_number_is_computed_on_the_cpu_and_marked(begin: Faulty, s
     assert said[-1] == "fake gave not-a-number for 2 cells: computed again on the CPU"
 
 
-@pytest.mark.parametrize("fault", ["sticky", "crash", "memory", "nan"])
+def watched(tmp_path: Path, slide: Path, bundle: Bundle, backend: Backend) -> list[Cell]:
+    """Rows of the example slide, whatever ends the watch of it."""
+    captures, out = tmp_path / "captures", tmp_path / "out"
+    shutil.copytree(slide, captures / "s")
+    with open_ledger(out, bundle) as ledger:
+        watch = Watch(captures, out, bundle, backend, ledger, AT_ONCE)
+        with suppress(BackendError):
+            while watch.step():
+                pass
+        return list(ledger.cells(watch.slides[0].work.slide))
+
+
+def harmed(rows: list[Cell], labels: dict[str, str], bundle: Bundle) -> list[str]:
+    """Cells that a fault lost, doubled, or gave another label than the model's."""
+    found = [f"{name} has no row" for name in labels.keys() - {row.path for row in rows}]
+    found += [f"{row.path} is {row.label}" for row in rows if row.label != bundle.classes[1].name]
+    return found + ([f"{len(rows)} rows"] if len(rows) != len(labels) else [])
+
+
+@pytest.mark.parametrize("fault", ["sticky", "crash", "hang", "memory", "nan"])
 def test_a_watch_loses_nothing_by_a_fault(
     begin: Faulty, tmp_path: Path, slide: Path, bundle: Bundle, labels: dict[str, str], fault: str
 ):
-    captures, out = tmp_path / "captures", tmp_path / "out"
-    (captures / "s").mkdir(parents=True)
-    for name in labels:
-        shutil.copy(slide / name, captures / "s")
-    with open_ledger(out, bundle) as ledger:
-        watch = Watch(captures, out, bundle, begin(fault, logit_of_exact=6.0), ledger, AT_ONCE)
-        while watch.step():
-            pass
-        rows = list(ledger.cells(watch.slides[0].work.slide))
-    assert sorted(row.path for row in rows) == sorted(labels)
-    assert {row.label for row in rows} == {bundle.classes[1].name}
+    rows = watched(tmp_path, slide, bundle, begin(fault, logit_of_exact=6.0))
+    assert harmed(rows, labels, bundle) == []
     again = [row for row in rows if row.status == "review"]
     assert bool(again) == (fault == "nan")
     assert {row.status for row in rows} <= {"ok", "review"}
     assert all("computed again on the CPU" in row.reason for row in again)
+
+
+@pytest.mark.parametrize("fault", ["sticky", "memory", "nan"])
+def test_the_trial_of_faults_finds_a_model_in_the_process_of_the_watch(
+    tmp_path: Path, slide: Path, bundle: Bundle, labels: dict[str, str], monkeypatch: pytest.MonkeyPatch, fault: str
+):
+    def believe(outputs: Outputs, temperature: float) -> Iterator[Prediction | None]:
+        return predictions(replace(outputs, logits=np.nan_to_num(outputs.logits)), temperature)
+
+    monkeypatch.setattr(pipeline, "predictions", believe)
+    bare = FaultyBackend(fault, tmp_path / "begun", lambda line: None, no_progress)
+    assert harmed(watched(tmp_path, slide, bundle, bare), labels, bundle)
+
+
+@pytest.mark.slow
+def test_a_hang_takes_no_minute(begin: Faulty):
+    child = begin("hang", answer_seconds=ANSWER_SECONDS)
+    started = time.monotonic()
+    for _ in range(3):
+        child.infer(images(4))
+    assert 30 <= time.monotonic() - started < 60
 
 
 def test_what_cannot_be_loaded_is_the_error_that_it_is_in_one_process(bundle: Bundle):

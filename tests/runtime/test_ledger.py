@@ -1,3 +1,5 @@
+import errno
+import re
 import sqlite3
 from pathlib import Path
 
@@ -94,6 +96,28 @@ def test_a_transaction_happens_whole_or_not_at_all(file: Path):
             ledger.report(slide, [reported(ids[b"a"], 1), broken])
         assert not list(ledger.cells(slide))
         assert ledger.images(slide)[b"a"].state == "seen"
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_full_one(file: Path):
+    class Failing:
+        in_transaction = False
+
+        def __init__(self, problem: str):
+            self.problem = problem
+
+        def execute(self, statement: str) -> None:
+            raise sqlite3.OperationalError(self.problem)
+
+        def close(self) -> None:
+            pass
+
+    for problem, number in (("disk I/O error", errno.EIO), ("database or disk is full", errno.ENOSPC)):
+        with Ledger(file) as ledger:
+            ledger._database.close()
+            ledger._database = Failing(problem)  # type: ignore[assignment]
+            with pytest.raises(OSError, match=re.escape(problem)) as raised:
+                ledger.postpone([1])
+        assert raised.value.errno == number
 
 
 def test_slides_are_apart(file: Path):

@@ -29,7 +29,7 @@ class FakeWatch:
         self.paused += 1
         return 0.0
 
-    def finish(self) -> None:
+    def finish(self, seconds: float) -> None:
         self.finished = True
 
 

@@ -1,0 +1,71 @@
+"""What the ledger costs: `batch` beside the same pipeline with no ledger and no table, by turns on the same crops.
+
+    python benchmarks/ledger_cost.py DATA [CROPS] [ROUNDS]
+
+DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Nothing else may run
+meanwhile.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cpu import copy_crops
+
+from cartcls.runtime.backend import Backend, open_backend
+from cartcls.runtime.batch import classify_images, classify_slide, describe_run
+from cartcls.runtime.bundle import Bundle, load_bundle
+from cartcls.runtime.discover import find_images
+from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.report import CSV, write_csv, write_summary
+from cartcls.train.split import read_split
+
+SPLIT = Path(__file__).resolve().parents[1] / "splits" / "pbc.csv"
+LIMIT = 1.05
+
+
+def main(data: Path, count: int, rounds: int) -> None:
+    """Run both by turns, and compare the medians."""
+    bundle = load_bundle()
+    backend = open_backend(bundle, "openvino")
+    ways: dict[Callable[[Path, Path, Bundle, Backend], None], list[float]] = {without: [], with_ledger: []}
+    with tempfile.TemporaryDirectory(prefix="cartcls-ledger-") as folder:
+        paths = read_split(SPLIT).paths("fit")
+        crops = copy_crops([data / path for path in paths[:: len(paths) // count]], count, Path(folder) / "crops")
+        without(crops, Path(folder) / "warm-up", bundle, backend)
+        for number in range(rounds):
+            for way, seconds in ways.items():
+                started = time.monotonic()
+                way(crops, Path(folder) / f"{way.__name__}-{number}", bundle, backend)
+                seconds.append(time.monotonic() - started)
+                print(f"{way.__name__}: {seconds[-1]:.2f} s", file=sys.stderr)
+    backend.close()
+    plain, whole = (statistics.median(seconds) for seconds in ways.values())
+    print(
+        f"{count} crops, medians of {rounds}: {plain:.2f} s without a ledger, {whole:.2f} s with it: ratio"
+        f" {whole / plain:.3f} (limit {LIMIT})"
+    )
+    raise SystemExit(whole / plain > LIMIT)
+
+
+def without(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:
+    """As before there was a ledger: classify, then write table, summary and page once."""
+    out.mkdir()
+    cells = classify_images(crops, list(find_images(crops, out)), out, bundle, backend, lambda done, of: None)
+    run = describe_run(crops, bundle, backend)
+    write_csv(out / CSV, run, cells)
+    write_summary(out, run, cells, 0)
+
+
+def with_ledger(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:
+    """As `cartcls batch` does it."""
+    with open_ledger(out, bundle) as ledger:
+        classify_slide(crops, out, bundle, backend, ledger, lambda done, of: None)
+
+
+if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[2:]]
+    main(Path(sys.argv[1]), *(arguments + [150, 3][len(arguments) :]))

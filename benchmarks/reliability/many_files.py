@@ -1,0 +1,100 @@
+"""Row 6: what `cartcls watch` costs when nothing happens in a folder with 100,000 known files.
+
+    python benchmarks/reliability/many_files.py [FILES] [SECONDS]
+
+Nothing else may run meanwhile. The time holds two looks at the files' own times at least, which cost the most. The
+mutant that looks without a pause must be found.
+"""
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from shared import Trial, finish, new_trial
+
+from cartcls.runtime.bundle import load_bundle
+from cartcls.runtime.decode import fingerprint
+from cartcls.runtime.discover import find_images
+from cartcls.runtime.ledger import Result
+from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.report import Cell
+
+SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
+
+
+def main(files: int, seconds: float) -> None:
+    """Make the files known, and measure."""
+    with new_trial(real=True) as trial:
+        remember(trial, files)
+        scans = [scan(trial, files) for _ in range(5)]
+        share = idle_share(trial, seconds)
+    with new_trial("no-pause") as trial:
+        remember(trial, files // 10)
+        mutant = idle_share(trial, 10)
+    problems = [] if statistics.median(scans) <= SCAN_LIMIT else ["a look takes too long"]
+    problems += [] if share <= LIMIT else ["idle CPU is too much"]
+    problems += [] if mutant > LIMIT else ["the mutant without a pause was NOT found"]
+    finish(
+        f"{files} known files: names listed in {statistics.median(scans):.2f} s, idle for {seconds:.0f} s with"
+        f" {share:.1%} of a core; without a pause {mutant:.0%}",
+        problems,
+    )
+
+
+def remember(trial: Trial, files: int) -> None:
+    """Files that were reported long ago."""
+    with open_ledger(trial.out, load_bundle()) as ledger:
+        for number in range(SLIDES):
+            folder = trial.captures / f"slide-{number:02d}"
+            folder.mkdir()
+            slide = ledger.add_slide(os.fsencode(folder.resolve()), folder.name)
+            names = [f"{index:06d}.jpg" for index in range(files // SLIDES)]
+            for name in names:
+                (folder / name).touch()
+            ledger.discover(slide, [name.encode() for name in names])
+            known = ledger.images(slide)
+            cells = [Cell(seq, name, "rejected", "is empty (0 bytes)", "") for seq, name in enumerate(names, 1)]
+            ledger.report(
+                slide,
+                [
+                    Result(
+                        known[cell.path.encode()].id, "rejected", fingerprint(folder / cell.path), cell, f"{cell.seq}\n"
+                    )
+                    for cell in cells
+                ],
+            )
+
+
+def scan(trial: Trial, files: int) -> float:
+    """Seconds to list all names."""
+    started = time.monotonic()
+    assert len(list(find_images(trial.captures, trial.out))) == files
+    return time.monotonic() - started
+
+
+def idle_share(trial: Trial, seconds: float) -> float:
+    """Share of a core that a watch takes, its model's process included, once all pages are written."""
+    trial.start()
+    pages = lambda: len(list(trial.out.glob("*/report.html"))) == SLIDES  # noqa: E731
+    trial.until(pages, "pages are missing")
+    time.sleep(5)
+    assert trial.process is not None
+    before, started = cpu_seconds(trial.process.pid), time.monotonic()
+    time.sleep(seconds)
+    share = (cpu_seconds(trial.process.pid) - before) / (time.monotonic() - started)
+    trial.end()
+    return share
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and of those that it began."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, float(sys.argv[2]) if len(sys.argv) > 2 else 150.0)

@@ -1,0 +1,62 @@
+"""What the scripts of the scorecard share: the trial of the test suite, a folder to work in, and one line of result."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from hostile_names import hostile_names  # noqa: E402
+from odd_images import odd_images  # noqa: E402
+from trial import (  # noqa: E402
+    EXAMPLES,
+    LABELLED,
+    Trial,
+    kill_again_and_again,
+    sleep_through,
+    write_in_every_way,
+)
+
+__all__ = [
+    "EXAMPLES",
+    "LABELLED",
+    "ROOT",
+    "Trial",
+    "finish",
+    "hostile_names",
+    "kill_again_and_again",
+    "new_trial",
+    "odd_images",
+    "skip",
+    "sleep_through",
+    "write_in_every_way",
+]
+EXIT_SKIPPED = 77  # as automake has it
+
+
+@contextmanager
+def new_trial(*mutants: str, real: bool = False, patience: float = 600.0) -> Iterator[Trial]:
+    """A trial in a folder of its own, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cartcls-trial-") as folder:
+        trial = Trial(Path(folder), *mutants, real=real, patience=patience)
+        try:
+            yield trial
+        finally:
+            trial.end()
+
+
+def finish(measured: str, problems: list[str]) -> None:
+    """Print what was measured, and end with 1 where something is not as it should be."""
+    for problem in problems[:20]:
+        print(problem, file=sys.stderr)
+    print(measured)
+    raise SystemExit(1 if problems else 0)
+
+
+def skip(reason: str) -> None:
+    """Say why nothing can be measured here."""
+    print(f"skipped: {reason}")
+    raise SystemExit(EXIT_SKIPPED)

@@ -1,0 +1,61 @@
+"""File names that mean harm, or only look as if: to spreadsheets, browsers, terminals, shells and programs."""
+
+PARTS = (
+    b"=cmd|'calc'!A0",
+    b'=HYPERLINK("x:y","z")',
+    b"+1+1",
+    b"-2+3",
+    b"@SUM(1)",
+    b"\t=1",
+    b"line\nfeed",
+    b"carriage\rreturn",
+    b"a,b\"c'd;e",
+    b"<img src=x onerror=alert(1)>",
+    b"<script>alert(1)<",
+    b'"><svg onload=alert(1)>',
+    b"&lt;b&gt;&amp;",
+    b"{{ 7 * 7 }}",
+    b"{% raw %}",
+    b"javascript:alert(1)",
+    "\u202egpj.exe".encode(),
+    "\u2066a\u2069".encode(),
+    "\ufeffbom".encode(),
+    "zero\u200bwidth".encode(),
+    "\u2028line separator".encode(),
+    b"\x1b[31mred\x1b[0m",
+    b"\x1b]0;title\x07",
+    b"\x9b31m",
+    b"\x07\x08\x7f",
+    b"\xff\xfe",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80",
+    b"100%",
+    b"%2e%2e%2f",
+    b"%00",
+    b"..",
+    b"...",
+    b"-rf",
+    b"--out",
+    b"~",
+    b"$(reboot)",
+    b"`reboot`",
+    b"a|b>c",
+    b"*?[x]",
+    b"C:\\con",
+    b"\\\\host\\share",
+    b"nul",
+    b" leading and trailing ",
+    "\u4e2d\u6587\u0645\u0631\u062d\u0628\u0627".encode(),
+    "e\u0301 and \u00e9".encode(),
+    "\U0001f52c".encode(),
+    b"[bold]rich[red]",
+    b"a" * 240,
+)
+ENDINGS = (b".jpg", b" .jpg", b"\n.jpg", b".jpg.png")
+
+
+def hostile_names() -> list[bytes]:
+    """Two hundred of them, none longer than the 255 bytes that a file system takes."""
+    names = [part + ending for part in PARTS for ending in ENDINGS]
+    return [*names, b"b" * 251 + b".jpg", "\u00e9".encode() * 125 + b".jpg", b".jpg", b"\xff" * 251 + b".jpg"]
