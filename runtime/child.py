@@ -7,6 +7,7 @@ again in float32 on the CPU.
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ Open = Callable[[Tell, Progress], Backend]
 
 TRIES = 3
 ANSWER_SECONDS = 30.0  # a batch takes one second on a slow CPU
+SLOWER = 4  # times the longest answer so far is still no hang
 OPENING_SECONDS = 600.0  # without a sign of life: building an engine gives some
 
 
@@ -61,13 +63,14 @@ class ChildBackend:
             open_exact: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
             tell: Called with a line on what people should know.
             progress: See `cartcls.runtime.open_backend.open_backend`.
-            answer_seconds: How long a batch may take.
+            answer_seconds: How long a batch may take; longer on a machine that has proven to be slower.
 
         Raises:
             CartclsError: What `open_child` raised.
         """
         self._open_child, self._open_exact = open_child, open_exact
         self._tell, self._progress, self._answer_seconds = tell, progress, answer_seconds
+        self._slowest = 0.0
         self._exact: Backend | None = None
         self._ready = ready = self._start()
         self.name, self.device, self.precision = ready.name, ready.device, ready.precision
@@ -95,9 +98,9 @@ class ChildBackend:
 
     def _persist(self, images: npt.NDArray[np.uint8]) -> Outputs:
         problem = BackendError("not tried")
-        for _ in range(TRIES):
+        for number in range(TRIES):
             try:
-                return self._ask(images)
+                return self._ask(images, 2**number * max(self._answer_seconds, SLOWER * self._slowest))
             except OutOfMemoryError as error:
                 if len(images) > 1:
                     self.batch_size = half = (len(images) + 1) // 2
@@ -112,12 +115,15 @@ class ChildBackend:
                 raise BackendError(f"{self.name} on {self.device} cannot be used any more")
         raise problem
 
-    def _ask(self, images: npt.NDArray[np.uint8]) -> Outputs:
+    def _ask(self, images: npt.NDArray[np.uint8], seconds: float) -> Outputs:
+        started = time.monotonic()
         try:
             self._connection.send(images)
         except OSError:
             raise BackendError(f"the process of {self.name} has ended") from None
-        return self._receive(self._answer_seconds)
+        outputs = self._receive(seconds)
+        self._slowest = max(self._slowest, time.monotonic() - started)
+        return outputs
 
     def _start(self) -> _Ready:
         context = multiprocessing.get_context("spawn")

@@ -71,6 +71,8 @@ class FaultyBackend(FakeBackend):
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         self.taken += 1
         outputs = super().infer(images)
+        if self.fault == "slow":
+            time.sleep(1.5)
         if self.fault == "always":
             raise BackendError("CUDA_ERROR_NO_DEVICE")
         if not self.armed or self.taken < 2:

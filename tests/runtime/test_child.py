@@ -156,6 +156,14 @@ def test_the_trial_of_faults_finds_a_model_in_the_process_of_the_watch(
     assert harmed(watched(tmp_path, slide, bundle, bare), labels, bundle)
 
 
+def test_a_slow_machine_is_given_longer_and_is_no_hang(begin: Faulty, said: list[str], tmp_path: Path):
+    child = begin("slow", answer_seconds=1.0)
+    for _ in range(3):
+        child.infer(images(4))
+    assert said[1] == "the model's process has not answered for 1 s: beginning again in a new process"
+    assert 2 <= processes(tmp_path) <= 3  # and none for the second batch
+
+
 @pytest.mark.slow
 def test_a_hang_takes_no_minute(begin: Faulty):
     child = begin("hang", answer_seconds=ANSWER_SECONDS)
