@@ -21,7 +21,7 @@ from .decode import Fingerprint, fingerprint
 from .discover import find_images, readable_name
 from .ledger import WAITING, Known, Ledger
 from .mounts import file_system, is_network
-from .work import SlideWork
+from .work import PAGE_FACTOR, SlideWork
 
 Clock = Callable[[], float]
 
@@ -36,7 +36,7 @@ class Patience:
         incomplete: For a file that is not whole, before it is rejected.
         retry: Before a file that is not whole is tried again; doubled each time.
         check: Between two looks at files that have a row already, for they may change.
-        page: Between two writings of a slide's page while it grows.
+        page: Between two writings of a slide's page while it grows; never less than thirty times what that costs.
     """
 
     poll: float = 1.0
@@ -188,7 +188,8 @@ class Watch:
         done = sum(self._classify(slide) for slide in self.slides)
         self.done += done
         for slide in self.slides:
-            if slide.page_due and (not done or self._clock() - slide.page_written >= self._patience.page):
+            wait = max(self._patience.page, PAGE_FACTOR * slide.work.page_cost)
+            if slide.page_due and (not done or self._clock() - slide.page_written >= wait):
                 self._write_page(slide)
         return done
 
