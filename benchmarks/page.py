@@ -25,7 +25,7 @@ from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
 from cartcls.runtime.ledger import Ledger, Result
 from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.page import write_pages
+from cartcls.runtime.page import PAGE, write_pages
 from cartcls.runtime.report import THUMBNAILS, Cell, csv_line
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
@@ -33,6 +33,9 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SHARES = (0.01, 0.03, 0.02, 0.02, 0.28, 0.07, 0.55, 0.02)  # of the eight classes, about as in blood
+CHOOSE = """(() => { const begun = performance.now(); document.querySelectorAll("#labels button")[1].click();
+document.body.offsetHeight; return performance.now() - begun; })()"""
+UNREADABLE = "is incomplete: the JPEG end marker is missing"
 REVIEW = "low confidence ({:.2f} < 0.93)"
 
 
@@ -46,9 +49,7 @@ def stub_cell(seq: int, bundle: Bundle, random: np.random.Generator) -> Cell:
     """A cell like those of a real slide: nine in ten certain, one in fifty unreadable."""
     analysed_at = "2026-01-02T03:04:05Z"
     if random.random() < 0.02:
-        return Cell(
-            seq, f"cell-{seq:05d}.jpg", "rejected", "is incomplete: the JPEG end marker is missing", analysed_at
-        )
+        return Cell(seq, f"cell-{seq:05d}.jpg", "rejected", UNREADABLE, analysed_at)
     index = int(random.choice(len(SHARES), p=SHARES))
     confidence = 0.93 + 0.07 * random.random() if random.random() < 0.9 else 0.4 + 0.53 * random.random()
     probabilities = random.dirichlet(np.full(len(SHARES), 0.3)) * (1 - confidence)
@@ -98,14 +99,11 @@ def make(folder: Path, count: int) -> None:
         for cell in cells:
             if cell.thumbnail:
                 os.link(pictures[cell.seq % len(pictures)], directory / cell.thumbnail)
-        first, again = (
-            timed(lambda: write_pages(ledger, slide, run, directory, changed)) for changed in (None, [count])
-        )
-    sizes = {
-        name: sum(f.stat().st_size for f in directory.glob(name)) / 1e6
-        for name in ("*.html", "cells/rows*", "cells/maps*")
-    }
-    print(f"{count} cells: {sizes}; all written in {first:.2f} s, one cell more in {again:.2f} s")
+        first = timed(lambda: write_pages(ledger, slide, run, directory))
+        again = timed(lambda: write_pages(ledger, slide, run, directory, [count]))
+    sizes = (sum(file.stat().st_size for file in directory.glob(names)) / 1e6 for names in (PAGE, "*/rows*", "*/maps*"))
+    page, rows, maps = (f"{size:.2f} MB" for size in sizes)
+    print(f"{count} cells: {page} page, {rows} rows, {maps} maps; written in {first:.2f} s, one more in {again:.2f} s")
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -130,10 +128,7 @@ def paint(pages: list[Path]) -> None:
                 opened.wait_for_timeout(300)
                 first = opened.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
                 ready = opened.evaluate("Number(document.body.dataset.ready)")
-                click = "document.querySelectorAll('#labels button')[1].click(); document.body.offsetHeight;"
-                chosen = opened.evaluate(
-                    f"(() => {{ const begun = performance.now(); {click} return performance.now() - begun; }})()"
-                )
+                chosen = opened.evaluate(CHOOSE)
                 times.append((first, ready, chosen))
                 opened.close()
             browser.close()

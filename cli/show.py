@@ -171,6 +171,8 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
     if summary["awaiting_review"]:
         results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
+    if summary["awaiting_review"]:
+        results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
     if warning := summary["differential"]["warning"]:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)

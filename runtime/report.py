@@ -201,4 +201,5 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "device": run.device,
         "version": run.version,
         "started_at": run.started_at,
+        "last_analysed_at": max((cell.analysed_at for cell in cells), default=None),
     }

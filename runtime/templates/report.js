@@ -40,7 +40,7 @@ function load(kind, number) {
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
-  if (text) element.textContent = text;
+  if (text !== "") element.textContent = text;
   return element;
 }
 
@@ -58,7 +58,7 @@ const present = cell => corrections.entries.get(cell.seq)?.to ?? saved(cell);
 const canBeCorrected = cell => cell.status === "ok" || cell.status === "review";
 const awaitsReview = cell => cell.corrected === meta.unsure || (cell.status === "review" && cell.corrected === null);
 const confidence = cell => cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null;
-const decimals = (value, count = 2) => value === null ? "" : (Math.floor(value * 10 ** count + 1e-9) / 10 ** count).toFixed(count);
+const decimals = (value, count = 2) => value === null ? "" : value.toFixed(count);
 const byConfidence = (a, b) => (confidence(a) ?? 2) - (confidence(b) ?? 2) || a.seq - b.seq;
 
 // ---- corrections: kept in this browser until the report says the same
@@ -168,13 +168,14 @@ function drawPage(focus = false) {
     start += entry.cells.length;
     if (!here.length) continue;
     const heading = make("h3");
-    heading.append(make("span", `dot ${colorOf(entry.name)}`), title(entry.name), make("small", "", `${entry.cells.length}, least certain first`));
+    if (classOf.has(entry.name)) heading.append(make("span", `dot ${colorOf(entry.name)}`));
+    heading.append(title(entry.name), make("small", "", confidence(entry.cells[0]) === null ? entry.cells.length : `${entry.cells.length}, least certain first`));
     const list = make("ul", "cells");
     list.append(...here.map(cell => { const item = make("li"); item.append(card(cell)); return item; }));
     parts.push(heading, list);
   }
   byId("cells").replaceChildren(...parts);
-  byId("shown").textContent = found.length ? `${from + 1}–${to} of ${found.length}` : cells.length ? "no cell is like that" : "no images yet";
+  byId("shown").textContent = found.length ? `${from + 1}–${to} of ${found.length}` : cells.length ? "No cell is like that." : "There are no images yet.";
   byId("previous").disabled = page === 0;
   byId("next").disabled = to >= found.length;
   byId("pages").hidden = found.length <= PER_PAGE;
