@@ -24,8 +24,9 @@ PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
 REPEATED = "same bytes as an earlier cell"
+SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
 KIND_ORDER = ("leukocyte", "nrbc", "platelet", "other")
-KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no class: see `report.js`
+KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no class: see `tools.js`
 
 
 def write_pages(
@@ -81,7 +82,7 @@ def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str,
     return render(
         PAGE,
         classes,
-        script="report.js",
+        scripts=SCRIPTS,
         summary=summary,
         rows=[(index, rows[index], without and without["rows"][index]) for index in in_order],
         flagged=_flagged(cells),
@@ -94,17 +95,17 @@ def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str,
     )
 
 
-def render(template: str, classes: Sequence[CellClass], script: str | None = None, **values: Any) -> str:
+def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
     """Render one of the package's templates; whatever is put into it is escaped, and nothing else can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
-        script: Name of a script beside the template, the only one that may run.
+        scripts: Names of scripts beside the template, which become one: the only one in the page that may run.
         **values: What the template needs.
     """
     colors = "".join(f".k{index}{{--color:{entry.color}}}" for index, entry in enumerate(classes))
-    style, code = _source("style.css") + colors, _source(script) if script else ""
+    style, code = _source("style.css") + colors, "".join(map(_source, scripts))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cartcls.runtime"),
         autoescape=True,
