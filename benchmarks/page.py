@@ -3,6 +3,7 @@
     python benchmarks/page.py make FOLDER 200 5000 20000     makes reports of that many stub cells, with real pictures
     python benchmarks/page.py paint FOLDER/*/report.html     opens each five times in Chromium, from disk
     python benchmarks/page.py cost CELLS                     classifies that many cells, and times what the page needs
+    python benchmarks/page.py picture REPORT.HTML FILE.JPG   takes the README's picture of a report
 
 Stub cells are the 32 of `examples/slide-01` again and again; labels, confidences and maps are drawn at random.
 """
@@ -136,6 +137,20 @@ def paint(pages: list[Path]) -> None:
             print(f"{page}: first paint {medians[0]:.0f} ms, gallery {medians[1]:.0f} ms, filter {medians[2]:.0f} ms")
 
 
+def picture(page: Path, file: Path) -> None:
+    """Photograph the upper part of a report."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page(viewport={"width": 1180, "height": 1420}, color_scheme="light")
+        opened.goto(page.resolve().as_uri())
+        opened.wait_for_selector("body[data-ready]")
+        opened.wait_for_timeout(1000)
+        opened.screenshot(path=file, type="jpeg", quality=82)
+        browser.close()
+
+
 def cost(count: int) -> None:
     """Classify cells with the shipped bundle, and print which share of the time the page took in that run."""
     bundle, spent = load_bundle(), {"maps": 0.0, "pages": 0.0}
@@ -174,5 +189,7 @@ if __name__ == "__main__":
             make(Path(rest[0]), int(number))
     elif command == "paint":
         paint([Path(file) for file in rest])
+    elif command == "picture":
+        picture(Path(rest[0]), Path(rest[1]))
     else:
         cost(int(rest[0]))
