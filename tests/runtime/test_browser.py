@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import os
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from reviewer import classify, make_slide
 
 from cartcls.runtime import heatmap
@@ -159,7 +160,12 @@ def test_corrections_outlive_a_reload_and_can_be_undone(page: Page):
 
 def test_leaving_with_unsaved_corrections_is_asked_about(page: Page, tmp_path: Path):
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", leave)
     page.locator(".cell[data-seq='5']").focus()
     page.keyboard.press("8")
     reload(page)
@@ -213,10 +219,10 @@ def test_what_counts_for_nothing_cannot_be_relabelled(page: Page):
 def test_the_map_of_a_class_is_drawn_as_in_the_thumbnails(page: Page, out: Path):
     random = np.random.default_rng(0)
     cams = random.normal(0, 1, (8, 12, 12)).astype(np.float32)
-    page.evaluate("packed => cartcls.maps(packed)", {"5": _base64(heatmap.pack(cams))})
+    packed = base64.b64encode(heatmap.pack(cams)).decode()
     page.evaluate("document.querySelector(\".cell[data-seq='5']\").click()")
     page.wait_for_selector("#heat canvas")
-    page.evaluate("packed => cartcls.maps(packed)", {"5": _base64(heatmap.pack(cams))})
+    page.evaluate("packed => cartcls.maps(packed)", {"5": packed})
     for index in (3, 0):
         page.locator("#chances button").nth(index).click()
         drawn: Any = page.evaluate(
@@ -267,9 +273,3 @@ def test_axe_finds_no_serious_problem(browser: Browser, out: Path, scheme: Any, 
     print(json.dumps({"rules passed": len(found["passes"]), "violations": [v["id"] for v in found["violations"]]}))
     assert [violation["id"] for violation in found["violations"]] == []
     context.close()
-
-
-def _base64(data: bytes) -> str:
-    import base64
-
-    return base64.b64encode(data).decode()

@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from cartcls.runtime import ledger as ledgers
 from cartcls.runtime.decode import Fingerprint
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger import Cursor, Ledger, Result, Slide
-from cartcls.runtime.report import Cell
+from cartcls.runtime.report import Cell, Correction
 
 TIME = "2026-01-02T03:04:05Z"
 PRINT = Fingerprint(10, 20, 30)
@@ -53,6 +54,7 @@ def test_what_was_seen_before_is_not_seen_anew(file: Path):
         states = {path: known.state for path, known in ledger.images(slide).items()}
         assert states == {b"a": "reported", b"b": "seen", b"c": "seen"}
         assert len(ledger.slides()) == 1
+        assert len(ledger.slides()[0].report) == 32
 
 
 def test_attempts_are_counted_through_crashes_and_forgotten_by_a_patient_retry(file: Path):
@@ -94,6 +96,21 @@ def test_a_transaction_happens_whole_or_not_at_all(file: Path):
             ledger.report(slide, [reported(ids[b"a"], 1), broken])
         assert not list(ledger.cells(slide))
         assert ledger.images(slide)[b"a"].state == "seen"
+
+
+def test_heat_maps_are_kept_apart_and_go_with_the_present_row(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        assert not ledger.has_maps(slide)
+        results = [reported(ids[b"a"], 1), reported(ids[b"b"], 2)]
+        ledger.report(slide, [replace(r, cell=replace(r.cell, maps=b"%d" % r.cell.seq)) for r in results])
+        assert ledger.has_maps(slide)
+        assert ledger.maps(slide, 1, 2) == {1: b"1", 2: b"2"}
+        assert [cell.maps for cell in ledger.cells(slide)] == [b"", b""]
+        ledger.correct(slide, [Correction(2, "0" * 64, "ig", "monocyte", "Ada", TIME)], [(results[1].cell, "2,ig\n")])
+        assert ledger.maps(slide, 2, 2) == {2: b"2"}
+        ledger.report(slide, [results[0]])
+        assert ledger.maps(slide, 1, 2) == {2: b"2"}
 
 
 def test_slides_are_apart(file: Path):
