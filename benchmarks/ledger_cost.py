@@ -15,10 +15,11 @@ from pathlib import Path
 
 from cpu import copy_crops
 
-from cartcls.runtime.backend import Backend, open_backend
+from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_images, classify_slide, describe_run
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.discover import find_images
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.report import CSV, write_csv, write_summary
 from cartcls.train.split import read_split

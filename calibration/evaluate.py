@@ -13,7 +13,8 @@ from ..runtime.batch import classify_images, describe_run
 from ..runtime.bundle import Bundle
 from ..runtime.errors import DataError, OutputError
 from ..runtime.files import whole_folder
-from ..runtime.report import CSV, Cell, Run, render, write_csv
+from ..runtime.page import render
+from ..runtime.report import CSV, Cell, Run, write_csv
 from .metrics import classification_metrics
 from .pictures import draw_confusion
 
@@ -64,7 +65,9 @@ def evaluate(
             draw_confusion(metrics["confusion"], names, part, folder / CONFUSION)
             mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
             mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
-            page = render(MISTAKES, metrics=metrics, mistakes=mistakes, confusion=CONFUSION, bundle=bundle)
+            page = render(
+                MISTAKES, bundle.classes, metrics=metrics, mistakes=mistakes, confusion=CONFUSION, bundle=bundle
+            )
             (folder / MISTAKES).write_text(page, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None

@@ -187,6 +187,68 @@ def rebuild(
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+) -> None:
+    """Write the pages again from the ledger, and print where they are; tables and thumbnails stay as they are."""
+    from ..runtime.audit import rebuild_reports
+    from ..runtime.page import PAGE
+
+    for directory in rebuild_reports(out, tables=False):
+        typer.echo(directory / PAGE)
+
+
+@app.command()
+def correct(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    corrections: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CORRECTIONS.CSV]", help="What a page saved.", show_default=False),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who made the corrections.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write all cells that people have looked at as class folders to train on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Take corrections that a reviewer made in a page, and hand them on to training.
+
+    They are checked first: where one does not fit, none is applied. Nothing is overwritten: the ledger keeps who called
+    a cell what, and when. The exit code is 3 where the file of a reviewed cell is missing or has changed.
+    """
+    from dataclasses import asdict
+
+    from . import show
+
+    if corrections is None and export is None:
+        raise typer.BadParameter("give a file of corrections, or --export", param_hint="CORRECTIONS.CSV")
+    if (corrections is None) != (by is None):
+        raise typer.BadParameter("goes with a file of corrections, and that with it", param_hint="--by")
+    answers: dict[str, object] = {}
+    if corrections is not None and by is not None:
+        from ..runtime.corrections import correct as apply
+
+        applied = apply(out, corrections, by)
+        answers["corrected"] = {**asdict(applied), "directory": str(applied.directory)}
+        if not as_json:
+            show.corrected(applied)
+    missing: dict[str, str] = {}
+    if export is not None:
+        from ..runtime.reviewed import export_reviewed
+
+        made = export_reviewed(out, export)
+        missing = made.missing
+        answers["exported"] = asdict(made)
+        if not as_json:
+            show.reviewed(export, made)
+    if as_json:
+        typer.echo(json.dumps(answers, indent=2))
+    if missing:
+        raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
 def evaluate(
     labelled_dir: Annotated[
         Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)

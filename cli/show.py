@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ..runtime.audit import Verified
     from ..runtime.backend import Backend
     from ..runtime.bundle import Bundle
+    from ..runtime.corrections import Corrected
     from ..runtime.doctor import Finding
+    from ..runtime.reviewed import Exported
     from ..runtime.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
@@ -167,6 +169,10 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     status = summary["status"]
     counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
     results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
+    if summary["awaiting_review"]:
+        results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
+    if summary["awaiting_review"]:
+        results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
     if warning := summary["differential"]["warning"]:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
@@ -180,6 +186,36 @@ def verified(found: "list[Verified]") -> None:
         for difference in slide.differences:
             expected = f": the ledger has {difference.expected.rstrip()}" if difference.expected else ""
             results.print(f"  line {difference.line} {difference.problem}{expected}", markup=False, soft_wrap=True)
+
+
+def corrected(done: "Corrected") -> None:
+    """Print a slide's counts before and after corrections, and where its report lies."""
+    table = Table(title=Text(done.after["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("class", "before", "after", "share before", "share after"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    before, after = (
+        {row["title"]: row for row in summary["differential"]["rows"]} for summary in (done.before, done.after)
+    )
+    for title, row in after.items():
+        shares = ["" if r["percent"] is None else f"{r['percent']:.1f} %" for r in (before[title], row)]
+        table.add_row(Text(title), str(before[title]["count"]), str(row["count"]), *shares)
+    for label in sorted(done.before["others"].keys() | done.after["others"].keys()):
+        table.add_row(Text(label), *(str(summary["others"].get(label, 0)) for summary in (done.before, done.after)))
+    for name, key in (("not a cell", "not_a_cell"), ("awaits review", "awaiting_review")):
+        table.add_row(name, str(done.before[key]), str(done.after[key]))
+    results.print(table)
+    results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
+    results.print(os.fspath(done.directory / "report.html"), markup=False, soft_wrap=True)
+
+
+def reviewed(folder: Path, made: "Exported") -> None:
+    """Print what an export holds, what it lacks, and where it lies."""
+    for path, reason in made.missing.items():
+        messages.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
+    for slide in made.summary["slides"]:
+        extent = "every counted cell was reviewed" if slide["reviewed"] == "all" else "only some cells were reviewed"
+        results.print(f"{slide['slide']}: {slide['exported']} cells, {extent}", markup=False, soft_wrap=True)
+    results.print(os.fspath(folder), markup=False, soft_wrap=True)
 
 
 def evaluated(page: Path, metrics: dict[str, Any]) -> None:

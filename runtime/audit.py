@@ -5,7 +5,8 @@ from pathlib import Path
 
 from .errors import OutputError
 from .open_ledger import existing_ledger
-from .report import CSV, csv_header, write_summary
+from .page import write_pages
+from .report import CSV, csv_header
 from .table import Difference, rebuild, verify
 
 
@@ -33,8 +34,12 @@ def verify_reports(out: Path) -> list[Verified]:
         return found
 
 
-def rebuild_reports(out: Path) -> list[Path]:
+def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
     """Write table, summary and page of every slide again; thumbnails stay as they are.
+
+    Args:
+        out: Folder of reports.
+        tables: Whether tables are written too, whatever is in them.
 
     Returns:
         Folders of the reports.
@@ -48,9 +53,9 @@ def rebuild_reports(out: Path) -> list[Path]:
             directory = out / slide.name
             try:
                 directory.mkdir(exist_ok=True)
-                rebuild(ledger, slide, csv_header(bundle), directory / CSV)
-                cells = list(ledger.cells(slide))
-                write_summary(directory, ledger.last_run(slide, bundle), cells, ledger.waiting(slide))
+                if tables:
+                    rebuild(ledger, slide, csv_header(bundle), directory / CSV)
+                write_pages(ledger, slide, ledger.last_run(slide, bundle), directory)
             except OSError as error:
                 raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
             directories.append(directory)

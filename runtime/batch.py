@@ -1,6 +1,7 @@
 """From folders of crops to reports."""
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
@@ -14,7 +15,9 @@ from .errors import OutputError
 from .ledger import Ledger
 from .pipeline import classify_files, now
 from .report import THUMBNAILS, Cell, Run
-from .work import SlideWork
+from .work import PAGE_FACTOR, SlideWork
+
+PAGE_EVERY = 30.0  # seconds, at least, between two writings of a page while the slide is classified
 
 
 def classify_slide(
@@ -50,8 +53,17 @@ def classify_slide(
     try:
         work = SlideWork(slide_dir, out, describe_run(slide_dir, bundle, backend), backend, ledger, tell)
         work.discover(find_images(slide_dir, out))
+        written = time.monotonic()
+
+        def keep_current(done: int, count: int) -> None:
+            nonlocal written
+            progress(done, count)
+            if done < count and time.monotonic() - written >= max(PAGE_EVERY, PAGE_FACTOR * work.page_cost):
+                work.write_summary()
+                written = time.monotonic()
+
         try:
-            work.classify(work.to_be_done(), progress)
+            work.classify(work.to_be_done(), keep_current)
         finally:
             summary = work.write_summary()
     except OSError as error:

@@ -16,19 +16,24 @@ class Prediction:
     Attributes:
         index: Index of the class with the highest probability.
         probabilities: After temperature, float64, (K,).
-        cam: Map of that class, float32, (h, w); None where the model has none.
+        cams: Maps of all classes, float32, (K, h, w); None where the model has none.
         again: Whether it was computed again on the CPU, because the backend gave not-a-number.
     """
 
     index: int
     probabilities: npt.NDArray[np.float64]
-    cam: npt.NDArray[np.float32] | None
+    cams: npt.NDArray[np.float32] | None
     again: bool = False
 
     @property
     def confidence(self) -> float:
         """Probability of the predicted class."""
         return float(self.probabilities[self.index])
+
+    @property
+    def cam(self) -> npt.NDArray[np.float32] | None:
+        """Map of the predicted class, float32, (h, w)."""
+        return None if self.cams is None else self.cams[self.index]
 
 
 def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction | None]:
@@ -39,8 +44,8 @@ def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction | N
             continue
         probabilities = softmax(logits[None], temperature)[0]
         index = int(probabilities.argmax())
-        cam = None if outputs.cams is None else outputs.cams[row, index]
-        yield Prediction(index, probabilities, cam, outputs.again is not None and bool(outputs.again[row]))
+        cams = None if outputs.cams is None else outputs.cams[row]
+        yield Prediction(index, probabilities, cams, outputs.again is not None and bool(outputs.again[row]))
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

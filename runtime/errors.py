@@ -10,6 +10,7 @@
     │   ├── NoEngineError       because no engine fits, and none may be built
     │   └── OutOfMemoryError    because its memory is short: fewer cells at once may fit
     ├── DataError       a data folder, split or checkpoint does not fit
+    ├── CorrectionError corrections of a reviewer do not fit the report
     ├── ParityError     an exported graph gives other answers than the model
     └── OutputError     a report cannot be written where it was asked for
 
@@ -56,6 +57,10 @@ class OutOfMemoryError(BackendError):
 
 class DataError(CartclsError):
     """A data folder, a split or a checkpoint does not fit."""
+
+
+class CorrectionError(CartclsError):
+    """Corrections of a reviewer do not fit the report; none of them was applied."""
 
 
 class ParityError(CartclsError):

@@ -35,6 +35,31 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
     return (crop * (1 - weight) + colors * weight + 0.5).astype(np.uint8)
 
 
+def pack(cams: npt.NDArray[np.float32]) -> bytes:
+    """Pack the heat maps of all classes of a cell, for a page that shows any of them.
+
+    Args:
+        cams: Class activation maps before their ReLU, float32, (K, h, w).
+
+    Returns:
+        K, h and w as one byte each; per class the peak of its map, in 255ths of the highest of all; then each map after
+        its ReLU, in 255ths of its own peak, as `overlay` takes it. Empty where a size needs more than a byte.
+    """
+    if max(cams.shape) > 255:
+        return b""
+    positive = np.maximum(cams, 0)
+    peaks = positive.max((1, 2))
+    strengths = np.rint(255 * peaks / max(float(peaks.max()), 1e-12)).astype(np.uint8)
+    maps = np.rint(255 * positive / np.maximum(peaks, 1e-12)[:, None, None]).astype(np.uint8)
+    return bytes(cams.shape) + strengths.tobytes() + maps.tobytes()
+
+
+def colors() -> npt.NDArray[np.uint8]:
+    """Colours of heat from 0 to 255: RGB, uint8, (256, 3)."""
+    heat = np.arange(256, dtype=np.uint8)[None]
+    return np.asarray(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO)[0, :, ::-1], np.uint8)
+
+
 def shrink(crop: Image) -> Image:
     """Scale a crop to a thumbnail's height, so that the original need not be kept."""
     width = min(max(1, round(crop.shape[1] * HEIGHT / crop.shape[0])), 4 * HEIGHT)

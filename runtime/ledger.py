@@ -19,7 +19,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -28,44 +28,13 @@ from .bundle import Bundle, recorded_bundle
 from .decode import Fingerprint
 from .errors import OutputError
 from .mounts import file_system, is_network
-from .report import Cell, Run
+from .report import Cell, Correction, Run
+from .schema import bring_up_to_date
 
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
 
 WAITING: tuple[State, ...] = ("seen", "queued", "retry")
-SCHEMA = 1
 MAX_ATTEMPTS = 3
-_TABLES = """
-CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
-CREATE TABLE slides (
-    id INTEGER PRIMARY KEY,
-    source BLOB NOT NULL UNIQUE,
-    name TEXT NOT NULL UNIQUE,
-    run TEXT NOT NULL DEFAULT '{}',
-    csv_seq INTEGER NOT NULL DEFAULT 0,
-    csv_bytes INTEGER NOT NULL DEFAULT 0,
-    csv_stale INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE images (
-    id INTEGER PRIMARY KEY,
-    slide INTEGER NOT NULL REFERENCES slides,
-    path BLOB NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    seq INTEGER,
-    size INTEGER, mtime_ns INTEGER, inode INTEGER,
-    UNIQUE (slide, path)
-);
-CREATE INDEX waiting ON images (slide, state) WHERE state IN ('seen', 'queued', 'retry');
-CREATE TABLE cells (
-    slide INTEGER NOT NULL REFERENCES slides,
-    seq INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    cell TEXT NOT NULL,
-    line TEXT NOT NULL,
-    PRIMARY KEY (slide, seq, version)
-) WITHOUT ROWID;
-"""
 _PRESENT = (
     "FROM cells WHERE slide = ? AND seq > ? AND version ="
     " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
@@ -95,11 +64,19 @@ class Known:
 
 @dataclass(frozen=True)
 class Slide:
-    """A slide in the ledger; `source` is the folder of its images, `name` that of its report among the reports."""
+    """A slide in the ledger.
+
+    Attributes:
+        id: Its number in the ledger.
+        source: Folder of its images.
+        name: Folder of its report, among the reports.
+        report: Letters and digits that no other report has.
+    """
 
     id: int
     source: bytes
     name: str
+    report: str
 
 
 @dataclass(frozen=True)
@@ -167,13 +144,16 @@ class Ledger:
         """The slide of a folder of images, new or known; a known one keeps its name."""
         with self._transaction():
             self._database.execute(
-                "INSERT INTO slides (source, name) VALUES (?, ?) ON CONFLICT (source) DO NOTHING", (source, name)
+                "INSERT INTO slides (source, name, report) VALUES (?, ?, lower(hex(randomblob(16))))"
+                " ON CONFLICT (source) DO NOTHING",
+                (source, name),
             )
         return next(slide for slide in self.slides() if slide.source == source)
 
     def slides(self) -> list[Slide]:
         """All slides, in the order in which they came."""
-        return [Slide(*row) for row in self._database.execute("SELECT id, source, name FROM slides ORDER BY id")]
+        rows = self._database.execute("SELECT id, source, name, report FROM slides ORDER BY id")
+        return [Slide(*row) for row in rows]
 
     def images(self, slide: Slide, paths: Iterable[bytes] | None = None) -> dict[bytes, Known]:
         """Images of a slide by path: all of them, or those that are named."""
@@ -237,27 +217,55 @@ class Ledger:
         """Write down what became of images. A row that has its number already takes the place of the older one."""
         with self._transaction():
             for result in results:
-                found = result.fingerprint
-                self._database.execute(
-                    "INSERT INTO cells SELECT ?1, ?2, coalesce(max(version), 0) + 1, ?3, ?4 FROM cells"
-                    " WHERE slide = ?1 AND seq = ?2",
-                    (slide.id, result.cell.seq, json.dumps(asdict(result.cell)), result.line),
-                )
+                found, seq = result.fingerprint, result.cell.seq
+                self._add_row(slide, result.cell, result.line)
+                self._database.execute("DELETE FROM maps WHERE slide = ? AND seq = ?", (slide.id, seq))
+                if result.cell.maps:
+                    self._database.execute("INSERT INTO maps VALUES (?, ?, ?)", (slide.id, seq, result.cell.maps))
                 self._database.execute(
                     "UPDATE images SET state = ?, seq = ?, size = ?, mtime_ns = ?, inode = ? WHERE id = ?",
                     (
                         result.state,
-                        result.cell.seq,
+                        seq,
                         *((found.size, found.mtime_ns, found.inode) if found else (None, None, None)),
                         result.image,
                     ),
                 )
-                self._database.execute(
-                    "UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?", (slide.id, result.cell.seq)
-                )
+
+    def correct(self, slide: Slide, corrections: Iterable[Correction], rows: Iterable[tuple[Cell, str]]) -> None:
+        """Write down what people called cells, and the rows, with their lines, that take the older ones' place."""
+        with self._transaction():
+            self._database.executemany(
+                "INSERT INTO corrections (slide, seq, sha256, from_label, to_label, corrected_by, corrected_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((slide.id, *astuple(correction)) for correction in corrections),
+            )
+            for cell, line in rows:
+                self._add_row(slide, cell, line)
+
+    def corrections(self, slide: Slide) -> list[Correction]:
+        """Everything that people ever called cells of a slide, the latest last."""
+        rows = self._database.execute(
+            "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at FROM corrections"
+            " WHERE slide = ? ORDER BY id",
+            (slide.id,),
+        )
+        return [Correction(*row) for row in rows]
+
+    def maps(self, slide: Slide, first: int, last: int) -> dict[int, bytes]:
+        """Packed heat maps of a slide's cells by number, for a range of numbers."""
+        return dict(
+            self._database.execute(
+                "SELECT seq, maps FROM maps WHERE slide = ? AND seq BETWEEN ? AND ?", (slide.id, first, last)
+            )
+        )
+
+    def has_maps(self, slide: Slide) -> bool:
+        """Whether the bundle gives heat maps."""
+        return self._database.execute("SELECT 1 FROM maps WHERE slide = ? LIMIT 1", (slide.id,)).fetchone() is not None
 
     def cells(self, slide: Slide) -> Iterator[Cell]:
-        """Present rows of a slide, in `seq` order."""
+        """Present rows of a slide, in `seq` order, without their heat maps."""
         for (text,) in self._database.execute(f"SELECT cell {_PRESENT}", (slide.id, 0)):
             values = json.loads(text)
             yield Cell(**{**values, "probabilities": tuple(values["probabilities"])})
@@ -313,16 +321,22 @@ class Ledger:
         return Run(**json.loads(text), bundle=bundle)
 
     def _prepare(self, file: Path) -> None:
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
-        elif version != SCHEMA:
-            raise OutputError(f"{file} is of another version of cartcls: move it away to begin a new one")
         (health,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if health != "ok":
             raise OutputError(f"{file} is damaged ({health}): move it away, and the images are classified again")
+        if not bring_up_to_date(self._database):
+            raise OutputError(f"{file} is of a later version of cartcls: move it away to begin a new one")
         with self._transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
+
+    def _add_row(self, slide: Slide, cell: Cell, line: str) -> None:
+        values = {name: value for name, value in vars(cell).items() if name != "maps"}
+        self._database.execute(
+            "INSERT INTO cells SELECT ?1, ?2, coalesce(max(version), 0) + 1, ?3, ?4 FROM cells"
+            " WHERE slide = ?1 AND seq = ?2",
+            (slide.id, cell.seq, json.dumps(values), line),
+        )
+        self._database.execute("UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?", (slide.id, cell.seq))
 
     def _update(self, statement: str, images: Iterable[int]) -> None:
         with self._transaction():

@@ -198,6 +198,7 @@ def _cell(
         sha256=reading.sha256,
         width=reading.width,
         height=reading.height,
+        maps=b"" if prediction.cams is None else heatmap.pack(prediction.cams),
     )
 
 

@@ -1,21 +1,18 @@
-"""A slide's report: `cells.csv`, `summary.json` and `report.html`, beside `thumbnails/`."""
+"""A slide's rows: what is known of each cell, its line in `cells.csv`, and what they sum up to."""
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
-
-from .bundle import NAMED_CAR_T, Bundle
+from .bundle import Bundle
 from .differential import differential
-from .files import replace_file
 
-CSV, SUMMARY, PAGE, THUMBNAILS = "cells.csv", "summary.json", "report.html", "thumbnails"
+CSV, THUMBNAILS = "cells.csv", "thumbnails"
+NOT_A_CELL, UNSURE, OTHER = "not a cell", "unsure", "other: "
 
 Status = Literal["ok", "review", "rejected", "duplicate"]
 
@@ -61,6 +58,11 @@ class Cell:
         sha256: Digest of the file, or None where it could not be read.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
+        corrected_label: What a person called it: a class, `not a cell`, `unsure`, or `other: ` and a name.
+        corrected_by: Who that was.
+        corrected_at: UTC, ISO 8601.
+        maps: Heat maps of all classes, as `heatmap.pack` gives them; empty where there are none. A ledger keeps them
+            apart from the row.
     """
 
     seq: int
@@ -74,32 +76,58 @@ class Cell:
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
+    corrected_label: str | None = None
+    corrected_by: str | None = None
+    corrected_at: str | None = None
+    maps: bytes = b""
 
     @property
     def confidence(self) -> float | None:
         """Probability of the label."""
         return max(self.probabilities, default=None)
 
+    @property
+    def can_be_corrected(self) -> bool:
+        """Whether it is a cell with a label: neither rejected, nor the same bytes as another."""
+        return self.status in ("ok", "review")
 
-def write_summary(directory: Path, run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
-    """Write summary and page of a slide beside its table.
+    @property
+    def present_label(self) -> str | None:
+        """What a person called it, else what the model did."""
+        return self.corrected_label or self.label
 
-    Args:
-        directory: Folder of the report.
-        run: What is the same for all cells.
-        cells: All rows.
-        waiting: Number of images that have no row yet.
+    @property
+    def counts_as(self) -> str | None:
+        """Label that it counts by; the model's while a person is unsure; None where it does not count."""
+        if not self.can_be_corrected or self.corrected_label == NOT_A_CELL:
+            return None
+        return self.label if self.corrected_label == UNSURE else self.present_label
 
-    Returns:
-        The summary, as written to `summary.json`.
+    @property
+    def awaits_review(self) -> bool:
+        """Whether its label is a proposal that no person has settled."""
+        return self.corrected_label == UNSURE or (self.status == "review" and self.corrected_label is None)
 
-    Raises:
-        OSError: A file cannot be written; the older one stays as it was.
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person called a cell.
+
+    Attributes:
+        seq: Number of the cell.
+        sha256: Digest of the bytes that were looked at.
+        from_label: What it was called before.
+        to_label: What it is called now; the same where a label was confirmed.
+        corrected_by: Who that was.
+        corrected_at: UTC, ISO 8601.
     """
-    summary = summarize(run, cells, waiting)
-    replace_file(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
-    replace_file(directory / PAGE, render_page(run, cells, summary).encode())
-    return summary
+
+    seq: int
+    sha256: str
+    from_label: str
+    to_label: str
+    corrected_by: str
+    corrected_at: str
 
 
 def write_csv(file: Path, run: Run, cells: Sequence[Cell]) -> None:
@@ -122,9 +150,16 @@ def csv_line(run: Run, cell: Cell) -> str:
     probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(run.bundle.classes)
     confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
     row = [cell.seq, run.slide, cell.path, cell.label, confidence, cell.status, cell.reason, *probabilities]
-    row += ["", "", "", cell.thumbnail, cell.sha256, cell.width, cell.height]
+    row += [cell.corrected_label, cell.corrected_by, cell.corrected_at]
+    row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
     row += [run.bundle.name, run.bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
     return _csv(row)
+
+
+def corrected_line(line: str, run: Run, cell: Cell) -> str:
+    """A cell's line anew, after a correction: the older line says what computed it, whatever ran since."""
+    *_, backend, precision, version, _ = next(csv.reader([line]))
+    return csv_line(replace(run, backend=backend, precision=precision, version=version), cell)
 
 
 def _csv(values: Sequence[object]) -> str:
@@ -134,8 +169,14 @@ def _csv(values: Sequence[object]) -> str:
 
 
 def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
-    """Differential, counts and provenance of a slide, ready for JSON."""
-    counted = Counter(cell.label for cell in cells if cell.label and cell.status in ("ok", "review"))
+    """Differential, counts and provenance of a slide, ready for JSON.
+
+    `differential` counts proposals that await review by their label, `differential_without_proposals` leaves them out
+    (None where nothing awaits review). Labels that are no class of the bundle are counted in `others` alone.
+    """
+    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
+    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
+    names = {entry.name for entry in run.bundle.classes}
     statuses = Counter(cell.status for cell in cells)
     return {
         "slide": run.slide,
@@ -143,7 +184,13 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "images": len(cells) + waiting,
         "waiting": waiting,
         "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        "awaiting_review": proposed.total(),
+        "reviewed": sum(cell.corrected_label is not None for cell in cells),
+        "relabelled": sum(cell.corrected_label not in (None, cell.label) for cell in cells),
+        "not_a_cell": sum(cell.corrected_label == NOT_A_CELL for cell in cells),
+        "others": {label: count for label, count in sorted(counted.items()) if label not in names},
         "differential": differential(counted, run.bundle.classes),
+        "differential_without_proposals": differential(counted - proposed, run.bundle.classes) if proposed else None,
         "calibrated": run.bundle.calibrated,
         "research_use_only": True,
         "bundle": run.bundle.name,
@@ -154,36 +201,5 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "device": run.device,
         "version": run.version,
         "started_at": run.started_at,
+        "last_analysed_at": max((cell.analysed_at for cell in cells), default=None),
     }
-
-
-def render_page(run: Run, cells: Sequence[Cell], summary: dict[str, Any]) -> str:
-    """Render `report.html`: the differential first, then the cells by class, least certain first."""
-    counted = [cell for cell in cells if cell.status in ("ok", "review")]
-    galleries = [
-        (
-            entry,
-            sorted((c for c in counted if c.label == entry.name), key=lambda c: (c.confidence or 0.0, c.seq)),
-        )
-        for entry in run.bundle.classes
-    ]
-    return render(
-        PAGE,
-        summary=summary,
-        galleries=[gallery for gallery in galleries if gallery[1]],
-        left_out=[cell for cell in cells if cell.status in ("rejected", "duplicate")],
-        knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in run.bundle.classes),
-        provenance={key: value for key, value in summary.items() if isinstance(value, str)},
-        csv_name=CSV,
-    )
-
-
-def render(template: str, **values: Any) -> str:
-    """Render one of the package's templates; whatever is put into it is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cartcls.runtime"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template(template).render(values)

@@ -21,7 +21,7 @@ from .decode import Fingerprint, fingerprint
 from .discover import find_images, readable_name
 from .ledger import WAITING, Known, Ledger
 from .mounts import file_system, is_network
-from .work import SlideWork
+from .work import PAGE_FACTOR, SlideWork
 
 Clock = Callable[[], float]
 
@@ -36,7 +36,7 @@ class Patience:
         incomplete: For a file that is not whole, before it is rejected.
         retry: Before a file that is not whole is tried again; doubled each time.
         check: Between two looks at files that have a row already, for they may change.
-        page: Between two writings of a slide's page while it grows, at least; never less than ten times what one costs.
+        page: Between two writings of a slide's page while it grows; never less than thirty times what one costs.
     """
 
     poll: float = 1.0
@@ -85,7 +85,6 @@ class WatchedSlide:
         arrivals: Those that wait.
         page_due: Whether its page is behind.
         page_written: When its page was written last.
-        page_cost: How long that took, in seconds.
         summary: What it said.
     """
 
@@ -95,7 +94,6 @@ class WatchedSlide:
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
     page_due: bool = True
     page_written: float = float("-inf")
-    page_cost: float = 0.0
     summary: dict[str, Any] = field(default_factory=dict)
 
 
@@ -223,7 +221,7 @@ class Watch:
         return self._looked + max(self._patience.poll, COST_FACTOR * self.cost)
 
     def _next_page(self, slide: WatchedSlide) -> float:
-        return slide.page_written + max(self._patience.page, COST_FACTOR * slide.page_cost)
+        return slide.page_written + max(self._patience.page, PAGE_FACTOR * slide.work.page_cost)
 
     def _look(self) -> None:
         if not self._capture_dir.is_dir():
@@ -341,7 +339,5 @@ class Watch:
         return self._patience.quiet
 
     def _write_page(self, slide: WatchedSlide) -> None:
-        started = self._clock()
         slide.summary = slide.work.write_summary()
         slide.page_due, slide.page_written = False, self._clock()
-        slide.page_cost = slide.page_written - started

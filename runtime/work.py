@@ -1,8 +1,10 @@
 """One slide at work: what the ledger knows of it, its report, and the way of each image from the one to the other."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ from .decode import fingerprint
 from .discover import short_digest, slide_name
 from .errors import OutputError
 from .ledger import MAX_ATTEMPTS, WAITING, Known, Ledger, Result, Slide
+from .page import write_pages
 from .pipeline import Reading, classify_files, rejected
-from .report import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line, write_summary
+from .report import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line
 from .table import project
 
 DISCOVERIES = 500
+PAGE_FACTOR = 30  # how much longer than writing a page it takes, at least, until it is written again
 QUARANTINED = f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
 
 
@@ -25,6 +29,7 @@ class SlideWork:
     Attributes:
         slide: The slide in the ledger.
         directory: Folder of its report.
+        page_cost: How long it took to write its page last, in seconds.
     """
 
     def __init__(
@@ -52,10 +57,13 @@ class SlideWork:
         """
         self.slide = _slide(slide_dir, out, ledger)
         self.directory = out / self.slide.name
+        self.page_cost = 0.0
         self._root = os.fsencode(slide_dir)
         self._run, self._backend, self._ledger, self._tell = run, backend, ledger, tell
         self._first_of: dict[str | None, str] | None = None
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
+        self._corrections = {correction.seq: correction for correction in ledger.corrections(self.slide)}
+        self._changed: set[int] | None = None  # rows that are newer than the page; not known of an earlier process
         ledger.begin_run(self.slide, run)
         self._project()
 
@@ -127,6 +135,8 @@ class SlideWork:
             self._ledger.report(self.slide, results)
             if waiting:
                 self._ledger.postpone(image.id for image in waiting)
+            if self._changed is not None:
+                self._changed.update(result.cell.seq for result in results)
             self._project()
             postponed.extend(waiting)
             under_way.difference_update(by_path[reading.path].id for reading, _ in answers)
@@ -167,8 +177,11 @@ class SlideWork:
         Raises:
             OSError: They cannot be written; the older ones stay.
         """
-        cells, waiting = list(self._ledger.cells(self.slide)), self._ledger.waiting(self.slide)
-        return write_summary(self.directory, self._run, cells, waiting)
+        started = time.monotonic()
+        summary = write_pages(self._ledger, self.slide, self._run, self.directory, self._changed)
+        self._changed = set()
+        self.page_cost = time.monotonic() - started
+        return summary
 
     def _first_of_each(self, anew: bool) -> dict[str | None, str]:
         """Path of the first image with each digest; kept, and read anew where rows may have changed in their place."""
@@ -192,8 +205,28 @@ class SlideWork:
             yield from (image.path for image in batch)
 
     def _result(self, image: Known, reading: Reading, cell: Cell) -> Result:
+        cell = self._as_corrected(cell)
         state = "reported" if cell.label else "quarantined" if reading.error == QUARANTINED else "rejected"
         return Result(image.id, state, reading.fingerprint, cell, csv_line(self._run, cell))
+
+    def _as_corrected(self, cell: Cell) -> Cell:
+        """A correction belongs to the bytes that a person looked at: it stays with them, and with no others."""
+        made = self._corrections.get(cell.seq)
+        if made is None:
+            return cell
+        if made.sha256 == cell.sha256 and cell.can_be_corrected:
+            return replace(
+                cell,
+                corrected_label=made.to_label,
+                corrected_by=made.corrected_by,
+                corrected_at=made.corrected_at,
+            )
+        del self._corrections[cell.seq]
+        self._tell(
+            f"{self.slide.name}: no. {cell.seq} ({cell.path}) has other bytes than when {made.corrected_by} called it"
+            f" {made.to_label}: that no longer counts"
+        )
+        return cell
 
     def _file(self, path: bytes) -> bytes:
         return os.path.join(self._root, path)

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from reviewer import classify, corrections, make_slide
 
-from cartcls.runtime.bundle import SHIPPED
+from cartcls.runtime.bundle import SHIPPED, Bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +59,10 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["batch", ".", "--bundle", "nowhere"], 1, "is not a bundle"),
         (["batch"], 2, "Missing argument"),
         (["batch", ".", "--backend", "abacus"], 2, "abacus"),
+        (["correct", "."], 2, "give a file of corrections, or --export"),
+        (["correct", ".", "corrections.csv"], 2, "--by"),
+        (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
+        (["report", "."], 1, "holds no ledger"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
         (["export", "--fp16", "--fp32"], 2, "give one precision"),
         (["export", "--fp16", "--int8"], 2, "give one precision"),
@@ -70,6 +75,26 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[st
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    out = classify(folder, bundle)
+    file = corrections(out, *((seq, "monocyte") for seq in range(1, 5)))
+    done = cartcls("correct", out, file, "--by", "Ada B.")
+    assert done.returncode == 0, done.stderr
+    assert "4 labels changed, 0 confirmed" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(out / "slide" / "report.html")
+    assert next(line for line in done.stdout.splitlines() if "eosin" in line).split()[:3] == ["eosinophil", "8", "4"]
+    again = cartcls("correct", out, file, "--by", "Ada B.")
+    assert again.returncode == 1
+    assert "edited twice" in again.stderr
+    (folder / "cell-01.jpg").unlink()
+    exported = cartcls("correct", out, "--export", tmp_path / "cells", "--json")
+    assert exported.returncode == 3
+    assert json.loads(exported.stdout)["exported"]["summary"]["cells"] == 3
+    assert cartcls("report", out).stdout.splitlines() == [str(out / "slide" / "report.html")]
+    assert cartcls("verify", out).returncode == 0
 
 
 def test_evaluate_prints_figures_and_json(data_dir: Path, split_file: Path, tmp_path: Path):

@@ -273,3 +273,20 @@ def test_a_slide_that_is_no_folder_or_the_reports_own_is_a_clear_error(slide: Pa
         run(tmp_path, tmp_path, bundle, FakeBackend())
     with pytest.raises(OutputError, match="is not a folder"):
         run(slide / "cell-01.jpg", tmp_path, bundle, FakeBackend())
+
+
+def test_the_page_is_kept_current_while_a_slide_is_classified(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    images: list[int] = []
+
+    def look() -> None:
+        page = tmp_path / "slide-01" / "summary.json"
+        images.append(json.loads(page.read_text())["status"]["ok"] if page.exists() else 0)
+
+    monkeypatch.setattr("cartcls.runtime.batch.PAGE_EVERY", 0)
+    monkeypatch.setattr("cartcls.runtime.batch.PAGE_FACTOR", 0)
+    run(slide, tmp_path, bundle, FakeBackend(look))
+    assert images == sorted(images)
+    assert 0 < images[-1] < 32
+    assert json.loads((tmp_path / "slide-01" / "summary.json").read_text())["status"]["ok"] == 32

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from cartcls.runtime import bundle as bundles
-from cartcls.runtime.backend import open_backend
 from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle, manifest_files
 from cartcls.runtime.errors import BackendError, BundleError
+from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.parity import read_reference
 
 ONE = {"name": "a", "title": "a", "kind": "other", "color": "#ffffff"}

@@ -1,6 +1,7 @@
 import errno
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from cartcls.runtime import ledger as ledgers
 from cartcls.runtime.decode import Fingerprint
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger import Cursor, Ledger, Result, Slide
-from cartcls.runtime.report import Cell
+from cartcls.runtime.report import Cell, Correction
 
 TIME = "2026-01-02T03:04:05Z"
 PRINT = Fingerprint(10, 20, 30)
@@ -55,6 +56,7 @@ def test_what_was_seen_before_is_not_seen_anew(file: Path):
         states = {path: known.state for path, known in ledger.images(slide).items()}
         assert states == {b"a": "reported", b"b": "seen", b"c": "seen"}
         assert len(ledger.slides()) == 1
+        assert len(ledger.slides()[0].report) == 32
 
 
 def test_attempts_are_counted_through_crashes_and_forgotten_by_a_patient_retry(file: Path):
@@ -120,6 +122,21 @@ def test_a_disk_that_fails_is_not_taken_for_a_full_one(file: Path):
         assert raised.value.errno == number
 
 
+def test_heat_maps_are_kept_apart_and_go_with_the_present_row(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        assert not ledger.has_maps(slide)
+        results = [reported(ids[b"a"], 1), reported(ids[b"b"], 2)]
+        ledger.report(slide, [replace(r, cell=replace(r.cell, maps=b"%d" % r.cell.seq)) for r in results])
+        assert ledger.has_maps(slide)
+        assert ledger.maps(slide, 1, 2) == {1: b"1", 2: b"2"}
+        assert [cell.maps for cell in ledger.cells(slide)] == [b"", b""]
+        ledger.correct(slide, [Correction(2, "0" * 64, "ig", "monocyte", "Ada", TIME)], [(results[1].cell, "2,ig\n")])
+        assert ledger.maps(slide, 2, 2) == {2: b"2"}
+        ledger.report(slide, [results[0]])
+        assert ledger.maps(slide, 1, 2) == {2: b"2"}
+
+
 def test_slides_are_apart(file: Path):
     with Ledger(file) as ledger:
         first, ids = slide_with(ledger, b"a")
@@ -147,7 +164,7 @@ def test_what_cannot_be_a_ledger_is_a_clear_error(file: Path, monkeypatch: pytes
     database = sqlite3.connect(file)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(OutputError, match="another version"):
+    with pytest.raises(OutputError, match="later version"):
         Ledger(file)
     monkeypatch.setattr(ledgers, "file_system", lambda folder: "cifs")
     with pytest.raises(OutputError, match=r"network share \(cifs\)"):

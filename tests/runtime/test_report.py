@@ -1,12 +1,11 @@
 import csv
-from html.parser import HTMLParser
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.discover import readable_name
-from cartcls.runtime.report import Cell, Run, write_csv, write_summary
+from cartcls.runtime.report import Cell, Run, summarize, write_csv
 
 TIME = "2026-01-02T03:04:05Z"
 COLUMNS = [
@@ -28,22 +27,6 @@ def a_cell(seq: int, path: str, index: int, confidence: float) -> Cell:
     return Cell(seq, path, "ok", "", TIME, label, tuple(probabilities), f"thumbnails/{seq:06d}.jpg", "0" * 64, 360, 363)
 
 
-class Tags(HTMLParser):
-    """Collects tags, and the text of captions."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[str] = []
-        self.text: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 def test_the_table_has_the_promised_columns(tmp_path: Path, bundle: Bundle):
     cells = [a_cell(1, "a.jpg", 0, 0.9), Cell(2, "b.jpg", "rejected", "is empty (0 bytes)", TIME)]
     write_csv(tmp_path / "cells.csv", a_run(bundle), cells)
@@ -57,22 +40,25 @@ def test_the_table_has_the_promised_columns(tmp_path: Path, bundle: Bundle):
     assert (rows[1]["label"], rows[1]["p_basophil"], rows[1]["reason"]) == ("", "", "is empty (0 bytes)")
 
 
-def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle):
-    name = readable_name(b"<img src=x onerror=alert(1)>\"'&.jpg")
-    write_summary(tmp_path, a_run(bundle), [a_cell(1, name, 0, 0.9), Cell(2, name, "rejected", "<script>", TIME)], 0)
-    page = Tags((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert page.tags.count("img") == 1
-    assert "script" not in page.tags
-    assert any(name in text for text in page.text)
+def test_what_a_cell_counts_as(bundle: Bundle):
+    cell = a_cell(1, "a.jpg", 0, 0.9)
+    flagged = replace(cell, status="review")
+
+    def counts(cell: Cell) -> tuple[str | None, bool]:
+        return cell.counts_as, cell.awaits_review
+
+    assert counts(cell) == ("basophil", False)
+    assert counts(flagged) == ("basophil", True)
+    assert counts(replace(flagged, corrected_label="basophil")) == ("basophil", False)
+    assert counts(replace(flagged, corrected_label="ig")) == ("ig", False)
+    assert counts(replace(cell, corrected_label="unsure")) == ("basophil", True)
+    assert counts(replace(flagged, corrected_label="not a cell")) == (None, False)
+    assert counts(replace(cell, status="duplicate")) == (None, False)
 
 
-def test_the_page_shows_the_least_certain_cells_first_and_says_what_it_is(tmp_path: Path, bundle: Bundle):
-    cells = [a_cell(1, "certain.jpg", 4, 0.99), a_cell(2, "unsure.jpg", 4, 0.4), a_cell(3, "other.jpg", 4, 0.7)]
-    summary = write_summary(tmp_path, a_run(bundle), cells, 5)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.index("unsure.jpg") < page.index("other.jpg") < page.index("certain.jpg")
-    assert "For research use only" in page
-    assert ("Uncalibrated" in page) != bundle.calibrated
-    assert "Only 3 leukocytes" in page
-    assert "no CAR-T class" in page
-    assert summary["differential"]["leukocytes"] == 3
+def test_proposals_are_counted_with_and_without(bundle: Bundle):
+    cells = [a_cell(1, "a.jpg", 4, 0.9), replace(a_cell(2, "b.jpg", 4, 0.5), status="review")]
+    summary = summarize(a_run(bundle), cells, 0)
+    assert summary["awaiting_review"] == 1
+    assert (summary["differential"]["leukocytes"], summary["differential_without_proposals"]["leukocytes"]) == (2, 1)
+    assert summarize(a_run(bundle), cells[:1], 0)["differential_without_proposals"] is None

@@ -1,0 +1,164 @@
+"""Corrections that come back from a page: checked as a whole, then written down, or not at all."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .bundle import Bundle
+from .errors import CorrectionError, OutputError
+from .ledger import Ledger, Slide
+from .open_ledger import existing_ledger
+from .page import write_pages
+from .pipeline import now
+from .report import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Correction, corrected_line, csv_header, summarize
+from .table import project
+
+COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
+LONGEST_NAME = 60
+PROBLEMS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What came of a file of corrections.
+
+    Attributes:
+        directory: Folder of the report.
+        confirmed: How many labels were confirmed.
+        changed: How many were changed.
+        before: Summary of the slide before.
+        after: Summary of the slide now.
+    """
+
+    directory: Path
+    confirmed: int
+    changed: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def correct(out: Path, file: Path, by: str) -> Corrected:
+    """Check a file of corrections that a page made, write them down in the ledger, and bring the report up to it.
+
+    Args:
+        out: Folder of reports.
+        file: `corrections.csv`.
+        by: Who made them.
+
+    Raises:
+        CorrectionError: The file does not fit the report; nothing was written down.
+        OutputError: There is no ledger, it is in use or damaged, or the report cannot be written; where it is the
+            report, the corrections are in the ledger, and `cartcls rebuild` shows them.
+    """
+    if not by.strip() or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
+        raise CorrectionError(f"{by!r} is no name: --by takes up to {LONGEST_NAME} letters, and none of = + - @ first")
+    rows = _read(file)
+    with existing_ledger(out) as (ledger, bundle):
+        slide = _slide(ledger, bundle, file, rows)
+        cells, run, directory = list(ledger.cells(slide)), ledger.last_run(slide, bundle), out / slide.name
+        corrections = _check(file, rows, {cell.seq: cell for cell in cells}, bundle, by.strip())
+        before = summarize(run, cells, ledger.waiting(slide))
+        present = dict(zip((cell.seq for cell in cells), zip(cells, ledger.lines(slide), strict=True), strict=True))
+        newer = []
+        for correction in corrections:
+            cell, line = present[correction.seq]
+            cell = replace(
+                cell,
+                corrected_label=correction.to_label,
+                corrected_by=correction.corrected_by,
+                corrected_at=correction.corrected_at,
+            )
+            newer.append((cell, corrected_line(line, run, cell)))
+        ledger.correct(slide, corrections, newer)
+        try:
+            project(ledger, slide, csv_header(bundle), directory / CSV)
+            after = write_pages(ledger, slide, run, directory)
+        except OSError as error:
+            raise OutputError(
+                f"{directory} cannot be written ({error.strerror or error}): the corrections are kept, and"
+                " `cartcls rebuild` shows them once it can"
+            ) from None
+    confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
+    return Corrected(directory, confirmed, len(corrections) - confirmed, before, after)
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+    except OSError as error:
+        raise CorrectionError(f"{file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorrectionError(f"{file} is no CSV in UTF-8 ({error}): save it from the page again") from None
+    if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
+        raise CorrectionError(f"{file} needs the columns {', '.join(COLUMNS)}: save it from the page again")
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise CorrectionError(f"{file} has no corrections, or a row of another length: save it from the page again")
+    return rows
+
+
+def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, str]]) -> Slide:
+    reports = {(row["report"], row["slide"], row["bundle_sha256"]) for row in rows}
+    if len(reports) > 1:
+        names = ", ".join(sorted({name for _, name, _ in reports}))
+        raise CorrectionError(f"{file} holds corrections of {len(reports)} reports ({names}): give them one by one")
+    ((report, name, bundle_sha256),) = reports
+    slide = next((slide for slide in ledger.slides() if slide.report == report), None)
+    if slide is None or bundle_sha256 != bundle.sha256:
+        raise CorrectionError(
+            f"{file} was made for another report (slide {name}, bundle {bundle_sha256[:8]}) than those here"
+            f" (bundle {bundle.sha256[:8]}): name the folder of reports whose page it was saved from"
+        )
+    return slide
+
+
+def _check(
+    file: Path, rows: Sequence[dict[str, str]], cells: dict[int, Cell], bundle: Bundle, by: str
+) -> list[Correction]:
+    names, at = {entry.name for entry in bundle.classes}, now()
+    times = Counter(row["seq"] for row in rows)
+    problems, corrections = [], []
+    for row in rows:
+        number = int(row["seq"]) if row["seq"].isascii() and row["seq"].isdecimal() else 0
+        problem = _problem(row, cells.get(number), names, times[row["seq"]])
+        if problem:
+            problems.append(f"no. {row['seq']}: {problem}")
+        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at))
+    if problems:
+        shown = list(dict.fromkeys(problems))
+        more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []
+        raise CorrectionError(
+            f"{file} was not applied, nothing of it:\n  " + "\n  ".join([*shown[:PROBLEMS_SHOWN], *more])
+        )
+    return corrections
+
+
+def _problem(row: dict[str, str], cell: Cell | None, names: set[str], times: int) -> str:
+    """Why a correction cannot be applied; empty where it can."""
+    if cell is None:
+        return "there is no such cell"
+    if times > 1:
+        return f"it is in the file {times} times: keep one row"
+    if not cell.can_be_corrected:
+        return f"it is {cell.status}, and counts for nothing: {cell.reason}"
+    if row["sha256"] != cell.sha256:
+        return "its file has changed since: open the page again, and look at the new picture"
+    if row["from"] != cell.present_label:
+        since = f", by {cell.corrected_by} at {cell.corrected_at}" if cell.corrected_by else ""
+        return (
+            f"it was edited twice: the file says it was {row['from']}, but it is {cell.present_label} now{since};"
+            " open the page again"
+        )
+    if row["to"] not in names | {NOT_A_CELL, UNSURE} and not _is_other(row["to"]):
+        return f"{row['to']!r} is no label: use {', '.join(sorted(names))}, {NOT_A_CELL}, {UNSURE} or {OTHER}and a name"
+    return ""
+
+
+def _is_other(label: str) -> bool:
+    name = label.removeprefix(OTHER)
+    return label.startswith(OTHER) and name == name.strip() != "" and name.isprintable() and len(name) <= LONGEST_NAME

@@ -1,0 +1,158 @@
+// One cell, opened: its probabilities, and the heat map of any class.
+
+const thumbnailWidth = (cell) =>
+  Math.min(Math.max(1, Math.round((cell.width * meta.thumbnailHeight) / cell.height)), 4 * meta.thumbnailHeight);
+
+function openCell(cell) {
+  current = cell;
+  shownClass = Math.max(0, classOf.get(cell.label)?.index ?? 0);
+  drawCell();
+  if (!byId("cell").open) byId("cell").showModal();
+}
+
+function view(element, cell) {
+  const width = thumbnailWidth(cell);
+  element.style.aspectRatio = `${width} / ${meta.thumbnailHeight}`;
+  element.replaceChildren();
+  if (!cell.thumbnail) return;
+  const picture = make("img");
+  picture.src = cell.thumbnail;
+  picture.alt = "";
+  picture.style.width = meta.hasMaps ? "200%" : "100%";
+  element.append(picture);
+}
+
+async function drawCell() {
+  const cell = current,
+    label = present(cell);
+  byId("cell-title").replaceChildren(make("span", `dot ${colorOf(label)}`), `${title(label)} · no. ${cell.seq}`);
+  byId("crop").parentElement.hidden = byId("heat").parentElement.hidden = !cell.thumbnail;
+  byId("heat").parentElement.hidden ||= !meta.hasMaps;
+  if (cell.thumbnail) {
+    view(byId("crop"), cell);
+    view(byId("heat"), cell);
+  }
+  drawChances(cell);
+  byId("why").textContent = cell.reason ? `${cell.status}: ${cell.reason}` : "";
+  byId("relabel").hidden = !canBeCorrected(cell);
+  byId("relabel")
+    .querySelectorAll("button")
+    .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === label));
+  const facts = {
+    file: cell.path,
+    model: cell.label ? `${title(cell.label)}, ${decimals(confidence(cell), 4)}` : "no label",
+    person:
+      cell.corrected === null
+        ? "not looked at"
+        : `${title(cell.corrected)}, by ${cell.correctedBy}, ${cell.correctedAt}`,
+    pixels: cell.width ? `${cell.width} × ${cell.height}` : "",
+    analysed: cell.analysedAt,
+    "SHA-256": cell.sha256 ?? "",
+  };
+  byId("facts").replaceChildren(
+    ...Object.entries(facts)
+      .filter(([, value]) => value)
+      .flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]),
+  );
+  byId("heat-title").textContent = "";
+  if (!cell.thumbnail || !meta.hasMaps) return;
+  await load("maps", Math.floor((cell.seq - 1) / meta.mapsInFile));
+  if (cell === current) drawHeat(cell);
+}
+
+function drawChances(cell) {
+  byId("chances-title").hidden = !cell.probabilities.length;
+  byId("chances").replaceChildren(
+    ...cell.probabilities.map((value, index) => {
+      const entry = meta.classes[index];
+      const element = button(`k${index}`, "", () => {
+        shownClass = index;
+        drawChances(cell);
+        drawHeat(cell);
+        byId("chances").children[index].focus();
+      });
+      element.setAttribute("role", "radio");
+      element.setAttribute("aria-checked", index === shownClass);
+      element.tabIndex = index === shownClass ? 0 : -1;
+      const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg"),
+        fill = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      for (const [name, size] of [
+        ["width", "100%"],
+        ["height", "4"],
+        ["aria-hidden", "true"],
+      ])
+        bar.setAttribute(name, size);
+      for (const [name, size] of [
+        ["class", "fill"],
+        ["width", `${value / 100}%`],
+        ["height", "4"],
+        ["rx", "2"],
+      ])
+        fill.setAttribute(name, size);
+      bar.append(fill);
+      element.append(
+        make("span", "dot"),
+        make("span", "", entry.title),
+        make("span", "", decimals(value / 10000, 4)),
+        bar,
+      );
+      return element;
+    }),
+  );
+}
+
+/** Weights of OpenCV's INTER_CUBIC and the four samples they belong to, for each pixel of a line. */
+function cubic(count, size) {
+  return Array.from({ length: size }, (_, pixel) => {
+    const at = ((pixel + 0.5) * count) / size - 0.5,
+      first = Math.floor(at),
+      t = at - first,
+      a = -0.75;
+    const near = (x) => ((a + 2) * x - (a + 3)) * x * x + 1,
+      far = (x) => ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)].map((weight, i) => [
+      weight,
+      Math.min(Math.max(first - 1 + i, 0), count - 1),
+    ]);
+  });
+}
+
+/** The map of the chosen class over the crop, in the colours of the thumbnails. */
+function drawHeat(cell) {
+  const packed = maps.get(cell.seq);
+  byId("heat").querySelector("canvas")?.remove();
+  if (!packed) {
+    byId("heat-title").textContent = "no heat map is kept";
+    return;
+  }
+  const [count, rows, columns] = packed,
+    start = 3 + count + shownClass * rows * columns;
+  const width = thumbnailWidth(cell),
+    height = meta.thumbnailHeight;
+  const across = cubic(columns, width),
+    down = cubic(rows, height);
+  const lines = Array.from({ length: rows }, (_, row) =>
+    across.map((taps) => taps.reduce((sum, [weight, i]) => sum + weight * packed[start + row * columns + i], 0)),
+  );
+  const canvas = make("canvas"),
+    context = canvas.getContext("2d"),
+    image = new ImageData(width, height);
+  canvas.width = width;
+  canvas.height = height;
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      const heat = Math.min(Math.max(down[y].reduce((sum, [weight, i]) => sum + weight * lines[i][x], 0) / 255, 0), 1);
+      const at = 4 * (y * width + x),
+        color = 3 * Math.floor(heat * 255);
+      image.data.set(
+        [colors[color], colors[color + 1], colors[color + 2], 255 * meta.strength * Math.min(2 * heat, 1)],
+        at,
+      );
+    }
+  context.putImageData(image, 0, 0);
+  byId("heat").append(canvas);
+  const share = Math.round(packed[3 + shownClass] / 2.55);
+  byId("heat-title").textContent = share
+    ? `What speaks for ${meta.classes[shownClass].title}; its peak is ${share} % of the strongest class's`
+    : `Nothing speaks for ${meta.classes[shownClass].title}`;
+}

@@ -1,0 +1,79 @@
+"use strict";
+// The cells of a report: found, opened and relabelled. Everything comes from files beside the page, as scripts, because a
+// page that was opened from disk may read nothing else. Text of cells only ever becomes `textContent`.
+const byId = (id) => document.getElementById(id);
+const meta = JSON.parse(byId("meta").textContent);
+const PER_PAGE = 100;
+const RESERVED = [
+  ["c", "confirm"],
+  ["n", meta.notACell],
+  ["u", meta.unsure],
+  ["o", meta.other + "…"],
+  ["Backspace", "undo"],
+];
+const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates" };
+const classOf = new Map(meta.classes.map((entry, index) => [entry.name, { ...entry, index }]));
+const colors = Uint8Array.from(atob(meta.colors), (letter) => letter.charCodeAt(0));
+const cells = [],
+  maps = new Map(),
+  loading = new Map();
+const filter = { label: "", status: "", reason: "" };
+let groups = [],
+  found = [],
+  page = 0,
+  current = null,
+  shownClass = 0;
+
+
+const cartcls = {
+  rows: (rows) => rows.forEach((row) => cells.push(Object.fromEntries(meta.fields.map((name, i) => [name, row[i]])))),
+  maps: (packed) =>
+    Object.entries(packed).forEach(([seq, text]) =>
+      maps.set(
+        Number(seq),
+        Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)),
+      ),
+    ),
+};
+
+function load(kind, number) {
+  const file = `${meta.data}/${kind}-${String(number).padStart(4, "0")}.js`;
+  if (!loading.has(file)) {
+    loading.set(
+      file,
+      new Promise((resolve) => {
+        const script = make("script");
+        script.src = file;
+        script.onload = () => resolve(true);
+        script.onerror = () => resolve(false);
+        document.body.append(script);
+      }),
+    );
+  }
+  return loading.get(file);
+}
+
+
+function make(tag, className = "", text = "") {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== "") element.textContent = text;
+  return element;
+}
+
+function button(className, text, act) {
+  const element = make("button", className, text);
+  element.type = "button";
+  element.addEventListener("click", act);
+  return element;
+}
+
+const title = (label) => classOf.get(label)?.title ?? label ?? "no label";
+const colorOf = (label) => (classOf.has(label) ? `k${classOf.get(label).index}` : "");
+const saved = (cell) => cell.corrected ?? cell.label;
+const present = (cell) => corrections.entries.get(cell.seq)?.to ?? saved(cell);
+const canBeCorrected = (cell) => cell.status === "ok" || cell.status === "review";
+const awaitsReview = (cell) => cell.corrected === meta.unsure || (cell.status === "review" && cell.corrected === null);
+const confidence = (cell) => (cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null);
+const decimals = (value, count = 2) => (value === null ? "" : value.toFixed(count));
+const byConfidence = (a, b) => (confidence(a) ?? 2) - (confidence(b) ?? 2) || a.seq - b.seq;

@@ -1,0 +1,85 @@
+// Corrections: kept in this browser until the report says the same.
+
+const corrections = { entries: new Map(), saved: true, key: `cartcls ${meta.report}` };
+
+function restore() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(corrections.key) ?? "null");
+    const bySeq = new Map(cells.map((cell) => [cell.seq, cell]));
+    for (const entry of kept?.entries ?? []) {
+      const cell = bySeq.get(entry.seq);
+      if (cell && cell.sha256 === entry.sha256 && saved(cell) === entry.from && cell.correctedAt === entry.since)
+        corrections.entries.set(entry.seq, entry);
+    }
+    corrections.saved = kept?.saved ?? true;
+  } catch {
+    /* a browser that keeps nothing still saves to a file */
+  }
+}
+
+function keep() {
+  try {
+    if (!corrections.entries.size) localStorage.removeItem(corrections.key);
+    else
+      localStorage.setItem(
+        corrections.key,
+        JSON.stringify({ saved: corrections.saved, entries: [...corrections.entries.values()] }),
+      );
+  } catch {
+    /* as above */
+  }
+  showUnsaved();
+}
+
+function relabel(cell, to) {
+  if (!canBeCorrected(cell)) return;
+  if (to === null || (to === saved(cell) && cell.corrected !== null)) corrections.entries.delete(cell.seq);
+  else
+    corrections.entries.set(cell.seq, {
+      seq: cell.seq,
+      sha256: cell.sha256,
+      from: saved(cell),
+      to,
+      since: cell.correctedAt,
+    });
+  corrections.saved = corrections.entries.size === 0;
+  keep();
+  drawCard(cell);
+}
+
+function csv() {
+  const quote = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  const rows = [...corrections.entries.values()]
+    .sort((a, b) => a.seq - b.seq)
+    .map((entry) => [meta.report, meta.slide, meta.bundle_sha256, entry.seq, entry.sha256, entry.from, entry.to]);
+  return [["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"], ...rows]
+    .map((row) => row.map(quote).join(",") + "\n")
+    .join("");
+}
+
+function save() {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.download = "corrections.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  corrections.saved = true;
+  keep();
+}
+
+function discard() {
+  const changed = cells.filter((cell) => corrections.entries.has(cell.seq));
+  corrections.entries.clear();
+  corrections.saved = true;
+  keep();
+  changed.forEach(drawCard);
+}
+
+function showUnsaved() {
+  const count = corrections.entries.size;
+  byId("unsaved").hidden = count === 0;
+  const many = `${count} correction${count === 1 ? "" : "s"}`;
+  byId("unsaved-text").textContent = corrections.saved
+    ? `${many} saved. Now run: cartcls correct OUT corrections.csv --by NAME`
+    : `${many}, not saved yet`;
+}

@@ -1,0 +1,182 @@
+// The gallery: groups of cells, page by page, and the way among them.
+
+function group(cell) {
+  if (LEFT_OUT[cell.status]) return LEFT_OUT[cell.status];
+  return awaitsReview(cell) ? "Must be looked at" : saved(cell);
+}
+
+function arrange() {
+  const kept = cells.filter(
+    (cell) =>
+      (!filter.label || (saved(cell) === filter.label && canBeCorrected(cell))) &&
+      (!filter.status || STATUSES[filter.status](cell)) &&
+      (!filter.reason || cell.reasons.includes(filter.reason)),
+  );
+  const named = new Map();
+  for (const cell of kept) named.has(group(cell)) ? named.get(group(cell)).push(cell) : named.set(group(cell), [cell]);
+  const known = ["Must be looked at", ...classOf.keys()],
+    last = Object.values(LEFT_OUT);
+  const others = [...named.keys()].filter((name) => !known.includes(name) && !last.includes(name)).sort();
+  groups = [...known, ...others, ...last]
+    .filter((name) => named.has(name))
+    .map((name) => ({ name, cells: named.get(name).sort(byConfidence) }));
+  found = groups.flatMap((entry) => entry.cells);
+  page = 0;
+  drawPage();
+}
+
+// What a choice of status means.
+const STATUSES = {
+  "awaits review": awaitsReview,
+  ok: (cell) => cell.status === "ok",
+  review: (cell) => cell.status === "review",
+  "looked at by a person": (cell) => cell.corrected !== null,
+  relabelled: (cell) => cell.corrected !== null && cell.corrected !== cell.label,
+  "corrected here": (cell) => corrections.entries.has(cell.seq),
+  rejected: (cell) => cell.status === "rejected",
+  duplicate: (cell) => cell.status === "duplicate",
+};
+
+function drawPage(focus = false) {
+  const from = page * PER_PAGE,
+    to = Math.min(from + PER_PAGE, found.length);
+  const parts = [];
+  let start = 0;
+  for (const entry of groups) {
+    const here = entry.cells.slice(Math.max(0, from - start), Math.max(0, to - start));
+    start += entry.cells.length;
+    if (!here.length) continue;
+    const heading = make("h3");
+    if (classOf.has(entry.name)) heading.append(make("span", `dot ${colorOf(entry.name)}`));
+    heading.append(
+      title(entry.name),
+      make(
+        "small",
+        "",
+        confidence(entry.cells[0]) === null ? entry.cells.length : `${entry.cells.length}, least certain first`,
+      ),
+    );
+    const list = make("ul", "cells");
+    list.append(
+      ...here.map((cell) => {
+        const item = make("li");
+        item.append(card(cell));
+        return item;
+      }),
+    );
+    parts.push(heading, list);
+  }
+  byId("cells").replaceChildren(...parts);
+  byId("shown").textContent = found.length
+    ? `${from + 1}–${to} of ${found.length}`
+    : cells.length
+      ? "No cell is like that."
+      : "There are no images yet.";
+  byId("previous").disabled = page === 0;
+  byId("next").disabled = to >= found.length;
+  byId("pages").hidden = found.length <= PER_PAGE;
+  current = found[from] ?? null;
+  rove(focus);
+}
+
+function halves(cell) {
+  const half = make("span", "half"),
+    width = thumbnailWidth(cell);
+  half.style.aspectRatio = `${meta.hasMaps ? 2 * width : width} / ${meta.thumbnailHeight}`;
+  const picture = make("img");
+  picture.loading = "lazy";
+  picture.decoding = "async";
+  picture.alt = "";
+  picture.src = cell.thumbnail;
+  half.append(picture);
+  return half;
+}
+
+function card(cell) {
+  const label = present(cell),
+    entry = corrections.entries.get(cell.seq);
+  const element = button("cell", "", () => openCell(cell));
+  element.dataset.seq = cell.seq;
+  element.tabIndex = -1;
+  element.addEventListener("focus", () => {
+    current = cell;
+    rove(false);
+  });
+  if (cell.thumbnail) element.append(halves(cell));
+  const text = make("span", `text ${colorOf(label)}`);
+  text.append(
+    make("span", "chance soft", cell.thumbnail ? decimals(confidence(cell)) : ""),
+    make("b", entry ? "changed" : "", title(label)),
+  );
+  if (entry)
+    text.append(
+      entry.to === entry.from ? " · confirmed here" : " ",
+      entry.to === entry.from ? "" : make("s", "", title(entry.from)),
+    );
+  else if (cell.corrected !== null)
+    text.append(
+      cell.corrected === cell.label
+        ? ` · confirmed by ${cell.correctedBy}`
+        : ` · by ${cell.correctedBy}, was ${title(cell.label)}`,
+    );
+  text.append(make("span", "line", `${cell.seq} · ${cell.path}`));
+  if (cell.reason) text.append(make("span", "line", `${cell.status}: ${cell.reason}`));
+  element.append(text);
+  return element;
+}
+
+const cardOf = (cell) => cell && byId("cells").querySelector(`[data-seq="${cell.seq}"]`);
+
+function drawCard(cell) {
+  const old = cardOf(cell);
+  if (!old) return;
+  const focused = document.activeElement === old;
+  old.replaceWith(card(cell));
+  if (current === cell) rove(focused);
+  if (byId("cell").open && current === cell) drawCell();
+}
+
+function rove(focus) {
+  byId("cells")
+    .querySelectorAll('.cell[tabindex="0"]')
+    .forEach((element) => {
+      element.tabIndex = -1;
+    });
+  const element = cardOf(current);
+  if (!element) return;
+  element.tabIndex = 0;
+  if (focus) element.focus();
+}
+
+function turn(step) {
+  const next = page + step;
+  if (next < 0 || next * PER_PAGE >= found.length) return false;
+  page = next;
+  drawPage(!byId("cell").open);
+  byId("gallery").scrollIntoView();
+  return true;
+}
+
+function move(step, focus = true) {
+  const index = found.indexOf(current) + step;
+  if (index < 0 || index >= found.length) return;
+  if (Math.floor(index / PER_PAGE) !== page) turn(Math.sign(step));
+  current = found[index];
+  rove(focus);
+}
+
+/** Cells in the row above or below the present one: as far as the nearest whose picture begins in the same column. */
+function rowStep(direction) {
+  const all = [...byId("cells").querySelectorAll(".cell")],
+    at = all.indexOf(cardOf(current));
+  const here = all[at].getBoundingClientRect();
+  for (let i = at + direction; i >= 0 && i < all.length; i += direction) {
+    const there = all[i].getBoundingClientRect();
+    if (
+      Math.abs(there.top - here.top) > 4 &&
+      (direction > 0 ? there.left >= here.left - 4 || i === all.length - 1 : there.left <= here.left + 4)
+    )
+      return i - at;
+  }
+  return 0;
+}

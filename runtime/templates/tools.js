@@ -1,0 +1,160 @@
+// Keys, filters, and the start.
+
+/** Relabel a cell as a key says, and go on to the next; whether the key means anything. */
+function press(key, cell) {
+  const entry = meta.classes.find((known) => known.key === key);
+  const to = { c: saved(cell), n: meta.notACell, u: meta.unsure, Backspace: null, Delete: null };
+  if (key === "o") {
+    if (canBeCorrected(cell)) askOther(cell);
+    return true;
+  }
+  if (!entry && !(key in to)) return false;
+  relabel(cell, entry ? entry.name : to[key]);
+  if (to[key] !== null) goOn();
+  return true;
+}
+
+function goOn() {
+  const opened = byId("cell").open;
+  move(1, !opened);
+  if (opened) openCell(current);
+}
+
+function askOther(cell) {
+  const input = byId("other-name");
+  input.value = present(cell)?.startsWith(meta.other) ? present(cell).slice(meta.other.length) : "";
+  byId("other").showModal();
+  byId("other-set").onclick = () => {
+    const name = input.value.replace(/\s+/g, " ").trim();
+    byId("other").close();
+    if (name) {
+      relabel(cell, meta.other + name);
+      goOn();
+    }
+  };
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open) return;
+  const opened = byId("cell").open,
+    inGallery = document.activeElement?.classList.contains("cell");
+  if (!opened && !inGallery) return;
+  const steps = { ArrowRight: 1, ArrowLeft: -1 };
+  if (event.key in steps) {
+    move(steps[event.key], !opened);
+    if (opened) openCell(current);
+  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    const direction = event.key === "ArrowDown" ? 1 : -1,
+      count = meta.classes.length;
+    if (!opened) move(rowStep(direction));
+    else if (current.probabilities.length) {
+      shownClass = (shownClass + direction + count) % count;
+      drawChances(current);
+      drawHeat(current);
+      byId("chances").children[shownClass].focus();
+    }
+  } else if (!opened && (event.key === "Home" || event.key === "End")) {
+    current = event.key === "Home" ? found[page * PER_PAGE] : found[Math.min((page + 1) * PER_PAGE, found.length) - 1];
+    rove(true);
+  } else if (!opened && (event.key === "[" || event.key === "]")) turn(event.key === "]" ? 1 : -1);
+  else if (!press(event.key, current)) return;
+  event.preventDefault();
+}
+
+function choose(name, value) {
+  filter[name] = value;
+  byId("labels")
+    .querySelectorAll("button")
+    .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === filter.label));
+  for (const other of ["status", "reason"]) byId(other).value = filter[other];
+  arrange();
+}
+
+function fill(select, counts, any) {
+  select.replaceChildren(new Option(any, ""), ...counts.map(([name, count]) => new Option(`${name} (${count})`, name)));
+}
+
+function tally(values) {
+  const counts = new Map();
+  values.forEach((value) => counts.set(value, (counts.get(value) ?? 0) + 1));
+  return counts;
+}
+
+function buildTools() {
+  const counts = tally(cells.filter(canBeCorrected).map(saved));
+  const known = [...classOf.keys()].filter((name) => counts.has(name)),
+    others = [...counts.keys()].filter((name) => !classOf.has(name)).sort();
+  byId("labels").replaceChildren(
+    ...["", ...known, ...others].map((name) => {
+      const element = button("", "", () => choose("label", name));
+      element.dataset.label = name;
+      element.setAttribute("aria-pressed", name === filter.label);
+      if (name) element.append(make("span", `dot ${colorOf(name)}`));
+      element.append(name ? title(name) : "All", make("small", "", name ? counts.get(name) : cells.length));
+      return element;
+    }),
+  );
+  fill(
+    byId("status"),
+    Object.entries(STATUSES)
+      .map(([name, test]) => [name, cells.filter(test).length])
+      .filter(([name, count]) => count || name === "corrected here")
+      .map(([name, count]) => [name, count]),
+    "any",
+  );
+  fill(
+    byId("reason"),
+    [...tally(cells.flatMap((cell) => cell.reasons))].sort((a, b) => b[1] - a[1]),
+    "any",
+  );
+  const labels = [
+    ...meta.classes.map((entry) => [entry.key, entry.title, entry.name]),
+    ...RESERVED.map(([key, name]) => [key, name, { n: meta.notACell, u: meta.unsure }[key] ?? ""]),
+  ];
+  for (const [key, name, label] of labels) {
+    const element = button("", "", () => (key && press(key, current)) || relabel(current, label)),
+      hint = make("span");
+    element.dataset.label = label;
+    element.append(make("span", `dot ${colorOf(label)}`), name, make("kbd", "", key));
+    byId("relabel").append(element);
+    hint.append(make("kbd", "", key), ` ${name}`);
+    byId("keys").append(hint);
+  }
+}
+
+async function start() {
+  const whole = await Promise.all(Array.from({ length: meta.files }, (_, number) => load("rows", number)));
+  cells.sort((a, b) => a.seq - b.seq);
+  restore();
+  buildTools();
+  byId("tools").hidden = false;
+  for (const name of ["status", "reason"])
+    byId(name).addEventListener("change", (event) => choose(name, event.target.value));
+  byId("previous").addEventListener("click", () => turn(-1));
+  byId("next").addEventListener("click", () => turn(1));
+  byId("close").addEventListener("click", () => byId("cell").close());
+  byId("cell").addEventListener("close", () => rove(true));
+  byId("other-cancel").addEventListener("click", () => byId("other").close());
+  byId("other-name").addEventListener("keydown", (event) => {
+    if (event.key === "Enter") byId("other-set").click();
+  });
+  byId("save").addEventListener("click", save);
+  byId("discard").addEventListener("click", discard);
+  document.addEventListener("keydown", onKey);
+  document
+    .querySelectorAll("a[data-label]")
+    .forEach((link) => link.addEventListener("click", () => choose("label", link.dataset.label)));
+  document
+    .querySelectorAll("a[data-reason]")
+    .forEach((link) => link.addEventListener("click", () => choose("reason", link.dataset.reason)));
+  window.addEventListener("beforeunload", (event) => {
+    if (!corrections.saved) event.preventDefault();
+  });
+  arrange();
+  showUnsaved();
+  if (whole.includes(false))
+    byId("shown").textContent += ` · files are missing in ${meta.data}/: copy the whole folder of the report`;
+  document.body.dataset.ready = Math.round(performance.now());
+}
+
+start();
