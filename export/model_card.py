@@ -4,6 +4,8 @@ from typing import Any
 
 from ..runtime.bundle import NAMED_CAR_T
 
+MODEL_CARD = "MODEL_CARD.md"
+
 _CARD = """\
 # {name}
 
@@ -26,7 +28,7 @@ Each names the part of the split that it was made on. The split is a **{unit}**:
 |---|---|---|---|---|
 {figures}
 
-Confidences are {calibrated}.
+{calibration}
 
 Parity with PyTorch in float32, on the cells of `select`:
 
@@ -66,7 +68,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         if by_group
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest["metrics"].items()),
-        calibrated="calibrated" if manifest["calibration"] else "not calibrated",
+        calibration=_calibration(manifest["calibration"]),
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1]["changed"]),
@@ -91,6 +93,39 @@ def _figures(part: str, metrics: dict[str, Any]) -> str:
         f"| {part} | {metrics['correct']} of {metrics['count']} | {metrics['top1']:.2%} |"
         f" {low:.2%} to {high:.2%} | {metrics['macro_f1']:.4f} |"
     )
+
+
+def _calibration(record: dict[str, Any] | None) -> str:
+    """What a confidence is worth."""
+    if record is None:
+        return "Confidences are not calibrated."
+    figures, error = record["calibrate"], record["calibrate"]["ece_equal_mass"]
+    low, high = error["interval"]
+    flagged = figures["reasons"]["any"]
+    rows = "\n".join(
+        f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
+        for name, row in figures["per_class"].items()
+    )
+    return f"""\
+## What a confidence is worth
+Calibrated with {record["backend"]} ({record["precision"]}), {record["split_unit"]}: temperature {record["temperature"]:.4f}
+from `select`, then the review threshold {record["threshold"]:.4f} from `calibrate`. **{_capital(record["promise"]["sentence"])}.**
+Other cells are marked for review: {flagged} of {figures["count"]} of `calibrate`.
+
+Calibration error on `calibrate`, 15 bins of as many cells: {error["value"]:.4f} (95 % interval {low:.4f} to {high:.4f}); a
+perfectly calibrated model of that size shows {error["perfect"]:.4f}, and this one showed {figures["uncalibrated"]["value"]:.4f}
+before. With 15 bins of equal width {figures["ece_equal_width"]["value"]:.4f}; Brier score {figures["brier"]:.4f}. `reliability.png` and
+`risk-coverage.png` show the curves.
+
+| class (`calibrate`) | cells | sensitivity | passing | wrong among them |
+|---|---|---|---|---|
+{rows}
+
+{record["rare_classes"]}"""
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
 
 
 def _changed(paths: list[str]) -> str:

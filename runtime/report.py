@@ -12,7 +12,9 @@ from typing import Any, Literal
 import jinja2
 
 from .bundle import NAMED_CAR_T, Bundle
+from .calibration import calibration_facts
 from .differential import differential
+from .drift import drift
 from .files import replace_file
 
 CSV, SUMMARY, PAGE, THUMBNAILS = "cells.csv", "summary.json", "report.html", "thumbnails"
@@ -61,6 +63,8 @@ class Cell:
         sha256: Digest of the file, or None where it could not be read.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
+        distance: How far its features are from the training cells; None where the bundle is not calibrated.
+        stain: How far its colours are from theirs.
     """
 
     seq: int
@@ -74,6 +78,8 @@ class Cell:
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
+    distance: float | None = None
+    stain: float | None = None
 
     @property
     def confidence(self) -> float | None:
@@ -137,6 +143,12 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     """Differential, counts and provenance of a slide, ready for JSON."""
     counted = Counter(cell.label for cell in cells if cell.label and cell.status in ("ok", "review"))
     statuses = Counter(cell.status for cell in cells)
+    measured = [
+        (cell.label, cell.distance, cell.stain)
+        for cell in cells
+        if cell.label and cell.distance is not None and cell.stain is not None
+    ]
+    record = run.bundle.manifest["calibration"]
     return {
         "slide": run.slide,
         "source": run.source,
@@ -145,6 +157,8 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
         "differential": differential(counted, run.bundle.classes),
         "calibrated": run.bundle.calibrated,
+        "calibration": calibration_facts(record),
+        "drift": drift(measured, record),
         "research_use_only": True,
         "bundle": run.bundle.name,
         "bundle_sha256": run.bundle.sha256,
