@@ -181,8 +181,8 @@ def rare_sentence(rows: dict[str, dict[str, Any]]) -> str:
     name, row = min(rows.items(), key=lambda item: item[1]["right_if_rare"])
     most = clopper_pearson_upper(0, row["others"])
     seen = (
-        f"{row['others_called_so']} of {row['others']} cells of other classes passed as {name}, so on a slide where 1 cell"
-        f" in 100 is one, about {row['right_if_rare']:.0%} of the passing labels {name!r} would be right"
+        f"{row['others_called_so']} of {row['others']} cells of other classes passed as {name}, so on a slide where"
+        f" 1 cell in 100 is one, about {row['right_if_rare']:.0%} of the passing labels {name!r} would be right"
         if row["others_called_so"]
         else f"no cell of {row['others']} of other classes passed as {name}, but up to {most:.2%} may: on a slide where"
         f" 1 cell in 100 is one, as little as {RARE / (RARE + most * (1 - RARE)):.0%} of the labels may be right"

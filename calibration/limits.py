@@ -4,24 +4,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.calibration import Gaussians
+from ..runtime.calibration import DISTANCE, STAIN, Gaussians
 from ..runtime.drift import TYPICAL
 
 TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
-MARGIN = 1.25  # how far beyond that the limit lies, from the middle: one in 200 is not enough to call a cell flawed
+MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed
 SHRINKAGE = 0.2  # of a covariance towards a multiple of the identity: there are fewer cells than entries
 STAINS = 4  # kinds of stain that are told apart
 FEWEST_FOR_TYPICAL = 20
 
 SLACK = {
-    "distance": 1.0,
-    "stain": 1.0,
+    DISTANCE: 1.0,
+    STAIN: 1.0,
     "size": 0.25,
     "shape": 0.1,
     "cell": 5.0,
-    "border": 0.05,
+    "border": 0.25,
     "sharpness": 0.15,
-    "brightness": 5.0,
+    "brightness": 15.0,
     "noise": 1.0,
     "blocks": 0.1,
 }
@@ -61,7 +61,8 @@ def stain_gaussians(stains: Floats) -> Gaussians:
 def limits(name: str, values: Floats) -> tuple[float, float]:
     """Lowest and highest value of a measure that is usual, from the cells of `select`."""
     low, middle, high = np.quantile(values, [TAIL, 0.5, 1 - TAIL])
-    below, above = (max(MARGIN * float(gap), SLACK[name]) for gap in (middle - low, high - middle))
+    margin = 1.0 if name == DISTANCE else MARGIN
+    below, above = (max(margin * float(gap), SLACK[name]) for gap in (middle - low, high - middle))
     return float(middle) - below, float(middle) + above
 
 

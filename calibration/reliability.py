@@ -31,8 +31,8 @@ def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int =
 
     Returns:
         `count`, `accuracy`, `confidence` (mean), `brier` (all classes), and for the expected calibration error
-        `ece_equal_width` and `ece_equal_mass`: `value`, 95 % bootstrap `interval`, and `perfect` and `perfect_95`, the mean
-        and the 95 % quantile that a perfectly calibrated model with these confidences would show on as many cells.
+        `ece_equal_width` and `ece_equal_mass`: `value`, 95 % bootstrap `interval`, and `perfect` and `perfect_95`, the
+        mean and the 95 % quantile that a perfectly calibrated model with these confidences would show on as many cells.
     """
     random = np.random.default_rng(seed)
     confidences, correct = probabilities.max(1), probabilities.argmax(1) == labels

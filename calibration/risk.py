@@ -1,7 +1,7 @@
 """How many of the cells that pass may be wrong: a bound that holds with 95 % confidence, and the threshold for it.
 
-Angelopoulos et al., "Learn then Test" (2021): thresholds are tried in an order that was fixed beforehand, from strict to
-loose, each with an exact binomial bound, until the first that fails. No correction for trying many is needed then.
+Angelopoulos et al., "Learn then Test" (2021): thresholds are tried in an order that was fixed beforehand, from strict
+to loose, each with an exact binomial bound, until the first that fails. No correction for trying many is needed then.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 ERRORS_TO_ALLOW = 2  # how many wrong cells the strictest threshold should stand without failing
 STEP = 0.005  # of the share of `select` that passes
+SPARE = 0.04  # more of `select` than the strictest threshold needs: as many may not pass on `calibrate`
 FALLBACK = 0.95  # share that passes at the only threshold tried, where there are too few cells for the bound asked for
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -98,7 +99,7 @@ def threshold_sequence(select_confidences: Floats, count: int, max_error: float)
     for errors in range(ERRORS_TO_ALLOW, -1, -1):
         if clopper_pearson_upper(errors, count) <= max_error:
             needed = next(n for n in range(1, count + 1) if clopper_pearson_upper(errors, n) <= max_error)
-            shares = np.arange(min(needed / count + STEP, 1.0), 1.0 + STEP / 2, STEP)
+            shares = np.arange(min(needed / count + SPARE, 1.0), 1.0 + STEP / 2, STEP)
             break
     else:
         shares = np.array([FALLBACK])

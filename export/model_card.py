@@ -47,6 +47,23 @@ what it runs.
 """
 
 
+_CALIBRATION = """\
+## What a confidence is worth
+Calibrated with {backend} ({precision}), {split_unit}: temperature {temperature:.4f} from `select`, then the review
+threshold {threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
+review: {flagged} of {count} of `calibrate`.
+
+Calibration error on `calibrate`, 15 bins of as many cells: {mass:.4f} (95 % interval {low:.4f} to {high:.4f}); a
+perfectly calibrated model of that size shows {perfect:.4f}, and this one showed {before:.4f} before. With 15 bins of
+equal width {width:.4f}; Brier score {brier:.4f}. `reliability.png` and `risk-coverage.png` show the curves.
+
+| class (`calibrate`) | cells | sensitivity | passing | wrong among them |
+|---|---|---|---|---|
+{rows}
+
+{rare_classes}"""
+
+
 def model_card(manifest: dict[str, Any]) -> str:
     """Write the model card (Markdown) of a manifest."""
     source, names = manifest["source"], [entry["name"] for entry in manifest["classes"]]
@@ -99,33 +116,26 @@ def _calibration(record: dict[str, Any] | None) -> str:
     """What a confidence is worth."""
     if record is None:
         return "Confidences are not calibrated."
-    figures, error = record["calibrate"], record["calibrate"]["ece_equal_mass"]
-    low, high = error["interval"]
-    flagged = figures["reasons"]["any"]
+    figures, promise = record["calibrate"], record["promise"]["sentence"]
+    mass, width = figures["ece_equal_mass"], figures["ece_equal_width"]
     rows = "\n".join(
         f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
         for name, row in figures["per_class"].items()
     )
-    return f"""\
-## What a confidence is worth
-Calibrated with {record["backend"]} ({record["precision"]}), {record["split_unit"]}: temperature {record["temperature"]:.4f}
-from `select`, then the review threshold {record["threshold"]:.4f} from `calibrate`. **{_capital(record["promise"]["sentence"])}.**
-Other cells are marked for review: {flagged} of {figures["count"]} of `calibrate`.
-
-Calibration error on `calibrate`, 15 bins of as many cells: {error["value"]:.4f} (95 % interval {low:.4f} to {high:.4f}); a
-perfectly calibrated model of that size shows {error["perfect"]:.4f}, and this one showed {figures["uncalibrated"]["value"]:.4f}
-before. With 15 bins of equal width {figures["ece_equal_width"]["value"]:.4f}; Brier score {figures["brier"]:.4f}. `reliability.png` and
-`risk-coverage.png` show the curves.
-
-| class (`calibrate`) | cells | sensitivity | passing | wrong among them |
-|---|---|---|---|---|
-{rows}
-
-{record["rare_classes"]}"""
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
+    return _CALIBRATION.format(
+        **record,
+        promised=promise[0].upper() + promise[1:],
+        flagged=figures["reasons"]["any"],
+        count=figures["count"],
+        mass=mass["value"],
+        low=mass["interval"][0],
+        high=mass["interval"][1],
+        perfect=mass["perfect"],
+        before=figures["uncalibrated"]["value"],
+        width=width["value"],
+        brier=figures["brier"],
+        rows=rows,
+    )
 
 
 def _changed(paths: list[str]) -> str:

@@ -109,11 +109,17 @@ def _blocks(green: npt.NDArray[np.uint8]) -> float:
 
 
 def _border(purple: npt.NDArray[np.uint8], limit: float) -> float:
-    """How much of the largest stained part lies on the border: pixels there over the root of all its pixels."""
+    """How much of the stained part in the middle lies on the border: pixels there over the root of all its pixels.
+
+    It is the part with the most pixels in the middle half of the picture; where there is none, the largest.
+    """
     mask = np.asarray(cv2.compare(purple, limit, cv2.CMP_GT), np.uint8)
     if not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):
         return 0.0
     _, labels, parts, _ = cv2.connectedComponentsWithStats(mask)
-    largest = 1 + int(parts[1:, cv2.CC_STAT_AREA].argmax())
-    on_edges = sum((edge == largest).sum() for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
-    return float(on_edges / np.sqrt(parts[largest, cv2.CC_STAT_AREA]))
+    high, wide = (size // 4 for size in labels.shape)
+    areas = parts[1:, cv2.CC_STAT_AREA]
+    inside = np.bincount(labels[high:-high, wide:-wide].ravel(), minlength=len(parts))[1:]
+    chosen = 1 + int((inside if inside.any() else areas).argmax())
+    on_edges = sum((edge == chosen).sum() for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+    return float(on_edges / np.sqrt(areas[chosen - 1]))
