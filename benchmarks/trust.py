@@ -95,15 +95,16 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
     found = _assess(bundle, evidence)
     passes = np.array([not assessment.doubts for assessment in found])
     right = probabilities.argmax(1) == evidence.labels
-    figures, count, wrong = reliability(probabilities, evidence.labels), int(passes.sum()), int((passes & ~right).sum())
+    figures = reliability(probabilities, evidence.labels)
+    total, count, wrong = len(right), int(passes.sum()), int((passes & ~right).sum())
     before = reliability(softmax(evidence.logits), evidence.labels)
     rows = per_class(evidence.labels, probabilities.argmax(1), passes, [entry.name for entry in bundle.classes])
     lines = [
         "",
         f"## Untouched cells ({part})",
         "",
-        f"- {int(right.sum())} of {len(right)} labels are right: {_share(int(right.sum()), len(right))}",
-        f"- pass: {_share(count, len(right))}; flagged by all checks together: {_share(len(right) - count, len(right))}",
+        f"- right labels: {_share(int(right.sum()), total)}",
+        f"- pass: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}",
         f"- **wrong among the passing: {_share(wrong, count)}**; with 95 % confidence at most"
         f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
         f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",

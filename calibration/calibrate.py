@@ -184,7 +184,7 @@ def rare_sentence(rows: dict[str, dict[str, Any]]) -> str:
         f"{row['others_called_so']} of {row['others']} cells of other classes passed as {name}, so on a slide where"
         f" 1 cell in 100 is one, about {row['right_if_rare']:.0%} of the passing labels {name!r} would be right"
         if row["others_called_so"]
-        else f"no cell of {row['others']} of other classes passed as {name}, but up to {most:.2%} may: on a slide where"
+        else f"No cell of {row['others']} of other classes passed as {name}, but up to {most:.2%} may: on a slide where"
         f" 1 cell in 100 is one, as little as {RARE / (RARE + most * (1 - RARE)):.0%} of the labels may be right"
     )
     return (

@@ -9,7 +9,6 @@ from ..runtime.drift import TYPICAL
 
 TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
 MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed
-SHRINKAGE = 0.2  # of a covariance towards a multiple of the identity: there are fewer cells than entries
 STAINS = 4  # kinds of stain that are told apart
 FEWEST_FOR_TYPICAL = 20
 
@@ -31,7 +30,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
-    """Normal distributions of groups (classes, clusters) with one shrunk covariance.
+    """Normal distributions of groups (classes, clusters) with one covariance.
+
+    It is shrunk towards a multiple of the identity, the more the fewer vectors there are for its size.
 
     Args:
         vectors: (N, D).
@@ -43,7 +44,8 @@ def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
     covariance = residuals.T @ residuals / max(len(vectors) - count, 1)
     size = covariance.shape[0]
     spread = max(float(np.trace(covariance)) / size, 1e-12)
-    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * spread * np.eye(size)
+    share = size / (size + len(vectors))
+    shrunk = (1 - share) * covariance + share * spread * np.eye(size)
     whitening = np.linalg.cholesky(np.linalg.inv(shrunk))
     return Gaussians(means.astype(np.float32), whitening.astype(np.float32))
 

@@ -46,10 +46,12 @@ def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int =
         drawn = [random.integers(0, len(labels), len(labels)) for _ in range(RESAMPLES)]
         resampled = [ece(confidences[i], correct[i], edges_of(confidences[i])) for i in drawn]
         edges = edges_of(confidences)
+        value = ece(confidences, correct, edges)
+        bias = np.mean(resampled) - value  # drawing cells twice makes bins look farther off than they are
         perfect = [ece(confidences, random.random(len(labels)) < confidences, edges) for _ in range(RESAMPLES)]
         figures[name] = {
-            "value": ece(confidences, correct, edges),
-            "interval": np.quantile(resampled, [0.025, 0.975]).tolist(),
+            "value": value,
+            "interval": np.maximum(np.quantile(resampled, [0.025, 0.975]) - bias, 0).tolist(),
             "perfect": float(np.mean(perfect)),
             "perfect_95": float(np.quantile(perfect, 0.95)),
         }

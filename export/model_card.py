@@ -88,7 +88,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         calibration=_calibration(manifest["calibration"]),
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
-        changed=_changed(manifest["parity"]["checks"][-1]["changed"]),
+        changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
         commands="\n".join(_commands(source)),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
@@ -147,5 +147,5 @@ def _parity(check: dict[str, Any]) -> str:
     return (
         f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
         f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
-        f" of {check['count']} | {len(check['changed'])} | {'yes' if check['passed'] else 'no'} |"
+        f" of {check['count']} | {len(check.get('changed', []))} | {'yes' if check['passed'] else 'no'} |"
     )

@@ -72,8 +72,8 @@ def measure(image: Image, width: int, height: int) -> Quality:
 
 def _stain(small: Image, green: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Mean optical density −ln(I / 255) of three sets of pixels."""
-    dark = cv2.compare(green, _quantile(green, DARKEST), cv2.CMP_LE)
-    bright = cv2.compare(green, _quantile(green, 1 - BRIGHTEST), cv2.CMP_GE)
+    dark = (green <= _quantile(green, DARKEST)).view(np.uint8)
+    bright = (green >= _quantile(green, 1 - BRIGHTEST)).view(np.uint8)
     means = [cv2.mean(small, mask=mask)[:3] for mask in (dark, bright)] + [cv2.mean(small)[:3]]
     return -np.log((np.concatenate(means) + 1) / 256)
 
@@ -113,7 +113,7 @@ def _border(purple: npt.NDArray[np.uint8], limit: float) -> float:
 
     It is the part with the most pixels in the middle half of the picture; where there is none, the largest.
     """
-    mask = np.asarray(cv2.compare(purple, limit, cv2.CMP_GT), np.uint8)
+    mask = (purple > limit).view(np.uint8)
     if not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):
         return 0.0
     _, labels, parts, _ = cv2.connectedComponentsWithStats(mask)
