@@ -13,8 +13,8 @@ GOLDEN = (5**0.5 - 1) / 2
 def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.intp]) -> float:
     """Find the temperature of the smallest negative log likelihood, which has one minimum in log T.
 
-    One cell more is counted that has the second best label each time (Platt 1999), so that a few cells that are all right
-    do not make confidences of 1.
+    One cell more is counted that has the second best label each time (Platt 1999), so that a few cells that are all
+    right do not make confidences of 1.
 
     Args:
         logits: Of cells of `select`, (N, K).
