@@ -6,6 +6,7 @@ here in numpy.
 
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -38,9 +39,12 @@ class Gaussians:
 
     def distances(self, vectors: Vectors) -> npt.NDArray[np.float64]:
         """Mahalanobis distance of vectors (N, D) to the nearest mean, (N,)."""
-        white, centers = vectors @ self.whitening, self.means @ self.whitening
-        squares = ((white[:, None] - centers) ** 2).sum(2)
+        squares = (((vectors @ self.whitening)[:, None] - self._centers) ** 2).sum(2)
         return np.sqrt(squares.min(1)).astype(np.float64)
+
+    @cached_property
+    def _centers(self) -> Vectors:
+        return self.means @ self.whitening
 
 
 @dataclass(frozen=True, eq=False)

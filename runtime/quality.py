@@ -56,7 +56,7 @@ def measure(image: Image, width: int, height: int) -> Quality:
     fine = np.asarray(cv2.extractChannel(image, 1), np.uint8)
     stain = _stain(small, green)
     purple = np.asarray(cv2.addWeighted(blue, 0.5, green, -0.5, 128), np.uint8)
-    middle, most = _quantile(purple, 0.5), _quantile(purple, 1 - DARKEST)
+    middle, most = _quantiles(purple, 0.5, 1 - DARKEST)
     measures = {
         "size": float(np.log(np.sqrt(width * height / (image.shape[0] * image.shape[1])))),
         "shape": float(np.log((width / height) / (image.shape[1] / image.shape[0]))),
@@ -72,16 +72,16 @@ def measure(image: Image, width: int, height: int) -> Quality:
 
 def _stain(small: Image, green: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Mean optical density −ln(I / 255) of three sets of pixels."""
-    dark = (green <= _quantile(green, DARKEST)).view(np.uint8)
-    bright = (green >= _quantile(green, 1 - BRIGHTEST)).view(np.uint8)
+    low, high = _quantiles(green, DARKEST, 1 - BRIGHTEST)
+    dark, bright = (green <= low).view(np.uint8), (green >= high).view(np.uint8)
     means = [cv2.mean(small, mask=mask)[:3] for mask in (dark, bright)] + [cv2.mean(small)[:3]]
     return -np.log((np.concatenate(means) + 1) / 256)
 
 
-def _quantile(values: npt.NDArray[np.uint8], share: float) -> float:
-    """Smallest value that so many pixels do not exceed."""
+def _quantiles(values: npt.NDArray[np.uint8], *shares: float) -> list[float]:
+    """Smallest values that such shares of the pixels do not exceed."""
     counts = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel().cumsum()
-    return float(np.searchsorted(counts, share * counts[-1]))
+    return np.searchsorted(counts, np.array(shares) * counts[-1]).astype(float).tolist()
 
 
 def _sharpness(green: npt.NDArray[np.uint8]) -> float:
@@ -93,9 +93,12 @@ def _sharpness(green: npt.NDArray[np.uint8]) -> float:
 
 
 def _noise(green: npt.NDArray[np.uint8]) -> float:
-    """Standard deviation of white noise, from the median, so that edges and granules do not count."""
-    residual = np.asarray(cv2.convertScaleAbs(cv2.filter2D(green, cv2.CV_16S, NOISE_KERNEL)), np.uint8)
-    return _quantile(np.ascontiguousarray(residual[::4]), 0.5) / NOISE_GAIN
+    """Standard deviation of white noise, from the median, so that edges and granules do not count.
+
+    It is the same in all of a picture, so the upper quarter tells it.
+    """
+    residual = cv2.convertScaleAbs(cv2.filter2D(green[: len(green) // 4], cv2.CV_16S, NOISE_KERNEL))
+    return _quantiles(np.asarray(residual, np.uint8), 0.5)[0] / NOISE_GAIN
 
 
 def _blocks(green: npt.NDArray[np.uint8]) -> float:

@@ -32,7 +32,7 @@ def test_the_record_says_what_was_measured_on_what(calibrated: Bundle):
 
 def test_confidences_are_nearer_the_truth_than_before(calibrated: Bundle):
     figures = calibrated.manifest["calibration"]["calibrate"]
-    assert figures["ece_equal_mass"]["value"] < figures["uncalibrated"]["value"] < 0.2
+    assert figures["ece_equal_mass"]["value"] < figures["uncalibrated"]["value"] < 0.3
     assert figures["accuracy"] == pytest.approx(figures["confidence"], abs=0.02)
 
 
