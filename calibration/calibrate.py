@@ -22,7 +22,7 @@ from ..runtime.quality import FLAWS
 from .curves import draw_reliability, draw_risk_coverage
 from .evidence import Evidence
 from .limits import gaussians, limits, stain_gaussians, typical
-from .reliability import bins, equal_mass, reliability
+from .reliability import bins, equal_width, reliability
 from .risk import CONFIDENCE, Promise, clopper_pearson_upper, promise, risk_coverage, threshold_sequence
 from .temperature import fit_temperature
 
@@ -124,7 +124,7 @@ def calibrate(
     files = {
         CALIBRATION: _arrays(calibration, hashlib.sha256(bundle.model).hexdigest()),
         RELIABILITY: draw_reliability(
-            bins(confidences, correct, equal_mass(confidences)), record["calibrate"], "calibrate"
+            bins(confidences, correct, equal_width(confidences)), record["calibrate"], "calibrate"
         ),
         RISK_COVERAGE: draw_risk_coverage(
             *risk_coverage(confidences[others], correct[others]),

@@ -23,14 +23,14 @@ def draw_reliability(found: Sequence[Bin], figures: dict[str, Any], part: str) -
     """Draw accuracy over confidence, one point for each bin, its area its number of cells.
 
     Args:
-        found: Bins of as many cells each.
+        found: Bins of equal width.
         figures: As `reliability` gives them.
         part: Which cells were counted.
 
     Returns:
         A PNG file.
     """
-    error = figures["ece_equal_mass"]
+    error = figures["ece_equal_width"]
     low, high = error["interval"]
     lowest = min(0.9, *(min(b.confidence, b.accuracy) for b in found)) // 0.1 * 0.1
     picture, draw, at = _axes(

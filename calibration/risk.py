@@ -14,6 +14,7 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 ERRORS_TO_ALLOW = 2  # how many wrong cells the strictest threshold should stand without failing
 STEP = 0.005  # of the share of `select` that passes
+STRICTEST = 0.5  # share of `select` that passes at least
 SPARE = 0.04  # more of `select` than the strictest threshold needs: as many may not pass on `calibrate`
 FALLBACK = 0.95  # share that passes at the only threshold tried, where there are too few cells for the bound asked for
 Floats = npt.NDArray[np.float64]
@@ -99,7 +100,8 @@ def threshold_sequence(select_confidences: Floats, count: int, max_error: float)
     for errors in range(ERRORS_TO_ALLOW, -1, -1):
         if clopper_pearson_upper(errors, count) <= max_error:
             needed = next(n for n in range(1, count + 1) if clopper_pearson_upper(errors, n) <= max_error)
-            shares = np.arange(min(needed / count + SPARE, 1.0), 1.0 + STEP / 2, STEP)
+            strictest = min(max(needed / count + SPARE, STRICTEST), 1.0)
+            shares = np.arange(strictest, 1.0 + STEP / 2, STEP)
             break
     else:
         shares = np.array([FALLBACK])

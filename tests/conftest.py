@@ -1,12 +1,11 @@
 import csv
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import KnowingBackend, cell_key
+from fakes import KnowingBackend, cell_key, uncalibrated
 
 from cartcls.calibration.calibrate import PARTS, calibrate
 from cartcls.calibration.evidence import gather
@@ -36,9 +35,7 @@ def labels() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
     """The shipped bundle with no calibration: what a test's own model says is not to be marked for review."""
-    shipped = load_bundle()
-    manifest = {**shipped.manifest, "calibration": None}
-    return replace(shipped, manifest=manifest, temperature=1.0, calibrated=False, calibration=None)
+    return uncalibrated(load_bundle())
 
 
 @pytest.fixture(scope="session")

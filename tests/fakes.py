@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from cartcls.runtime.backend import Outputs, Progress
+from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 
 
@@ -37,6 +39,12 @@ class FakeBackend:
 
     def close(self) -> None:
         pass
+
+
+def uncalibrated(bundle: Bundle) -> Bundle:
+    """A bundle without its calibration, which would mark what a fake says for review."""
+    manifest = {**bundle.manifest, "calibration": None}
+    return replace(bundle, manifest=manifest, temperature=1.0, calibrated=False, calibration=None)
 
 
 class KnowingBackend(FakeBackend):

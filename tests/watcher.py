@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from fakes import FakeBackend
+from fakes import FakeBackend, uncalibrated
 
 from cartcls.runtime import watch as watching
 from cartcls.runtime import work
@@ -39,7 +39,7 @@ def main(captures: Path, out: Path, mutant: str | None) -> None:
     """Watch until told to stop."""
     if mutant:
         MUTANTS[mutant]()
-    bundle, stop = load_bundle(), Stop()
+    bundle, stop = uncalibrated(load_bundle()), Stop()
     patience = Patience(poll=0.05, quiet=0.3, incomplete=60, retry=0.2, page=1)
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("ready", flush=True)

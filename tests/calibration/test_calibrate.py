@@ -1,14 +1,18 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import KnowingBackend
 
-from cartcls.calibration.calibrate import PARTS, check_parts, per_class, rare_sentence
-from cartcls.calibration.evidence import check_unbiased, gather
+from cartcls.calibration.calibrate import PARTS, calibrate, check_parts, per_class, rare_sentence
+from cartcls.calibration.evidence import Evidence, check_unbiased, gather
+from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import DataError
+from cartcls.runtime.preprocess import Image
+from cartcls.runtime.quality import measure
 
 
 def nothing(done: int, count: int) -> None:
@@ -28,6 +32,26 @@ def test_the_record_says_what_was_measured_on_what(calibrated: Bundle):
     assert sum(row["passing"] - row["right"] for row in rows) == record["promise"]["wrong"]
     assert record["threshold"] == calibrated.calibration.threshold  # pyright: ignore[reportOptionalMemberAccess]
     assert (record["backend"], record["precision"]) == ("fake", "f32")
+
+
+def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
+    two = replace(bundle, classes=bundle.classes[:2])
+    random = np.random.default_rng(0)
+    qualities = [measure(crop, 360, 363) for crop in crops]
+
+    def evidence(count: int) -> Evidence:
+        labels = np.arange(count) % 2
+        logits = (random.normal(size=(count, 2)) + 3 * np.eye(2)[labels]).astype(np.float32)
+        features = (random.normal(size=(count, 16)) + 5 * labels[:, None]).astype(np.float32)
+        return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
+
+    parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
+    made = calibrate(two, KnowingBackend({}), parts, {"split_sha256": "", "split_unit": "split by image"}, 0.01)
+    promise = made.record["promise"]
+    assert not promise["reached"]
+    assert promise["error"] == clopper_pearson_upper(promise["wrong"], promise["passing"]) > 0.05
+    assert "1.00% was asked for, and " in promise["sentence"]
+    assert list(made.record["calibrate"]["per_class"]) == ["basophil", "eosinophil"]
 
 
 def test_confidences_are_nearer_the_truth_than_before(calibrated: Bundle):
