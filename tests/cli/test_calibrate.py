@@ -3,10 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fakes import KnowingBackend
+from fakes import FakeBackend, KnowingBackend
 from typer.testing import CliRunner
 
-from cartcls.cli import app
+from cartcls.cli import app, show
 from cartcls.runtime import backend
 from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
@@ -62,3 +62,22 @@ def test_the_shipped_bundle_needs_another_place(many_cells: tuple[Path, Path]):
 def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, Path], share: str):
     arguments = ["calibrate", str(own), str(many_cells[0]), "--split", str(many_cells[1]), "--max-error", share]
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
+    alarm = "the colours of the last 200 cells have left the training distribution"
+    differential = {"rows": [], "warning": None}
+    show.finished(
+        Path("out"),
+        {"slide": "s", "images": 200, "status": {"ok": 200}, "differential": differential, "drift": [alarm]},
+    )
+    assert f"warning: {alarm}" in capsys.readouterr().out
+
+
+def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: pytest.CaptureFixture[str]):
+    show.started(calibrated, FakeBackend())
+    assert "calibrated on" not in capsys.readouterr().err
+    other = FakeBackend()
+    other.precision = "bf16"
+    show.started(calibrated, other)
+    assert "it was calibrated on fake, f32: what it promises was not measured here" in capsys.readouterr().err
