@@ -21,7 +21,8 @@ from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.discover import find_images
 from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.report import CSV, write_csv, write_summary
+from cartcls.runtime.page import PAGE, render_page
+from cartcls.runtime.report import CSV, summarize, write_csv
 from cartcls.train.split import read_split
 
 SPLIT = Path(__file__).resolve().parents[1] / "splits" / "pbc.csv"
@@ -58,7 +59,7 @@ def without(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:
     cells = classify_images(crops, list(find_images(crops, out)), out, bundle, backend, lambda done, of: None)
     run = describe_run(crops, bundle, backend)
     write_csv(out / CSV, run, cells)
-    write_summary(out, run, cells, 0)
+    (out / PAGE).write_text(render_page(run, "", cells, summarize(run, cells, 0), has_maps=False), encoding="utf-8")
 
 
 def with_ledger(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:

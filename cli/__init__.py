@@ -1,9 +1,10 @@
 """The command line `cartcls`."""
 
 from ..runtime import console
+from . import calibrate
 from .main import app
 
-__all__ = ["app", "main"]
+__all__ = ["app", "calibrate", "main"]
 
 
 def main() -> None:

@@ -50,6 +50,9 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     """Say what is about to classify."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
+    record = bundle.manifest["calibration"]
+    if record and (made_on := (record["backend"], record["precision"])) != (backend.name, backend.precision):
+        tell(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
 
 
 def tell(line: str) -> None:
@@ -122,6 +125,8 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
                     counts = ", ".join(f"{n} {name}" for name, n in slide.summary["status"].items() if n)
                     waiting = f", {slide.summary['waiting']} waiting" if slide.summary["waiting"] else ""
                     tell(f"{slide.summary['slide']}: {counts or 'nothing yet'}{waiting}")
+                    for alarm in slide.summary["drift"]:
+                        tell(f"{slide.summary['slide']}: warning: {alarm}")
         if messages.is_terminal:
             view.update(_view(watch, time.monotonic() - started))
 
@@ -148,6 +153,8 @@ def _view(watch: "Watch", seconds: float) -> Table:
         shown = ", ".join(f"{row['count']} {row['title']}" for row in rows if row["count"])
         figures = (str(summary["status"]["ok"]), str(summary["waiting"]), str(summary["status"]["rejected"]))
         table.add_row(Text(summary["slide"]), *figures, Text(shown))
+        for alarm in summary["drift"]:
+            table.add_row(Text("warning", style="yellow"), "", "", "", Text(alarm, style="yellow"))
     return table
 
 
@@ -171,8 +178,8 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
     if summary["awaiting_review"]:
         results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
-    if summary["awaiting_review"]:
-        results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
+    for alarm in summary["drift"]:
+        results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
     if warning := summary["differential"]["warning"]:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
@@ -237,6 +244,28 @@ def evaluated(page: Path, metrics: dict[str, Any]) -> None:
     if metrics["unreadable"]:
         results.print(f"warning: {len(metrics['unreadable'])} images could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
+
+
+def calibrated(directory: Path, record: dict[str, Any]) -> None:
+    """Print what a calibration promises, and where the bundle lies."""
+    table = Table("class", box=None, padding=(0, 2, 0, 0))
+    for name in ("cells", "sensitivity", "passing", "wrong among them"):
+        table.add_column(name, justify="right")
+    for name, row in record["calibrate"]["per_class"].items():
+        figures = (str(row["passing"]), str(row["passing"] - row["right"]))
+        table.add_row(Text(name), str(row["count"]), f"{row['sensitivity']:.1%}", *figures)
+    results.print(table)
+    figures, error = record["calibrate"], record["calibrate"]["ece_equal_mass"]
+    flagged = ", ".join(f"{count} {reason}" for reason, count in figures["reasons"].items() if reason != "any")
+    for line in (
+        f"temperature {record['temperature']:.4f}; calibration error {error['value']:.4f} (calibrate; a perfect model's"
+        f" {error['perfect']:.4f}, before {figures['uncalibrated']['value']:.4f})",
+        f"for review below a confidence of {record['threshold']:.4f}: {record['promise']['sentence']}",
+        f"{figures['reasons']['any']} of {figures['count']} cells of `calibrate` for review: {flagged or 'none'}",
+        record["rare_classes"],
+        os.fspath(directory),
+    ):
+        results.print(line, markup=False, soft_wrap=True)
 
 
 def interrupted(done: int, slides: int) -> None:

@@ -20,11 +20,11 @@ from ..train.images import LabelledImages, load_images
 from ..train.split import Split, check_split, class_of, read_split
 from .classes import cell_classes
 from .int8 import int8_bytes
-from .model_card import model_card
+from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
 from .parity import Proof, prove
 
-MODEL_CARD, NOTICE = "MODEL_CARD.md", "NOTICE"
+NOTICE = "NOTICE"
 PROOF_CELLS = 2  # of each class
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from ..runtime.bundle import NAMED_CAR_T
 
+MODEL_CARD = "MODEL_CARD.md"
+
 _CARD = """\
 # {name}
 
@@ -26,7 +28,7 @@ Each names the part of the split that it was made on. The split is a **{unit}**:
 |---|---|---|---|---|
 {figures}
 
-Confidences are {calibrated}.
+{calibration}
 
 Parity with PyTorch in float32, on the cells of `select`:
 
@@ -43,6 +45,23 @@ Digests: split `{split}`, images for the weights `{fit}`. All else is in `bundle
 notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `select`, so that every machine can prove
 what it runs.
 """
+
+
+_CALIBRATION = """\
+## What a confidence is worth
+Calibrated with {backend} ({precision}), {split_unit}: temperature {temperature:.4f} from `select`, then the review
+threshold {threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
+review: {flagged} of {count} of `calibrate`.
+
+Calibration error on `calibrate`, 15 bins of as many cells: {mass:.4f} (95 % interval {low:.4f} to {high:.4f}); a
+perfectly calibrated model of that size shows {perfect:.4f}, and this one showed {before:.4f} before. With 15 bins of
+equal width {width:.4f}; Brier score {brier:.4f}. `reliability.png` and `risk-coverage.png` show the curves.
+
+| class (`calibrate`) | cells | sensitivity | passing | wrong among them |
+|---|---|---|---|---|
+{rows}
+
+{rare_classes}"""
 
 
 def model_card(manifest: dict[str, Any]) -> str:
@@ -66,10 +85,10 @@ def model_card(manifest: dict[str, Any]) -> str:
         if by_group
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest["metrics"].items()),
-        calibrated="calibrated" if manifest["calibration"] else "not calibrated",
+        calibration=_calibration(manifest["calibration"]),
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
-        changed=_changed(manifest["parity"]["checks"][-1]["changed"]),
+        changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
         commands="\n".join(_commands(source)),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
@@ -93,6 +112,32 @@ def _figures(part: str, metrics: dict[str, Any]) -> str:
     )
 
 
+def _calibration(record: dict[str, Any] | None) -> str:
+    """What a confidence is worth."""
+    if record is None:
+        return "Confidences are not calibrated."
+    figures, promise = record["calibrate"], record["promise"]["sentence"]
+    mass, width = figures["ece_equal_mass"], figures["ece_equal_width"]
+    rows = "\n".join(
+        f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
+        for name, row in figures["per_class"].items()
+    )
+    return _CALIBRATION.format(
+        **record,
+        promised=promise[0].upper() + promise[1:],
+        flagged=figures["reasons"]["any"],
+        count=figures["count"],
+        mass=mass["value"],
+        low=mass["interval"][0],
+        high=mass["interval"][1],
+        perfect=mass["perfect"],
+        before=figures["uncalibrated"]["value"],
+        width=width["value"],
+        brier=figures["brier"],
+        rows=rows,
+    )
+
+
 def _changed(paths: list[str]) -> str:
     """Which cells of `select` get another label by what runs on a CPU."""
     return f" Another label than PyTorch's there: {', '.join(paths)}." if paths else ""
@@ -102,5 +147,5 @@ def _parity(check: dict[str, Any]) -> str:
     return (
         f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
         f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
-        f" of {check['count']} | {len(check['changed'])} | {'yes' if check['passed'] else 'no'} |"
+        f" of {check['count']} | {len(check.get('changed', []))} | {'yes' if check['passed'] else 'no'} |"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import preprocess
+from .calibration import CALIBRATION, Calibration, read_calibration
 from .decode import read_file
 from .errors import BundleError, ImageError
 
@@ -59,6 +60,7 @@ class Bundle:
         cpu_precision: In which the OpenVINO backend computes: the fastest that gave the same answers at export.
         temperature: Divides the logits before softmax; 1 until calibrated.
         calibrated: Whether confidences were calibrated.
+        calibration: What marks cells for review; None where it is not calibrated, or the bundle is a ledger's memory.
         split_unit: `split by image` or `split by group`: how its figures were made.
         model: Bytes of `model.onnx`, as they were verified.
         sha256: Digest of `bundle.json`, which holds the digests of all other files.
@@ -73,6 +75,7 @@ class Bundle:
     cpu_precision: str
     temperature: float
     calibrated: bool
+    calibration: Calibration | None
     split_unit: str
     model: bytes
     sha256: str
@@ -94,7 +97,8 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
             raise BundleError(f"{directory} has bundle format {manifest['format']}: this version reads {FORMAT}")
         files = {name: _verified(directory, name, sha256) for name, sha256 in manifest["files"].items()}
         _check(directory, manifest, files)
-        return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest())
+        calibration = _calibration(directory, manifest, files)
+        return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest(), calibration)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise BundleError(f"{directory / MANIFEST} is malformed ({problem}): export the bundle again") from None
@@ -134,8 +138,22 @@ def _check(directory: Path, manifest: dict[str, Any], files: dict[str, bytes]) -
             raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
 
 
-def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:
-    calibration = manifest["calibration"]
+def _calibration(directory: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Calibration | None:
+    record = manifest["calibration"]
+    if record is None:
+        return None
+    if CALIBRATION not in files:
+        raise BundleError(f"{directory} has no {CALIBRATION}: copy the whole bundle again, or calibrate it again")
+    try:
+        return read_calibration(record, files[CALIBRATION], manifest["files"][MODEL], len(manifest["classes"]))
+    except BundleError as error:
+        raise BundleError(f"{directory}: {error}") from None
+
+
+def _bundle(
+    directory: Path, manifest: dict[str, Any], model: bytes, sha256: str, calibration: Calibration | None = None
+) -> Bundle:
+    record = manifest["calibration"]
     bundle = Bundle(
         directory=directory,
         name=manifest["name"],
@@ -143,8 +161,9 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
         width=int(manifest["input"]["width"]),
         height=int(manifest["input"]["height"]),
         cpu_precision=manifest["precision"]["cpu"],
-        temperature=float(calibration["temperature"]) if calibration else 1.0,
-        calibrated=calibration is not None,
+        temperature=float(record["temperature"]) if record else 1.0,
+        calibrated=record is not None,
+        calibration=calibration,
         split_unit=manifest["source"]["split_unit"],
         model=model,
         sha256=sha256,

@@ -17,12 +17,14 @@ class Prediction:
         index: Index of the class with the highest probability.
         probabilities: After temperature, float64, (K,).
         cams: Maps of all classes, float32, (K, h, w); None where the model has none.
+        features: What the head makes its logits of, float32, (512,).
         again: Whether it was computed again on the CPU, because the backend gave not-a-number.
     """
 
     index: int
     probabilities: npt.NDArray[np.float64]
     cams: npt.NDArray[np.float32] | None
+    features: npt.NDArray[np.float32]
     again: bool = False
 
     @property
@@ -45,7 +47,8 @@ def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction | N
         probabilities = softmax(logits[None], temperature)[0]
         index = int(probabilities.argmax())
         cams = None if outputs.cams is None else outputs.cams[row]
-        yield Prediction(index, probabilities, cams, outputs.again is not None and bool(outputs.again[row]))
+        again = outputs.again is not None and bool(outputs.again[row])
+        yield Prediction(index, probabilities, cams, outputs.features[row], again)
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -15,12 +15,14 @@ import numpy as np
 from . import heatmap
 from .backend import Backend
 from .bundle import Bundle
+from .calibration import Assessment, assess
 from .classify import Prediction, predictions
 from .decode import Fingerprint, decode, fingerprint, large_ones_by_turns, read_file
 from .discover import readable_name
 from .errors import ImageError, IncompleteError
 from .files import replace_file
 from .preprocess import Image, stretch
+from .quality import Quality, measure
 from .report import THUMBNAILS, Cell, Status
 
 Item = TypeVar("Item")
@@ -46,6 +48,7 @@ class Reading:
         height: Height in pixels.
         image: At the size of the graph's input, RGB, uint8.
         small: At the size of a thumbnail, RGB, uint8.
+        quality: What was measured of it, where the bundle is calibrated.
     """
 
     path: bytes
@@ -57,6 +60,7 @@ class Reading:
     height: int | None = None
     image: Image | None = None
     small: Image | None = None
+    quality: Quality | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +102,7 @@ def classify_files(
     """
 
     def read(path: bytes) -> Reading:
-        return _read(root, path, bundle.width, bundle.height)
+        return _read(root, path, bundle)
 
     pool = ThreadPoolExecutor(WORKERS)
     drawn: deque[tuple[list[Answered], list[Future[None]]]] = deque()
@@ -147,7 +151,7 @@ def in_order(
         yield waiting.popleft().result()
 
 
-def _read(root: bytes, path: bytes, width: int, height: int) -> Reading:
+def _read(root: bytes, path: bytes, bundle: Bundle) -> Reading:
     file, sha256 = os.path.join(root, path), None
     found = fingerprint(file)
     try:
@@ -155,11 +159,21 @@ def _read(root: bytes, path: bytes, width: int, height: int) -> Reading:
         found, sha256 = raw.fingerprint, raw.sha256
         with large_ones_by_turns(raw.data):
             image = decode(raw.data, os.path.splitext(readable_name(path))[1])
-            stretched, small, shape = stretch(image, width, height), heatmap.shrink(image), image.shape
+            height, width = image.shape[:2]
+            stretched, small = stretch(image, bundle.width, bundle.height), heatmap.shrink(image)
             del image
     except ImageError as error:
         return Reading(path, found, str(error), isinstance(error, IncompleteError), sha256)
-    return Reading(path, found, "", False, sha256, width=shape[1], height=shape[0], image=stretched, small=small)
+    return Reading(
+        path,
+        found,
+        sha256=sha256,
+        width=width,
+        height=height,
+        image=stretched,
+        small=small,
+        quality=measure(stretched, width, height) if bundle.calibration else None,
+    )
 
 
 def _predict(batch: Sequence[Reading], bundle: Bundle, backend: Backend) -> dict[bytes, Prediction]:
@@ -180,12 +194,12 @@ def _cell(
     if prediction is None or reading.sha256 is None:
         return rejected(reading if reading.error else replace(reading, error=NO_NUMBER), seq)
     first = first_of.setdefault(reading.sha256, reading.name)
-    status: Status = "ok"
-    reason = ""
+    assessment = _assess(reading, prediction, bundle)
+    doubts = [COMPUTED_AGAIN] * prediction.again + (assessment.doubts if assessment else [])
+    status: Status = "review" if doubts else "ok"
+    reason = "; ".join(doubts)
     if first != reading.name:
         status, reason = "duplicate", f"same bytes as {first}"
-    elif prediction.again:
-        status, reason = "review", COMPUTED_AGAIN
     return Cell(
         seq,
         reading.name,
@@ -199,7 +213,15 @@ def _cell(
         width=reading.width,
         height=reading.height,
         maps=b"" if prediction.cams is None else heatmap.pack(prediction.cams),
+        distance=assessment.distance if assessment else None,
+        stain=assessment.stain if assessment else None,
     )
+
+
+def _assess(reading: Reading, prediction: Prediction, bundle: Bundle) -> Assessment | None:
+    if bundle.calibration is None or reading.quality is None:
+        return None
+    return assess(bundle.calibration, prediction.confidence, prediction.features, reading.quality)
 
 
 def rejected(reading: Reading, seq: int) -> Cell:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .bundle import Bundle
+from .calibration import calibration_facts
 from .differential import differential
+from .drift import drift
 
 CSV, THUMBNAILS = "cells.csv", "thumbnails"
 NOT_A_CELL, UNSURE, OTHER = "not a cell", "unsure", "other: "
@@ -63,6 +65,8 @@ class Cell:
         corrected_at: UTC, ISO 8601.
         maps: Heat maps of all classes, as `heatmap.pack` gives them; empty where there are none. A ledger keeps them
             apart from the row.
+        distance: How far its features are from the training cells; None where the bundle is not calibrated.
+        stain: How far its colours are from theirs.
     """
 
     seq: int
@@ -80,6 +84,8 @@ class Cell:
     corrected_by: str | None = None
     corrected_at: str | None = None
     maps: bytes = b""
+    distance: float | None = None
+    stain: float | None = None
 
     @property
     def confidence(self) -> float | None:
@@ -178,6 +184,12 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
     names = {entry.name for entry in run.bundle.classes}
     statuses = Counter(cell.status for cell in cells)
+    measured = [
+        (cell.label, cell.distance, cell.stain)
+        for cell in cells
+        if cell.label and cell.distance is not None and cell.stain is not None
+    ]
+    record = run.bundle.manifest["calibration"]
     return {
         "slide": run.slide,
         "source": run.source,
@@ -192,6 +204,8 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "differential": differential(counted, run.bundle.classes),
         "differential_without_proposals": differential(counted - proposed, run.bundle.classes) if proposed else None,
         "calibrated": run.bundle.calibrated,
+        "calibration": calibration_facts(record),
+        "drift": drift(measured, record),
         "research_use_only": True,
         "bundle": run.bundle.name,
         "bundle_sha256": run.bundle.sha256,

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import KnowingBackend, cell_key, uncalibrated
 
+from cartcls.calibration.calibrate import PARTS, calibrate
+from cartcls.calibration.evidence import gather
+from cartcls.export.calibrated import write_calibrated
 from cartcls.runtime.backend import Backend
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
 from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.preprocess import Image, stretch
+from cartcls.train.split import read_split
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
 
@@ -30,8 +35,8 @@ def labels() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    """The shipped bundle."""
-    return load_bundle()
+    """The shipped bundle with no calibration: what a test's own model says is not to be marked for review."""
+    return uncalibrated(load_bundle())
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +75,46 @@ def split_file(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path
     ]
     file.write_text("\n".join(["path,part", *rows]) + "\n")
     return file
+
+
+@pytest.fixture(scope="session")
+def knowing(crops: Image, labels: dict[str, str], bundle: Bundle) -> KnowingBackend:
+    """A model that knows the example slide's cells."""
+    names = [entry.name for entry in bundle.classes]
+    return KnowingBackend(
+        {cell_key(crop): names.index(label) for crop, label in zip(crops, labels.values(), strict=True)}
+    )
+
+
+@pytest.fixture(scope="session")
+def many_cells(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, str]) -> tuple[Path, Path]:
+    """A data folder of 1,120 files with bytes of their own, the example slide's cells many times; and its split."""
+    directory = tmp_path_factory.mktemp("many") / "cells"
+    rows = []
+    for number, (name, label) in enumerate(labels.items()):
+        data = (SLIDE / name).read_bytes()
+        (directory / label).mkdir(parents=True, exist_ok=True)
+        for copy in range(35):
+            path = directory / label / f"{number:02d}-{copy:02d}.jpg"
+            path.write_bytes(data + b"%d" % copy)  # bytes behind the end marker
+            part = "fit" if copy < 10 else "select" if copy < 15 else "calibrate"
+            rows.append(f"{label}/{path.name},{part}")
+    split = directory.with_name("cells.csv")
+    split.write_text("\n".join(["path,part", *rows]) + "\n")
+    return directory, split
+
+
+@pytest.fixture(scope="session")
+def calibrated(
+    tmp_path_factory: pytest.TempPathFactory,
+    many_cells: tuple[Path, Path],
+    bundle: Bundle,
+    knowing: KnowingBackend,
+) -> Bundle:
+    """The shipped graph, calibrated for what `knowing` says."""
+    directory, file = many_cells
+    split = read_split(file)
+    evidence = {part: gather(directory, split.paths(part), bundle, knowing, lambda done, count: None) for part in PARTS}
+    source = {"split_sha256": split.sha256, "split_unit": split.unit}
+    made = calibrate(bundle, knowing, evidence, source, 0.05)
+    return write_calibrated(bundle, made, tmp_path_factory.mktemp("calibrated") / "rcmnet-pbc8")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL.ImageFile
-from fakes import FakeBackend, InlinePool
+from fakes import FakeBackend, InlinePool, uncalibrated
 
 from cartcls.runtime import decode, pipeline, service, work
 from cartcls.runtime import watch as watching
@@ -141,7 +141,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     """Watch until told to stop, or, once, what is there."""
     for mutant in mutants:
         MUTANTS[mutant]()
-    bundle, stop = load_bundle(), Stop()
+    bundle, stop = uncalibrated(load_bundle()), Stop()
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
         patience = AT_ONCE if once else Patience(**PATIENCE)

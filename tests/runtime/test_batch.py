@@ -186,7 +186,7 @@ from cartcls.runtime.open_ledger import open_ledger
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from fakes import FakeBackend
 read = pipeline._read
-pipeline._read = lambda root, path, w, h: os._exit(9) if path == {killer.encode()!r} else read(root, path, w, h)
+pipeline._read = lambda root, path, bundle: os._exit(9) if path == {killer.encode()!r} else read(root, path, bundle)
 bundle, out = load_bundle(), Path({str(tmp_path)!r})
 with open_ledger(out, bundle) as ledger:
     batch.classify_slide(Path({str(slide)!r}), out, bundle, FakeBackend(), ledger, lambda done, count: None)

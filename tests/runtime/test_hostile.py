@@ -22,7 +22,7 @@ from odd_images import Expected, odd_images
 from trial import WATCHER
 
 from cartcls.cli import show
-from cartcls.runtime import decode, pipeline, report
+from cartcls.runtime import decode, page, pipeline
 from cartcls.runtime.backend import Outputs
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.open_ledger import open_ledger
@@ -229,9 +229,9 @@ def test_hostile_names_find_a_report_that_trusts_them(
     tmp_path: Path, names: list[bytes], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, mutant: str
 ):
     if mutant == "no escaping":
-        environment = report.jinja2.Environment
+        environment = page.jinja2.Environment
         monkeypatch.setattr(
-            report.jinja2, "Environment", lambda **options: environment(**{**options, "autoescape": False})
+            page.jinja2, "Environment", lambda **options: environment(**{**options, "autoescape": False})
         )
     elif mutant == "raw names":
         monkeypatch.setattr(pipeline, "readable_name", lambda name: name.decode("utf-8", "replace"))

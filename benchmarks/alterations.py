@@ -1,0 +1,138 @@
+"""Cells that are altered, and pictures that are no cells, as `alterations.json` has fixed them."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+
+from cartcls.runtime.decode import read_image
+from cartcls.runtime.preprocess import Image, stretch
+
+FIXED: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+Box = tuple[int, int, int, int]
+
+
+def alterations() -> dict[str, Callable[[Image], Image]]:
+    """What is done to an image, by name."""
+    return {fixed["name"]: _change(fixed) for fixed in FIXED["alterations"]}
+
+
+def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
+    random = np.random.default_rng(FIXED["seed"])
+
+    def change(image: Image) -> Image:
+        values = image.astype(np.float64)
+        if fixed["kind"] == "gaussian_blur":
+            values = cv2.GaussianBlur(values, (0, 0), fixed["sigma_pixels"])
+        elif fixed["kind"] == "optical_density":
+            values = 255 * (np.maximum(values, 1) / 255) ** np.array(fixed["factors_rgb"])
+        elif fixed["kind"] == "brightness":
+            values = values * fixed["factor"]
+        elif fixed["kind"] == "gaussian_noise":
+            values = values + random.normal(0, fixed["standard_deviation"], values.shape)
+        elif fixed["kind"] == "jpeg":
+            quality = [cv2.IMWRITE_JPEG_QUALITY, fixed["quality"]]
+            values = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.float64)
+        else:
+            raise ValueError(f"{fixed['kind']} is no kind of alteration")
+        return np.asarray(values.round().clip(0, 255), np.uint8)
+
+    return change
+
+
+def white_cells(bccd: Path, width: int, height: int) -> list[Image]:
+    """Every white cell of the fields, cut by its box, in the order of the fields."""
+    return [
+        stretch(cut, width, height)
+        for field, boxes in _fields(bccd)
+        for box in boxes["WBC"]
+        if (cut := _square(field, box, 2)) is not None
+    ]
+
+
+def non_cells(bccd: Path, width: int, height: int) -> dict[str, list[Image]]:
+    """Red cells, platelet clumps and background, by name, as many as were fixed or as there are."""
+    random, fixed = np.random.default_rng(FIXED["seed"]), FIXED["non_cells"]
+    found: dict[str, list[Image]] = {"red_cells": [], "platelet_clumps": [], "background": []}
+    for field, boxes in _fields(bccd):
+        every = [box for of_kind in boxes.values() for box in of_kind]
+        cuts = {
+            "red_cells": [
+                _square(field, box, 2) for box in boxes["RBC"] if not _touches(_around(box, 2), boxes["WBC"])
+            ],
+            "platelet_clumps": [_square(field, box, 1) for box in _clumps(boxes["Platelets"])],
+            "background": [_piece(field, _empty(field, every, random))],
+        }
+        for name, pictures in cuts.items():
+            found[name] += [stretch(picture, width, height) for picture in pictures if picture is not None]
+    return {
+        name: [pictures[i] for i in sorted(random.permutation(len(pictures))[: fixed[name]])]
+        for name, pictures in found.items()
+    }
+
+
+def _fields(bccd: Path) -> Iterator[tuple[Image, dict[str, list[Box]]]]:
+    for file in sorted((bccd / "annotations").glob("*.xml")):
+        boxes: dict[str, list[Box]] = {"WBC": [], "RBC": [], "Platelets": []}
+        for entry in ElementTree.parse(file).getroot().iter("object"):
+            left, top, right, bottom = (
+                int(entry.findtext(f"bndbox/{side}", "0")) for side in ("xmin", "ymin", "xmax", "ymax")
+            )
+            if right > left and bottom > top:
+                boxes[entry.findtext("name", "")].append((left, top, right, bottom))
+        yield read_image(bccd / "images" / f"{file.stem}.jpg")[0], boxes
+
+
+def _around(box: Box, times: float) -> Box:
+    """The square around a box that is so many times as long."""
+    left, top, right, bottom = box
+    half = round(max(right - left, bottom - top) * times / 2)
+    x, y = (left + right) // 2, (top + bottom) // 2
+    return x - half, y - half, x + half, y + half
+
+
+def _square(field: Image, box: Box, times: float) -> Image | None:
+    return _piece(field, _around(box, times))
+
+
+def _piece(field: Image, square: Box | None) -> Image | None:
+    """That part of a field; a square that goes over its edge is moved inward, and None where it is too large."""
+    if square is None:
+        return None
+    height, width = field.shape[:2]
+    side = min(square[2] - square[0], height, width)
+    left, top = min(max(square[0], 0), width - side), min(max(square[1], 0), height - side)
+    return field[top : top + side, left : left + side] if side >= 16 else None
+
+
+def _touches(square: Box, boxes: list[Box]) -> bool:
+    left, top, right, bottom = square
+    return any(left < r and x < right and top < b and y < bottom for x, y, r, b in boxes)
+
+
+def _clumps(boxes: list[Box]) -> list[Box]:
+    """The box around each group of two and more platelets that touch when they are made half as large again."""
+    left_over, groups = list(boxes), []
+    while left_over:
+        group = [left_over.pop()]
+        while near := [b for b in left_over if any(_touches(_around(b, 1.5), [_around(g, 1.5)]) for g in group)]:
+            group += near
+            left_over = [b for b in left_over if b not in near]
+        if len(group) > 1:
+            sides = np.array(group)
+            groups.append((*sides[:, :2].min(0).tolist(), *sides[:, 2:].max(0).tolist()))
+    return groups
+
+
+def _empty(field: Image, boxes: list[Box], random: np.random.Generator) -> Box | None:
+    """A square that no box touches; None where 200 tries find none."""
+    side = FIXED["non_cells"]["background_pixels"]
+    for _ in range(200):
+        left, top = int(random.integers(field.shape[1] - side)), int(random.integers(field.shape[0] - side))
+        if not _touches(square := (left, top, left + side, top + side), boxes):
+            return square
+    return None

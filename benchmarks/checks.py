@@ -1,0 +1,85 @@
+"""The time of the checks as a share of `cartcls batch`, in one run.
+
+    python benchmarks/checks.py DATA_DIR [BUNDLE]
+
+The page goes to docs/results/checks.md. Both times are of the processor, so that what else runs counts for neither.
+"""
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from cartcls.runtime import pipeline
+from cartcls.runtime.batch import classify_slide
+from cartcls.runtime.bundle import SHIPPED, load_bundle
+from cartcls.runtime.open_backend import open_backend
+from cartcls.runtime.open_ledger import open_ledger
+from cartcls.train.split import read_split
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "docs" / "results" / "checks.md"
+COUNT, SEED, LIMIT = 400, 0, 0.05
+
+
+def main(data_dir: Path, bundle_dir: Path) -> None:
+    """Classify crops of `fit` as `cartcls batch` does, with a clock around the checks."""
+    bundle = load_bundle(bundle_dir)
+    if bundle.calibration is None:
+        sys.exit(f"{bundle_dir} is not calibrated, so nothing is checked: run `cartcls calibrate` first")
+    backend = open_backend(bundle)
+    files = [data_dir / path for path in read_split(ROOT / "splits" / "pbc.csv").paths("fit")]
+    spent: dict[str, list[float]] = {"measure": [], "assess": []}
+    for name, times in spent.items():
+        setattr(pipeline, name, _timed(getattr(pipeline, name), times))
+    with tempfile.TemporaryDirectory(prefix="cartcls-checks-") as work:
+        crops, out = Path(work) / "crops", Path(work) / "out"
+        crops.mkdir()
+        for number, file in enumerate(random.Random(SEED).sample(files, COUNT)):
+            shutil.copyfile(file, crops / f"{number:05d}.jpg")
+        with open_ledger(out, bundle) as ledger:
+            wall, processor = time.perf_counter(), time.process_time()
+            classify_slide(crops, out, bundle, backend, ledger, lambda done, count: None)
+            wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    checks = sum(map(sum, spent.values()))
+    lines = [
+        "# Time of the checks",
+        "",
+        f"    python benchmarks/checks.py DATA_DIR        # {date.today()}",
+        "",
+        f"{COUNT} crops of the part `fit` through what `cartcls batch` runs, by {backend.name} ({backend.precision}),"
+        f" in one run of {wall:.1f} s. Of {processor:.1f} s of processor time the checks took {checks:.2f} s:"
+        f" **{checks / processor:.1%}** (limit {LIMIT:.0%}), {1000 * checks / COUNT:.2f} ms for each cell.",
+        "",
+        "| check | ms for each cell |",
+        "|---|---|",
+        f"| picture: focus, exposure, stain, noise, compression, cell, border | {_each(spent['measure'])} |",
+        f"| distances, limits, threshold | {_each(spent['assess'])} |",
+    ]
+    RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    sys.exit(checks / processor > LIMIT)
+
+
+def _timed(function: Callable[..., Any], times: list[float]) -> Callable[..., Any]:
+    def timed(*arguments: Any) -> Any:
+        started = time.thread_time()
+        try:
+            return function(*arguments)
+        finally:
+            times.append(time.thread_time() - started)
+
+    return timed
+
+
+def _each(times: list[float]) -> str:
+    return f"{1000 * sum(times) / COUNT:.2f}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else SHIPPED)

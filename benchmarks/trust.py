@@ -1,0 +1,223 @@
+"""What a calibrated bundle's labels are worth: on untouched cells, altered ones, what is no cell, another laboratory.
+
+    python benchmarks/trust.py DATA_DIR --split splits/pbc.csv --part report --bccd BCCD_DIR
+
+The page goes to docs/results/trust.md. `report` is opened once per release: try with --part select.
+"""
+
+import argparse
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from alterations import FIXED, alterations, non_cells, white_cells
+
+from cartcls.calibration.calibrate import assessments, per_class, rare_sentence, reasons
+from cartcls.calibration.evidence import Evidence, gather
+from cartcls.calibration.reliability import reliability
+from cartcls.calibration.risk import clopper_pearson_upper
+from cartcls.runtime.backend import Backend
+from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.calibration import Assessment, Calibration
+from cartcls.runtime.classify import softmax
+from cartcls.runtime.drift import FEWEST, SUBJECTS, WINDOW, drift
+from cartcls.runtime.open_backend import open_backend
+from cartcls.runtime.preprocess import Image
+from cartcls.runtime.quality import measure
+from cartcls.runtime.statistics import wilson_interval
+from cartcls.train.split import choose_part, class_of
+
+ROOT = Path(__file__).resolve().parent.parent
+NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
+SLIDES = 500
+
+
+def main() -> None:
+    """Measure everything, and write the page."""
+    options = _options()
+    bundle = load_bundle(options.bundle)
+    if bundle.calibration is None:
+        sys.exit(f"{bundle.directory} is not calibrated: run `cartcls calibrate` first")
+    backend = open_backend(bundle, "openvino")
+    paths, part = choose_part(options.data_dir, options.split, options.part)
+    if options.cells:
+        counted = [(sum(class_of(q) == class_of(p) for q in paths[:i]), p) for i, p in enumerate(paths)]
+        paths, part = [p for number, p in counted if number < options.cells], f"{part}, {options.cells} of each class"
+    lines = _head(bundle, backend, part)
+    untouched = gather(options.data_dir, paths, bundle, backend, _told("untouched"))
+    lines += _untouched(bundle, bundle.calibration, untouched, part)
+    lines += ["", f"## Altered cells ({part})", "", *_table("alteration", "misclassified", "flagged of those")]
+    for name, change in alterations().items():
+        altered = gather(options.data_dir, paths, bundle, backend, _told(name), change)
+        lines.append(_altered(name, altered, _assess(bundle, altered)))
+    lines += ["", "## What is no cell (BCCD)", "", *_table("picture", "pictures", "flagged")]
+    for name, pictures in non_cells(options.bccd, bundle.width, bundle.height).items():
+        found = _assess(bundle, _observed(pictures, bundle, backend))
+        flagged = sum(bool(assessment.doubts) for assessment in found)
+        lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_most(found)} |")
+    whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), bundle, backend)
+    lines += _drift(bundle, untouched, whites, part)
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--part", required=True)
+    parser.add_argument("--bccd", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, default=SHIPPED)
+    parser.add_argument("--cells", type=int, default=0, help="only so many of each class, for a trial")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "trust.md")
+    return parser.parse_args()
+
+
+def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
+    record = bundle.manifest["calibration"]
+    command = shlex.join(Path(word).name if "/" in word and word != sys.argv[0] else word for word in sys.argv[1:])
+    return [
+        "# What a label is worth",
+        "",
+        f"    python benchmarks/trust.py {command}        # {date.today()}",
+        "",
+        f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
+        f" **{part}**, opened once for this page. Temperature {record['temperature']:.4f}, review below a confidence of"
+        f" {record['threshold']:.4f}. Promised: {record['promise']['sentence']}. Intervals are 95 % (Wilson).",
+    ]
+
+
+def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, part: str) -> list[str]:
+    probabilities = softmax(evidence.logits, bundle.temperature)
+    found = _assess(bundle, evidence)
+    passes = np.array([not assessment.doubts for assessment in found])
+    right = probabilities.argmax(1) == evidence.labels
+    figures = reliability(probabilities, evidence.labels)
+    total, count, wrong = len(right), int(passes.sum()), int((passes & ~right).sum())
+    before = reliability(softmax(evidence.logits), evidence.labels)
+    rows = per_class(evidence.labels, probabilities.argmax(1), passes, [entry.name for entry in bundle.classes])
+    lines = [
+        "",
+        f"## Untouched cells ({part})",
+        "",
+        f"- right labels: {_share(int(right.sum()), total)}",
+        f"- pass: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}",
+        f"- **wrong among the passing: {_share(wrong, count)}**; with 95 % confidence at most"
+        f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
+        f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
+        f"- Brier score {figures['brier']:.4f} (before temperature {before['brier']:.4f})",
+    ]
+    for name, title in (("ece_equal_mass", "as many cells each"), ("ece_equal_width", "equal width")):
+        error, (low, high) = figures[name], figures[name]["interval"]
+        lines.append(
+            f"- calibration error, 15 bins of {title}: {error['value']:.4f} ({low:.4f} to {high:.4f}); a perfectly"
+            f" calibrated model of this size: {error['perfect']:.4f}, below {error['perfect_95']:.4f} in 95 % of draws;"
+            f" before temperature {before[name]['value']:.4f}"
+        )
+    lines += ["", "| reason | cells |", "|---|---|"]
+    lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
+    lines += ["", "A cell with several reasons counts for each.", ""]
+    lines += ["| class | cells | sensitivity | passing | wrong among them | others that pass as it |", "|" + "---|" * 6]
+    lines += [
+        f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
+        f" {row['others_called_so']} of {row['others']} |"
+        for name, row in rows.items()
+    ]
+    return [*lines, "", rare_sentence(rows)]
+
+
+def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
+    wrong = evidence.logits.argmax(1) != evidence.labels
+    flagged = np.array([bool(assessment.doubts) for assessment in found])
+    of_wrong = _share(int((wrong & flagged).sum()), int(wrong.sum())) if wrong.any() else "none is wrong"
+    all_flagged = f"{int(flagged.sum())} of all"
+    return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_most(found)} |"
+
+
+def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
+    record, found = bundle.manifest["calibration"], _assess(bundle, whites)
+    measured = _measured(bundle, whites)
+    first = {
+        subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], record, subject)), None)
+        for subject in SUBJECTS
+    }
+    flagged = sum(bool(assessment.doubts) for assessment in found)
+    lines = ["", "## Another laboratory's slide (white cells cut from BCCD by their boxes)", ""]
+    lines += [
+        f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")
+        for subject, n in first.items()
+    ]
+    lines += [f"- “{sentence}”" for sentence in drift(measured[:WINDOW], record)]
+    lines += [f"- flagged one by one: {_share(flagged, len(found))}", "", "| reason | cells |", "|---|---|"]
+    lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
+    names = [entry.name for entry in bundle.classes]
+    if not NATURAL.keys() <= set(names):
+        return lines
+    own, random = _measured(bundle, untouched), np.random.default_rng(FIXED["seed"])
+    shares = np.array([NATURAL.get(name, 0.0) for name in names])[untouched.labels]
+    shares /= np.bincount(untouched.labels, minlength=len(names))[untouched.labels]
+    slides = [random.choice(len(own), WINDOW, p=shares / shares.sum()) for _ in range(SLIDES)]
+    alarms = sum(bool(drift([own[i] for i in slide], record)) for slide in slides)
+    return [
+        *lines,
+        "",
+        f"Slides of {WINDOW} untouched cells ({part}) drawn in a natural mix ("
+        + ", ".join(f"{name} {share:.0%}" for name, share in NATURAL.items())
+        + f"): {alarms} of {SLIDES} alarm.",
+    ]
+
+
+def _alarmed(measured: list[tuple[str, float, float]], record: dict[str, Any], subject: str) -> bool:
+    return any(f"the {subject} " in sentence for sentence in drift(measured, record))
+
+
+def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, float]]:
+    names = [entry.name for entry in bundle.classes]
+    labels = [names[i] for i in evidence.logits.argmax(1)]
+    return [(label, a.distance, a.stain) for label, a in zip(labels, _assess(bundle, evidence), strict=True)]
+
+
+def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:
+    assert bundle.calibration is not None
+    return assessments(bundle.calibration, evidence, bundle.temperature)
+
+
+def _observed(pictures: list[Image], bundle: Bundle, backend: Backend) -> Evidence:
+    """Pictures at the input size that have no label of their own."""
+    outputs = [
+        backend.infer(np.stack(pictures[i : i + backend.batch_size]))
+        for i in range(0, len(pictures), backend.batch_size)
+    ]
+    logits: npt.NDArray[np.float32] = np.concatenate([output.logits for output in outputs])
+    features: npt.NDArray[np.float32] = np.concatenate([output.features for output in outputs])
+    qualities = [measure(picture, bundle.width, bundle.height) for picture in pictures]
+    return Evidence([""] * len(pictures), np.zeros(len(pictures), np.intp), logits, features, qualities)
+
+
+def _table(*columns: str) -> list[str]:
+    return ["| " + " | ".join([*columns, "most common reasons"]) + " |", "|" + "---|" * (len(columns) + 1)]
+
+
+def _most(found: list[Assessment]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in list(reasons(found).items())[1:4])
+
+
+def _share(successes: int, count: int) -> str:
+    low, high = wilson_interval(successes, count)
+    return f"{successes} of {count} ({successes / max(count, 1):.1%}, {low:.1%} to {high:.1%})"
+
+
+def _told(name: str) -> Any:
+    def progress(done: int, count: int) -> None:
+        if done == count:
+            print(f"{name}: {count} cells", file=sys.stderr)
+
+    return progress
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""From the cells of the training side to what is usual: distances in feature space and in colours, and limits."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..runtime.calibration import DISTANCE, STAIN, Gaussians
+from ..runtime.drift import TYPICAL
+
+TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
+MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed
+STAINS = 4  # kinds of stain that are told apart
+FEWEST_FOR_TYPICAL = 20
+
+SLACK = {
+    DISTANCE: 1.0,
+    STAIN: 1.0,
+    "size": 0.25,
+    "shape": 0.1,
+    "cell": 5.0,
+    "border": 0.25,
+    "sharpness": 0.15,
+    "brightness": 15.0,
+    "noise": 1.0,
+    "blocks": 0.1,
+}
+"""Least distance of a limit from the middle: smaller ones no person would call a flaw, however alike the cells are."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
+    """Normal distributions of groups (classes, clusters) with one covariance.
+
+    It is shrunk towards a multiple of the identity, the more the fewer vectors there are for its size.
+
+    Args:
+        vectors: (N, D).
+        groups: Group of each, 0 to K − 1, (N,); each has a member.
+    """
+    count = int(groups.max()) + 1
+    means = np.array([vectors[groups == group].mean(0) for group in range(count)])
+    residuals = vectors - means[groups]
+    covariance = residuals.T @ residuals / max(len(vectors) - count, 1)
+    size = covariance.shape[0]
+    spread = max(float(np.trace(covariance)) / size, 1e-12)
+    share = size / (size + len(vectors))
+    shrunk = (1 - share) * covariance + share * spread * np.eye(size)
+    whitening = np.linalg.cholesky(np.linalg.inv(shrunk))
+    return Gaussians(means.astype(np.float32), whitening.astype(np.float32))
+
+
+def stain_gaussians(stains: Floats) -> Gaussians:
+    """Kinds of stain among cells: clusters of their colours (k-means), each as a normal distribution."""
+    kinds = min(STAINS, len(stains) // 10) or 1
+    scaled = (stains - stains.mean(0)) / np.maximum(stains.std(0), 1e-6)
+    cv2.setRNGSeed(0)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 1e-4)
+    _, groups, _ = cv2.kmeans(scaled.astype(np.float32), kinds, np.array([]), stop, 5, cv2.KMEANS_PP_CENTERS)
+    return gaussians(stains, np.unique(groups.ravel(), return_inverse=True)[1])
+
+
+def limits(name: str, values: Floats) -> tuple[float, float]:
+    """Lowest and highest value of a measure that is usual, from the cells of `select`."""
+    low, middle, high = np.quantile(values, [TAIL, 0.5, 1 - TAIL])
+    margin = 1.0 if name == DISTANCE else MARGIN
+    below, above = (max(margin * float(gap), SLACK[name]) for gap in (middle - low, high - middle))
+    return float(middle) - below, float(middle) + above
+
+
+def typical(distances: Floats, labels: npt.NDArray[np.intp], names: list[str]) -> dict[str, float]:
+    """Distance that 9 of 10 cells of a class do not exceed; of all cells, for a class that has few."""
+    return {
+        name: float(
+            np.quantile(distances[own] if (own := labels == i).sum() >= FEWEST_FOR_TYPICAL else distances, TYPICAL)
+        )
+        for i, name in enumerate(names)
+    }

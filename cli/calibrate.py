@@ -1,0 +1,78 @@
+"""The command that measures what a bundle's confidences are worth."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..runtime.console import EXIT_INTERRUPTED
+from .main import BackendName, app
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate.", show_default=False)],
+    labelled_dir: Annotated[
+        Path, typer.Argument(metavar="DATA_DIR", help="Folder with one folder of images per class.", show_default=False)
+    ],
+    split: Annotated[Path, typer.Option(help="Split of that folder.", show_default=False)],
+    max_error: Annotated[
+        str, typer.Option(metavar="SHARE", help="Most of the passing cells that may be wrong, such as 1% or 0.01.")
+    ] = "1%",
+    backend: Annotated[BackendName, typer.Option(help="What will run the model.")] = BackendName.auto,
+    out: Annotated[
+        Path | None, typer.Option(help="Bundle folder to write.", show_default="BUNDLE is changed itself")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
+) -> None:
+    """Measure what a bundle's confidences are worth, and set from where on a person must look.
+
+    Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
+    `calibrate`: at most --max-error of the cells that pass are then wrong, with 95 % confidence, for cells like those.
+    Where there are too few cells to promise that, it says how many are needed, and keeps the bound that was reached.
+    """
+    from ..calibration.calibrate import PARTS, check_parts
+    from ..calibration.calibrate import calibrate as run
+    from ..calibration.evidence import check_unbiased, gather
+    from ..export.calibrated import check_writable, write_calibrated
+    from ..runtime.bundle import load_bundle
+    from ..runtime.open_backend import open_backend
+    from ..train.split import check_split, class_of, read_split
+    from . import show
+
+    share = _share(max_error)
+    loaded, chosen = load_bundle(bundle), read_split(split)
+    target = check_writable(loaded, out)
+    check_unbiased(labelled_dir)
+    check_split(chosen, labelled_dir)
+    check_parts({part: [class_of(path) for path in chosen.paths(part)] for part in PARTS}, loaded, share)
+    with show.engine_progress() as engine_progress:
+        running = open_backend(loaded, backend.value, show.tell, engine_progress)
+    show.tell(f"{loaded.name} on {running.device} ({running.name}, {running.precision})")
+    evidence = {}
+    try:
+        for part in PARTS:
+            with show.progress(part) as progress:
+                evidence[part] = gather(labelled_dir, chosen.paths(part), loaded, running, progress)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        running.close()
+    source = {"split_sha256": chosen.sha256, "split_unit": chosen.unit}
+    calibrated = run(loaded, running, evidence, source, share)
+    write_calibrated(loaded, calibrated, target)
+    if as_json:
+        typer.echo(json.dumps({"bundle": str(target), **calibrated.record}, indent=2))
+    else:
+        show.calibrated(target, calibrated.record)
+
+
+def _share(text: str) -> float:
+    """Read a share such as 1% or 0.01."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?(%?)", text.strip())
+    share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
+    if not 0.0001 <= share <= 0.5:
+        raise typer.BadParameter(f"{text!r} is no share from 0.01% to 50%", param_hint="--max-error")
+    return share

@@ -1,0 +1,37 @@
+"""Whether the last cells of a slide are still like those that the model was trained on.
+
+A slide has other numbers of each class than the training cells, so each cell is compared with those of its own label.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+WINDOW, FEWEST = 200, 50
+TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the distance kept for their class
+ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it once in 100,000 times, 200 never
+SUBJECTS = ("features", "colours")
+
+
+def drift(cells: Sequence[tuple[str, float, float]], record: dict[str, Any] | None) -> list[str]:
+    """Compare the last cells of a slide with the training cells.
+
+    Args:
+        cells: Label, distance of the features and distance of the colours of each cell, in the order they came.
+        record: `calibration` of `bundle.json`; None where there is none.
+
+    Returns:
+        A sentence for each alarm; none where there are too few cells to say.
+    """
+    last = cells[-WINDOW:]
+    if record is None or len(last) < FEWEST:
+        return []
+    alarms = []
+    for position, subject in enumerate(SUBJECTS, 1):
+        usual = record["typical"][subject]
+        share = sum(not float(cell[position]) <= usual[cell[0]] for cell in last) / len(last)
+        if share > ALARM:
+            alarms.append(
+                f"the {subject} of the last {len(last)} cells have left the training distribution: {share:.0%} of them"
+                f" are farther away than {TYPICAL:.0%} of the training side were (alarm above {ALARM:.0%})"
+            )
+    return alarms

@@ -1,0 +1,108 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import KnowingBackend
+
+from cartcls.calibration.calibrate import PARTS, calibrate, check_parts, per_class, rare_sentence
+from cartcls.calibration.evidence import Evidence, check_unbiased, gather
+from cartcls.calibration.risk import clopper_pearson_upper
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.errors import DataError
+from cartcls.runtime.preprocess import Image
+from cartcls.runtime.quality import measure
+
+
+def nothing(done: int, count: int) -> None:
+    pass
+
+
+def test_the_record_says_what_was_measured_on_what(calibrated: Bundle):
+    record = calibrated.manifest["calibration"]
+    assert record["parts"] == {"fit": 320, "select": 160, "calibrate": 640}
+    assert record["calibrate"]["count"] == record["promise"]["cells"] == 640
+    assert record["promise"]["reached"]
+    assert record["promise"]["wrong"] < record["promise"]["passing"] * 0.05
+    steps = record["promise"]["steps"]
+    assert [step["threshold"] for step in steps] == sorted((s["threshold"] for s in steps), reverse=True)
+    assert record["calibrate"]["reasons"]["any"] == 640 - round(640 * record["promise"]["coverage"])
+    rows = record["calibrate"]["per_class"].values()
+    assert sum(row["passing"] - row["right"] for row in rows) == record["promise"]["wrong"]
+    assert record["threshold"] == calibrated.calibration.threshold  # pyright: ignore[reportOptionalMemberAccess]
+    assert (record["backend"], record["precision"]) == ("fake", "f32")
+
+
+def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
+    two = replace(bundle, classes=bundle.classes[:2])
+    random = np.random.default_rng(0)
+    qualities = [measure(crop, 360, 363) for crop in crops]
+
+    def evidence(count: int) -> Evidence:
+        labels = np.arange(count) % 2
+        logits = (random.normal(size=(count, 2)) + 3 * np.eye(2)[labels]).astype(np.float32)
+        features = (random.normal(size=(count, 16)) + 5 * labels[:, None]).astype(np.float32)
+        return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
+
+    parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
+    made = calibrate(two, KnowingBackend({}), parts, {"split_sha256": "", "split_unit": "split by image"}, 0.01)
+    promise = made.record["promise"]
+    assert not promise["reached"]
+    assert promise["error"] == clopper_pearson_upper(promise["wrong"], promise["passing"]) > 0.05
+    assert "1.00% was asked for, and " in promise["sentence"]
+    assert list(made.record["calibrate"]["per_class"]) == ["basophil", "eosinophil"]
+
+
+def test_confidences_are_nearer_the_truth_than_before(calibrated: Bundle):
+    figures = calibrated.manifest["calibration"]["calibrate"]
+    assert figures["ece_equal_mass"]["value"] < figures["uncalibrated"]["value"] < 0.3
+    assert figures["accuracy"] == pytest.approx(figures["confidence"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("part", "labels", "problem"),
+    [
+        ("select", ["basophil", "CAR-T"], "has no class CAR-T"),
+        ("fit", ["basophil"] * 99, "the part `fit` has no cell of eosinophil, erythroblast, ig"),
+        ("calibrate", None, "the part `calibrate` has 12 cells: at least 30 are needed, and 299 in `calibrate`"),
+    ],
+)
+def test_cells_that_allow_no_calibration_are_refused_before_anything_is_computed(
+    bundle: Bundle, part: str, labels: list[str] | None, problem: str
+):
+    names = [entry.name for entry in bundle.classes]
+    given = {name: names * 10 for name in PARTS} | {part: labels or [*names, *names[:4]]}
+    with pytest.raises(DataError, match=problem):
+        check_parts(given, bundle, 0.01)
+
+
+def test_only_flagged_cells_are_refused(tmp_path: Path):
+    check_unbiased(tmp_path)
+    note = tmp_path / "cartcls-export.json"
+    note.write_text(json.dumps({"reviewed": "all"}))
+    check_unbiased(tmp_path)
+    note.write_text(json.dumps({"reviewed": "flagged"}))
+    with pytest.raises(DataError, match=r"corrections of flagged cells only: .* biased"):
+        check_unbiased(tmp_path)
+    note.write_text("{}")
+    with pytest.raises(DataError, match="cannot be read"):
+        check_unbiased(tmp_path)
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, knowing: KnowingBackend):
+    (tmp_path / "ig").mkdir()
+    (tmp_path / "ig" / "broken.jpg").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"ig/broken\.jpg .* take it out"):
+        gather(tmp_path, ["ig/broken.jpg"], bundle, knowing, nothing)
+
+
+def test_a_rare_class_is_right_less_often(bundle: Bundle):
+    labels = np.repeat([0, 1], [100, 900])
+    predicted = labels.copy()
+    predicted[100:109] = 0
+    rows = per_class(labels, predicted, np.ones(1000, bool), ["rare", "common"])
+    assert rows["rare"]["right_if_rare"] == pytest.approx(0.01 / (0.01 + 0.01 * 0.99), rel=0.01)
+    sentence = rare_sentence(rows)
+    assert "9 of 900 cells of other classes passed as rare" in sentence
+    assert "about 50% of the passing labels 'rare'" in sentence

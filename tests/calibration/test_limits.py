@@ -1,0 +1,43 @@
+import numpy as np
+
+from cartcls.calibration.limits import SLACK, gaussians, limits, stain_gaussians, typical
+
+
+def test_distances_are_to_the_nearest_class_in_its_own_spread():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 500)
+    vectors = random.normal(size=(1000, 3)) * [1, 1, 5] + np.array([[0, 0, 0], [20, 0, 0]])[labels]
+    found = gaussians(vectors, labels)
+    near, far, between, along = found.distances(np.array([[0.0, 0, 0], [0, 30, 0], [10, 0, 0], [20, 0, 5]]))
+    assert near < along < between < far
+    assert along < 1.5
+
+
+def test_fewer_vectors_than_dimensions_give_finite_distances():
+    random = np.random.default_rng(0)
+    found = gaussians(random.normal(size=(20, 100)), np.repeat([0, 1], 10))
+    assert np.isfinite(found.distances(random.normal(size=(5, 100)))).all()
+
+
+def test_kinds_of_stain_are_told_apart():
+    random = np.random.default_rng(0)
+    stains = np.concatenate([random.normal(0, 0.02, (100, 9)), random.normal(1, 0.02, (10, 9))])
+    found = stain_gaussians(stains)
+    rare, middle = found.distances(np.array([np.ones(9), np.full(9, 0.5)]))
+    assert rare < 3
+    assert middle > 10
+
+
+def test_limits_lie_beyond_the_rare_and_never_too_near():
+    values = np.random.default_rng(0).normal(200, 10, 4000)
+    low, high = limits("brightness", values)
+    assert (values < low).mean() < 0.005
+    assert (values > high).mean() < 0.005
+    assert limits("brightness", np.full(10, 200.0)) == (200 - SLACK["brightness"], 200 + SLACK["brightness"])
+
+
+def test_a_class_with_few_cells_takes_what_is_typical_of_all():
+    distances = np.concatenate([np.linspace(0, 1, 100), np.full(5, 50.0)])
+    found = typical(distances, np.repeat([0, 1], [100, 5]), ["a", "b"])
+    assert 0.85 < found["a"] < 0.95
+    assert found["b"] < 2

@@ -1,0 +1,83 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes import FakeBackend, KnowingBackend
+from typer.testing import CliRunner
+
+from cartcls.cli import app, show
+from cartcls.runtime import backend
+from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.errors import CartclsError, DataError
+
+
+@pytest.fixture
+def own(calibrated: Bundle, tmp_path: Path) -> Path:
+    """A bundle of a laboratory's own."""
+    return Path(shutil.copytree(calibrated.directory, tmp_path / "mine"))
+
+
+def test_a_bundle_is_calibrated_in_its_place(
+    own: Path, many_cells: tuple[Path, Path], knowing: KnowingBackend, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(backend, "open_backend", lambda *arguments: knowing)
+    before = load_bundle(own).sha256
+    options = ["--split", str(many_cells[1]), "--max-error", "5%"]
+    done = CliRunner().invoke(app, ["calibrate", str(own), str(many_cells[0]), *options])
+    assert done.exit_code == 0, done.output
+    assert "at most 5.00% of the passing cells are wrong, with 95% confidence" in done.stdout
+    assert done.stdout.splitlines()[-1] == str(own)
+    assert load_bundle(own).sha256 != before
+    done = CliRunner().invoke(
+        app, ["calibrate", str(own), str(many_cells[0]), *options, "--json", "--out", str(own.with_name("other"))]
+    )
+    assert json.loads(done.stdout)["promise"]["cells"] == 640
+    assert load_bundle(own.with_name("other")).calibrated
+
+
+def test_too_few_cells_say_how_many_are_needed(own: Path, data_dir: Path, tmp_path: Path):
+    split = tmp_path / "cells.csv"
+    parts = ("fit", "fit", "select", "calibrate")
+    rows = [
+        f"{path.relative_to(data_dir).as_posix()},{part}"
+        for folder in sorted(data_dir.iterdir())
+        for path, part in zip(sorted(folder.iterdir()), parts, strict=True)
+    ]
+    split.write_text("\n".join(["path,part", *rows]) + "\n")
+    with pytest.raises(DataError, match="at least 16 are needed, and 299 in `calibrate` to promise"):
+        CliRunner().invoke(app, ["calibrate", str(own), str(data_dir), "--split", str(split)], catch_exceptions=False)
+
+
+def test_the_shipped_bundle_needs_another_place(many_cells: tuple[Path, Path]):
+    with pytest.raises(CartclsError, match="--out"):
+        CliRunner().invoke(
+            app,
+            ["calibrate", str(SHIPPED), str(many_cells[0]), "--split", str(many_cells[1])],
+            catch_exceptions=False,
+        )
+
+
+@pytest.mark.parametrize("share", ["0", "60%", "one", "1%%", "-1%"])
+def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, Path], share: str):
+    arguments = ["calibrate", str(own), str(many_cells[0]), "--split", str(many_cells[1]), "--max-error", share]
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
+    alarm = "the colours of the last 200 cells have left the training distribution"
+    differential = {"rows": [], "warning": None}
+    show.finished(
+        Path("out"),
+        {"slide": "s", "images": 200, "status": {"ok": 200}, "differential": differential, "drift": [alarm]},
+    )
+    assert f"warning: {alarm}" in capsys.readouterr().out
+
+
+def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: pytest.CaptureFixture[str]):
+    show.started(calibrated, FakeBackend())
+    assert "calibrated on" not in capsys.readouterr().err
+    other = FakeBackend()
+    other.precision = "bf16"
+    show.started(calibrated, other)
+    assert "it was calibrated on fake, f32: what it promises was not measured here" in capsys.readouterr().err
