@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scene import Scene
 
 from cartcls.runtime.backend import Backend, open_backend
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
+from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.preprocess import Image, stretch
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
@@ -69,3 +71,15 @@ def split_file(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path
     ]
     file.write_text("\n".join(["path,part", *rows]) + "\n")
     return file
+
+
+@pytest.fixture
+def scene(tmp_path: Path, bundle: Bundle) -> Iterator[Scene]:
+    with open_ledger(tmp_path / "out", bundle) as ledger:
+        yield Scene(tmp_path, bundle, ledger)
+
+
+@pytest.fixture(scope="session")
+def cells(slide: Path) -> list[bytes]:
+    """Bytes of real cells."""
+    return [path.read_bytes() for path in sorted(slide.glob("*.jpg"))]
