@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import KnowingBackend, cell_key, uncalibrated
+from scene import Scene
 
 from cartcls.calibration.calibrate import PARTS, calibrate
 from cartcls.calibration.evidence import gather
@@ -14,6 +15,7 @@ from cartcls.runtime.backend import Backend
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
 from cartcls.runtime.open_backend import open_backend
+from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.preprocess import Image, stretch
 from cartcls.train.split import read_split
 
@@ -75,6 +77,18 @@ def split_file(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path
     ]
     file.write_text("\n".join(["path,part", *rows]) + "\n")
     return file
+
+
+@pytest.fixture
+def scene(tmp_path: Path, bundle: Bundle) -> Iterator[Scene]:
+    with open_ledger(tmp_path / "out", bundle) as ledger:
+        yield Scene(tmp_path, bundle, ledger)
+
+
+@pytest.fixture(scope="session")
+def cells(slide: Path) -> list[bytes]:
+    """Bytes of real cells."""
+    return [path.read_bytes() for path in sorted(slide.glob("*.jpg"))]
 
 
 @pytest.fixture(scope="session")

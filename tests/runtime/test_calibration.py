@@ -11,7 +11,7 @@ import pytest
 from fakes import FakeBackend, KnowingBackend
 
 from cartcls.runtime.batch import classify_slide
-from cartcls.runtime.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle import Bundle, load_bundle, manifest_files
 from cartcls.runtime.calibration import assess, calibration_facts
 from cartcls.runtime.errors import BundleError
 from cartcls.runtime.open_ledger import open_ledger
@@ -31,7 +31,12 @@ def change(directory: Path, npz: bytes | None = None, **record: Any) -> None:
     if npz is not None:
         (directory / "calibration.npz").write_bytes(npz)
         manifest["files"]["calibration.npz"] = hashlib.sha256(npz).hexdigest()
-    (directory / "bundle.json").write_text(json.dumps(manifest))
+    write_manifest(directory, manifest)
+
+
+def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
+    for name, data in manifest_files(manifest).items():
+        (directory / name).write_bytes(data)
 
 
 def arrays(directory: Path, **changed: Any) -> bytes:
@@ -145,7 +150,7 @@ def test_arrays_that_do_not_fit_are_refused(copy: Path, changed: dict[str, Any],
 def test_a_calibration_without_its_file_is_refused(copy: Path):
     manifest = json.loads((copy / "bundle.json").read_text())
     del manifest["files"]["calibration.npz"]
-    (copy / "bundle.json").write_text(json.dumps(manifest))
+    write_manifest(copy, manifest)
     with pytest.raises(BundleError, match=r"has no calibration\.npz"):
         load_bundle(copy)
 

@@ -1,84 +1,18 @@
-import csv
 import errno
 import inspect
-import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fakes import FakeBackend
+from scene import Scene, put
 
 from cartcls.runtime import pipeline, work
 from cartcls.runtime import watch as watching
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.ledger import Known, Ledger, Slide
-from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.report import csv_header
 from cartcls.runtime.table import verify
-from cartcls.runtime.watch import AT_ONCE, Patience, Watch
-
-
-class Scene:
-    """A capture folder, its watch, and a clock that goes when it is told to."""
-
-    def __init__(self, root: Path, bundle: Bundle, ledger: Ledger):
-        self.captures, self.out = root / "captures", root / "out"
-        self.captures.mkdir(exist_ok=True)
-        self.bundle, self.ledger = bundle, ledger
-        self.time = 0.0
-        self.said: list[str] = []
-        self.batches: list[int] = []
-        self.begin()
-
-    def begin(self, patience: Patience | None = None, level: int = 1) -> None:
-        self.watch = Watch(
-            self.captures,
-            self.out,
-            self.bundle,
-            FakeBackend(seen=self.batches),
-            self.ledger,
-            patience or Patience(),
-            level,
-            lambda: self.time,
-            self.said.append,
-        )
-
-    def wait(self, seconds: float = 3.0) -> int:
-        """Let time go by, a second at a time, with a look each."""
-        done = 0
-        for _ in range(round(seconds)):
-            self.time += 1
-            done += self.watch.step()
-        return done
-
-    def rows(self, slide: str) -> dict[str, dict[str, str]]:
-        with (self.out / slide / "cells.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        assert [int(row["seq"]) for row in rows] == list(range(1, len(rows) + 1))
-        assert len({row["path"] for row in rows}) == len(rows)
-        return {row["path"]: row for row in rows}
-
-
-@pytest.fixture
-def scene(tmp_path: Path, bundle: Bundle) -> Iterator[Scene]:
-    with open_ledger(tmp_path / "out", bundle) as ledger:
-        yield Scene(tmp_path, bundle, ledger)
-
-
-@pytest.fixture(scope="module")
-def cells(slide: Path) -> list[bytes]:
-    """Bytes of real cells."""
-    return [path.read_bytes() for path in sorted(slide.glob("*.jpg"))]
-
-
-def put(folder: Path, name: str, data: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(data)
-    return folder / name
+from cartcls.runtime.watch import AT_ONCE, Watch
 
 
 def test_each_folder_is_a_slide_and_what_lies_above_is_one_too(scene: Scene, cells: list[bytes]):
@@ -287,97 +221,3 @@ def test_a_full_disk_in_the_middle_loses_and_doubles_nothing_and_blames_no_image
     assert {row["status"] for row in rows.values()} == {"ok"}
     (slide,) = scene.ledger.slides()
     assert verify(scene.ledger, slide, csv_header(scene.bundle), scene.out / "s" / "cells.csv") == []
-
-
-def test_the_pause_is_ten_times_what_a_look_costs(scene: Scene):
-    scene.wait(1)
-    assert scene.watch.pause() == 1.0
-    scene.watch.cost = 0.5
-    assert scene.watch.pause() == 5.0
-
-
-def test_it_wakes_when_a_file_comes_to_rest_and_looks_at_it_again(scene: Scene, cells: list[bytes]):
-    scene.begin(Patience(poll=60, page=1000))
-    file = put(scene.captures / "s", "1.jpg", cells[0][:5000])
-    scene.watch.step()
-    assert scene.watch.pause() == 2.0
-    file.write_bytes(cells[0])
-    scene.time += 2
-    assert scene.watch.step() == 0
-    assert scene.watch.pause() == 2.0
-    scene.time += 2
-    assert scene.watch.step() == 1
-    assert scene.watch.pause() == 56.0
-
-
-def test_while_there_is_work_the_folder_is_not_searched_all_the_time(
-    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
-):
-    looks: list[float] = []
-    find = watching.find_images
-    monkeypatch.setattr(watching, "find_images", lambda *folders: looks.append(scene.time) or find(*folders))
-    scene.begin(AT_ONCE)
-    for number in range(100):
-        put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
-    while scene.watch.step():
-        pass
-    assert len(scene.rows("s")) == 100
-    assert looks == [0.0]
-
-
-def test_what_a_cell_costs_does_not_grow_with_the_slide(
-    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
-):
-    read: list[int] = []
-    images, all_cells = Ledger.images, Ledger.cells
-
-    def counted(ledger: Ledger, slide: Slide, paths: Iterable[bytes] | None = None) -> dict[bytes, Known]:
-        found = images(ledger, slide, paths)
-        read.append(len(found))
-        return found
-
-    monkeypatch.setattr(Ledger, "images", counted)
-    monkeypatch.setattr(Ledger, "cells", lambda *slide: read.append(ledger_rows()) or all_cells(*slide))
-
-    def ledger_rows() -> int:
-        return len((scene.out / "s" / "cells.csv").read_text().splitlines()) - 1
-
-    scene.begin(Patience(page=1000))
-    for number in range(300):
-        put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
-    while len(read) < 2 or scene.watch.waiting():
-        scene.wait(1)
-    assert len(scene.rows("s")) == 300
-    assert sum(read) == 300 + 300  # once when they are seen, and once when they have their row
-
-
-def test_a_page_is_written_a_tenth_of_the_time_at_most(
-    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
-):
-    written: list[float] = []
-    write = work.SlideWork.write_summary
-
-    def slow(slide: work.SlideWork) -> dict[str, Any]:
-        written.append(scene.time)
-        scene.time += 3
-        return write(slide)
-
-    monkeypatch.setattr(work.SlideWork, "write_summary", slow)
-    for number in range(100):
-        put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
-        scene.wait(1)
-    assert len(written) > 3
-    assert all(later - earlier >= 33 for earlier, later in itertools.pairwise(written))
-
-
-def test_pages_that_there_is_no_time_for_are_written_at_the_next_start(scene: Scene, cells: list[bytes]):
-    for slide in "abc":
-        put(scene.captures / slide, "1.jpg", cells[0])
-    scene.begin(Patience(page=1000))
-    scene.wait(1)
-    assert [slide.page_due for slide in scene.watch.slides].count(True) == 2  # one at each step
-    scene.watch.finish(0)
-    scene.begin()
-    scene.wait(4)
-    scene.watch.finish()
-    assert all('"images": 1' in (scene.out / slide / "summary.json").read_text() for slide in "abc")

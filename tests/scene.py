@@ -1,0 +1,57 @@
+"""A watch whose clock a test holds."""
+
+import csv
+from pathlib import Path
+
+from fakes import FakeBackend
+
+from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.ledger import Ledger
+from cartcls.runtime.watch import Patience, Watch
+
+
+class Scene:
+    """A capture folder, its watch, and a clock that goes when it is told to."""
+
+    def __init__(self, root: Path, bundle: Bundle, ledger: Ledger):
+        self.captures, self.out = root / "captures", root / "out"
+        self.captures.mkdir(exist_ok=True)
+        self.bundle, self.ledger = bundle, ledger
+        self.time = 0.0
+        self.said: list[str] = []
+        self.batches: list[int] = []
+        self.begin()
+
+    def begin(self, patience: Patience | None = None, level: int = 1) -> None:
+        self.watch = Watch(
+            self.captures,
+            self.out,
+            self.bundle,
+            FakeBackend(seen=self.batches),
+            self.ledger,
+            patience or Patience(),
+            level,
+            lambda: self.time,
+            self.said.append,
+        )
+
+    def wait(self, seconds: float = 3.0) -> int:
+        """Let time go by, a second at a time, with a look each."""
+        done = 0
+        for _ in range(round(seconds)):
+            self.time += 1
+            done += self.watch.step()
+        return done
+
+    def rows(self, slide: str) -> dict[str, dict[str, str]]:
+        with (self.out / slide / "cells.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["seq"]) for row in rows] == list(range(1, len(rows) + 1))
+        assert len({row["path"] for row in rows}) == len(rows)
+        return {row["path"]: row for row in rows}
+
+
+def put(folder: Path, name: str, data: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    return folder / name
