@@ -1,10 +1,10 @@
 """The command line `cartcls`."""
 
 from ..runtime import console
-from . import calibrate
+from . import calibrate, reports
 from .main import app
 
-__all__ = ["app", "calibrate", "main"]
+__all__ = ["app", "calibrate", "main", "reports"]
 
 
 def main() -> None:

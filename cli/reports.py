@@ -1,0 +1,106 @@
+"""The commands for reports that are there already: compare, write again, correct."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
+from .main import app
+
+
+@app.command()
+def verify(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
+) -> None:
+    """Compare every table with the ledger, and name each row that was edited, lost or added.
+
+    The exit code is 1 where there is one.
+    """
+    from dataclasses import asdict
+
+    from ..runtime.audit import verify_reports
+    from . import show
+
+    found = verify_reports(out)
+    if as_json:
+        typer.echo(json.dumps([{**asdict(slide), "file": str(slide.file)} for slide in found], indent=2))
+    else:
+        show.verified(found)
+    if any(slide.differences for slide in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def rebuild(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+) -> None:
+    """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
+    from ..runtime.audit import rebuild_reports
+
+    for directory in rebuild_reports(out):
+        typer.echo(directory)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+) -> None:
+    """Write the pages again from the ledger, and print where they are; tables and thumbnails stay as they are."""
+    from ..runtime.audit import rebuild_reports
+    from ..runtime.page import PAGE
+
+    for directory in rebuild_reports(out, tables=False):
+        typer.echo(directory / PAGE)
+
+
+@app.command()
+def correct(
+    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    corrections: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CORRECTIONS.CSV]", help="What a page saved.", show_default=False),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who made the corrections.")] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write all cells that people have looked at as class folders to train on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+) -> None:
+    """Take corrections that a reviewer made in a page, and hand them on to training.
+
+    They are checked first: where one does not fit, none is applied. Nothing is overwritten: the ledger keeps who called
+    a cell what, and when. The exit code is 3 where the file of a reviewed cell is missing or has changed.
+    """
+    from dataclasses import asdict
+
+    from . import show
+
+    if corrections is None and export is None:
+        raise typer.BadParameter("give a file of corrections, or --export", param_hint="CORRECTIONS.CSV")
+    if (corrections is None) != (by is None):
+        raise typer.BadParameter("goes with a file of corrections, and that with it", param_hint="--by")
+    answers: dict[str, object] = {}
+    if corrections is not None and by is not None:
+        from ..runtime.corrections import correct as apply
+
+        applied = apply(out, corrections, by)
+        answers["corrected"] = {**asdict(applied), "directory": str(applied.directory)}
+        if not as_json:
+            show.corrected(applied)
+    missing: dict[str, str] = {}
+    if export is not None:
+        from ..runtime.reviewed import export_reviewed
+
+        made = export_reviewed(out, export)
+        missing = made.missing
+        answers["exported"] = asdict(made)
+        if not as_json:
+            show.reviewed(export, made)
+    if as_json:
+        typer.echo(json.dumps(answers, indent=2))
+    if missing:
+        raise typer.Exit(EXIT_UNREADABLE)
