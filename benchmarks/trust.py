@@ -36,7 +36,8 @@ SLIDES = 500
 SEEN = (
     "Severities were fixed before any altered cell was looked at, and no limit is made from altered cells. What is"
     " measured was chosen with altered cells of `fit` in view, and how far the colours' covariance is shrunk was"
-    " changed after a trial on 96 cells of `select`, in which 15 of 18 cells that the alkaline stain turned wrong were flagged."
+    " changed after a trial on 96 cells of `select`, in which 15 of 18 cells that the alkaline stain turned wrong were"
+    " flagged."
 )
 
 
