@@ -220,7 +220,7 @@ def _promise_record(
         sentence += (
             f"would need {found.needed} cells like these"
             if found.needed
-            else "more cells would not help: too many of these are wrong"
+            else "more cells like these would not reach it: too large a share of them is wrong"
         )
     return {
         "asked": found.asked,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 CONFIDENCE = 0.95
 ERRORS_TO_ALLOW = 2  # how many wrong cells the strictest threshold should stand without failing
 STEP = 0.005  # of the share of `select` that passes
-STRICTEST = 0.5  # share of `select` that passes at least
+FIRST = (0.5, 0.9)  # least and most of `select` that passes at the strictest threshold, where there are cells enough
 SPARE = 0.04  # more of `select` than the strictest threshold needs: as many may not pass on `calibrate`
 FALLBACK = 0.95  # share that passes at the only threshold tried, where there are too few cells for the bound asked for
 Floats = npt.NDArray[np.float64]
@@ -89,8 +89,8 @@ def cells_needed(share: float, max_error: float, at_least: int = 1) -> int | Non
 def threshold_sequence(select_confidences: Floats, count: int, max_error: float) -> list[float]:
     """Thresholds to try on `count` cells, from strict to loose: fixed by `select` alone.
 
-    The strictest lets so many pass that the bound stands `ERRORS_TO_ALLOW` wrong cells among them, or fewer where there
-    are too few cells, because with fewer cells still it would fail whatever they are.
+    The strictest lets so many pass that the bound stands `ERRORS_TO_ALLOW` wrong cells among them, because with fewer
+    cells it would fail whatever they are; where that were nearly all of them, it allows for fewer errors.
 
     Args:
         select_confidences: Of the cells of `select`.
@@ -100,9 +100,10 @@ def threshold_sequence(select_confidences: Floats, count: int, max_error: float)
     for errors in range(ERRORS_TO_ALLOW, -1, -1):
         if clopper_pearson_upper(errors, count) <= max_error:
             needed = next(n for n in range(1, count + 1) if clopper_pearson_upper(errors, n) <= max_error)
-            strictest = min(max(needed / count + SPARE, STRICTEST), 1.0)
-            shares = np.arange(strictest, 1.0 + STEP / 2, STEP)
-            break
+            strictest = max(needed / count + SPARE, FIRST[0])
+            if strictest <= FIRST[1] or errors == 0:
+                shares = np.arange(min(strictest, 1.0), 1.0 + STEP / 2, STEP)
+                break
     else:
         shares = np.array([FALLBACK])
     thresholds = np.quantile(select_confidences, np.maximum(1 - shares, 0), method="lower")

@@ -42,6 +42,8 @@ def test_thresholds_go_from_strict_to_loose_and_do_not_see_the_cells_they_are_tr
     assert thresholds == sorted(thresholds, reverse=True)
     assert thresholds[-1] == 0.0
     assert (select >= thresholds[0]).mean() == pytest.approx(628 / 776 + 0.04, abs=0.01)
+    fewer = threshold_sequence(select, 320, 0.02)  # 313 of 320 would stand two errors: one must do
+    assert (select >= fewer[0]).mean() == pytest.approx(236 / 320 + 0.04, abs=0.01)
     assert len(threshold_sequence(select, 100, 0.01)) == 1  # the bound is out of reach: one threshold, one bound
 
 
