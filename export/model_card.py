@@ -89,7 +89,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
-        commands="\n".join(_commands(source)),
+        commands="\n".join([*_commands(source), _epoch(source)]),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
     )
@@ -102,6 +102,11 @@ def _commands(source: dict[str, Any]) -> list[str]:
         return [f"    {source['command']}"]
     stopped = f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of"
     return [*_commands(start["source"]), stopped, f"    {source['command']}"]
+
+
+def _epoch(source: dict[str, Any]) -> str:
+    """Which epoch's weights they are: the best one on `select`, or the last before the training was stopped."""
+    return f"    # the weights of epoch {source['epochs']} of {sum(stage['epochs'] for stage in source['stages'])}"
 
 
 def _figures(part: str, metrics: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from fakes import FakeBackend, KnowingBackend
 from typer.testing import CliRunner
 
 from cartcls.cli import app, show
-from cartcls.runtime import backend
+from cartcls.runtime import open_backend as backends
 from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
 
@@ -21,7 +21,7 @@ def own(calibrated: Bundle, tmp_path: Path) -> Path:
 def test_a_bundle_is_calibrated_in_its_place(
     own: Path, many_cells: tuple[Path, Path], knowing: KnowingBackend, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(backend, "open_backend", lambda *arguments: knowing)
+    monkeypatch.setattr(backends, "open_backend", lambda *arguments: knowing)
     before = load_bundle(own).sha256
     options = ["--split", str(many_cells[1]), "--max-error", "5%"]
     done = CliRunner().invoke(app, ["calibrate", str(own), str(many_cells[0]), *options])
@@ -69,7 +69,14 @@ def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
     differential = {"rows": [], "warning": None}
     show.finished(
         Path("out"),
-        {"slide": "s", "images": 200, "status": {"ok": 200}, "differential": differential, "drift": [alarm]},
+        {
+            "slide": "s",
+            "images": 200,
+            "status": {"ok": 200},
+            "differential": differential,
+            "drift": [alarm],
+            "awaiting_review": 0,
+        },
     )
     assert f"warning: {alarm}" in capsys.readouterr().out
 
