@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from memory import peak_memory
 
+from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.decode import read_image
 from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.openvino_backend import BF16, F32, OpenVINOBackend
 from cartcls.runtime.preprocess import Image, stretch
 
 BATCH = 8
@@ -39,9 +41,23 @@ def cartcls_batch(crops: Path, out: Path) -> Seconds:
 
 def openvino_bare(crops: Path, out: Path) -> Seconds:
     """OpenVINO on crops already in memory, at the precision that `cartcls batch` uses: the limit."""
+    return _bare(crops, lambda: open_backend(BUNDLE, "openvino"))
+
+
+def openvino_bfloat16(crops: Path, out: Path) -> Seconds:
+    """The same, all in bfloat16."""
+    return _bare(crops, lambda: OpenVINOBackend(BUNDLE.model, BF16))
+
+
+def openvino_float32(crops: Path, out: Path) -> Seconds:
+    """The same, all in float32."""
+    return _bare(crops, lambda: OpenVINOBackend(BUNDLE.model, F32))
+
+
+def _bare(crops: Path, open_it: Callable[[], Backend]) -> Seconds:
     images = np.stack(list(_images(crops)))
     started = time.perf_counter()
-    backend = open_backend(BUNDLE, "openvino")
+    backend = open_it()
     loaded = time.perf_counter()
     for first in range(0, len(images), BATCH):
         backend.infer(images[first : first + BATCH])
@@ -93,7 +109,15 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
 
 
 CONTESTANTS: dict[str, Callable[[Path, Path], Seconds]] = {
-    function.__name__: function for function in (cartcls_batch, openvino_bare, onnxruntime_plain, pytorch_grad_cam)
+    function.__name__: function
+    for function in (
+        cartcls_batch,
+        openvino_bare,
+        openvino_bfloat16,
+        openvino_float32,
+        onnxruntime_plain,
+        pytorch_grad_cam,
+    )
 }
 
 

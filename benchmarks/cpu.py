@@ -26,7 +26,7 @@ from cartcls.train.split import read_split
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULT = ROOT / "docs" / "results" / "cpu.md"
-COUNT, ROUNDS, SEED = 500, 3, 0
+COUNT, ROUNDS, SEED = 500, 2, 0
 GROWTH = (100, 1_000, 10_000)
 PYTHON = sys.executable
 ULTRALYTICS = ROOT / ".venv-ultralytics" / "bin" / "python"
@@ -37,6 +37,8 @@ TITLES = {
     "onnxruntime_plain": "ONNX Runtime, same graph: CSV alone",
     "ultralytics": "ultralytics `classify predict`, yolo11m-cls: labelled pictures and text files",
     BARE: "OpenVINO bare, same graph and precision, crops in memory: the limit",
+    "openvino_bfloat16": "OpenVINO bare, all in bfloat16",
+    "openvino_float32": "OpenVINO bare, all in float32",
 }
 
 

@@ -177,7 +177,7 @@ def finished(directory: Path, summary: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
     results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
     if summary["awaiting_review"]:
-        results.print(f"PRELIMINARY: {summary['awaiting_review']} cells await review", markup=False)
+        results.print(f"PRELIMINARY: cells that await review: {summary['awaiting_review']}", markup=False)
     for alarm in summary["drift"]:
         results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
     if warning := summary["differential"]["warning"]:

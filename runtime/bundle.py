@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,8 +97,8 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
             raise BundleError(f"{directory} has bundle format {manifest['format']}: this version reads {FORMAT}")
         files = {name: _verified(directory, name, sha256) for name, sha256 in manifest["files"].items()}
         _check(directory, manifest, files)
-        calibration = _calibration(directory, manifest, files)
-        return _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest(), calibration)
+        bundle = _bundle(directory, manifest, files[MODEL], hashlib.sha256(manifest_bytes).hexdigest())
+        return replace(bundle, calibration=_calibration(directory, manifest, files))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise BundleError(f"{directory / MANIFEST} is malformed ({problem}): export the bundle again") from None
@@ -150,9 +150,7 @@ def _calibration(directory: Path, manifest: dict[str, Any], files: dict[str, byt
         raise BundleError(f"{directory}: {error}") from None
 
 
-def _bundle(
-    directory: Path, manifest: dict[str, Any], model: bytes, sha256: str, calibration: Calibration | None = None
-) -> Bundle:
+def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str) -> Bundle:
     record = manifest["calibration"]
     bundle = Bundle(
         directory=directory,
@@ -163,7 +161,7 @@ def _bundle(
         cpu_precision=manifest["precision"]["cpu"],
         temperature=float(record["temperature"]) if record else 1.0,
         calibrated=record is not None,
-        calibration=calibration,
+        calibration=None,
         split_unit=manifest["source"]["split_unit"],
         model=model,
         sha256=sha256,

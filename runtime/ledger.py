@@ -29,7 +29,7 @@ from .decode import Fingerprint
 from .errors import OutputError
 from .mounts import file_system, is_network
 from .report import Cell, Correction, Run
-from .schema import bring_up_to_date
+from .schema import SCHEMA, TABLES
 
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
 
@@ -324,8 +324,11 @@ class Ledger:
         (health,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if health != "ok":
             raise OutputError(f"{file} is damaged ({health}): move it away, and the images are classified again")
-        if not bring_up_to_date(self._database):
-            raise OutputError(f"{file} is of a later version of cartcls: move it away to begin a new one")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+        elif version != SCHEMA:
+            raise OutputError(f"{file} is of another version of cartcls: move it away to begin a new one")
         with self._transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
 

@@ -1,8 +1,7 @@
-"""The tables of a ledger, and how one of an earlier version gets those that came later."""
+"""The tables of a ledger."""
 
-import sqlite3
-
-_FIRST = """
+SCHEMA = 1
+TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
     id INTEGER PRIMARY KEY,
@@ -11,7 +10,8 @@ CREATE TABLE slides (
     run TEXT NOT NULL DEFAULT '{}',
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
-    csv_stale INTEGER NOT NULL DEFAULT 0
+    csv_stale INTEGER NOT NULL DEFAULT 0,
+    report TEXT NOT NULL
 );
 CREATE TABLE images (
     id INTEGER PRIMARY KEY,
@@ -32,10 +32,6 @@ CREATE TABLE cells (
     line TEXT NOT NULL,
     PRIMARY KEY (slide, seq, version)
 ) WITHOUT ROWID;
-"""
-_WITH_CORRECTIONS = """
-ALTER TABLE slides ADD COLUMN report TEXT NOT NULL DEFAULT '';
-UPDATE slides SET report = lower(hex(randomblob(16)));
 CREATE TABLE maps (
     slide INTEGER NOT NULL REFERENCES slides,
     seq INTEGER NOT NULL,
@@ -54,12 +50,3 @@ CREATE TABLE corrections (
 );
 CREATE INDEX corrections_of_slide ON corrections (slide, seq);
 """
-_STEPS = (_FIRST, _WITH_CORRECTIONS)
-
-
-def bring_up_to_date(database: sqlite3.Connection) -> bool:
-    """Give a new or older ledger the tables that it lacks; False where it is of a later version, and was left alone."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    for number, step in enumerate(_STEPS[version:], version + 1):
-        database.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
-    return version <= len(_STEPS)

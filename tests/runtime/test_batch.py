@@ -132,7 +132,8 @@ def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide:
     run(folder, tmp_path / "out", bundle, backend)
     assert not batches
     after = contents(directory)
-    assert {name for name in before if before[name] != after[name]} <= {"cells.csv", "summary.json", "report.html"}
+    changed = {"cells.csv", "summary.json", "report.html", "cells/rows-0000.js"}  # the broken one was tried again
+    assert {name for name in before if before[name] != after[name]} <= changed
 
     (folder / "broken.jpg").write_bytes(cells[10].read_bytes())
     (folder / cells[2].name).write_bytes(cells[11].read_bytes())
@@ -164,7 +165,7 @@ def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
     assert 0 < done < 32
     summary = json.loads((tmp_path / "slide-01" / "summary.json").read_text())
     assert (summary["images"], summary["waiting"]) == (32, 32 - done)
-    assert f"{32 - done} still waiting" in (tmp_path / "slide-01" / "report.html").read_text()
+    assert f"{32 - done} images still wait" in (tmp_path / "slide-01" / "report.html").read_text()
     batches.clear()
     after, summary, _ = run(slide, tmp_path, bundle, FakeBackend(seen=batches))
     assert sum(batches) == 32 - done

@@ -205,16 +205,3 @@ def test_corrections_outlive_a_report_that_cannot_be_written(out: Path, monkeypa
             correct(out, file, "Ada")
     rebuild_reports(out)
     assert table(out)[1]["corrected_label"] == "monocyte"
-
-
-def test_a_ledger_from_before_corrections_gets_its_tables(out: Path):
-    with sqlite3.connect(out / "ledger.sqlite") as database:
-        for statement in (
-            "DROP TABLE corrections",
-            "DROP TABLE maps",
-            "ALTER TABLE slides DROP COLUMN report",
-            "PRAGMA user_version = 1",
-        ):
-            database.execute(statement)
-    database.close()
-    assert correct(out, corrections(out, (1, "monocyte")), "Ada").changed == 1

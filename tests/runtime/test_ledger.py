@@ -164,7 +164,7 @@ def test_what_cannot_be_a_ledger_is_a_clear_error(file: Path, monkeypatch: pytes
     database = sqlite3.connect(file)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(OutputError, match="later version"):
+    with pytest.raises(OutputError, match="another version"):
         Ledger(file)
     monkeypatch.setattr(ledgers, "file_system", lambda folder: "cifs")
     with pytest.raises(OutputError, match=r"network share \(cifs\)"):
