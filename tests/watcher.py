@@ -43,6 +43,22 @@ def append_blindly() -> None:
     work.project = append
 
 
+def remember_later() -> None:
+    """Row 1: append, and remember it with the next append."""
+    appended: dict[int, int] = {}
+
+    def append(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
+        cursor = ledger.cursor(slide)
+        done = appended.get(slide.id, cursor.seq)
+        with file.open("a") as handle:
+            for line in [*([] if file.stat().st_size else [header]), *ledger.lines(slide, done)]:
+                handle.write(line)
+        ledger.move_cursor(slide, Cursor(done, 1, stale=False))
+        appended[slide.id] = ledger.next_seq(slide) - 1
+
+    work.project = append
+
+
 def let_it_get_full() -> None:
     """Not wrong, but needed to fill a small disk."""
     watching.LOW_WATER = 0
@@ -125,6 +141,7 @@ def one_thread() -> None:
 
 MUTANTS: dict[str, Callable[[], None]] = {
     "append": append_blindly,
+    "later": remember_later,
     "no-low-water": let_it_get_full,
     "full-is-fatal": end_when_full,
     "hasty": hurry,
