@@ -26,7 +26,7 @@ from shared import (
 )
 
 Measured = tuple[str, list[str]]
-MEMORY, SECONDS_EACH = 512, 5.0
+MEMORY, SECONDS_EACH = 1024, 5.0  # the process of the model holds its graph in 8 bits and in float32
 
 
 def kills(trial: Trial) -> Measured:

@@ -17,6 +17,7 @@ from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
+from cartcls.runtime.ledger import MAX_ATTEMPTS
 from cartcls.runtime.open_ledger import open_ledger
 
 
@@ -195,11 +196,11 @@ with open_ledger(out, bundle) as ledger:
     codes = []
     while not codes or codes[-1] == 9:
         codes.append(subprocess.run([sys.executable, "-c", code], check=False).returncode)
-    assert codes == [9, 9, 9, 0]
+    assert codes == [9] * MAX_ATTEMPTS + [0]
     rows, summary, _ = run(slide, tmp_path, bundle, FakeBackend())
     assert summary["status"]["rejected"] == 1
     assert [row["reason"] for row in rows if row["path"] == killer] == [
-        "ended the program 3 times, and was not opened again"
+        f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
     ]
     assert {row["path"] for row in rows} == {path.name for path in slide.glob("*.jpg")}
 
