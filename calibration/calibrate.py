@@ -30,6 +30,10 @@ from .temperature import fit_temperature
 PARTS = ("fit", "select", "calibrate")
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
+OTHER_SPLIT = (
+    "this is not the split that the weights were trained with: the promise holds only if no cell of `select` or"
+    " `calibrate` was in that training"
+)
 RARE = 0.01  # prevalence at which the sentence on rare classes is made
 
 
@@ -58,7 +62,9 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
         if unknown := sorted(set(labels[part]) - set(names)):
             raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {', '.join(names)}")
         if missing := [name for name in names if name not in labels[part]]:
-            raise DataError(f"the part `{part}` has no cell of {', '.join(missing)}: add images, and make a new split")
+            raise DataError(
+                f"the part `{part}` has no cell of {', '.join(missing)}: add images of new slides to that part"
+            )
         if len(labels[part]) < FEWEST[part]:
             raise DataError(
                 f"the part `{part}` has {len(labels[part])} cells: at least {FEWEST[part]} are needed, and"
@@ -75,7 +81,7 @@ def calibrate(
         bundle: What is to be calibrated.
         backend: What ran it.
         evidence: Of the parts `fit`, `select` and `calibrate`.
-        source: `split_sha256` and `split_unit` of the cells.
+        source: `split_sha256` and `split_unit` of the cells; another split than the training's is noted.
         max_error: Share of wrong cells among those that pass that is asked for.
 
     Raises:
@@ -96,6 +102,7 @@ def calibrate(
     calibration = replace(frozen, threshold=found.chosen.threshold)
     passes = others & (confidences >= calibration.threshold)
     distances = assessments(calibration, select, temperature)
+    same_split = is_split_of_training(bundle, source["split_sha256"])
     typicals = {
         subject: typical(np.array(values), select.logits.argmax(1), names)
         for subject, values in zip(
@@ -107,7 +114,7 @@ def calibrate(
         "threshold": calibration.threshold,
         "limits": calibration.limits,
         "typical": typicals,
-        "promise": _promise_record(found, int(others.sum()), passes, source),
+        "promise": _promise_record(found, int(others.sum()), passes, source["split_unit"], same_split),
         "calibrate": {
             **reliability(probabilities, calibrate.labels),
             "uncalibrated": reliability(softmax(calibrate.logits), calibrate.labels)["ece_equal_mass"],
@@ -116,6 +123,7 @@ def calibrate(
         },
         "parts": {part: len(evidence[part].labels) for part in PARTS},
         **source,
+        "split_of_training": same_split,
         "backend": backend.name,
         "precision": backend.precision,
         "version": version("cartcls"),
@@ -135,6 +143,11 @@ def calibrate(
         ),
     }
     return Calibrated(record, files)
+
+
+def is_split_of_training(bundle: Bundle, split_sha256: str) -> bool:
+    """Whether a split is the one by which the bundle's weights saw no cell of `select` and `calibrate`."""
+    return bundle.manifest["source"]["split_sha256"] == split_sha256
 
 
 def assessments(calibration: Calibration, evidence: Evidence, temperature: float) -> list[Assessment]:
@@ -204,14 +217,14 @@ def _frozen(fit: Evidence, select: Evidence) -> Calibration:
 
 
 def _promise_record(
-    found: Promise, tried: int, passes: npt.NDArray[np.bool_], source: dict[str, Any]
+    found: Promise, tried: int, passes: npt.NDArray[np.bool_], split_unit: str, same_split: bool
 ) -> dict[str, Any]:
     """What is promised, in figures and in a sentence; `tried` is the number of cells that no other check flags."""
     chosen, cells = found.chosen, len(passes)
     needed = None if found.needed is None else ceil(found.needed * cells / tried)
     sentence = (
         f"at most {found.error:.2%} of the passing cells are wrong, with {CONFIDENCE:.0%} confidence, for cells like"
-        f" those of `calibrate` ({source['split_unit']}): {chosen.wrong} of {chosen.passing} were, of {cells}"
+        f" those of `calibrate` ({split_unit}): {chosen.wrong} of {chosen.passing} were, of {cells}"
     )
     if not found.reached:
         sentence += f"; {found.asked:.2%} was asked for, and "
@@ -220,6 +233,10 @@ def _promise_record(
             if needed
             else "more cells like these would not reach it: too large a share of them is wrong"
         )
+    if split_unit == "split by group":
+        sentence += "; cells are counted as independent, which takes tens of patients in `calibrate`"
+    if not same_split:
+        sentence += f"; {OTHER_SPLIT}"
     return {
         "asked": found.asked,
         "error": found.error,
@@ -230,7 +247,7 @@ def _promise_record(
         "wrong": chosen.wrong,
         "coverage": float(passes.mean()),
         "needed": needed,
-        "split_unit": source["split_unit"],
+        "split_unit": split_unit,
         "sentence": sentence,
         "steps": [asdict(step) for step in found.steps],
     }

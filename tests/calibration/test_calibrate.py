@@ -46,11 +46,14 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
         return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
 
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
-    made = calibrate(two, KnowingBackend({}), parts, {"split_sha256": "", "split_unit": "split by image"}, 0.01)
+    source = {"split_sha256": bundle.manifest["source"]["split_sha256"], "split_unit": "split by group"}
+    made = calibrate(two, KnowingBackend({}), parts, source, 0.01)
     promise = made.record["promise"]
     assert not promise["reached"]
     assert promise["error"] == clopper_pearson_upper(promise["wrong"], promise["passing"]) > 0.05
     assert "1.00% was asked for, and " in promise["sentence"]
+    assert promise["sentence"].endswith("which takes tens of patients in `calibrate`")
+    assert made.record["split_of_training"]
     assert promise["needed"] is None or promise["needed"] >= 299 * promise["cells"] / promise["passing"]
     assert list(made.record["calibrate"]["per_class"]) == ["basophil", "eosinophil"]
 
