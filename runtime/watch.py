@@ -48,7 +48,7 @@ class Patience:
 
 
 NETWORK_QUIET = 10.0
-AT_ONCE = Patience(quiet=0, incomplete=0)
+AT_ONCE = Patience(quiet=0, incomplete=0, check=0)
 COST_FACTOR = 10
 LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
 FULL = (errno.ENOSPC, errno.EDQUOT)
