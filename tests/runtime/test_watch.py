@@ -171,6 +171,26 @@ def test_once_takes_what_is_there(scene: Scene, slide: Path, cells: list[bytes])
     assert scene.rows("s")["cut.jpg"]["status"] == "rejected"
 
 
+def test_once_notices_a_file_that_was_changed_since_its_row(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    scene.begin(AT_ONCE)
+    assert scene.watch.step() == 1
+    before = scene.rows("s")["1.jpg"]["sha256"]
+    put(scene.captures / "s", "1.jpg", cells[1])
+    scene.begin(AT_ONCE)
+    assert scene.watch.step() == 1
+    assert scene.rows("s")["1.jpg"]["sha256"] != before
+
+
+def test_a_sign_of_life_follows_each_slide(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "a", "1.jpg", cells[0])
+    put(scene.captures / "b", "1.jpg", cells[1])
+    done: list[int] = []
+    scene.begin(AT_ONCE, alive=lambda: done.append(len(scene.batches)))
+    assert scene.watch.step() == 2
+    assert done == [1, 2]
+
+
 def test_a_disk_that_gets_full_is_waited_for(scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch):
     put(scene.captures / "s", "1.jpg", cells[0])
     assert scene.wait() == 1
