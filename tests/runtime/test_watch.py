@@ -143,7 +143,10 @@ def test_a_new_watch_goes_on_with_what_came_before_and_meanwhile(scene: Scene, c
     assert sum(scene.batches) == 3
 
 
-def test_pages_grow_with_the_slide_but_are_not_written_for_every_cell(scene: Scene, cells: list[bytes]):
+def test_pages_grow_with_the_slide_but_are_not_written_for_every_cell(
+    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watching, "PAGE_FACTOR", 0)  # a page costs real seconds, the scene's are not
     for number in range(3):
         put(scene.captures / "s", f"{number}.jpg", cells[number])
         scene.wait(4)
