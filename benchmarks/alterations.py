@@ -32,12 +32,12 @@ def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
         elif fixed["kind"] == "brightness":
             values = values * fixed["factor"]
         elif fixed["kind"] == "gaussian_noise":
-            random = np.random.default_rng([FIXED["seed"], zlib.crc32(np.ascontiguousarray(image))])
+            random = np.random.default_rng([FIXED["seed"], zlib.crc32(image.tobytes())])
             values = values + random.normal(0, fixed["standard_deviation"], values.shape)
         elif fixed["kind"] == "jpeg":
             quality = [cv2.IMWRITE_JPEG_QUALITY, fixed["quality"]]
             encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]  # OpenCV's order is BGR
-            values = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float64)
+            values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float64)[..., ::-1]
         else:
             raise ValueError(f"{fixed['kind']} is no kind of alteration")
         return np.asarray(values.round().clip(0, 255), np.uint8)
