@@ -1,6 +1,7 @@
 """Cells that are altered, and pictures that are no cells, as `alterations.json` has fixed them."""
 
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,6 @@ def alterations() -> dict[str, Callable[[Image], Image]]:
 
 
 def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
-    random = np.random.default_rng(FIXED["seed"])
-
     def change(image: Image) -> Image:
         values = image.astype(np.float64)
         if fixed["kind"] == "gaussian_blur":
@@ -33,10 +32,12 @@ def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
         elif fixed["kind"] == "brightness":
             values = values * fixed["factor"]
         elif fixed["kind"] == "gaussian_noise":
+            random = np.random.default_rng([FIXED["seed"], zlib.crc32(image.tobytes())])
             values = values + random.normal(0, fixed["standard_deviation"], values.shape)
         elif fixed["kind"] == "jpeg":
             quality = [cv2.IMWRITE_JPEG_QUALITY, fixed["quality"]]
-            values = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.float64)
+            encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]  # OpenCV's order is BGR
+            values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float64)[..., ::-1]
         else:
             raise ValueError(f"{fixed['kind']} is no kind of alteration")
         return np.asarray(values.round().clip(0, 255), np.uint8)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from io import BytesIO
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ from .temperature import fit_temperature
 PARTS = ("fit", "select", "calibrate")
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
+OTHER_SPLIT = (
+    "this is not the split that the weights were trained with: the promise holds only if no cell of `select` or"
+    " `calibrate` was in that training"
+)
 RARE = 0.01  # prevalence at which the sentence on rare classes is made
 
 
@@ -57,7 +62,9 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
         if unknown := sorted(set(labels[part]) - set(names)):
             raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {', '.join(names)}")
         if missing := [name for name in names if name not in labels[part]]:
-            raise DataError(f"the part `{part}` has no cell of {', '.join(missing)}: add images, and make a new split")
+            raise DataError(
+                f"the part `{part}` has no cell of {', '.join(missing)}: add images of new slides to that part"
+            )
         if len(labels[part]) < FEWEST[part]:
             raise DataError(
                 f"the part `{part}` has {len(labels[part])} cells: at least {FEWEST[part]} are needed, and"
@@ -74,7 +81,7 @@ def calibrate(
         bundle: What is to be calibrated.
         backend: What ran it.
         evidence: Of the parts `fit`, `select` and `calibrate`.
-        source: `split_sha256` and `split_unit` of the cells.
+        source: `split_sha256` and `split_unit` of the cells; another split than the training's is noted.
         max_error: Share of wrong cells among those that pass that is asked for.
 
     Raises:
@@ -95,6 +102,7 @@ def calibrate(
     calibration = replace(frozen, threshold=found.chosen.threshold)
     passes = others & (confidences >= calibration.threshold)
     distances = assessments(calibration, select, temperature)
+    same_split = is_split_of_training(bundle, source["split_sha256"])
     typicals = {
         subject: typical(np.array(values), select.logits.argmax(1), names)
         for subject, values in zip(
@@ -106,7 +114,7 @@ def calibrate(
         "threshold": calibration.threshold,
         "limits": calibration.limits,
         "typical": typicals,
-        "promise": _promise_record(found, len(calibrate.labels), passes, source),
+        "promise": _promise_record(found, int(others.sum()), passes, source["split_unit"], same_split),
         "calibrate": {
             **reliability(probabilities, calibrate.labels),
             "uncalibrated": reliability(softmax(calibrate.logits), calibrate.labels)["ece_equal_mass"],
@@ -115,6 +123,7 @@ def calibrate(
         },
         "parts": {part: len(evidence[part].labels) for part in PARTS},
         **source,
+        "split_of_training": same_split,
         "backend": backend.name,
         "precision": backend.precision,
         "version": version("cartcls"),
@@ -134,6 +143,11 @@ def calibrate(
         ),
     }
     return Calibrated(record, files)
+
+
+def is_split_of_training(bundle: Bundle, split_sha256: str) -> bool:
+    """Whether a split is the one by which the bundle's weights saw no cell of `select` and `calibrate`."""
+    return bundle.manifest["source"]["split_sha256"] == split_sha256
 
 
 def assessments(calibration: Calibration, evidence: Evidence, temperature: float) -> list[Assessment]:
@@ -156,14 +170,14 @@ def per_class(
 ) -> dict[str, dict[str, Any]]:
     """Counts by class: cells, those that pass, right ones among both, and cells of other classes that pass as it.
 
-    `right_if_rare` is the share of its passing labels that would be right where 1 cell in 100 is of that class.
+    `others_at_most` bounds the share of other cells that pass as it, with 95 % confidence, and `right_if_rare` is the
+    share of its passing labels that would then be right where 1 cell in 100 is of that class.
     """
     rows = {}
     for i, name in enumerate(names):
         own, called = labels == i, predicted == i
         true, false = int((own & called & passes).sum()), int((~own & called & passes).sum())
-        rate, false_rate = true / max(own.sum(), 1), false / max((~own).sum(), 1)
-        right = rate * RARE / (rate * RARE + false_rate * (1 - RARE)) if true else 0.0
+        rate, most = true / max(own.sum(), 1), clopper_pearson_upper(false, int((~own).sum()))
         rows[name] = {
             "count": int(own.sum()),
             "sensitivity": float((own & called).sum() / max(own.sum(), 1)),
@@ -171,7 +185,8 @@ def per_class(
             "right": true,
             "others_called_so": false,
             "others": int((~own).sum()),
-            "right_if_rare": float(right),
+            "others_at_most": most,
+            "right_if_rare": float(rate * RARE / (rate * RARE + most * (1 - RARE))),
         }
     return rows
 
@@ -179,17 +194,11 @@ def per_class(
 def rare_sentence(rows: dict[str, dict[str, Any]]) -> str:
     """What the counts by class mean on a slide where that class is rare."""
     name, row = min(rows.items(), key=lambda item: item[1]["right_if_rare"])
-    most = clopper_pearson_upper(0, row["others"])
-    seen = (
-        f"{row['others_called_so']} of {row['others']} cells of other classes passed as {name}, so on a slide where"
-        f" 1 cell in 100 is one, about {row['right_if_rare']:.0%} of the passing labels {name!r} would be right"
-        if row["others_called_so"]
-        else f"No cell of {row['others']} of other classes passed as {name}, but up to {most:.2%} may: on a slide where"
-        f" 1 cell in 100 is one, as little as {RARE / (RARE + most * (1 - RARE)):.0%} of the labels may be right"
-    )
     return (
-        f"The promise is for all passing cells together, in the mix of `calibrate`, not for each class. {seen}:"
-        " look at every cell of a rare class."
+        "The promise is for all passing cells together, in the mix of `calibrate`, not for each class."
+        f" {row['others_called_so']} of {row['others']} cells of other classes passed as {name}, and up to"
+        f" {row['others_at_most']:.2%} may: on a slide where 1 cell in 100 is one, as little as"
+        f" {row['right_if_rare']:.0%} of the passing labels {name!r} may be right: look at every cell of a rare class."
     )
 
 
@@ -208,20 +217,26 @@ def _frozen(fit: Evidence, select: Evidence) -> Calibration:
 
 
 def _promise_record(
-    found: Promise, cells: int, passes: npt.NDArray[np.bool_], source: dict[str, Any]
+    found: Promise, tried: int, passes: npt.NDArray[np.bool_], split_unit: str, same_split: bool
 ) -> dict[str, Any]:
-    chosen = found.chosen
+    """What is promised, in figures and in a sentence; `tried` is the number of cells that no other check flags."""
+    chosen, cells = found.chosen, len(passes)
+    needed = None if found.needed is None else ceil(found.needed * cells / tried)
     sentence = (
         f"at most {found.error:.2%} of the passing cells are wrong, with {CONFIDENCE:.0%} confidence, for cells like"
-        f" those of `calibrate` ({source['split_unit']}): {chosen.wrong} of {chosen.passing} were, of {cells}"
+        f" those of `calibrate` ({split_unit}): {chosen.wrong} of {chosen.passing} were, of {cells}"
     )
     if not found.reached:
         sentence += f"; {found.asked:.2%} was asked for, and "
         sentence += (
-            f"would need {found.needed} cells like these"
-            if found.needed
+            f"would need {needed} cells like these"
+            if needed
             else "more cells like these would not reach it: too large a share of them is wrong"
         )
+    if split_unit == "split by group":
+        sentence += "; cells are counted as independent, which takes tens of patients in `calibrate`"
+    if not same_split:
+        sentence += f"; {OTHER_SPLIT}"
     return {
         "asked": found.asked,
         "error": found.error,
@@ -231,8 +246,8 @@ def _promise_record(
         "passing": chosen.passing,
         "wrong": chosen.wrong,
         "coverage": float(passes.mean()),
-        "needed": found.needed,
-        "split_unit": source["split_unit"],
+        "needed": needed,
+        "split_unit": split_unit,
         "sentence": sentence,
         "steps": [asdict(step) for step in found.steps],
     }

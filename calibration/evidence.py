@@ -76,7 +76,9 @@ def gather(
         try:
             image, _ = read_image(data_dir / path)
         except ImageError as error:
-            raise DataError(f"{data_dir / path} {error}: mend it, or take it out and make a new split") from None
+            raise DataError(
+                f"{data_dir / path} {error}: mend it, or take it out of the folder and of the split"
+            ) from None
         height, width = image.shape[:2]
         image = change(stretch(image, bundle.width, bundle.height))
         return image, measure(image, width, height)

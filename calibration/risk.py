@@ -6,7 +6,7 @@ to loose, each with an exact binomial bound, until the first that fails. No corr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, log, log1p
+from math import ceil, exp, lgamma, log, log1p
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ class Promise:
         asked: Share of wrong cells that was asked for.
         steps: Thresholds tried, from strict to loose; the last one failed, unless all passed.
         chosen: The one that holds.
-        needed: Number of cells like these with which the bound asked for would be reached at `chosen`; None where it
-            is reached, or no number would do.
+        needed: Number of cells like these, passing or not, with which the bound asked for would be reached at `chosen`;
+            None where it is reached, or no number would do.
     """
 
     asked: float
@@ -129,7 +129,9 @@ def promise(confidences: Floats, correct: Bools, thresholds: Sequence[float], ma
     chosen = steps[-2] if len(steps) > 1 and steps[-1].bound > max_error else steps[-1]
     needed = None
     if chosen.bound > max_error:
-        needed = cells_needed(chosen.wrong / max(chosen.passing, 1), max_error, len(confidences))
+        passing = max(chosen.passing, 1)
+        enough = cells_needed(chosen.wrong / passing, max_error, passing)
+        needed = None if enough is None else ceil(enough * len(confidences) / passing)
     return Promise(max_error, steps, chosen, needed)
 
 

@@ -33,7 +33,7 @@ def calibrate(
     `calibrate`: at most --max-error of the cells that pass are then wrong, with 95 % confidence, for cells like those.
     Where there are too few cells to promise that, it says how many are needed, and keeps the bound that was reached.
     """
-    from ..calibration.calibrate import PARTS, check_parts
+    from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
     from ..calibration.evidence import check_unbiased, gather
     from ..export.calibrated import check_writable, write_calibrated
@@ -48,6 +48,8 @@ def calibrate(
     check_unbiased(labelled_dir)
     check_split(chosen, labelled_dir)
     check_parts({part: [class_of(path) for path in chosen.paths(part)] for part in PARTS}, loaded, share)
+    if not is_split_of_training(loaded, chosen.sha256):
+        show.tell(f"{split}: {OTHER_SPLIT}")
     with show.engine_progress() as engine_progress:
         running = open_backend(loaded, backend.value, show.tell, engine_progress)
     show.tell(f"{loaded.name} on {running.device} ({running.name}, {running.precision})")

@@ -105,9 +105,17 @@ def watch(
         "cartcls-reports"
     ),
     slide_level: Annotated[int, typer.Option(min=1, help="How deep the folders lie that are a slide each.")] = 1,
-    poll: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two looks, at least.")] = 1.0,
+    poll: Annotated[
+        float,
+        typer.Option(parser=lambda text: _seconds(text), metavar="SECONDS", help="Time between two looks, at least."),
+    ] = 1.0,
     quiet: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share.")
+        float,
+        typer.Option(
+            parser=lambda text: _seconds(text),
+            metavar="SECONDS",
+            help="Time for a file to come to rest; 10 on a network share.",
+        ),
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
@@ -128,7 +136,7 @@ def watch(
     from ..runtime.bundle import SHIPPED, load_bundle
     from ..runtime.child import open_in_child
     from ..runtime.open_ledger import open_ledger
-    from ..runtime.service import Stop, run
+    from ..runtime.service import Stop, notify, run
     from ..runtime.watch import AT_ONCE, Patience, Watch
     from . import show
 
@@ -142,7 +150,18 @@ def watch(
     patience = AT_ONCE if once else Patience(poll=poll, quiet=quiet)
     try:
         with open_ledger(out, loaded) as ledger, stop.on_signals(), show.watching(as_json) as (update, tell):
-            watched = Watch(capture_dir, out, loaded, running, ledger, patience, slide_level, tell=tell, stop=stop)
+            watched = Watch(
+                capture_dir,
+                out,
+                loaded,
+                running,
+                ledger,
+                patience,
+                slide_level,
+                tell=tell,
+                stop=stop,
+                alive=lambda: notify("WATCHDOG=1"),
+            )
             run(watched, stop, update, once)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
@@ -291,6 +310,14 @@ def doctor(
         show.findings(findings)
     if any(finding.level == "failure" for finding in findings):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _seconds(text: str | float) -> float:
+    """Read a time such as 2, 0.5 or 2s; a default comes as a number."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?s?", str(text).strip())
+    if not found or float(found[1]) < 0.1:
+        raise typer.BadParameter(f"{text!r} is no time of at least 0.1 s: write seconds, such as 2 or 2s")
+    return float(found[1])
 
 
 def _version(on: bool) -> None:

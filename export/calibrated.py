@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ..calibration.calibrate import Calibrated
-from ..runtime.bundle import SHIPPED, Bundle, load_bundle, manifest_files, read_bundle_file
+from ..runtime.bundle import SAFE_NAME, SHIPPED, Bundle, load_bundle, manifest_files, read_bundle_file
 from ..runtime.engine import ENGINES
 from ..runtime.errors import OutputError
 from ..runtime.files import whole_folder
@@ -22,6 +22,9 @@ def check_writable(bundle: Bundle, out: Path | None) -> Path:
     if out is not None and out.resolve() != bundle.directory.resolve():
         if out.exists():
             raise OutputError(f"{out} exists already: remove it, or choose another --out")
+        place = next(folder for folder in out.absolute().parents if folder.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise OutputError(f"{place} cannot be written: choose another --out")
         return out
     directory = bundle.directory.resolve()
     if directory == SHIPPED:
@@ -39,7 +42,7 @@ def write_calibrated(bundle: Bundle, calibrated: Calibrated, out: Path) -> Bundl
     Args:
         bundle: What was calibrated.
         calibrated: Its calibration.
-        out: Folder to write; the bundle's own is replaced.
+        out: Folder to write; the bundle's own is replaced, and a copy takes its folder's name where that can be one.
 
     Returns:
         The bundle, as it was read back.
@@ -49,6 +52,8 @@ def write_calibrated(bundle: Bundle, calibrated: Calibrated, out: Path) -> Bundl
     """
     files = {name: read_bundle_file(bundle, name) for name in bundle.manifest["files"]} | calibrated.files
     manifest = {**bundle.manifest, "calibration": calibrated.record}
+    if out.resolve() != bundle.directory.resolve() and SAFE_NAME.fullmatch(out.name):
+        manifest["name"] = out.name
     files[MODEL_CARD] = model_card(manifest).encode()
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     try:

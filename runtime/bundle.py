@@ -175,8 +175,8 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
             raise ValueError(f"the name {name!r} has other signs than letters, digits, space and . + - _")
     if not all(e.kind in KINDS and COLOR.fullmatch(e.color) and e.title.isprintable() for e in bundle.classes):
         raise ValueError(f"each class needs a kind in {', '.join(KINDS)}, a colour #rrggbb and a printable title")
-    if min(bundle.width, bundle.height) < 1 or not 0 < bundle.temperature < float("inf"):
-        raise ValueError("sizes and temperature must be positive")
+    if min(bundle.width, bundle.height) < 1:
+        raise ValueError("sizes must be positive")
     return bundle
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 WINDOW, FEWEST = 200, 50
 TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the distance kept for their class
-ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it once in 100,000 times, 200 never
+ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it once in 50,000 looks, 200 never
 SUBJECTS = ("features", "colours")
 
 

@@ -48,7 +48,7 @@ class Patience:
 
 
 NETWORK_QUIET = 10.0
-AT_ONCE = Patience(quiet=0, incomplete=0)
+AT_ONCE = Patience(quiet=0, incomplete=0, check=0)
 COST_FACTOR = 10
 LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -118,6 +118,7 @@ class Watch:
         clock: Clock = time.monotonic,
         tell: Callable[[str], None] = lambda line: None,
         stop: Callable[[], bool] = lambda: False,
+        alive: Callable[[], None] = lambda: None,
     ):
         """Begin to watch; nothing is looked at yet.
 
@@ -132,10 +133,12 @@ class Watch:
             clock: Seconds that only go forward.
             tell: Called with a line on what people should know.
             stop: Asked before each batch.
+            alive: Called after each slide, for a step through many may be long.
         """
         self._capture_dir, self._out, self._bundle = capture_dir, out, bundle
         self._backend, self._ledger, self._patience = backend, ledger, patience
-        self._level, self._clock, self._tell, self._stop = slide_level, clock, tell, stop
+        self._level, self._clock, self._tell = slide_level, clock, tell
+        self._stop, self._alive = stop, alive
         self._slides: dict[bytes, WatchedSlide] = {}
         self._checked, self._looked = clock(), float("-inf")
         self._told_of_depth = False
@@ -187,7 +190,10 @@ class Watch:
         if started >= self._next_look():
             self._look()
             self._looked, self.cost = started, self._clock() - started
-        done = sum(self._classify(slide) for slide in self.slides)
+        done = 0
+        for slide in self.slides:
+            done += self._classify(slide)
+            self._alive()
         self.done += done
         for slide in self.slides:
             if slide.page_due and self._clock() >= self._next_page(slide):

@@ -1,6 +1,7 @@
 """A watch whose clock a test holds."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from fakes import FakeBackend
@@ -22,7 +23,7 @@ class Scene:
         self.batches: list[int] = []
         self.begin()
 
-    def begin(self, patience: Patience | None = None, level: int = 1) -> None:
+    def begin(self, patience: Patience | None = None, level: int = 1, alive: Callable[[], None] = lambda: None) -> None:
         self.watch = Watch(
             self.captures,
             self.out,
@@ -33,6 +34,7 @@ class Scene:
             level,
             lambda: self.time,
             self.said.append,
+            alive=alive,
         )
 
     def wait(self, seconds: float = 3.0) -> int:

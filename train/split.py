@@ -139,7 +139,7 @@ def check_split(split: Split, data_dir: Path) -> None:
             f"the split does not fit {data_dir}:"
             + (f" {len(missing)} of its files are not there ({_few(missing)});" if missing else "")
             + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
-            + " make a new split with `python -m cartcls.train split`"
+            + " mend it, or, if no model was trained with it, make a new one with `python -m cartcls.train split`"
         )
     classes = {class_of(path) for path in present}
     for part in ("fit", "select"):

@@ -46,11 +46,15 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
         return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
 
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
-    made = calibrate(two, KnowingBackend({}), parts, {"split_sha256": "", "split_unit": "split by image"}, 0.01)
+    source = {"split_sha256": bundle.manifest["source"]["split_sha256"], "split_unit": "split by group"}
+    made = calibrate(two, KnowingBackend({}), parts, source, 0.01)
     promise = made.record["promise"]
     assert not promise["reached"]
     assert promise["error"] == clopper_pearson_upper(promise["wrong"], promise["passing"]) > 0.05
     assert "1.00% was asked for, and " in promise["sentence"]
+    assert promise["sentence"].endswith("which takes tens of patients in `calibrate`")
+    assert made.record["split_of_training"]
+    assert promise["needed"] is None or promise["needed"] >= 299 * promise["cells"] / promise["passing"]
     assert list(made.record["calibrate"]["per_class"]) == ["basophil", "eosinophil"]
 
 
@@ -97,12 +101,22 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, k
         gather(tmp_path, ["ig/broken.jpg"], bundle, knowing, nothing)
 
 
-def test_a_rare_class_is_right_less_often(bundle: Bundle):
-    labels = np.repeat([0, 1], [100, 900])
+def test_a_rare_class_is_right_less_often():
+    labels = np.repeat([0, 1], [900, 900])
     predicted = labels.copy()
-    predicted[100:109] = 0
-    rows = per_class(labels, predicted, np.ones(1000, bool), ["rare", "common"])
-    assert rows["rare"]["right_if_rare"] == pytest.approx(0.01 / (0.01 + 0.01 * 0.99), rel=0.01)
+    predicted[900:909] = 0
+    rows = per_class(labels, predicted, np.ones(1800, bool), ["rare", "common"])
+    most = clopper_pearson_upper(9, 900)
+    assert rows["rare"]["right_if_rare"] == pytest.approx(0.01 / (0.01 + most * 0.99))
     sentence = rare_sentence(rows)
-    assert "9 of 900 cells of other classes passed as rare" in sentence
-    assert "about 50% of the passing labels 'rare'" in sentence
+    assert f"9 of 900 cells of other classes passed as rare, and up to {most:.2%} may" in sentence
+    assert "as little as 37% of the passing labels 'rare' may be right" in sentence
+
+
+def test_a_class_with_no_false_call_reads_no_worse_than_one_with_a_few():
+    labels = np.repeat([0, 1, 2], 400)
+    predicted = labels.copy()
+    predicted[400:402] = 0
+    rows = per_class(labels, predicted, np.ones(1200, bool), ["a", "b", "c"])
+    assert rows["a"]["right_if_rare"] < rows["b"]["right_if_rare"] <= rows["c"]["right_if_rare"]
+    assert "2 of 800 cells of other classes passed as a," in rare_sentence(rows)

@@ -64,6 +64,9 @@ def test_where_the_bound_is_not_reached_the_one_that_was_and_the_number_needed_a
     assert not found.reached
     assert found.error == clopper_pearson_upper(1, 100)
     assert found.needed == cells_needed(0.01, 0.02, 100)
+    fewer = promise(np.linspace(1, 0.5, 100), correct, [0.75], 0.05)
+    assert fewer.chosen.passing == 50
+    assert fewer.needed == 2 * (cells_needed(0.02, 0.05, 50) or 0)  # half of them pass
     hopeless = promise(np.ones(100), np.arange(100) > 10, [0.5], 0.02)
     assert hopeless.needed is None
 

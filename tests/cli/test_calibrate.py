@@ -28,11 +28,15 @@ def test_a_bundle_is_calibrated_in_its_place(
     assert done.exit_code == 0, done.output
     assert "at most 5.00% of the passing cells are wrong, with 95% confidence" in done.stdout
     assert done.stdout.splitlines()[-1] == str(own)
+    assert "this is not the split that the weights were trained with" in " ".join(done.stderr.split())
     assert load_bundle(own).sha256 != before
     done = CliRunner().invoke(
         app, ["calibrate", str(own), str(many_cells[0]), *options, "--json", "--out", str(own.with_name("other"))]
     )
-    assert json.loads(done.stdout)["promise"]["cells"] == 640
+    record = json.loads(done.stdout)
+    assert record["promise"]["cells"] == 640
+    assert not record["split_of_training"]
+    assert record["promise"]["sentence"].endswith("if no cell of `select` or `calibrate` was in that training")
     assert load_bundle(own.with_name("other")).calibrated
 
 

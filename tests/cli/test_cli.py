@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from reviewer import classify, corrections, make_slide
+from typer.testing import CliRunner
 
+from cartcls.cli import app
+from cartcls.cli.main import _seconds
 from cartcls.runtime.bundle import SHIPPED, Bundle
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,19 @@ def test_importing_and_help_load_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("1s", 1), ("0.5 s", 0.5), (".5", 0.5), (2.0, 2)])
+def test_a_time_is_written_with_its_unit_or_without(text: str | float, seconds: float):
+    assert _seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["0.05", "-1", "2m", "soon", "nan", ""])
+def test_a_time_that_is_none_is_wrong_usage(text: str, tmp_path: Path):
+    done = CliRunner().invoke(app, ["watch", str(tmp_path), "--poll", "1s", f"--quiet={text}"])
+    assert done.exit_code == 2
+    assert "'--quiet'" in done.stderr
+    assert "such as 2" in done.stderr
 
 
 def test_batch_shows_the_differential_and_names_the_report(slide: Path, tmp_path: Path):

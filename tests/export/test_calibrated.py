@@ -62,9 +62,23 @@ def test_places_that_cannot_be_written_are_refused_at_once(
         check_writable(calibrated, tmp_path)
     assert check_writable(calibrated, None) == calibrated.directory.resolve()
     assert check_writable(calibrated, tmp_path / "new") == tmp_path / "new"
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file cannot be written: choose another --out"):
+        check_writable(calibrated, tmp_path / "file" / "new")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match=r"cannot be written: .* --out"):
         check_writable(calibrated, None)
+    with pytest.raises(OutputError, match="cannot be written: choose another --out"):
+        check_writable(calibrated, tmp_path / "deep" / "new")
+
+
+@pytest.mark.parametrize(("folder", "name"), [("our-microscope", "our-microscope"), ("-odd", "rcmnet-pbc8")])
+def test_a_copy_is_named_after_its_folder_where_that_can_be_a_name(
+    calibrated: Bundle, tmp_path: Path, folder: str, name: str
+):
+    written = write_calibrated(calibrated, as_calibrated(calibrated), tmp_path / folder)
+    assert written.name == name
+    assert (tmp_path / folder / "MODEL_CARD.md").read_text(encoding="utf-8").startswith(f"# {name}")
 
 
 def test_a_manifest_says_nothing_of_the_machine(calibrated: Bundle):

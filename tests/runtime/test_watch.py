@@ -143,7 +143,10 @@ def test_a_new_watch_goes_on_with_what_came_before_and_meanwhile(scene: Scene, c
     assert sum(scene.batches) == 3
 
 
-def test_pages_grow_with_the_slide_but_are_not_written_for_every_cell(scene: Scene, cells: list[bytes]):
+def test_pages_grow_with_the_slide_but_are_not_written_for_every_cell(
+    scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(watching, "PAGE_FACTOR", 0)  # a page costs real seconds, the scene's are not
     for number in range(3):
         put(scene.captures / "s", f"{number}.jpg", cells[number])
         scene.wait(4)
@@ -169,6 +172,26 @@ def test_once_takes_what_is_there(scene: Scene, slide: Path, cells: list[bytes])
     assert scene.watch.step() == 1
     assert scene.watch.waiting() == 0
     assert scene.rows("s")["cut.jpg"]["status"] == "rejected"
+
+
+def test_once_notices_a_file_that_was_changed_since_its_row(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    scene.begin(AT_ONCE)
+    assert scene.watch.step() == 1
+    before = scene.rows("s")["1.jpg"]["sha256"]
+    put(scene.captures / "s", "1.jpg", cells[1])
+    scene.begin(AT_ONCE)
+    assert scene.watch.step() == 1
+    assert scene.rows("s")["1.jpg"]["sha256"] != before
+
+
+def test_a_sign_of_life_follows_each_slide(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "a", "1.jpg", cells[0])
+    put(scene.captures / "b", "1.jpg", cells[1])
+    done: list[int] = []
+    scene.begin(AT_ONCE, alive=lambda: done.append(len(scene.batches)))
+    assert scene.watch.step() == 2
+    assert done == [1, 2]
 
 
 def test_a_disk_that_gets_full_is_waited_for(scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch):
