@@ -48,7 +48,7 @@ def test_a_cell_counts_by_what_a_person_called_it(out: Path):
     after = done.after
     assert (after["reviewed"], after["relabelled"], after["not_a_cell"], after["others"]) == (
         5,
-        4,
+        3,
         1,
         {"other: blast": 1},
     )
