@@ -93,7 +93,7 @@ class SlideWork:
         return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
 
     def see_again(self, images: Sequence[Known]) -> list[Known]:
-        """Have images classified again, and with them each duplicate of bytes that no other row counts then.
+        """Have images classified again, and with them each duplicate, still there, of bytes that no row counts then.
 
         Returns:
             All of these images.
@@ -107,6 +107,7 @@ class SlideWork:
         }
         known = self._ledger.images(self.slide).values() if orphans else []
         more = [image for image in known if image.seq in orphans and image.state not in WAITING]
+        more = [image for image in more if fingerprint(self._file(image.path))]
         self._ledger.supersede(image.id for image in more)
         return [*images, *more]
 

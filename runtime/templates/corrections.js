@@ -87,6 +87,7 @@ function showUnsaved() {
   const state = corrections.saved
     ? `${many} saved. Now run: cartcls correct OUT corrections.csv --by NAME`
     : `${many}, not saved yet`;
-  const misfits = `${lost} correction${lost === 1 ? " no longer fits" : "s no longer fit"}: no. ${corrections.lost.join(", ")}`;
+  const fit = lost === 1 ? " no longer fits" : "s no longer fit",
+    misfits = `${lost} correction${fit}: no. ${corrections.lost.join(", ")}`;
   byId("unsaved-text").textContent = [count ? state : "", lost ? misfits : ""].filter(Boolean).join(" · ");
 }

@@ -27,8 +27,8 @@ function named(name) {
     [entry.title, entry.name],
     [entry.name, entry.name],
   ]);
-  const same = ([text]) => text.toLowerCase() === name.toLowerCase();
-  return [...known, [meta.notACell, meta.notACell], [meta.unsure, meta.unsure]].findLast(same)?.[1] ?? meta.other + name;
+  known.push([meta.notACell, meta.notACell], [meta.unsure, meta.unsure]);
+  return known.findLast(([text]) => text.toLowerCase() === name.toLowerCase())?.[1] ?? meta.other + name;
 }
 
 function askOther(cell) {

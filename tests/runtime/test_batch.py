@@ -165,6 +165,9 @@ def test_files_that_swap_or_lose_their_bytes_are_counted_once_each(slide: Path, 
     assert statuses(a=third) == ["ok", "ok"]
     assert statuses(a=second, b=third, c=second) == ["ok", "ok", "duplicate"]
     assert statuses(a=b"junk") == ["rejected", "ok", "ok"]
+    assert statuses(a=third) == ["duplicate", "ok", "ok"]
+    (folder / "a.jpg").unlink()
+    assert statuses(b=first) == ["duplicate", "ok", "ok"]  # what is gone keeps its row
 
 
 def test_a_run_that_classifies_nothing_leaves_what_computed_the_rows(slide: Path, tmp_path: Path, bundle: Bundle):
