@@ -181,6 +181,11 @@ class Ledger:
         (count,) = self._database.execute(query, (slide.id,)).fetchone()
         return count
 
+    def passing(self, slide: Slide) -> set[int]:
+        """Numbers of the rows of a slide whose image is to be classified again."""
+        query = f"SELECT seq FROM images WHERE slide = ? AND state IN {WAITING} AND seq IS NOT NULL"
+        return {seq for (seq,) in self._database.execute(query, (slide.id,))}
+
     def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
         """Note images that were found; those that are known and not vanished stay as they are."""
         with self._transaction():

@@ -83,7 +83,8 @@ class SlideWork:
             self._ledger.discover(self.slide, new[first : first + DISCOVERIES])
         if gone:
             self._ledger.forget(image.id for image in gone)
-            self._first_of = None  # a row that waited to be superseded stays
+            if any(image.seq for image in gone):
+                self._first_of = None  # a row that waited to be superseded stays
 
     def to_be_done(self) -> list[Known]:
         """Images that are new, were changed since their row was written, or were rejected; by path."""
@@ -220,8 +221,7 @@ class SlideWork:
 
     def _read_first_of_each(self) -> dict[str | None, str]:
         """As the rows have it that stay: those of images that are to be classified again say nothing of their bytes."""
-        images = self._ledger.images(self.slide).values()
-        passing = {image.seq for image in images if image.state in WAITING}
+        passing = self._ledger.passing(self.slide)
         cells = self._ledger.cells(self.slide)
         return {cell.sha256: cell.path for cell in cells if cell.can_be_corrected and cell.seq not in passing}
 

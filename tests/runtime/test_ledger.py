@@ -65,6 +65,7 @@ def test_an_image_that_has_a_row_and_is_seen_again_is_not_waiting_for_one(file: 
         ledger.report(slide, [reported(ids[b"a"], 1)])
         ledger.supersede([ids[b"a"]])
         assert ledger.waiting(slide) == 1
+        assert ledger.passing(slide) == {1}
 
 
 def test_attempts_are_counted_through_crashes_and_forgotten_by_a_patient_retry(file: Path):
