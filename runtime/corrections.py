@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
 
     Raises:
         CorrectionError: The file does not fit the report; nothing was written down.
-        OutputError: There is no ledger, it is in use or damaged, or the report cannot be written; where it is the
-            report, the corrections are in the ledger, and `cartcls rebuild` shows them.
+        OutputError: There is no ledger, it is in use, damaged or cannot be written, and nothing was written down; or
+            the report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
     """
     by = by.strip()
     if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
@@ -63,19 +63,8 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
         cells, directory = list(ledger.cells(slide)), out / slide.name
         corrections = _check(file, rows, {cell.seq: cell for cell in cells}, bundle, by)
         before = summarize(run, cells, ledger.waiting(slide))
-        present = dict(zip((cell.seq for cell in cells), zip(cells, ledger.lines(slide), strict=True), strict=True))
-        newer = []
-        for correction in corrections:
-            cell, line = present[correction.seq]
-            cell = replace(
-                cell,
-                corrected_label=correction.to_label,
-                corrected_by=correction.corrected_by,
-                corrected_at=correction.corrected_at,
-            )
-            newer.append((cell, corrected_line(line, run, cell)))
         try:
-            ledger.correct(slide, corrections, newer)
+            ledger.correct(slide, corrections, _newer_rows(run, cells, ledger.lines(slide), corrections))
         except OSError as error:
             problem = error.strerror or error
             raise OutputError(
@@ -91,6 +80,23 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
             ) from None
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
     return Corrected(directory, confirmed, len(corrections) - confirmed, before, after)
+
+
+def _newer_rows(
+    run: Run, cells: Sequence[Cell], lines: Iterable[str], corrections: Sequence[Correction]
+) -> list[tuple[Cell, str]]:
+    present = {cell.seq: (cell, line) for cell, line in zip(cells, lines, strict=True)}
+    newer = []
+    for correction in corrections:
+        cell, line = present[correction.seq]
+        cell = replace(
+            cell,
+            corrected_label=correction.to_label,
+            corrected_by=correction.corrected_by,
+            corrected_at=correction.corrected_at,
+        )
+        newer.append((cell, corrected_line(line, run, cell)))
+    return newer
 
 
 def _read(file: Path) -> list[dict[str, str]]:
