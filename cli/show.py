@@ -146,15 +146,16 @@ def _view(watch: "Watch", seconds: float) -> Table:
         box=None,
         padding=(0, 2, 0, 0),
     )
-    for name in ("slide", "cells", "waiting", "rejected", "differential"):
+    for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
         table.add_column(name)
     for summary in summaries[-SLIDES_SHOWN:]:
         rows = sorted(summary["differential"]["rows"], key=lambda row: -row["count"])
         shown = ", ".join(f"{row['count']} {row['title']}" for row in rows if row["count"])
-        figures = (str(summary["status"]["ok"]), str(summary["waiting"]), str(summary["status"]["rejected"]))
-        table.add_row(Text(summary["slide"]), *figures, Text(shown))
+        status = summary["status"]
+        figures = (status["ok"] + status["review"], summary["awaiting_review"], summary["waiting"], status["rejected"])
+        table.add_row(Text(summary["slide"]), *map(str, figures), Text(shown))
         for alarm in summary["drift"]:
-            table.add_row(Text("warning", style="yellow"), "", "", "", Text(alarm, style="yellow"))
+            table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table
 
 

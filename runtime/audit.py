@@ -28,6 +28,8 @@ def verify_reports(out: Path) -> list[Verified]:
     with existing_ledger(out) as (ledger, bundle):
         found = []
         for slide in ledger.slides():
+            if ledger.last_run(slide, bundle) is None:
+                continue
             file = out / slide.name / CSV
             differences = verify(ledger, slide, csv_header(bundle), file)
             found.append(Verified(file, ledger.next_seq(slide) - 1, differences))
@@ -50,12 +52,15 @@ def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
     with existing_ledger(out) as (ledger, bundle):
         directories = []
         for slide in ledger.slides():
+            run = ledger.last_run(slide, bundle)
+            if run is None:  # the process ended before it had a report
+                continue
             directory = out / slide.name
             try:
                 directory.mkdir(exist_ok=True)
                 if tables:
                     rebuild(ledger, slide, csv_header(bundle), directory / CSV)
-                write_pages(ledger, slide, ledger.last_run(slide, bundle), directory)
+                write_pages(ledger, slide, run, directory)
             except OSError as error:
                 raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
             directories.append(directory)

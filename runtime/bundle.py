@@ -21,6 +21,7 @@ PROOF = "proof.npz"
 FORMAT = 1
 MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
 SHIPPED = Path(__file__).resolve().parent / "bundles" / "rcmnet-pbc8"
+NOT_A_CELL, UNSURE = "not a cell", "unsure"  # what people may call a cell besides: no class has such a name
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
 NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
@@ -173,6 +174,8 @@ def _bundle(directory: Path, manifest: dict[str, Any], model: bytes, sha256: str
     for name in (bundle.name, *names):
         if not SAFE_NAME.fullmatch(name):
             raise ValueError(f"the name {name!r} has other signs than letters, digits, space and . + - _")
+    if reserved := {NOT_A_CELL, UNSURE} & {name.casefold() for name in names}:
+        raise ValueError(f"no class may have the name {reserved.pop()!r}: it is what people call a cell in review")
     if not all(e.kind in KINDS and COLOR.fullmatch(e.color) and e.title.isprintable() for e in bundle.classes):
         raise ValueError(f"each class needs a kind in {', '.join(KINDS)}, a colour #rrggbb and a printable title")
     if min(bundle.width, bundle.height) < 1:

@@ -177,9 +177,14 @@ class Ledger:
 
     def waiting(self, slide: Slide) -> int:
         """How many images of a slide have no row yet."""
-        query = f"SELECT count(*) FROM images WHERE slide = ? AND state IN {WAITING}"
+        query = f"SELECT count(*) FROM images WHERE slide = ? AND state IN {WAITING} AND seq IS NULL"
         (count,) = self._database.execute(query, (slide.id,)).fetchone()
         return count
+
+    def passing(self, slide: Slide) -> set[int]:
+        """Numbers of the rows of a slide whose image is to be classified again."""
+        query = f"SELECT seq FROM images WHERE slide = ? AND state IN {WAITING} AND seq IS NOT NULL"
+        return {seq for (seq,) in self._database.execute(query, (slide.id,))}
 
     def discover(self, slide: Slide, paths: Iterable[bytes]) -> None:
         """Note images that were found; those that are known and not vanished stay as they are."""
@@ -315,10 +320,11 @@ class Ledger:
         with self._transaction():
             self._database.execute("UPDATE slides SET run = ? WHERE id = ?", (json.dumps(values), slide.id))
 
-    def last_run(self, slide: Slide, bundle: Bundle) -> Run:
-        """The run that was noted last."""
+    def last_run(self, slide: Slide, bundle: Bundle) -> Run | None:
+        """The run that was noted last; None where the process ended before there was one."""
         (text,) = self._database.execute("SELECT run FROM slides WHERE id = ?", (slide.id,)).fetchone()
-        return Run(**json.loads(text), bundle=bundle)
+        values = json.loads(text)
+        return Run(**values, bundle=bundle) if values else None
 
     def _prepare(self, file: Path) -> None:
         (health,) = self._database.execute("PRAGMA quick_check(1)").fetchone()

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from . import heatmap
 from .bundle import NAMED_CAR_T, Bundle, CellClass
+from .drift import FEWEST
 from .files import replace_file
 from .ledger import Ledger, Slide
 from .report import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
@@ -88,6 +89,7 @@ def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str,
         flagged=_flagged(cells),
         calibration=summary.get("calibration") or {},
         drift=summary.get("drift") or [],
+        too_few_to_compare=summary["drift_cells"] < FEWEST,
         knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
         provenance={key: value for key, value in summary.items() if isinstance(value, str)},
         csv_name=CSV,

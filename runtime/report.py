@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .bundle import Bundle
+from .bundle import NOT_A_CELL, UNSURE, Bundle
 from .calibration import calibration_facts
 from .differential import differential
 from .drift import drift
 
 CSV, THUMBNAILS = "cells.csv", "thumbnails"
-NOT_A_CELL, UNSURE, OTHER = "not a cell", "unsure", "other: "
+OTHER = "other: "
 
 Status = Literal["ok", "review", "rejected", "duplicate"]
 
@@ -187,7 +187,7 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     measured = [
         (cell.label, cell.distance, cell.stain)
         for cell in cells
-        if cell.label and cell.distance is not None and cell.stain is not None
+        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
     ]
     record = run.bundle.manifest["calibration"]
     return {
@@ -198,7 +198,7 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
         "awaiting_review": proposed.total(),
         "reviewed": sum(cell.corrected_label is not None for cell in cells),
-        "relabelled": sum(cell.corrected_label not in (None, cell.label) for cell in cells),
+        "relabelled": sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
         "not_a_cell": sum(cell.corrected_label == NOT_A_CELL for cell in cells),
         "others": {label: count for label, count in sorted(counted.items()) if label not in names},
         "differential": differential(counted, run.bundle.classes),
@@ -206,6 +206,7 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "calibrated": run.bundle.calibrated,
         "calibration": calibration_facts(record),
         "drift": drift(measured, record),
+        "drift_cells": len(measured),
         "research_use_only": True,
         "bundle": run.bundle.name,
         "bundle_sha256": run.bundle.sha256,

@@ -280,7 +280,8 @@ class Watch:
         changed = []
         if check:
             changed = [path for path in paths if path in slide.known and slide.work.has_changed(slide.known[path])]
-            self._ledger.supersede(slide.known[path].id for path in changed)
+        if changed:
+            changed = [image.path for image in slide.work.see_again([slide.known[path] for path in changed])]
         if new or gone:
             slide.work.note(new, [slide.known[path] for path in gone])
         if new or gone or changed:

@@ -59,12 +59,16 @@ class SlideWork:
         self.directory = out / self.slide.name
         self.page_cost = 0.0
         self._root = os.fsencode(slide_dir)
-        self._run, self._backend, self._ledger, self._tell = run, backend, ledger, tell
+        self._backend, self._ledger, self._tell = backend, ledger, tell
         self._first_of: dict[str | None, str] | None = None
+        noted = ledger.last_run(self.slide, run.bundle)
+        self._run = replace(run, started_at=noted.started_at) if noted else run
+        self._shown = noted or run  # what the rows are by: this run only once it makes one
+        if noted is None:
+            ledger.begin_run(self.slide, run)
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         self._corrections = {correction.seq: correction for correction in ledger.corrections(self.slide)}
         self._changed: set[int] | None = None  # rows that are newer than the page; not known of an earlier process
-        ledger.begin_run(self.slide, run)
         self._project()
 
     def discover(self, paths: Iterable[bytes]) -> None:
@@ -79,13 +83,34 @@ class SlideWork:
             self._ledger.discover(self.slide, new[first : first + DISCOVERIES])
         if gone:
             self._ledger.forget(image.id for image in gone)
+            if any(image.seq for image in gone):
+                self._first_of = None  # a row that waited to be superseded stays
 
     def to_be_done(self) -> list[Known]:
         """Images that are new, were changed since their row was written, or were rejected; by path."""
         images = self._ledger.images(self.slide).values()
-        self._ledger.supersede(image.id for image in images if image.state == "rejected" or self.has_changed(image))
+        self.see_again([image for image in images if image.state == "rejected" or self.has_changed(image)])
         images = self._ledger.images(self.slide).values()
         return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
+
+    def see_again(self, images: Sequence[Known]) -> list[Known]:
+        """Have images classified again, and with them each duplicate, still there, of bytes that no row counts then.
+
+        Returns:
+            All of these images.
+        """
+        self._ledger.supersede(image.id for image in images)
+        self._first_of = self._read_first_of_each()
+        orphans = {
+            cell.seq
+            for cell in self._ledger.cells(self.slide)
+            if cell.status == "duplicate" and cell.sha256 not in self._first_of
+        }
+        known = self._ledger.images(self.slide).values() if orphans else []
+        more = [image for image in known if image.seq in orphans and image.state not in WAITING]
+        more = [image for image in more if fingerprint(self._file(image.path))]
+        self._ledger.supersede(image.id for image in more)
+        return [*images, *more]
 
     def has_changed(self, image: Known) -> bool:
         """Whether a file is there whose row was written for other bytes."""
@@ -114,6 +139,9 @@ class SlideWork:
             BackendError: The backend failed.
             OSError: The report cannot be written.
         """
+        if images and self._shown != self._run:
+            self._ledger.begin_run(self.slide, self._run)
+            self._shown = self._run
         by_path = {image.path: image for image in images}
         count = self._ledger.count(self.slide)
         done = count - len(images)
@@ -148,11 +176,13 @@ class SlideWork:
                 reading = Reading(image.path, fingerprint(self._file(image.path)), QUARANTINED)
                 write_down([(reading, rejected(reading, number(image.path)))])
         # What was under way when a process was killed may have killed it: those first, one by one. The least tried go
-        # before the others, so that kills which are nobody's doing do not hit the same image each time.
+        # before the others, so that kills which are nobody's doing do not hit the same image each time. Among those,
+        # images that have a row go first, in its order: the earlier of two equal ones is the one that counts.
         tried = sorted((image for image in images if 0 < image.attempts < MAX_ATTEMPTS), key=lambda i: i.attempts)
         suspects = [[image] for image in tried]
+        others = sorted((image for image in images if not image.attempts), key=lambda i: (i.seq is None, i.seq or 0))
         try:
-            for group in [*suspects, [image for image in images if not image.attempts]]:
+            for group in [*suspects, others]:
                 batches = classify_files(
                     self._root,
                     self._begun(group, under_way, stop),
@@ -178,7 +208,7 @@ class SlideWork:
             OSError: They cannot be written; the older ones stay.
         """
         started = time.monotonic()
-        summary = write_pages(self._ledger, self.slide, self._run, self.directory, self._changed)
+        summary = write_pages(self._ledger, self.slide, self._shown, self.directory, self._changed)
         self._changed = set()
         self.page_cost = time.monotonic() - started
         return summary
@@ -186,9 +216,14 @@ class SlideWork:
     def _first_of_each(self, anew: bool) -> dict[str | None, str]:
         """Path of the first image with each digest; kept, and read anew where rows may have changed in their place."""
         if anew or self._first_of is None:
-            cells = self._ledger.cells(self.slide)
-            self._first_of = {cell.sha256: cell.path for cell in cells if cell.status in ("ok", "review")}
+            self._first_of = self._read_first_of_each()
         return self._first_of
+
+    def _read_first_of_each(self) -> dict[str | None, str]:
+        """As the rows have it that stay: those of images that are to be classified again say nothing of their bytes."""
+        passing = self._ledger.passing(self.slide)
+        cells = self._ledger.cells(self.slide)
+        return {cell.sha256: cell.path for cell in cells if cell.can_be_corrected and cell.seq not in passing}
 
     def _project(self) -> None:
         moved = project(self._ledger, self.slide, csv_header(self._run.bundle), self.directory / CSV)

@@ -1,6 +1,6 @@
 // Corrections: kept in this browser until the report says the same.
 
-const corrections = { entries: new Map(), saved: true, key: `cartcls ${meta.report}` };
+const corrections = { entries: new Map(), lost: [], saved: true, key: `cartcls ${meta.report}` };
 
 function restore() {
   try {
@@ -8,10 +8,12 @@ function restore() {
     const bySeq = new Map(cells.map((cell) => [cell.seq, cell]));
     for (const entry of kept?.entries ?? []) {
       const cell = bySeq.get(entry.seq);
-      if (cell && cell.sha256 === entry.sha256 && saved(cell) === entry.from && cell.correctedAt === entry.since)
-        corrections.entries.set(entry.seq, entry);
+      const same = cell?.sha256 === entry.sha256;
+      if (!cell || (same && saved(cell) === entry.from && cell.correctedAt === entry.since))
+        corrections.entries.set(entry.seq, entry); // a cell whose file did not load may be there the next time
+      else if (!same || cell.corrected !== entry.to) corrections.lost.push(entry.seq);
     }
-    corrections.saved = kept?.saved ?? true;
+    corrections.saved = corrections.entries.size === 0 || (kept?.saved ?? true);
   } catch {
     /* a browser that keeps nothing still saves to a file */
   }
@@ -70,16 +72,22 @@ function save() {
 function discard() {
   const changed = cells.filter((cell) => corrections.entries.has(cell.seq));
   corrections.entries.clear();
+  corrections.lost = [];
   corrections.saved = true;
   keep();
   changed.forEach(drawCard);
 }
 
 function showUnsaved() {
-  const count = corrections.entries.size;
-  byId("unsaved").hidden = count === 0;
+  const count = corrections.entries.size,
+    lost = corrections.lost.length;
+  byId("unsaved").hidden = count + lost === 0;
+  byId("save").hidden = count === 0;
   const many = `${count} correction${count === 1 ? "" : "s"}`;
-  byId("unsaved-text").textContent = corrections.saved
+  const state = corrections.saved
     ? `${many} saved. Now run: cartcls correct OUT corrections.csv --by NAME`
     : `${many}, not saved yet`;
+  const fit = lost === 1 ? " no longer fits" : "s no longer fit",
+    misfits = `${lost} correction${fit}: no. ${corrections.lost.join(", ")}`;
+  byId("unsaved-text").textContent = [count ? state : "", lost ? misfits : ""].filter(Boolean).join(" · ");
 }

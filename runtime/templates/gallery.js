@@ -31,7 +31,7 @@ const STATUSES = {
   ok: (cell) => cell.status === "ok",
   review: (cell) => cell.status === "review",
   "looked at by a person": (cell) => cell.corrected !== null,
-  relabelled: (cell) => cell.corrected !== null && cell.corrected !== cell.label,
+  relabelled: (cell) => ![null, meta.unsure, cell.label].includes(cell.corrected),
   "corrected here": (cell) => corrections.entries.has(cell.seq),
   rejected: (cell) => cell.status === "rejected",
   duplicate: (cell) => cell.status === "duplicate",

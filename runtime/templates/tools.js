@@ -3,7 +3,8 @@
 /** Relabel a cell as a key says, and go on to the next; whether the key means anything. */
 function press(key, cell) {
   const entry = meta.classes.find((known) => known.key === key);
-  const to = { c: saved(cell), n: meta.notACell, u: meta.unsure, Backspace: null, Delete: null };
+  const shown = present(cell);
+  const to = { c: shown === meta.unsure ? cell.label : shown, n: meta.notACell, u: meta.unsure, Backspace: null, Delete: null };
   if (key === "o") {
     if (canBeCorrected(cell)) askOther(cell);
     return true;
@@ -20,6 +21,16 @@ function goOn() {
   if (opened) openCell(current);
 }
 
+/** What a name that was typed says: a label that has a key, or something else. */
+function named(name) {
+  const known = meta.classes.flatMap((entry) => [
+    [entry.title, entry.name],
+    [entry.name, entry.name],
+  ]);
+  known.push([meta.notACell, meta.notACell], [meta.unsure, meta.unsure]);
+  return known.findLast(([text]) => text.toLowerCase() === name.toLowerCase())?.[1] ?? meta.other + name;
+}
+
 function askOther(cell) {
   const input = byId("other-name");
   input.value = present(cell)?.startsWith(meta.other) ? present(cell).slice(meta.other.length) : "";
@@ -28,7 +39,7 @@ function askOther(cell) {
     const name = input.value.replace(/\s+/g, " ").trim();
     byId("other").close();
     if (name) {
-      relabel(cell, meta.other + name);
+      relabel(cell, named(name));
       goOn();
     }
   };
@@ -98,8 +109,7 @@ function buildTools() {
     byId("status"),
     Object.entries(STATUSES)
       .map(([name, test]) => [name, cells.filter(test).length])
-      .filter(([name, count]) => count || name === "corrected here")
-      .map(([name, count]) => [name, count]),
+      .filter(([name, count]) => count || name === "corrected here"),
     "any",
   );
   fill(
@@ -136,7 +146,9 @@ async function start() {
   byId("cell").addEventListener("close", () => rove(true));
   byId("other-cancel").addEventListener("click", () => byId("other").close());
   byId("other-name").addEventListener("keydown", (event) => {
-    if (event.key === "Enter") byId("other-set").click();
+    if (event.key !== "Enter") return;
+    event.preventDefault(); // or it would press what has the focus when the box is gone
+    byId("other-set").click();
   });
   byId("save").addEventListener("click", save);
   byId("discard").addEventListener("click", discard);

@@ -1,6 +1,8 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fakes import FakeBackend, KnowingBackend
@@ -83,6 +85,25 @@ def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
         },
     )
     assert f"warning: {alarm}" in capsys.readouterr().out
+
+
+def test_the_view_of_a_watch_counts_what_awaits_review(capsys: pytest.CaptureFixture[str]):
+    row = {"title": "lymphocyte", "count": 7}
+    summary = {
+        "slide": "s",
+        "images": 11,
+        "waiting": 1,
+        "status": {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1},
+        "awaiting_review": 3,
+        "differential": {"rows": [row]},
+        "drift": ["the colours have left"],
+    }
+    watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
+    show.results.print(show._view(watch, 1.0))
+    _, header, first, warning = capsys.readouterr().out.splitlines()
+    assert header.split() == ["slide", "cells", "for", "review", "waiting", "rejected", "differential"]
+    assert first.split() == ["s", "7", "3", "1", "2", "7", "lymphocyte"]
+    assert warning.index("the colours") == first.index("7 lymphocyte")
 
 
 def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: pytest.CaptureFixture[str]):

@@ -49,6 +49,13 @@ def test_an_edited_row_is_named_and_written_again_byte_for_byte(out: Path):
     assert not any(slide.differences for slide in verify_reports(out))
 
 
+def test_a_slide_that_was_hardly_begun_does_not_stop_the_others(out: Path, bundle: Bundle):
+    with open_ledger(out, bundle) as ledger:
+        ledger.add_slide(b"/captures/third", "third")
+    assert rebuild_reports(out) == [out / "slide-01", out / "other"]
+    assert len(verify_reports(out)) == 2
+
+
 def test_a_folder_without_a_ledger_or_one_in_use_is_a_clear_error(out: Path, tmp_path: Path, bundle: Bundle):
     for nothing in (tmp_path, tmp_path / "none"):
         with pytest.raises(OutputError, match="holds no ledger"):

@@ -148,6 +148,43 @@ def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide:
     assert summary["status"] == {"ok": 8, "review": 0, "rejected": 0, "duplicate": 0}
 
 
+def test_files_that_swap_or_lose_their_bytes_are_counted_once_each(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder, backend = tmp_path / "slide", FakeBackend()
+    folder.mkdir()
+    first, second, third = (path.read_bytes() for path in sorted(slide.glob("*.jpg"))[:3])
+
+    def statuses(**files: bytes) -> list[str]:
+        for name, data in files.items():
+            (folder / "new").write_bytes(data)
+            (folder / "new").replace(folder / f"{name}.jpg")
+        return [row["status"] for row in run(folder, tmp_path / "out", bundle, backend)[0]]
+
+    assert statuses(a=first, b=second) == ["ok", "ok"]
+    assert statuses(a=second, b=first) == ["ok", "ok"]
+    assert statuses(b=second) == ["ok", "duplicate"]
+    assert statuses(a=second) == ["ok", "duplicate"]
+    assert statuses(a=third) == ["ok", "ok"]
+    assert statuses(a=second, b=third, c=second) == ["ok", "ok", "duplicate"]
+    assert statuses(a=b"junk") == ["rejected", "ok", "ok"]
+    assert statuses(a=third) == ["duplicate", "ok", "ok"]
+    (folder / "a.jpg").unlink()
+    assert statuses(b=first) == ["duplicate", "ok", "ok"]  # what is gone keeps its row
+
+
+def test_a_run_that_classifies_nothing_leaves_what_computed_the_rows(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    shutil.copy(slide / "cell-01.jpg", folder)
+    _, first, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    other = FakeBackend()
+    other.device = "another processor"
+    _, second, _ = run(folder, tmp_path / "out", bundle, other)
+    assert second == first
+    shutil.copy(slide / "cell-02.jpg", folder)
+    _, third, _ = run(folder, tmp_path / "out", bundle, other)
+    assert (third["device"], third["started_at"]) == ("another processor", first["started_at"])
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
 def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
     slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException

@@ -158,6 +158,44 @@ def test_corrections_outlive_a_reload_and_can_be_undone(page: Page):
     assert "eosinophil" in page.locator(".cell[data-seq='5']").inner_text()
 
 
+def test_confirming_confirms_what_is_shown(page: Page, tmp_path: Path):
+    for seq, keys in ((5, "6c"), (6, "uc")):
+        for key in keys:
+            page.locator(f".cell[data-seq='{seq}']").focus()
+            page.keyboard.press(key)
+    assert [row["to"] for row in saved(page, tmp_path / "corrections.csv")] == ["monocyte", "eosinophil"]
+
+
+def test_corrections_that_no_longer_fit_are_told_and_those_of_missing_files_kept(page: Page, out: Path):
+    page.on("dialog", lambda dialog: dialog.accept())
+    for seq in (5, 6):
+        page.locator(f".cell[data-seq='{seq}']").focus()
+        page.keyboard.press("6")
+    page.evaluate(
+        "() => { const kept = JSON.parse(localStorage.getItem(corrections.key));"
+        " kept.entries[0].sha256 = 'other'; kept.entries[1].seq = 600;"
+        " localStorage.setItem(corrections.key, JSON.stringify(kept)); }"
+    )
+    reload(page)
+    assert (
+        page.locator("#unsaved-text").inner_text() == "1 correction, not saved yet · 1 correction no longer fits: no. 5"
+    )
+
+
+def test_a_class_typed_as_something_else_is_that_class(page: Page, tmp_path: Path):
+    for seq, name in ((5, "Neutrophil"), (6, "NOT a cell"), (7, "blast")):
+        page.locator(f".cell[data-seq='{seq}']").focus()
+        page.keyboard.press("o")
+        page.keyboard.type(name)
+        page.keyboard.press("Enter")
+        assert page.locator("dialog#cell").is_hidden()  # Enter went into the box alone
+    assert [row["to"] for row in saved(page, tmp_path / "corrections.csv")] == [
+        "neutrophil",
+        "not a cell",
+        "other: blast",
+    ]
+
+
 def test_leaving_with_unsaved_corrections_is_asked_about(page: Page, tmp_path: Path):
     asked: list[str] = []
 

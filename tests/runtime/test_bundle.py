@@ -140,6 +140,7 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
         ({"classes": []}, "at least two classes"),
         ({"classes": [ONE, ONE]}, "each of its own name"),
         ({"classes": [ONE, {**ONE, "name": "=1"}]}, "has other signs"),
+        ({"classes": [ONE, {**ONE, "name": "Unsure"}]}, "no class may have the name 'unsure'"),
         ({"classes": [ONE, {**ONE, "name": "b", "color": "red; x"}]}, "a colour #rrggbb"),
         ({"classes": [ONE, {**ONE, "name": "b", "title": "\x1b[31m"}]}, "printable title"),
         ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, "needs a kind"),

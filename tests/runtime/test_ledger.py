@@ -59,6 +59,15 @@ def test_what_was_seen_before_is_not_seen_anew(file: Path):
         assert len(ledger.slides()[0].report) == 32
 
 
+def test_an_image_that_has_a_row_and_is_seen_again_is_not_waiting_for_one(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        ledger.report(slide, [reported(ids[b"a"], 1)])
+        ledger.supersede([ids[b"a"]])
+        assert ledger.waiting(slide) == 1
+        assert ledger.passing(slide) == {1}
+
+
 def test_attempts_are_counted_through_crashes_and_forgotten_by_a_patient_retry(file: Path):
     for attempt in (1, 2, 3):
         with Ledger(file) as ledger:  # each time the process ends here

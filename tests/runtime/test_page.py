@@ -70,7 +70,7 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
     assert "For research use only" in page.text
     assert "split by image, not by patient" in page.text
     assert page.text.index("PRELIMINARY") < page.text.index("Differential") < page.text.index("Quality")
-    assert "Without proposals" in page.text
+    assert "Without proposals only 1 leukocytes" in page.text
     assert "PRELIMINARY" not in rendered(bundle, cells[0]).text
     assert "Without proposals" not in rendered(bundle, cells[0]).text
 
@@ -79,6 +79,14 @@ def test_drift_and_calibration_are_shown(bundle: Bundle):
     page = rendered(bundle, a_cell(1, bundle), drift=["Colours are <odd>."], calibration={"temperature": 1.25})
     assert page.text.count("Colours are <odd>.") == 2
     assert "temperature: 1.25" in page.text
+
+
+def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):
+    cells = [a_cell(seq, bundle, distance=1.0, stain=1.0) for seq in range(1, 51)]
+    assert "No alarm" in rendered(bundle, *cells, calibrated=True).text
+    few = rendered(bundle, *cells[:-1], replace(cells[-1], status="duplicate"), calibrated=True).text
+    assert "No alarm" not in few
+    assert "Too few cells yet to say whether this slide looks like the training cells." in few
 
 
 def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):

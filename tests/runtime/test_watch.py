@@ -97,6 +97,16 @@ def test_a_changed_file_gets_a_new_row_in_the_old_place(scene: Scene, cells: lis
     assert after["2.jpg"] == before["2.jpg"]
 
 
+def test_when_the_first_of_two_equal_files_changes_the_other_counts(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "1.jpg", cells[0])
+    put(scene.captures / "s", "2.jpg", cells[0])
+    scene.wait()
+    assert scene.rows("s")["2.jpg"]["status"] == "duplicate"
+    put(scene.captures / "s", "1.jpg", cells[2])
+    scene.wait(70)
+    assert {row["status"] for row in scene.rows("s").values()} == {"ok"}
+
+
 def test_a_file_that_goes_before_it_was_read_is_no_row_and_may_come_back(scene: Scene, cells: list[bytes]):
     file = put(scene.captures / "s", "1.jpg", cells[0])
     put(scene.captures / "s", "2.jpg", cells[1])
