@@ -98,9 +98,9 @@ def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Pa
             change(copy, files=digests)
             with pytest.raises(BundleError, match="malformed"):
                 load_bundle(copy)
-        else:  # without its calibration, which would refuse another graph before anything parses that
-            change(copy, files={file: digests[file] for file in names if file != "calibration.npz"}, calibration=None)
-            altered = load_bundle(copy)
+        # Without its calibration, which would refuse another graph before anything parses that.
+        change(copy, files={file: digests[file] for file in digests if file != "calibration.npz"}, calibration=None)
+        altered = load_bundle(copy)
         if name == "model.onnx":
             with pytest.raises(BackendError):
                 open_backend(altered, "openvino")
