@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
 SLIDES_SHOWN = 12
+said: deque[str] = deque(maxlen=1)  # the last message, which the live view of a watch keeps in sight
 
 
 class _Rate(ProgressColumn):
@@ -57,6 +59,7 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
 
 def tell(line: str) -> None:
     """Say something that people should know before it goes on."""
+    said.append(line)
     messages.print(line, markup=False, soft_wrap=True)
 
 
@@ -145,6 +148,8 @@ def _view(watch: "Watch", seconds: float) -> Table:
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),
+        caption=Text(f"last message: {said[0]}") if said else None,
+        caption_justify="left",
     )
     for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
         table.add_column(name)

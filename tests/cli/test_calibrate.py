@@ -87,7 +87,10 @@ def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
     assert f"warning: {alarm}" in capsys.readouterr().out
 
 
-def test_the_view_of_a_watch_counts_what_awaits_review(capsys: pytest.CaptureFixture[str]):
+def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(show, "said", ["the disk is full"])
     row = {"title": "lymphocyte", "count": 7}
     summary = {
         "slide": "s",
@@ -100,10 +103,11 @@ def test_the_view_of_a_watch_counts_what_awaits_review(capsys: pytest.CaptureFix
     }
     watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
     show.results.print(show._view(watch, 1.0))
-    _, header, first, warning = capsys.readouterr().out.splitlines()
+    _, header, first, warning, message = capsys.readouterr().out.splitlines()
     assert header.split() == ["slide", "cells", "for", "review", "waiting", "rejected", "differential"]
     assert first.split() == ["s", "7", "3", "1", "2", "7", "lymphocyte"]
     assert warning.index("the colours") == first.index("7 lymphocyte")
+    assert message.strip() == "last message: the disk is full"
 
 
 def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: pytest.CaptureFixture[str]):
