@@ -30,9 +30,9 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
     positive = np.maximum(cam, 0)
     heat = cv2.resize(positive / max(float(positive.max()), 1e-12), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     heat = np.clip(heat, 0, 1)
-    colors = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
-    weight = (STRENGTH * np.minimum(heat * 2, 1))[:, :, None]
-    return (crop * (1 - weight) + colors * weight + 0.5).astype(np.uint8)
+    colored = cv2.LUT(cv2.merge([(heat * 255).astype(np.uint8)] * 3), colors()[None])
+    weight = np.minimum(heat * 2, 1) * np.float32(STRENGTH)
+    return np.asarray(cv2.blendLinear(crop, colored, 1 - weight, weight), np.uint8)
 
 
 def pack(cams: npt.NDArray[np.float32]) -> bytes:
@@ -54,16 +54,18 @@ def pack(cams: npt.NDArray[np.float32]) -> bytes:
     return bytes(cams.shape) + strengths.tobytes() + maps.tobytes()
 
 
+@lru_cache(maxsize=1)
 def colors() -> npt.NDArray[np.uint8]:
     """Colours of heat from 0 to 255: RGB, uint8, (256, 3)."""
     heat = np.arange(256, dtype=np.uint8)[None]
-    return np.asarray(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO)[0, :, ::-1], np.uint8)
+    return np.array(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO)[0, :, ::-1], np.uint8, order="C")
 
 
 def shrink(crop: Image) -> Image:
     """Scale a crop to a thumbnail's height, so that the original need not be kept."""
     width = min(max(1, round(crop.shape[1] * HEIGHT / crop.shape[0])), 4 * HEIGHT)
-    interpolation = cv2.INTER_AREA if crop.shape[0] > HEIGHT else cv2.INTER_LINEAR
+    at_most_halved = crop.shape[0] < 2.1 * HEIGHT  # then linear misses no pixel, in a fifth of the time
+    interpolation = cv2.INTER_LINEAR if at_most_halved else cv2.INTER_AREA
     return np.asarray(cv2.resize(crop, (width, HEIGHT), interpolation=interpolation), np.uint8)
 
 
@@ -81,7 +83,8 @@ def thumbnail(small: Image, cam: npt.NDArray[np.float32] | None, caption: str, c
     """
     panels = [small] if cam is None else [small, overlay(small, cam)]
     picture = np.concatenate([np.concatenate(panels, axis=1), _caption(caption, color, small.shape[1] * len(panels))])
-    ok, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not ok:
         raise RuntimeError("OpenCV could not encode a thumbnail")
     return encoded.tobytes()

@@ -85,7 +85,6 @@ class RCMNet(FeatureClassifier):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.layer1 = _layer(64, 64, stride=1, cbam=cbam)
         self.layer2 = _layer(64, 128, stride=2, cbam=cbam)
         self.layer3 = _layer(128, 256, stride=2, cbam=cbam)
@@ -101,7 +100,7 @@ class RCMNet(FeatureClassifier):
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""
         x = F.relu(self.bn1(self.conv1(x)))
-        x = self.maxpool(x)  # (N, 64, H/4, W/4)
+        x = max_pool(x)  # (N, 64, H/4, W/4)
         x = self.layer1(x)
         x = self.layer2(x)
         x = self.layer3(x)
@@ -262,6 +261,20 @@ class RelativeSelfAttention(nn.Module):
         rows = rows.reshape(-1, self.heads, height * width, height, 1)
         columns = columns.reshape(-1, self.heads, height * width, 1, width)
         return (rows + columns).reshape(-1, self.heads, height * width, height * width)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Largest of each 3×3 window of (N, C, H, W), every second one: (N, C, ⌈H/2⌉, ⌈W/2⌉). No value may be negative.
+
+    In a compiled training step it is written as maxima, whose gradient a CPU computes several times as fast.
+    """
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+    x = F.pad(x, (1, 2, 1, 2))
+    columns = [x[..., first : first + 2 * ((x.shape[3] - 2) // 2) : 2] for first in range(3)]
+    x = torch.maximum(torch.maximum(columns[0], columns[1]), columns[2])
+    rows = [x[:, :, first : first + 2 * ((x.shape[2] - 2) // 2) : 2] for first in range(3)]
+    return torch.maximum(torch.maximum(rows[0], rows[1]), rows[2])
 
 
 def relative_vectors(table: Tensor, length: int) -> Tensor:

@@ -57,7 +57,13 @@ class Row:
 
 
 def train_table(
-    data_dir: Path, split_file: Path, out: Path, stages: Sequence[Stage], batch_size: int, seeds: Sequence[int]
+    data_dir: Path,
+    split_file: Path,
+    out: Path,
+    stages: Sequence[Stage],
+    batch_size: int,
+    seeds: Sequence[int],
+    compile: bool = False,
 ) -> list[Row]:
     """Train every model with every seed, and write `table5.csv` and `table5.md` after each.
 
@@ -68,6 +74,7 @@ def train_table(
         stages: Image sizes and epochs of every model.
         batch_size: Images per step.
         seeds: One training of each model per seed.
+        compile: Compile the training steps.
 
     Raises:
         DataError: The data do not fit, or `out` was begun with other settings.
@@ -75,14 +82,23 @@ def train_table(
     rows = []
     for arch in ARCHS:
         runs = {seed: out / f"{arch}-{seed}" for seed in seeds}
-        finished = [_train(data_dir, split_file, run, arch, stages, batch_size, seed) for seed, run in runs.items()]
+        finished = [
+            _train(data_dir, split_file, run, arch, stages, batch_size, seed, compile) for seed, run in runs.items()
+        ]
         rows.append(_row(arch, finished, runs[seeds[0]] / "best.ckpt"))
         _write(rows, out, stages)
     return rows
 
 
 def _train(
-    data_dir: Path, split_file: Path, run: Path, arch: str, stages: Sequence[Stage], batch_size: int, seed: int
+    data_dir: Path,
+    split_file: Path,
+    run: Path,
+    arch: str,
+    stages: Sequence[Stage],
+    batch_size: int,
+    seed: int,
+    compile: bool,
 ) -> dict[str, Any]:
     metrics = run / "metrics.json"
     if not metrics.exists():
@@ -90,7 +106,7 @@ def _train(
         if not resume and run.exists():  # stopped before its first checkpoint
             for name in training.BEGUN:
                 (run / name).unlink(missing_ok=True)
-        return training.fit(data_dir, split_file, arch, run, stages, batch_size, seed, resume=resume)
+        return training.fit(data_dir, split_file, arch, run, stages, batch_size, seed, resume=resume, compile=compile)
     settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
     wanted = {
         "stages": training.stage_settings(stages),

@@ -9,6 +9,7 @@ from cartcls.train.model import (
     RelativeSelfAttention,
     build,
     interpolate_table,
+    max_pool,
     normalize,
     relative_vectors,
 )
@@ -125,6 +126,19 @@ def test_cbam_is_timms_with_the_same_weights():
     x = torch.randn(3, 32, 9, 11)
     with torch.inference_mode():
         assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 182, 180), (1, 3, 7, 8), (1, 1, 1, 1)])
+def test_a_compiled_step_pools_alike(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
+    x = torch.rand(shape, requires_grad=True)
+    plain = max_pool(x)
+    assert torch.equal(plain, torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    compiled = max_pool(x)
+    assert torch.equal(plain, compiled)
+    weights = torch.rand_like(plain)
+    gradients = [torch.autograd.grad((pooled * weights).sum(), x)[0] for pooled in (plain, compiled)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_relative_vectors_are_a_lookup_by_distance():

@@ -19,13 +19,13 @@ def test_rows_are_trained_once_and_go_on_where_they_stopped(
     calls: list[tuple[str, bool]] = []
     fit = training.fit
 
-    def stop_before_the_end(*args, resume: bool):  # type: ignore[no-untyped-def]
+    def stop_before_the_end(*args, resume: bool, compile: bool):  # type: ignore[no-untyped-def]
         calls.append((args[3].name, resume))
         if len(calls) == 2:  # as if killed before the first checkpoint
             args[3].mkdir()
             (args[3] / "run.json").write_text("{")
             raise KeyboardInterrupt
-        return fit(*args, resume=resume)
+        return fit(*args, resume=resume, compile=compile)
 
     monkeypatch.setattr(training, "fit", stop_before_the_end)
     stages, out = [Stage((32, 32), 1)], tmp_path / "runs"
