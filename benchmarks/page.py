@@ -23,11 +23,12 @@ from cartcls.runtime import heatmap, work
 from cartcls.runtime.batch import classify_slide, describe_run
 from cartcls.runtime.bundle import Bundle, load_bundle
 from cartcls.runtime.decode import read_image
-from cartcls.runtime.ledger import Ledger, Result
+from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.open_backend import open_backend
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.page import PAGE, write_pages
 from cartcls.runtime.report import THUMBNAILS, Cell, csv_line
+from cartcls.runtime.schema import Result
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
 CHROMIUM = "/usr/bin/chromium"

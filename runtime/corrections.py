@@ -10,11 +10,12 @@ from typing import Any
 
 from .bundle import Bundle
 from .errors import CorrectionError, OutputError
-from .ledger import Ledger, Slide
+from .ledger import Ledger
 from .open_ledger import existing_ledger
 from .page import write_pages
 from .pipeline import now
 from .report import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Correction, Run, corrected_line, csv_header, summarize
+from .schema import Slide
 from .table import project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]

@@ -19,90 +19,21 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 from .bundle import Bundle, recorded_bundle
 from .decode import Fingerprint
 from .errors import OutputError
 from .mounts import file_system, is_network
 from .report import Cell, Correction, Run
-from .schema import SCHEMA, TABLES
+from .schema import SCHEMA, TABLES, WAITING, Cursor, Known, Result, Slide
 
-State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
-
-WAITING: tuple[State, ...] = ("seen", "queued", "retry")
-MAX_ATTEMPTS = 5  # kills that are nobody's doing may hit an image twice, hardly ever five times
 _PRESENT = (
     "FROM cells WHERE slide = ? AND seq > ? AND version ="
     " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
 )
-
-
-@dataclass(frozen=True)
-class Known:
-    """An image that the ledger knows.
-
-    Attributes:
-        id: Its number in the ledger.
-        path: Bytes, relative to the slide.
-        state: See the module.
-        attempts: How often it was begun.
-        seq: Its row, once it has one.
-        fingerprint: Of the bytes that were reported; None before.
-    """
-
-    id: int
-    path: bytes
-    state: State
-    attempts: int
-    seq: int | None
-    fingerprint: Fingerprint | None
-
-
-@dataclass(frozen=True)
-class Slide:
-    """A slide in the ledger.
-
-    Attributes:
-        id: Its number in the ledger.
-        source: Folder of its images.
-        name: Folder of its report, among the reports.
-        report: Letters and digits that no other report has.
-    """
-
-    id: int
-    source: bytes
-    name: str
-    report: str
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one image: its state, the bytes it was read from, its row, and that row as a line of the CSV."""
-
-    image: int
-    state: Literal["reported", "rejected", "quarantined"]
-    fingerprint: Fingerprint | None
-    cell: Cell
-    line: str
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """How far a slide's CSV has come.
-
-    Attributes:
-        seq: Last row in it.
-        size: Bytes of it that are right.
-        stale: Whether a row in it was superseded, so that it must be written anew.
-    """
-
-    seq: int
-    size: int
-    stale: bool
 
 
 class Ledger:

@@ -18,8 +18,9 @@ from . import heatmap
 from .bundle import NAMED_CAR_T, Bundle, CellClass
 from .drift import FEWEST
 from .files import replace_file
-from .ledger import Ledger, Slide
+from .ledger import Ledger
 from .report import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
+from .schema import Slide
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps

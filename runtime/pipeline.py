@@ -104,31 +104,40 @@ def classify_files(
     def read(path: bytes) -> Reading:
         return _read(root, path, bundle)
 
-    pool = ThreadPoolExecutor(WORKERS)
+    def draw(batch: list[Reading], predicted: dict[bytes, Prediction]) -> tuple[list[Answered], list[Future[None]]]:
+        answers, thumbnails = [], []
+        for reading in batch:
+            if patient and reading.incomplete:
+                answers.append((reading, None))
+                continue
+            prediction = predicted.get(reading.path)
+            cell = _cell(reading, number(reading.path), prediction, bundle, first_of)
+            answers.append((reading, cell))
+            if prediction is not None and reading.small is not None:
+                entry, file = bundle.classes[prediction.index], directory / str(cell.thumbnail)
+                caption = f"{entry.title}  {prediction.confidence:.2f}"
+                thumbnails.append(pool.submit(_draw, file, reading.small, prediction, caption, entry.color))
+        return answers, thumbnails
+
+    # The model computes while the batch before it is drawn, and the one before that is written down by the caller.
+    pool, model = ThreadPoolExecutor(WORKERS), ThreadPoolExecutor(1)
+    computing: deque[tuple[list[Reading], Future[dict[bytes, Prediction]]]] = deque()
     drawn: deque[tuple[list[Answered], list[Future[None]]]] = deque()
     try:
         readings = in_order(pool, read, paths, ahead=BATCHES_AHEAD * backend.batch_size)
         while batch := list(islice(readings, backend.batch_size)):
-            predicted = _predict(batch, bundle, backend)
-            answers, thumbnails = [], []
-            for reading in batch:
-                if patient and reading.incomplete:
-                    answers.append((reading, None))
-                    continue
-                prediction = predicted.get(reading.path)
-                cell = _cell(reading, number(reading.path), prediction, bundle, first_of)
-                answers.append((reading, cell))
-                if prediction is not None and reading.small is not None:
-                    caption = f"{bundle.classes[prediction.index].title}  {prediction.confidence:.2f}"
-                    color = bundle.classes[prediction.index].color
-                    file = directory / str(cell.thumbnail)
-                    thumbnails.append(pool.submit(_draw, file, reading.small, prediction, caption, color))
-            drawn.append((answers, thumbnails))
-            if len(drawn) > 1:  # the next batch is classified while this one's thumbnails are drawn
+            computing.append((batch, model.submit(_predict, batch, bundle, backend)))
+            if len(computing) > 1:
+                before, predicted = computing.popleft()
+                drawn.append(draw(before, predicted.result()))
+            if len(drawn) > 1:
                 yield _when_drawn(*drawn.popleft())
-        while drawn:
-            yield _when_drawn(*drawn.popleft())
+        for last, predicted in computing:
+            drawn.append(draw(last, predicted.result()))
+        for answers, thumbnails in drawn:
+            yield _when_drawn(answers, thumbnails)
     finally:
+        model.shutdown(cancel_futures=True)
         pool.shutdown(cancel_futures=True)
 
 

@@ -13,9 +13,10 @@ from .decode import read_file
 from .discover import readable_name
 from .errors import ImageError, OutputError
 from .files import whole_folder
-from .ledger import Ledger, Slide
+from .ledger import Ledger
 from .open_ledger import existing_ledger
 from .report import NOT_A_CELL, OTHER, UNSURE, Cell
+from .schema import Slide
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
 

@@ -1,4 +1,10 @@
-"""The tables of a ledger."""
+"""The tables of a ledger, and what is read from them and written to them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .decode import Fingerprint
+from .report import Cell
 
 SCHEMA = 1
 TABLES = """
@@ -50,3 +56,72 @@ CREATE TABLE corrections (
 );
 CREATE INDEX corrections_of_slide ON corrections (slide, seq);
 """
+
+State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
+
+WAITING: tuple[State, ...] = ("seen", "queued", "retry")
+MAX_ATTEMPTS = 5  # kills that are nobody's doing may hit an image twice, hardly ever five times
+
+
+@dataclass(frozen=True)
+class Known:
+    """An image that the ledger knows.
+
+    Attributes:
+        id: Its number in the ledger.
+        path: Bytes, relative to the slide.
+        state: See `cartcls.runtime.ledger`.
+        attempts: How often it was begun.
+        seq: Its row, once it has one.
+        fingerprint: Of the bytes that were reported; None before.
+    """
+
+    id: int
+    path: bytes
+    state: State
+    attempts: int
+    seq: int | None
+    fingerprint: Fingerprint | None
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A slide in the ledger.
+
+    Attributes:
+        id: Its number in the ledger.
+        source: Folder of its images.
+        name: Folder of its report, among the reports.
+        report: Letters and digits that no other report has.
+    """
+
+    id: int
+    source: bytes
+    name: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one image: its state, the bytes it was read from, its row, and that row as a line of the CSV."""
+
+    image: int
+    state: Literal["reported", "rejected", "quarantined"]
+    fingerprint: Fingerprint | None
+    cell: Cell
+    line: str
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a slide's CSV has come.
+
+    Attributes:
+        seq: Last row in it.
+        size: Bytes of it that are right.
+        stale: Whether a row in it was superseded, so that it must be written anew.
+    """
+
+    seq: int
+    size: int
+    stale: bool

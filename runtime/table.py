@@ -6,7 +6,8 @@ from difflib import SequenceMatcher
 from pathlib import Path
 
 from .files import replace_file
-from .ledger import Cursor, Ledger, Slide
+from .ledger import Ledger
+from .schema import Cursor, Slide
 
 DAMAGED = ".damaged"
 

@@ -19,8 +19,9 @@ from .batch import describe_run
 from .bundle import Bundle
 from .decode import Fingerprint, fingerprint
 from .discover import find_images, readable_name
-from .ledger import WAITING, Known, Ledger
+from .ledger import Ledger
 from .mounts import file_system, is_network
+from .schema import WAITING, Known
 from .work import PAGE_FACTOR, SlideWork
 
 Clock = Callable[[], float]

@@ -12,10 +12,11 @@ from .backend import Backend
 from .decode import fingerprint
 from .discover import short_digest, slide_name
 from .errors import OutputError
-from .ledger import MAX_ATTEMPTS, WAITING, Known, Ledger, Result, Slide
+from .ledger import Ledger
 from .page import write_pages
 from .pipeline import Reading, classify_files, rejected
 from .report import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line
+from .schema import MAX_ATTEMPTS, WAITING, Known, Result, Slide
 from .table import project
 
 DISCOVERIES = 500

@@ -22,8 +22,9 @@ from cartcls.runtime import watch as watching
 from cartcls.runtime.backend import Outputs
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.discover import find_images
-from cartcls.runtime.ledger import Cursor, Ledger, Slide
+from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.schema import Cursor, Slide
 from cartcls.runtime.service import Stop, run
 from cartcls.runtime.watch import AT_ONCE, Patience, Watch
 

@@ -17,9 +17,9 @@ from shared import Trial, finish, new_trial
 from cartcls.runtime.bundle import load_bundle
 from cartcls.runtime.decode import fingerprint
 from cartcls.runtime.discover import find_images
-from cartcls.runtime.ledger import Result
 from cartcls.runtime.open_ledger import open_ledger
 from cartcls.runtime.report import Cell
+from cartcls.runtime.schema import Result
 
 SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
 

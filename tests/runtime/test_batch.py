@@ -17,8 +17,8 @@ from cartcls.runtime.backend import Backend
 from cartcls.runtime.batch import classify_slide
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
-from cartcls.runtime.ledger import MAX_ATTEMPTS
 from cartcls.runtime.open_ledger import open_ledger
+from cartcls.runtime.schema import MAX_ATTEMPTS
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:

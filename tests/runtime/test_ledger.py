@@ -9,8 +9,9 @@ import pytest
 from cartcls.runtime import ledger as ledgers
 from cartcls.runtime.decode import Fingerprint
 from cartcls.runtime.errors import OutputError
-from cartcls.runtime.ledger import Cursor, Ledger, Result, Slide
+from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.report import Cell, Correction
+from cartcls.runtime.schema import Cursor, Result, Slide
 
 TIME = "2026-01-02T03:04:05Z"
 PRINT = Fingerprint(10, 20, 30)

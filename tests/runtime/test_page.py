@@ -13,9 +13,10 @@ from reviewer import classify, make_slide
 from cartcls.runtime import heatmap
 from cartcls.runtime.bundle import Bundle
 from cartcls.runtime.discover import readable_name
-from cartcls.runtime.ledger import Ledger, Result, Slide
+from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.page import MAPS, ROWS, reasons, render_page, write_pages
 from cartcls.runtime.report import Cell, Run, summarize
+from cartcls.runtime.schema import Result, Slide
 
 TIME = "2026-01-02T03:04:05Z"
 

@@ -20,7 +20,8 @@ from trial import LABELLED, Trial, kill_again_and_again, sleep_through, write_in
 from cartcls.runtime import table
 from cartcls.runtime.audit import rebuild_reports, verify_reports
 from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.ledger import Ledger, Slide
+from cartcls.runtime.ledger import Ledger
+from cartcls.runtime.schema import Slide
 from cartcls.runtime.table import Difference
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from cartcls.runtime import table
-from cartcls.runtime.ledger import Ledger, Result, Slide
+from cartcls.runtime.ledger import Ledger
 from cartcls.runtime.report import Cell
+from cartcls.runtime.schema import Result, Slide
 from cartcls.runtime.table import Difference, project, rebuild, verify
 
 HEADER = "seq,label\n"

@@ -9,7 +9,8 @@ from scene import Scene, put
 
 from cartcls.runtime import watch as watching
 from cartcls.runtime import work
-from cartcls.runtime.ledger import Known, Ledger, Slide
+from cartcls.runtime.ledger import Ledger
+from cartcls.runtime.schema import Known, Slide
 from cartcls.runtime.watch import AT_ONCE, Patience
 
 
