@@ -53,5 +53,6 @@ def replace_file(file: Path, data: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         unfinished.replace(file)
-    finally:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
+        raise

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 
 from . import heatmap
@@ -120,6 +121,7 @@ def classify_files(
         return answers, thumbnails
 
     # The model computes while the batch before it is drawn, and the one before that is written down by the caller.
+    cv2.setNumThreads(1)  # the workers are its threads
     pool, model = ThreadPoolExecutor(WORKERS), ThreadPoolExecutor(1)
     computing: deque[tuple[list[Reading], Future[dict[bytes, Prediction]]]] = deque()
     drawn: deque[tuple[list[Answered], list[Future[None]]]] = deque()
