@@ -143,7 +143,10 @@ async function start() {
   byId("previous").addEventListener("click", () => turn(-1));
   byId("next").addEventListener("click", () => turn(1));
   byId("close").addEventListener("click", () => byId("cell").close());
-  byId("cell").addEventListener("close", () => rove(true));
+  byId("cell").addEventListener("close", () => {
+    const now = document.activeElement; // the event comes late: whoever has gone elsewhere by then stays there
+    rove(now === document.body || now.classList.contains("cell"));
+  });
   byId("other-cancel").addEventListener("click", () => byId("other").close());
   byId("other-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;

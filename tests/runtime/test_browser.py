@@ -247,6 +247,19 @@ def test_everything_can_be_done_by_keyboard(page: Page, tmp_path: Path):
         assert [row["to"] for row in csv.DictReader(handle)] == ["other: plasma, cell"]
 
 
+def test_a_closing_cell_does_not_take_the_focus_from_where_one_went(page: Page):
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("6")
+    page.keyboard.press("Enter")
+    focused: str = page.evaluate(
+        "new Promise((done) => {"
+        " const dialog = document.getElementById('cell');"
+        " dialog.addEventListener('close', () => done(document.activeElement.id));"
+        " dialog.close(); document.getElementById('save').focus(); })"
+    )
+    assert focused == "save"
+
+
 def test_what_counts_for_nothing_cannot_be_relabelled(page: Page):
     for seq in (9, 10):
         page.locator(f".cell[data-seq='{seq}']").focus()
