@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..train.model import FeatureClassifier, RCMNet, normalize
+from ..train.model import FeatureClassifier, MapClassifier, normalize
 
 
 class Graph(nn.Module):
@@ -45,21 +45,21 @@ class GraphWithMaps(Graph):
 
     outputs = ("logits", "cams", "features")
 
-    def __init__(self, model: RCMNet, half: bool):
+    def __init__(self, model: MapClassifier, half: bool):
         """Wrap a copy of a model; see `Graph`."""
         super().__init__(model, half)
-        self.feature_map = cast(RCMNet, self.model).feature_map
+        self.feature_map = cast(MapClassifier, self.model).feature_map
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Logits (N, K), cams (N, K, h, w) and features (N, 512)."""
-        last_map = self.feature_map(normalize(image).to(self.dtype)).float()  # (N, 512, h, w)
+        """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
+        last_map = self.feature_map(normalize(image).to(self.dtype)).float()  # (N, D, h, w)
         features = last_map.mean((2, 3))
         _, channels, height, width = last_map.shape
-        weights = self.fc.weight / (height * width)  # (K, 512)
+        weights = self.fc.weight / (height * width)  # (K, D)
         cams = weights @ last_map.reshape(-1, channels, height * width)
         return self.fc(features), cams.reshape(-1, self.fc.out_features, height, width), features
 
 
 def graph_of(model: FeatureClassifier, half: bool) -> Graph:
     """Wrap a model in the graph that ships: with maps where its head allows them exactly."""
-    return GraphWithMaps(model, half) if isinstance(model, RCMNet) else Graph(model, half)
+    return GraphWithMaps(model, half) if isinstance(model, MapClassifier) else Graph(model, half)

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5)."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and one to learn from."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -30,6 +30,7 @@ class Arch(str, Enum):
     resnet18_m = "resnet18_m"
     vgg19 = "vgg19"
     alexnet = "alexnet"
+    efficientnet_lite0 = "efficientnet_lite0"
 
 
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
@@ -72,7 +73,9 @@ def fit(
     data_dir: DataDir,
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
-    arch: Annotated[Arch, typer.Option(help="The paper's model, an ablation or a comparison.")] = Arch.rcmnet,
+    arch: Annotated[
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or a teacher.")
+    ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
     sizes: Sizes = None,
@@ -81,6 +84,10 @@ def fit(
     start: Annotated[
         Path | None,
         typer.Option(help="Bundle or checkpoint whose weights to start from, also one with other classes."),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint whose answers to learn in place of the labels.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     compile: Compile = False,
@@ -100,6 +107,7 @@ def fit(
         batch_size,
         seed,
         start,
+        teacher,
         resume,
         compile,
         devices=int(devices) if devices.isdecimal() else devices,

@@ -19,6 +19,7 @@ ARCHITECTURES = {
     "rcmnet": {"cbam": True, "attention": True},
 }
 BASELINES = ("vgg19", "alexnet")
+TEACHERS = ("efficientnet_lite0",)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,7 +27,7 @@ STRIDE = 32
 
 
 def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureClassifier":
-    """Build one of `ARCHITECTURES` or `BASELINES`.
+    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`.
 
     Args:
         arch: Name of the architecture.
@@ -38,6 +39,10 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureC
         from .baselines import Baseline  # needs torchvision, which an export of RCMNet does not
 
         return Baseline(arch, num_classes)
+    if arch in TEACHERS:
+        from .teacher import EfficientNetLite0  # which needs this module
+
+        return EfficientNetLite0(num_classes)
     width, height = image_size
     return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
 
@@ -67,11 +72,23 @@ class FeatureClassifier(nn.Module):
         return self.fc(self.features(x))
 
 
-class RCMNet(FeatureClassifier):
-    """ResNet18 + CBAM + MHSA, global average pooling and one linear layer.
+class MapClassifier(FeatureClassifier):
+    """A network whose features are the mean of its last feature map, so that Grad-CAM needs no gradient.
 
-    The head has this form so that Grad-CAM needs no gradient: see `cartcls.export.graph`.
+    See `cartcls.export.graph`.
     """
+
+    def features(self, x: Tensor) -> Tensor:
+        """Mean of the last feature map (N, D), float32, of normalised images (N, 3, H, W)."""
+        return self.feature_map(x).float().mean((2, 3))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
+        raise NotImplementedError
+
+
+class RCMNet(MapClassifier):
+    """ResNet18 + CBAM + MHSA, global average pooling and one linear layer."""
 
     def __init__(self, num_classes: int, map_size: tuple[int, int], cbam: bool, attention: bool):
         """Build the network.
@@ -92,10 +109,6 @@ class RCMNet(FeatureClassifier):
         self.bot = BoTBlock(512, heads=4, map_size=map_size) if attention else nn.Identity()
         self.fc = nn.Linear(512, num_classes)
         self._initialize()
-
-    def features(self, x: Tensor) -> Tensor:
-        """Mean of the last feature map (N, 512), float32, of normalised images (N, 3, H, W)."""
-        return self.feature_map(x).float().mean((2, 3))
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""

