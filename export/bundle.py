@@ -155,10 +155,14 @@ def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
         f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
-    if start := source["start"]:
+    start, teacher = source["start"], source.get("teacher")
+    if start and "package" not in start:
         kept["command"] += f" --start {start.get('bundle') or start['checkpoint']}"
-        if "source" in start:
-            kept["start"] = {**start, "source": _provenance(start["source"], arch)}
+    if start and "source" in start:
+        kept["start"] = {**start, "source": _provenance(start["source"], arch)}
+    if teacher:
+        kept["command"] += f" --teacher TEACHER_DIR/{teacher['checkpoint']}"
+        kept["teacher"] = {**teacher, "source": _provenance(teacher["source"], teacher["arch"])}
     return kept
 
 

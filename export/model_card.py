@@ -97,11 +97,18 @@ def model_card(manifest: dict[str, Any]) -> str:
 
 def _commands(source: dict[str, Any]) -> list[str]:
     """The trainings that led to the weights, the first one first."""
-    start = source["start"] or {}
-    if "source" not in start:
-        return [f"    {source['command']}"]
-    stopped = f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of"
-    return [*_commands(start["source"]), stopped, f"    {source['command']}"]
+    start, teacher, before = source["start"] or {}, source.get("teacher"), []
+    if "source" in start:
+        before = [
+            *_commands(start["source"]),
+            f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of",
+        ]
+    if teacher:
+        before += [
+            *_commands(teacher["source"]),
+            f"    # stopped after {teacher['epochs']} epochs in all; its {teacher['checkpoint']} is the teacher of",
+        ]
+    return [*before, f"    {source['command']}"]
 
 
 def _epoch(source: dict[str, Any]) -> str:
