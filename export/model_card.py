@@ -97,17 +97,14 @@ def model_card(manifest: dict[str, Any]) -> str:
 
 def _commands(source: dict[str, Any]) -> list[str]:
     """The trainings that led to the weights, the first one first."""
-    start, teacher, before = source["start"] or {}, source.get("teacher"), []
-    if "source" in start:
-        before = [
-            *_commands(start["source"]),
-            f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of",
-        ]
-    if teacher:
-        before += [
-            *_commands(teacher["source"]),
-            f"    # stopped after {teacher['epochs']} epochs in all; its {teacher['checkpoint']} is the teacher of",
-        ]
+    before = []
+    for role in ("start", "teacher"):
+        earlier = source.get(role) or {}
+        if "source" in earlier:
+            stopped = (
+                f"    # stopped after {earlier['epochs']} epochs in all; its {earlier['checkpoint']} is the {role} of"
+            )
+            before += [*_commands(earlier["source"]), stopped]
     return [*before, f"    {source['command']}"]
 
 

@@ -1,8 +1,7 @@
 """Watches a folder that a microscope writes to, and classifies what comes to rest in it.
 
 Names are listed again and again, because events of file systems get lost. A file is at rest when its size, time and
-inode have not changed for a while; then it is read once. Files that are not whole are tried again, ever more seldom,
-and after ten minutes are rejected with the reason.
+inode have not changed for a while; then it is read once. What is not whole is tried again, and rejected in the end.
 """
 
 import errno

@@ -26,7 +26,7 @@ class Start:
         arch: Its architecture.
         classes: Its class names in order.
         weights: Float32 tensors by the names of the model's state dict; those of the head last.
-        provenance: A checkpoint's name, epochs and own provenance, or a bundle's name and digest.
+        provenance: A checkpoint's name, epochs and own provenance, or name and digest of a bundle or a package.
     """
 
     arch: str

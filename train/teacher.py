@@ -24,7 +24,7 @@ TEMPERATURE = 2.0
 
 
 class EfficientNetLite0(MapClassifier):
-    """EfficientNet-Lite0 of timm, its own normalisation and its first stages as they came from ImageNet."""
+    """EfficientNet-Lite0 of timm, with its own normalisation; the weights of its first stages stay ImageNet's."""
 
     scale: Tensor
     shift: Tensor

@@ -8,7 +8,6 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,6 +80,11 @@ class Classifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of uint8 images (B, H, W, 3)."""
         return self.model(normalize(images))
+
+    def on_fit_start(self) -> None:
+        """Take the teacher to where the images are."""
+        if self._teacher:
+            self._teacher.model.to(self.device).to(memory_format=torch.channels_last)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Loss of one augmented batch."""
@@ -329,8 +333,7 @@ def _read_teacher(file: Path, classes: list[str]) -> Checkpoint:
     teacher = load_checkpoint(file)
     if teacher.classes != classes:
         raise DataError(f"{file} knows other classes ({', '.join(teacher.classes)}) than the data folder has")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return replace(teacher, model=teacher.model.to(device).to(memory_format=torch.channels_last))
+    return teacher
 
 
 def _keep_memory() -> None:
