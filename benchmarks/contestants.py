@@ -79,6 +79,9 @@ def onnxruntime_plain(crops: Path, out: Path) -> Seconds:
     return loaded - started, time.perf_counter() - loaded, len(rows)
 
 
+LAST_LAYERS = ("first.bot", "second.body.bn2")  # of both readers
+
+
 def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     """PyTorch in a plain loop with pytorch-grad-cam: a CSV and thumbnails with heat maps."""
     import cv2
@@ -87,13 +90,13 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
     from cartcls.train.model import build, normalize
-    from cartcls.train.start import read_start, start_from
+    from cartcls.train.start import graph_weights
 
     started = time.perf_counter()
-    start = read_start(BUNDLE.directory)
-    model = build(start.arch, len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
-    start_from(model, start.arch, CLASSES, start)
-    cam = GradCAM(model, [model.bot])  # pyright: ignore[reportArgumentType]
+    model = build(BUNDLE.manifest["source"]["arch"], len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
+    model.load_state_dict(graph_weights(BUNDLE.model, BUNDLE.directory), strict=False)  # all but counters of batches
+    layers = [layer for name, layer in model.named_modules() if name in LAST_LAYERS]
+    cam = GradCAM(model, layers)
     loaded = time.perf_counter()
     rows = []
     for names, images in _batches(crops):

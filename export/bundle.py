@@ -150,6 +150,13 @@ def _source(trained: Checkpoint) -> dict[str, Any]:
 def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
     """Where weights came from, with nothing of the machine that they were trained on."""
     kept = {name: value for name, value in source.items() if name not in ("data_dir", "preprocessing")}
+    if "readers" in source:
+        names = " ".join(f"{reader['arch']}.ckpt" for reader in source["readers"])
+        kept["command"] = f"python -m cartcls.train join {names} --out RUN_DIR"
+        kept["readers"] = [
+            {**reader, "source": _provenance(reader["source"], reader["arch"])} for reader in source["readers"]
+        ]
+        return kept
     stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
     kept["command"] = (
         f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"

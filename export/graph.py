@@ -49,6 +49,7 @@ class GraphWithMaps(Graph):
         """Wrap a copy of a model; see `Graph`."""
         super().__init__(model, half)
         self.feature_map = cast(MapClassifier, self.model).feature_map
+        self.described = cast(MapClassifier, self.model).described
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
@@ -57,7 +58,8 @@ class GraphWithMaps(Graph):
         _, channels, height, width = last_map.shape
         weights = self.fc.weight / (height * width)  # (K, D)
         cams = weights @ last_map.reshape(-1, channels, height * width)
-        return self.fc(features), cams.reshape(-1, self.fc.out_features, height, width), features
+        cams = cams.reshape(-1, self.fc.out_features, height, width)
+        return self.fc(features), cams, self.described(features)
 
 
 def graph_of(model: FeatureClassifier, half: bool) -> Graph:

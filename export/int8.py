@@ -12,7 +12,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from ..runtime.parity import Images
 
 BATCH = 8
-KEPT = (".cbam.", ".attention.")  # parts of a weight's name; pooling, head and maps are no convolutions
+KEPT = (".cbam.", ".attention.", ".conv_stem", ".conv_dw", ".conv_head")  # parts of names; head and maps are no Conv
 
 
 def int8_bytes(float32_graph: bytes, images: Images) -> bytes:

@@ -9,7 +9,7 @@ MODEL_CARD = "MODEL_CARD.md"
 _CARD = """\
 # {name}
 
-{arch}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
+{arch}{readers}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
 
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
@@ -71,6 +71,7 @@ def model_card(manifest: dict[str, Any]) -> str:
     return _CARD.format(
         name=manifest["name"],
         arch=source["arch"],
+        readers=" (two networks read each cell, and the answer is the mean of theirs)" if "readers" in source else "",
         parameters=source["parameters"],
         width=manifest["input"]["width"],
         height=manifest["input"]["height"],
@@ -89,7 +90,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
-        commands="\n".join([*_commands(source), _epoch(source)]),
+        commands="\n".join(_commands(source) if "readers" in source else [*_commands(source), _epoch(source, source)]),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
     )
@@ -98,6 +99,8 @@ def model_card(manifest: dict[str, Any]) -> str:
 def _commands(source: dict[str, Any]) -> list[str]:
     """The trainings that led to the weights, the first one first."""
     before = []
+    for reader in source.get("readers", ()):
+        before += [*_commands(reader["source"]), _epoch(reader, reader["source"])]
     for role in ("start", "teacher"):
         earlier = source.get(role) or {}
         if "source" in earlier:
@@ -108,9 +111,9 @@ def _commands(source: dict[str, Any]) -> list[str]:
     return [*before, f"    {source['command']}"]
 
 
-def _epoch(source: dict[str, Any]) -> str:
+def _epoch(trained: dict[str, Any], source: dict[str, Any]) -> str:
     """Which epoch's weights they are: the best one on `select`, or the last before the training was stopped."""
-    return f"    # the weights of epoch {source['epochs']} of {sum(stage['epochs'] for stage in source['stages'])}"
+    return f"    # the weights of epoch {trained['epochs']} of {sum(stage['epochs'] for stage in source['stages'])}"
 
 
 def _figures(part: str, metrics: dict[str, Any]) -> str:

@@ -123,6 +123,20 @@ def fit(
 
 
 @app.command()
+def join(
+    first: Annotated[Path, typer.Argument(help="Checkpoint of rcmnet.", show_default=False)],
+    second: Annotated[
+        Path, typer.Argument(help="Checkpoint of efficientnet_lite0, at half the width and height.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
+) -> None:
+    """Make one model of two readers of the same cells: its answer is the mean of theirs. Export it as any other."""
+    from .two_readers import join as run
+
+    typer.echo(f"{run(first, second, out)} holds both readers", err=True)
+
+
+@app.command()
 def table5(
     data_dir: DataDir,
     split: SplitFile,

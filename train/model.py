@@ -20,6 +20,7 @@ ARCHITECTURES = {
 }
 BASELINES = ("vgg19", "alexnet")
 TEACHERS = ("efficientnet_lite0",)
+RCMNET_LITE0 = "rcmnet_lite0"  # two readers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,7 +28,7 @@ STRIDE = 32
 
 
 def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureClassifier":
-    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`.
+    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`, or `RCMNET_LITE0`.
 
     Args:
         arch: Name of the architecture.
@@ -43,6 +44,10 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureC
         from .teacher import EfficientNetLite0  # which needs this module
 
         return EfficientNetLite0(num_classes)
+    if arch == RCMNET_LITE0:
+        from .two_readers import TwoReaders
+
+        return TwoReaders(num_classes, image_size)
     width, height = image_size
     return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
 
@@ -85,6 +90,10 @@ class MapClassifier(FeatureClassifier):
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
         raise NotImplementedError
+
+    def described(self, features: Tensor) -> Tensor:
+        """Those of features (N, D) by which cells unlike the training cells are told."""
+        return features
 
 
 class RCMNet(MapClassifier):

@@ -1,6 +1,6 @@
 """Weights to start a training from: those of a checkpoint or of a bundle, also one with other classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from torch import Tensor
 from ..runtime.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import FeatureClassifier, interpolate_table
+from .model import RCMNET_LITE0, FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
+FIRST = "first."  # of two readers
+FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite0`
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Start:
 
 
 def read_start(path: Path) -> Start:
-    """Read the weights of a bundle folder or of a checkpoint.
+    """Read the weights of a bundle folder or of a checkpoint; of two readers, those of the first.
 
     Raises:
         DataError: The checkpoint cannot be used.
@@ -45,13 +47,17 @@ def read_start(path: Path) -> Start:
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        return Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_provenance(path, checkpoint))
+        return _first_reader(
+            Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_provenance(path, checkpoint))
+        )
     bundle = load_bundle(path)
-    return Start(
-        bundle.manifest["source"]["arch"],
-        [entry.name for entry in bundle.classes],
-        graph_weights(bundle.model, path),
-        {"bundle": bundle.name, MANIFEST: bundle.sha256},
+    return _first_reader(
+        Start(
+            bundle.manifest["source"]["arch"],
+            [entry.name for entry in bundle.classes],
+            graph_weights(bundle.model, path),
+            {"bundle": bundle.name, MANIFEST: bundle.sha256},
+        )
     )
 
 
@@ -106,10 +112,23 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
         arrays[name] for node in graph.node if node.op_type == "MatMul" for name in node.input[1:] if name in arrays
     ]
     by_position = [array for array in by_position if array.ndim == 3]
-    weights.update(zip(TABLES, map(_table, by_position), strict=False))
+    weights = {name: array for name, array in weights.items() if name.rpartition(".")[2] not in FIXED}
+    first = FIRST if f"{FIRST}conv1.weight" in weights else ""
+    weights.update(zip([f"{first}{name}" for name in TABLES], map(_table, by_position), strict=False))
     if "fc.weight" not in weights:
         raise DataError(f"{directory} does not hold its weights by name: start from its checkpoint")
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+
+
+def _first_reader(start: Start) -> Start:
+    """RCMNet alone, where the weights are those of two readers; the bias of its head is the mean of both."""
+    if start.arch != RCMNET_LITE0:
+        return start
+    weights = {name.removeprefix(FIRST): value for name, value in start.weights.items() if name.startswith(FIRST)}
+    channels = len(weights["bot.bn3.weight"])
+    weights["fc.weight"] = start.weights["fc.weight"][:, :channels] * 2
+    weights["fc.bias"] = start.weights["fc.bias"]
+    return replace(start, arch="rcmnet", weights=weights)
 
 
 def _table(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

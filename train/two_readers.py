@@ -1,0 +1,111 @@
+"""RCMNet with a second reader: another network looks at each cell too, and the answer is the mean of both.
+
+A second reader that learned from other pictures first (ImageNet) makes other mistakes. At half the image's width
+EfficientNet-Lite0 adds a twentieth to RCMNet's multiplications.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..runtime.errors import DataError
+from .checkpoint import Checkpoint, load_checkpoint
+from .model import RCMNET_LITE0, STRIDE, MapClassifier, build
+from .start import checkpoint_provenance
+from .teacher import EfficientNetLite0
+
+FIRST, SECOND = "rcmnet", "efficientnet_lite0"
+
+
+class TwoReaders(MapClassifier):
+    """RCMNet at full size and EfficientNet-Lite0 at half.
+
+    The mean of two linear heads is one linear head on both feature maps, one behind the other; so heat maps are exact
+    here as well, and show what both looked at.
+    """
+
+    def __init__(self, num_classes: int, image_size: tuple[int, int]):
+        """Build the network.
+
+        Args:
+            num_classes: Number of logits K.
+            image_size: Width and height in pixels that the first reader is for.
+        """
+        super().__init__()
+        self.first: Any = build(FIRST, num_classes, image_size)
+        self.second = EfficientNetLite0(num_classes)
+        self.channels = self.first.fc.in_features
+        self.fc = nn.Linear(self.channels + self.second.fc.in_features, num_classes)
+        del self.first.fc, self.second.fc
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Both last feature maps A (N, 512 + 1280, h, w) of normalised images (N, 3, H, W)."""
+        second = self.second.feature_map(F.avg_pool2d(x, 2))
+        second = F.interpolate(second, scale_factor=2.0, mode="bilinear")  # which keeps the mean of a map
+        return torch.cat([self.first.feature_map(x), second], 1)
+
+    def described(self, features: Tensor) -> Tensor:
+        """The first reader's features (N, 512)."""
+        return features[:, : self.channels]
+
+
+def join(first_file: Path, second_file: Path, out: Path) -> Path:
+    """Make one model of two trained ones.
+
+    Args:
+        first_file: Checkpoint of RCMNet.
+        second_file: Checkpoint of EfficientNet-Lite0, of the same split, for images half as wide and high.
+        out: Run folder to make.
+
+    Returns:
+        The checkpoint in it.
+
+    Raises:
+        DataError: The checkpoints do not fit each other, or `out` exists.
+    """
+    first, second = load_checkpoint(first_file), load_checkpoint(second_file)
+    _check(first_file, first, second_file, second)
+    split = first_file.parent / "split.csv"
+    if not split.exists():
+        raise DataError(f"{split} does not exist: name a checkpoint in its run folder")
+    if out.exists():
+        raise DataError(f"{out} exists already: choose another --out")
+    model = TwoReaders(len(first.classes), first.image_size)
+    for reader, trained in ((model.first, first), (model.second, second)):
+        reader.load_state_dict({n: v for n, v in trained.model.state_dict().items() if not n.startswith("fc.")})
+    with torch.no_grad():
+        model.fc.weight.copy_(torch.cat([first.model.fc.weight, second.model.fc.weight], 1) / 2)
+        model.fc.bias.copy_((first.model.fc.bias + second.model.fc.bias) / 2)
+    readers = [checkpoint_provenance(first_file, first), checkpoint_provenance(second_file, second)]
+    settings = {
+        "arch": RCMNET_LITE0,
+        "classes": first.classes,
+        "image_size": first.image_size,
+        "provenance": {**first.provenance, "start": None, "teacher": None, "readers": readers},
+    }
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    out.mkdir(parents=True)
+    (out / split.name).write_bytes(split.read_bytes())
+    checkpoint = out / "best.ckpt"
+    torch.save({"state_dict": weights, "hyper_parameters": settings, "epoch": first.epochs - 1}, checkpoint)
+    return checkpoint
+
+
+def _check(first_file: Path, first: Checkpoint, second_file: Path, second: Checkpoint) -> None:
+    for file, reader, arch in ((first_file, first, FIRST), (second_file, second, SECOND)):
+        if reader.arch != arch:
+            raise DataError(f"{file} is {reader.arch}: the first reader is {FIRST}, the second {SECOND}")
+    if first.classes != second.classes:
+        raise DataError(f"{second_file} knows other classes ({', '.join(second.classes)}) than {first_file}")
+    if first.provenance["split_sha256"] != second.provenance["split_sha256"]:
+        raise DataError(f"{second_file} was trained with another split than {first_file}: train it with the same")
+    width, height = (side // 2 for side in first.image_size)
+    if second.image_size != (width, height):
+        raise DataError(
+            f"{second_file} is not for images of {width}x{height}, half of {first_file}: train it at that size"
+        )
+    if any(-(-side // STRIDE) != 2 * -(-(side // 2) // STRIDE) for side in first.image_size):
+        raise DataError(f"the readers' maps do not fit each other at the size of {first_file}: train it at 360x363")
