@@ -25,6 +25,7 @@ from cartcls.runtime.preprocess import Image, stretch
 BATCH = 8
 BUNDLE = load_bundle()
 CLASSES = [entry.name for entry in BUNDLE.classes]
+LAST_LAYERS = ("first.bot", "second.body.bn2")  # of both readers
 
 Seconds = tuple[float, float, int]
 
@@ -77,9 +78,6 @@ def onnxruntime_plain(crops: Path, out: Path) -> Seconds:
         rows += zip(names, logits.argmax(1), strict=True)
     _write_csv(rows, out)
     return loaded - started, time.perf_counter() - loaded, len(rows)
-
-
-LAST_LAYERS = ("first.bot", "second.body.bn2")  # of both readers
 
 
 def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:

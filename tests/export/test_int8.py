@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from cartcls.export.int8 import int8_bytes
+from cartcls.export.int8 import KEPT, int8_bytes
 from cartcls.export.retype import to_float32
 from cartcls.runtime.backend import no_progress
 from cartcls.runtime.bundle import Bundle
@@ -36,7 +36,7 @@ def test_convolutions_are_quantised_as_tensorrt_asks_it(quantised: bytes):
             continue
         weights = made_by.get(node.input[1])
         if weights is None:
-            assert any(part in node.input[1] for part in (".cbam.", ".attention."))
+            assert any(part in node.input[1] for part in KEPT)
             continue
         quantised_weights += 1
         values, scales = (arrays[name] for name in weights.input[:2])
@@ -44,7 +44,7 @@ def test_convolutions_are_quantised_as_tensorrt_asks_it(quantised: bytes):
         assert np.abs(values.astype(int)).max() <= 64
         assert arrays[node.input[2]].dtype == np.float32  # the bias
         assert made_by[node.input[0]].op_type == "DequantizeLinear"
-    assert quantised_weights == 22  # 20 of ResNet18, 2 of the block with attention
+    assert quantised_weights == 22 + 31  # ResNet18 and the block with attention; the second reader's 1×1 convolutions
     assert {node.op_type for node in graph.node} >= {"MatMul", "Softmax", "Gemm"}
 
 
