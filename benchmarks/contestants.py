@@ -92,7 +92,8 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
 
     started = time.perf_counter()
     model = build(BUNDLE.manifest["source"]["arch"], len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
-    model.load_state_dict(graph_weights(BUNDLE.model, BUNDLE.directory), strict=False)  # all but counters of batches
+    missing, unknown = model.load_state_dict(graph_weights(BUNDLE.model, BUNDLE.directory), strict=False)
+    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
     layers = [layer for name, layer in model.named_modules() if name in LAST_LAYERS]
     cam = GradCAM(model, layers)
     loaded = time.perf_counter()

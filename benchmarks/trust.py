@@ -100,7 +100,7 @@ def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
         f"    python benchmarks/trust.py {command}        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
-        f" **{part}**, opened once for this page. Temperature {record['temperature']:.4f}, review below a confidence of"
+        f" **{part}**. Temperature {record['temperature']:.4f}, review below a confidence of"
         f" {record['threshold']:.4f}. Promised: {record['promise']['sentence']}. Intervals are 95 % (Wilson).",
     ]
 

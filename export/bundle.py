@@ -140,7 +140,7 @@ def _source(trained: Checkpoint) -> dict[str, Any]:
     packages = ("onnx", "onnxruntime", "openvino", "torch")
     return {
         "arch": trained.arch,
-        "epochs": trained.epochs,
+        **({} if "readers" in trained.provenance else {"epochs": trained.epochs}),
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         **_provenance(trained.provenance, trained.arch),
         "export_versions": {package: version(package) for package in packages},

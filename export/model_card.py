@@ -71,7 +71,11 @@ def model_card(manifest: dict[str, Any]) -> str:
     return _CARD.format(
         name=manifest["name"],
         arch=source["arch"],
-        readers=" (two networks read each cell, and the answer is the mean of theirs)" if "readers" in source else "",
+        readers=" ({} read each cell, and the answer is the mean)".format(
+            " and ".join(reader["arch"] for reader in source["readers"])
+        )
+        if "readers" in source
+        else "",
         parameters=source["parameters"],
         width=manifest["input"]["width"],
         height=manifest["input"]["height"],
@@ -90,7 +94,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
-        commands="\n".join(_commands(source) if "readers" in source else [*_commands(source), _epoch(source, source)]),
+        commands="\n".join([*_commands(source), *([] if "readers" in source else [_epoch(source, source)])]),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
     )

@@ -20,7 +20,7 @@ class Outputs:
 
     Attributes:
         logits: float32, (N, K).
-        features: float32, (N, 512).
+        features: By which unlike cells are told, float32, (N, D).
         cams: Class activation maps, float32, (N, K, h, w); None where the model's head has none.
         again: Whether a cell was computed again elsewhere, because the backend gave not-a-number, bool, (N,); None
             where none was.

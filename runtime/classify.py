@@ -17,7 +17,7 @@ class Prediction:
         index: Index of the class with the highest probability.
         probabilities: After temperature, float64, (K,).
         cams: Maps of all classes, float32, (K, h, w); None where the model has none.
-        features: What the head makes its logits of, float32, (512,).
+        features: By which unlike cells are told, float32, (D,).
         again: Whether it was computed again on the CPU, because the backend gave not-a-number.
     """
 

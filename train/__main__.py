@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and one to learn from."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and one to learn from or to join."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -74,7 +74,7 @@ def fit(
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or a teacher.")
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or a teacher and second reader.")
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
@@ -83,7 +83,9 @@ def fit(
     seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
     start: Annotated[
         Path | None,
-        typer.Option(help="Bundle or checkpoint whose weights to start from, also one with other classes."),
+        typer.Option(
+            help="Bundle or checkpoint whose weights to start from, also with other classes; of two readers, --arch's."
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -124,7 +126,9 @@ def fit(
 
 @app.command()
 def join(
-    first: Annotated[Path, typer.Argument(help="Checkpoint of rcmnet.", show_default=False)],
+    first: Annotated[
+        Path, typer.Argument(help="Checkpoint or bundle of rcmnet, for images of 360x363.", show_default=False)
+    ],
     second: Annotated[
         Path, typer.Argument(help="Checkpoint of efficientnet_lite0, at half the width and height.", show_default=False)
     ],

@@ -18,10 +18,10 @@ class Checkpoint:
 
     Attributes:
         model: With its averaged weights, float32, in evaluation mode.
-        arch: One of `ARCHITECTURES` or `BASELINES` of `cartcls.train.model`.
+        arch: What `build` of `cartcls.train.model` takes.
         classes: Class names in order.
         image_size: Width and height in pixels.
-        epochs: Number of epochs that were trained.
+        epochs: Number of epochs that were trained; of two readers, the first one's.
         provenance: Data, split, command, versions and seed.
     """
 
@@ -47,8 +47,10 @@ def load_checkpoint(file: Path) -> Checkpoint:
         model.load_state_dict({name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
+    except ModuleNotFoundError as error:
+        raise DataError(f"{file} needs {error.name}, which is not installed: pip install '.[train]'") from None
     except Exception as error:  # torch.load raises anything on a foreign file
-        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train fit`: {error}") from None
+        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train`: {error}") from None
     return Checkpoint(
         model.eval(),
         settings["arch"],

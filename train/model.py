@@ -91,8 +91,8 @@ class MapClassifier(FeatureClassifier):
         """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
         raise NotImplementedError
 
-    def described(self, features: Tensor) -> Tensor:
-        """Those of features (N, D) by which cells unlike the training cells are told."""
+    def distance_features(self, features: Tensor) -> Tensor:
+        """What of its features (N, D) the graph gives out, to tell cells that are unlike the training cells."""
         return features
 
 

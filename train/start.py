@@ -12,11 +12,11 @@ from torch import Tensor
 from ..runtime.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import RCMNET_LITE0, FeatureClassifier, interpolate_table
+from .model import RCMNET_LITE0, TEACHERS, FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
-FIRST = "first."  # of two readers
+FIRST, SECOND = "first.", "second."  # of two readers
 FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite0`
 
 
@@ -37,8 +37,12 @@ class Start:
     provenance: dict[str, Any]
 
 
-def read_start(path: Path) -> Start:
-    """Read the weights of a bundle folder or of a checkpoint; of two readers, those of the first.
+def read_start(path: Path, arch: str = "rcmnet") -> Start:
+    """Read the weights of a bundle folder or of a checkpoint.
+
+    Args:
+        path: Either.
+        arch: What they are for. Of two readers, `efficientnet_lite0` takes the second, all else the first.
 
     Raises:
         DataError: The checkpoint cannot be used.
@@ -47,18 +51,16 @@ def read_start(path: Path) -> Start:
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        return _first_reader(
-            Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_provenance(path, checkpoint))
-        )
+        provenance = checkpoint_provenance(path, checkpoint)
+        return _reader(Start(checkpoint.arch, checkpoint.classes, weights, provenance), arch)
     bundle = load_bundle(path)
-    return _first_reader(
-        Start(
-            bundle.manifest["source"]["arch"],
-            [entry.name for entry in bundle.classes],
-            graph_weights(bundle.model, path),
-            {"bundle": bundle.name, MANIFEST: bundle.sha256},
-        )
+    start = Start(
+        bundle.manifest["source"]["arch"],
+        [entry.name for entry in bundle.classes],
+        graph_weights(bundle.model, path),
+        {"bundle": bundle.name, MANIFEST: bundle.sha256},
     )
+    return _reader(start, arch)
 
 
 def checkpoint_provenance(file: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -120,15 +122,17 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
 
 
-def _first_reader(start: Start) -> Start:
-    """RCMNet alone, where the weights are those of two readers; the bias of its head is the mean of both."""
+def _reader(start: Start, arch: str) -> Start:
+    """One of two readers, where the weights are those of both; the bias of its head is the mean of theirs."""
     if start.arch != RCMNET_LITE0:
         return start
-    weights = {name.removeprefix(FIRST): value for name, value in start.weights.items() if name.startswith(FIRST)}
-    channels = len(weights["bot.bn3.weight"])
-    weights["fc.weight"] = start.weights["fc.weight"][:, :channels] * 2
+    chosen, arch = (SECOND, arch) if arch in TEACHERS else (FIRST, "rcmnet")
+    weights = {name.removeprefix(chosen): value for name, value in start.weights.items() if name.startswith(chosen)}
+    channels = len(start.weights[f"{FIRST}bot.bn3.weight"])
+    head = start.weights["fc.weight"] * 2  # (K, 512 + 1280)
+    weights["fc.weight"] = head[:, channels:] if chosen == SECOND else head[:, :channels]
     weights["fc.bias"] = start.weights["fc.bias"]
-    return replace(start, arch="rcmnet", weights=weights)
+    return replace(start, arch=arch, weights=weights)
 
 
 def _table(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

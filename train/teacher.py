@@ -1,4 +1,4 @@
-"""What RCMNet may learn from: a network that knows ordinary pictures, trained on the same cells.
+"""What RCMNet may learn from, or read cells beside: a network that knows ordinary pictures, trained on the same cells.
 
 RCMNet is then trained to give the teacher's answers (knowledge distillation, arXiv:2106.05237: the teacher sees the
 very pixels that the student sees), so that what ImageNet taught reaches it without its being trained there.

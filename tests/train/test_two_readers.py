@@ -83,16 +83,30 @@ def test_the_model_card_tells_of_both(bundle_dir: Path, data_dir: Path):
     assert str(data_dir) not in (bundle_dir / "bundle.json").read_text()
 
 
-def test_a_training_that_starts_from_both_takes_the_first(readers: tuple[Path, Path], joined: Path, bundle_dir: Path):
-    first = load_checkpoint(readers[0])
-    expected = first.model.state_dict()
-    for place, limit in ((joined, 0.0), (bundle_dir, 2e-3)):
-        start = read_start(place)
-        model = build("rcmnet", len(first.classes), first.image_size)
-        assert start_from(model, "rcmnet", first.classes, start)
-        for name, value in model.state_dict().items():
-            if name != "fc.bias" and value.is_floating_point():
-                assert (value - expected[name]).abs().max() <= limit * max(1, float(expected[name].abs().max())), name
+def test_a_training_that_starts_from_both_takes_its_own(readers: tuple[Path, Path], joined: Path, bundle_dir: Path):
+    for file, arch in zip(readers, ("rcmnet", "efficientnet_lite0"), strict=True):
+        reader = load_checkpoint(file)
+        expected = reader.model.state_dict()
+        for place, limit in ((joined, 1e-6), (bundle_dir, 2e-3)):
+            start = read_start(place, arch)
+            model = build(arch, len(reader.classes), reader.image_size)
+            assert start_from(model, arch, reader.classes, start)
+            for name, value in model.state_dict().items():
+                if name != "fc.bias" and value.is_floating_point():
+                    most = max(1, float(expected[name].abs().max()))
+                    assert (value - expected[name]).abs().max() <= limit * most, name
+
+
+def test_the_first_reader_may_be_a_bundle_or_of_one(
+    readers: tuple[Path, Path], joined: Path, bundle_dir: Path, tmp_path: Path
+):
+    again = load_checkpoint(join(bundle_dir, readers[1], tmp_path / "again"))
+    expected = load_checkpoint(joined)
+    name = "first.conv1.weight"
+    assert (again.model.state_dict()[name] - expected.model.state_dict()[name]).abs().max() < 2e-3
+    first = again.provenance["readers"][0]
+    assert first["bundle.json"] == load_bundle(bundle_dir).sha256
+    assert first["source"]["stages"] == expected.provenance["readers"][0]["source"]["stages"]
 
 
 def test_what_does_not_fit_is_said(readers: tuple[Path, Path], joined: Path, tmp_path: Path):
@@ -102,13 +116,13 @@ def test_what_does_not_fit_is_said(readers: tuple[Path, Path], joined: Path, tmp
     with pytest.raises(DataError, match="exists already"):
         join(first, second, joined.parent)
     alone = tmp_path / "alone.ckpt"
-    shutil.copy(first, alone)
+    shutil.copy(second, alone)
     with pytest.raises(DataError, match=r"split\.csv does not exist"):
-        join(alone, second, tmp_path / "run")
+        join(first, alone, tmp_path / "run")
     for name, value, message in (
-        ("image_size", (40, 40), "half of"),
+        ("image_size", (40, 40), "half of what"),
         ("classes", list("abcdefgh"), "knows other classes"),
-        ("provenance", {"split_sha256": "0"}, "another split"),
+        ("provenance", {"split_sha256": "0"}, "was not trained on the images and the split"),
     ):
         changed = torch.load(second, weights_only=True)
         changed["hyper_parameters"][name] = value
