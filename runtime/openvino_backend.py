@@ -11,6 +11,7 @@ from .errors import BackendError
 
 BF16, F32 = "bf16", "f32"
 MIXED, INT8 = "bf16 + f32 where unsure", "int8 + f32 where unsure"
+PARTS = 2  # of a batch for each request: where other work slows one down, the others take more
 SURE = 0.8  # its logit is then ahead by more than rounding was ever seen to move it
 
 
@@ -41,11 +42,13 @@ class OpenVINOBackend:
         hint = BF16 if precision in (BF16, MIXED) else F32
         try:
             core = _openvino().Core()
-            self._requests = _compile(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT")
-            self._exact = _compile(core, model, F32, "LATENCY") if precision in (MIXED, INT8) else []
+            compiled = _compile(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT")
+            self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run side by side
+            self._exact = None
+            if precision in (MIXED, INT8):
+                self._exact = _openvino().AsyncInferQueue(_compile(core, model, F32, "LATENCY"), 1)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO does not take the graph: {_last_line(error)}") from None
-        compiled = self._requests[0].get_compiled_model()
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
             for port in (*compiled.inputs, *compiled.outputs)
@@ -62,7 +65,7 @@ class OpenVINOBackend:
             BackendError: OpenVINO fails.
         """
         outputs = self._run(self._requests, images)
-        if self._exact:
+        if self._exact is not None:
             unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # so is what is not a number
             again = self._run(self._exact, images[unsure]) if unsure.any() else {}
             for name, values in again.items():
@@ -73,22 +76,23 @@ class OpenVINOBackend:
         """Give back the compiled graph."""
         del self._requests, self._exact
 
-    def _run(self, requests: list[Any], images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Divide images among requests, which run side by side, each on threads of its own."""
-        parts = np.array_split(images, min(len(requests), len(images)))
-        running = requests[: len(parts)]
+    def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Hand parts of the images to requests as these become free; each runs on threads of its own."""
+        parts = np.array_split(images, min(PARTS * len(requests) if len(requests) > 1 else 1, len(images)))
+        names = [name for name in ("logits", "features", "cams") if name in self.shapes]
+        found: list[list[npt.NDArray[np.float32]]] = [[] for _ in parts]
+
+        def keep(request: Any, index: int) -> None:
+            found[index] = [np.array(request.get_tensor(name).data, np.float32) for name in names]
+
+        requests.set_callback(keep)
         try:
-            for request, part in zip(running, parts, strict=True):
-                request.start_async([part])
-            for request in running:
-                request.wait()
-            return {
-                name: np.concatenate([np.array(request.get_tensor(name).data, np.float32) for request in running])
-                for name in ("logits", "features", "cams")
-                if name in self.shapes
-            }
+            for index, part in enumerate(parts):
+                requests.start_async([part], index)
+            requests.wait_all()
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from None
+        return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def has_bfloat16() -> bool:
@@ -96,11 +100,9 @@ def has_bfloat16() -> bool:
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compile(core: Any, model: bytes, precision: str, performance: str) -> list[Any]:
-    """As many requests as can run side by side: one for latency."""
+def _compile(core: Any, model: bytes, precision: str, performance: str) -> Any:
     options = {"PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": precision}
-    compiled = core.compile_model(core.read_model(model), "CPU", options)
-    return [compiled.create_infer_request() for _ in range(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))]
+    return core.compile_model(core.read_model(model), "CPU", options)
 
 
 def _openvino() -> Any:
