@@ -71,11 +71,7 @@ def model_card(manifest: dict[str, Any]) -> str:
     return _CARD.format(
         name=manifest["name"],
         arch=source["arch"],
-        readers=" ({} read each cell, and the answer is the mean)".format(
-            " and ".join(reader["arch"] for reader in source["readers"])
-        )
-        if "readers" in source
-        else "",
+        readers=_readers(source),
         parameters=source["parameters"],
         width=manifest["input"]["width"],
         height=manifest["input"]["height"],
@@ -94,9 +90,18 @@ def model_card(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
-        commands="\n".join([*_commands(source), *([] if "readers" in source else [_epoch(source, source)])]),
+        commands="\n".join(_commands(source) if "readers" in source else [*_commands(source), _epoch(source, source)]),
         split=source["split_sha256"],
         fit=source["data_sha256"]["fit"],
+    )
+
+
+def _readers(source: dict[str, Any]) -> str:
+    """Which networks read each cell, where there are two."""
+    if "readers" not in source:
+        return ""
+    return (
+        f" ({' and '.join(reader['arch'] for reader in source['readers'])} read each cell, and the answer is the mean)"
     )
 
 

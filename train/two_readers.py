@@ -18,7 +18,7 @@ from .model import RCMNET_LITE0, STRIDE, MapClassifier, build
 from .start import HEAD, checkpoint_provenance, read_start, start_from
 from .teacher import EfficientNetLite0
 
-FIRST, SECOND = "rcmnet", "efficientnet_lite0"
+FIRST_ARCH, SECOND_ARCH = "rcmnet", "efficientnet_lite0"
 OF_DATA = ("data_dir", "data_sha256", "split_file", "split_sha256", "split_unit", "preprocessing")  # in a provenance
 
 
@@ -37,7 +37,7 @@ class TwoReaders(MapClassifier):
             image_size: Width and height in pixels that the first reader is for.
         """
         super().__init__()
-        self.first: Any = build(FIRST, num_classes, image_size)
+        self.first: Any = build(FIRST_ARCH, num_classes, image_size)
         self.second = EfficientNetLite0(num_classes)
         self.channels = self.first.fc.in_features
         self.fc = nn.Linear(self.channels + self.second.fc.in_features, num_classes)
@@ -107,7 +107,8 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
         return checkpoint, checkpoint_provenance(path, checkpoint)
     bundle, start = load_bundle(path), read_start(path)
     source = bundle.manifest["source"]
-    for reader in source.get("readers", ())[:1]:
+    if "readers" in source:
+        reader = source["readers"][0]
         source = {**reader["source"], "epochs": reader["epochs"]}
     model = build(start.arch, len(start.classes), (bundle.width, bundle.height))
     start_from(model, start.arch, start.classes, start)
@@ -119,9 +120,9 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
 
 
 def _check(first_path: Path, first: Checkpoint, second_file: Path, second: Checkpoint) -> None:
-    for path, reader, arch in ((first_path, first, FIRST), (second_file, second, SECOND)):
+    for path, reader, arch in ((first_path, first, FIRST_ARCH), (second_file, second, SECOND_ARCH)):
         if reader.arch != arch:
-            raise DataError(f"{path} is {reader.arch}: the first reader is {FIRST}, the second {SECOND}")
+            raise DataError(f"{path} is {reader.arch}: the first reader is {FIRST_ARCH}, the second {SECOND_ARCH}")
     if first.classes != second.classes:
         raise DataError(f"{second_file} knows other classes ({', '.join(second.classes)}) than {first_path}")
     for name in ("split_sha256", "data_sha256", "preprocessing"):
