@@ -14,7 +14,7 @@ from ..runtime.errors import OutputError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Classify single blood cells with RCMNet and write reports with heat maps. For research use only.\n\n"
+    help="Classify single blood cells and write reports with heat maps. For research use only.\n\n"
     "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no CAR-T"
     " class: a laboratory trains one on its own cells with `python -m cartcls.train`.",
 )

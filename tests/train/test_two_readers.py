@@ -130,3 +130,20 @@ def test_what_does_not_fit_is_said(readers: tuple[Path, Path], joined: Path, tmp
         with pytest.raises(DataError, match=message):
             join(first, tmp_path / "changed.ckpt", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_sides_whose_maps_do_not_fit_are_refused(readers: tuple[Path, Path], tmp_path: Path):
+    resized = []
+    for reader, side in zip(readers, (96, 48), strict=True):
+        checkpoint = torch.load(reader, weights_only=True)
+        settings = checkpoint["hyper_parameters"]
+        settings["image_size"] = (side, side)
+        weights = build(settings["arch"], len(settings["classes"]), (side, side)).state_dict()
+        checkpoint["state_dict"] = {f"model.{name}": value for name, value in weights.items()}
+        folder = tmp_path / str(side)
+        folder.mkdir()
+        torch.save(checkpoint, folder / "best.ckpt")
+        shutil.copy(reader.parent / "split.csv", folder)
+        resized.append(folder / "best.ckpt")
+    with pytest.raises(DataError, match="maps do not fit each other"):
+        join(*resized, tmp_path / "run")
