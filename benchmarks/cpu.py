@@ -127,7 +127,8 @@ def page(
         f" {', '.join(f'{name} {version(name)}' for name in packages)}; ultralytics {ultralytics_version()}.",
         "",
         f"{COUNT} real crops of the part `fit` (drawn with seed {SEED}), files in, each contestant in a process of its"
-        f" own, {ROUNDS} rounds in turn; the first two of them {PAIRS}, one right after the other. OpenVINO computed in {precision}, the fastest precision that gave the same"
+        f" own, {ROUNDS} rounds in turn; `cartcls batch` and its limit {PAIRS}, one right after the other."
+        f" OpenVINO computed in {precision}, the fastest precision that gave the same"
         " answers when the bundle was exported. Images/s: median (least to most), loading apart. Batches of 8.",
         "",
         "| | images/s | × PyTorch + grad-cam | load, s | peak memory, MB |",
