@@ -146,4 +146,4 @@ def test_sides_whose_maps_do_not_fit_are_refused(readers: tuple[Path, Path], tmp
         shutil.copy(reader.parent / "split.csv", folder)
         resized.append(folder / "best.ckpt")
     with pytest.raises(DataError, match="maps do not fit each other"):
-        join(*resized, tmp_path / "run")
+        join(resized[0], resized[1], tmp_path / "run")
