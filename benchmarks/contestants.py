@@ -25,7 +25,7 @@ from cartcls.runtime.preprocess import Image, stretch
 BATCH = 8
 BUNDLE = load_bundle()
 CLASSES = [entry.name for entry in BUNDLE.classes]
-LAST_LAYERS = ("first.bot", "second.body.bn2")  # of both readers
+LAST_LAYERS = (".bot", ".body.bn2")  # of each reader
 
 Seconds = tuple[float, float, int]
 
@@ -94,7 +94,7 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     model = build(BUNDLE.manifest["source"]["arch"], len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
     missing, unknown = model.load_state_dict(graph_weights(BUNDLE.model, BUNDLE.directory), strict=False)
     assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
-    layers = [layer for name, layer in model.named_modules() if name in LAST_LAYERS]
+    layers = [layer for name, layer in model.named_modules() if name.endswith(LAST_LAYERS)]
     cam = GradCAM(model, layers)
     loaded = time.perf_counter()
     rows = []

@@ -26,6 +26,7 @@ from .parity import Proof, prove
 
 NOTICE = "NOTICE"
 PROOF_CELLS = 2  # of each class
+TRAIN = "python -m cartcls.train"
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
@@ -152,16 +153,18 @@ def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
     kept = {name: value for name, value in source.items() if name not in ("data_dir", "preprocessing")}
     if "readers" in source:
         names = " ".join(f"{reader['arch']}.ckpt" for reader in source["readers"])
-        kept["command"] = f"python -m cartcls.train join {names} --out RUN_DIR"
+        kept["command"] = f"{TRAIN} join {names} --out RUN_DIR"
         kept["readers"] = [
             {**reader, "source": _provenance(reader["source"], reader["arch"])} for reader in source["readers"]
         ]
         return kept
     stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
     kept["command"] = (
-        f"python -m cartcls.train fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
+        f"{TRAIN} fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
+    if not source["command"].startswith(TRAIN):
+        kept["command"] = f"# by a script of this recipe: {kept['command']}"
     start, teacher = source["start"], source.get("teacher")
     if start and "package" not in start:
         kept["command"] += f" --start {start.get('bundle') or start['checkpoint']}"

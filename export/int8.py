@@ -12,13 +12,15 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from ..runtime.parity import Images
 
 BATCH = 8
-KEPT = (".cbam.", ".attention.", ".conv_stem", ".conv_dw", ".conv_head")  # in names of weights; the last three: Lite0
+LITE_KEPT = (".conv_stem", ".blocks.0.", ".blocks.1.", ".conv_dw", ".conv_head")  # of EfficientNet-Lite
+KEPT = (".cbam.", ".attention.", *LITE_KEPT)  # in names of weights
 
 
 def int8_bytes(float32_graph: bytes, images: Images) -> bytes:
     """Quantise the convolutions of a graph, batch norms folded into them, but those of `KEPT`.
 
-    Attention weighs and decides; EfficientNet-Lite0's stem, depthwise and last convolutions lose answers in 8 bits.
+    Attention weighs and decides; EfficientNet-Lite's first stages, depthwise and last convolutions lose
+    answers in 8 bits.
     Symmetric with zero point 0, weights per channel, biases left alone, as TensorRT asks it. Weights take 7 of the 8
     bits: processors with no VNNI instructions add pairs of products in 16 bits, which would overflow.
 

@@ -97,12 +97,10 @@ def model_card(manifest: dict[str, Any]) -> str:
 
 
 def _readers(source: dict[str, Any]) -> str:
-    """Which networks read each cell, where there are two."""
+    """Which networks read each cell, where there are several."""
     if "readers" not in source:
         return ""
-    return (
-        f" ({' and '.join(reader['arch'] for reader in source['readers'])} read each cell, and the answer is the mean)"
-    )
+    return f" ({len(source['readers'])} networks read each cell, and the answer is the mean of theirs)"
 
 
 def _commands(source: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and one to learn from or to join."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to learn from or to join."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -31,6 +31,7 @@ class Arch(str, Enum):
     vgg19 = "vgg19"
     alexnet = "alexnet"
     efficientnet_lite0 = "efficientnet_lite0"
+    efficientnet_lite2 = "efficientnet_lite2"
 
 
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
@@ -74,7 +75,7 @@ def fit(
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or a teacher and second reader.")
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to learn from or to join.")
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
@@ -84,7 +85,8 @@ def fit(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Bundle or checkpoint whose weights to start from, also with other classes; of two readers, --arch's."
+            help="Bundle or checkpoint whose weights to start from, also with other classes;"
+            " of several readers, --arch's."
         ),
     ] = None,
     teacher: Annotated[
@@ -129,15 +131,19 @@ def join(
     first: Annotated[
         Path, typer.Argument(help="Checkpoint or bundle of rcmnet, for images of 360x363.", show_default=False)
     ],
-    second: Annotated[
-        Path, typer.Argument(help="Checkpoint of efficientnet_lite0, at half the width and height.", show_default=False)
+    others: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Checkpoints of efficientnet_lite0 or efficientnet_lite2, at half the width and height.",
+            show_default=False,
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Make one model of two readers of the same cells: its answer is the mean of theirs. Export it as any other."""
-    from .two_readers import join as run
+    """Make one model of several readers of the same cells: its answer is the mean of theirs. Export it as any other."""
+    from .readers import join as run
 
-    typer.echo(f"{run(first, second, out)} holds both readers", err=True)
+    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} readers", err=True)
 
 
 @app.command()

@@ -21,7 +21,7 @@ class Checkpoint:
         arch: What `build` of `cartcls.train.model` takes.
         classes: Class names in order.
         image_size: Width and height in pixels.
-        epochs: Number of epochs that were trained; of two readers, the first one's.
+        epochs: Number of epochs that were trained; of several readers, the first one's.
         provenance: Data, split, command, versions and seed.
     """
 

@@ -19,8 +19,8 @@ ARCHITECTURES = {
     "rcmnet": {"cbam": True, "attention": True},
 }
 BASELINES = ("vgg19", "alexnet")
-TEACHERS = ("efficientnet_lite0",)
-RCMNET_LITE0 = "rcmnet_lite0"  # two readers
+TEACHERS = ("efficientnet_lite0", "efficientnet_lite2")
+AND = "+"  # between the architectures of several readers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,7 +28,7 @@ STRIDE = 32
 
 
 def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureClassifier":
-    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`, or `RCMNET_LITE0`.
+    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`, or several that read each cell, `rcmnet+NAME[+NAME]`.
 
     Args:
         arch: Name of the architecture.
@@ -41,13 +41,13 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureC
 
         return Baseline(arch, num_classes)
     if arch in TEACHERS:
-        from .teacher import EfficientNetLite0  # which needs this module
+        from .teacher import EfficientNetLite  # which needs this module
 
-        return EfficientNetLite0(num_classes)
-    if arch == RCMNET_LITE0:
-        from .two_readers import TwoReaders
+        return EfficientNetLite(arch, num_classes)
+    if AND in arch:
+        from .readers import Readers
 
-        return TwoReaders(num_classes, image_size)
+        return Readers(arch, num_classes, image_size)
     width, height = image_size
     return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
 

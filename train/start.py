@@ -12,12 +12,13 @@ from torch import Tensor
 from ..runtime.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import RCMNET_LITE0, TEACHERS, FeatureClassifier, interpolate_table
+from .model import AND, FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
-FIRST, SECOND = "first.", "second."  # of two readers
-FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite0`
+READER = "readers.{}."  # of several, by number
+LAST_NORMS = ("bot.bn3.weight", "body.bn2.weight")  # of a reader: as many as it has features
+FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite`
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
 
     Args:
         path: Either.
-        arch: What they are for. Of two readers, `efficientnet_lite0` takes the second, all else the first.
+        arch: What they are for. Of several readers, the one of that name is taken.
 
     Raises:
-        DataError: The checkpoint cannot be used.
+        DataError: The checkpoint cannot be used, or holds no reader of that name.
         BundleError: The bundle cannot be used.
     """
     if not path.is_dir():
@@ -115,7 +116,7 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     ]
     by_position = [array for array in by_position if array.ndim == 3]
     weights = {name: array for name, array in weights.items() if name.rpartition(".")[2] not in FIXED}
-    first = FIRST if f"{FIRST}conv1.weight" in weights else ""
+    first = READER.format(0) if READER.format(0) + "conv1.weight" in weights else ""
     weights.update(zip([f"{first}{name}" for name in TABLES], map(_table, by_position), strict=False))
     if "fc.weight" not in weights:
         raise DataError(f"{directory} does not hold its weights by name: start from its checkpoint")
@@ -123,14 +124,19 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
 
 
 def _reader(start: Start, arch: str) -> Start:
-    """One of two readers, where the weights are those of both; the bias of its head is the mean of theirs."""
-    if start.arch != RCMNET_LITE0:
+    """One of several readers, where the weights are those of all; the bias of its head is the mean of theirs."""
+    archs = start.arch.split(AND)
+    if len(archs) == 1:
         return start
-    chosen, arch = (SECOND, arch) if arch in TEACHERS else (FIRST, "rcmnet")
-    weights = {name.removeprefix(chosen): value for name, value in start.weights.items() if name.startswith(chosen)}
-    channels = len(start.weights[f"{FIRST}bot.bn3.weight"])
-    head = start.weights["fc.weight"] * 2  # (K, 512 + 1280)
-    weights["fc.weight"] = head[:, channels:] if chosen == SECOND else head[:, :channels]
+    if arch not in archs:
+        raise DataError(f"the weights to start from are of {', '.join(archs)}: train with --arch and one of these")
+    prefixes = [READER.format(number) for number in range(len(archs))]
+    norms = [prefix + name for prefix in prefixes for name in LAST_NORMS]
+    widths = [len(start.weights[name]) for name in norms if name in start.weights]
+    chosen = archs.index(arch)
+    prefix = prefixes[chosen]
+    weights = {name.removeprefix(prefix): value for name, value in start.weights.items() if name.startswith(prefix)}
+    weights["fc.weight"] = start.weights["fc.weight"].split(widths, 1)[chosen] * len(archs)  # of (K, D)
     weights["fc.bias"] = start.weights["fc.bias"]
     return replace(start, arch=arch, weights=weights)
 

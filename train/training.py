@@ -227,7 +227,7 @@ def fit(
     _open_run(out, resume, last)
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
-    started = read_start(start, arch) if start else imagenet_start() if arch in TEACHERS else None
+    started = read_start(start, arch) if start else imagenet_start(arch) if arch in TEACHERS else None
     taught = _read_teacher(teacher, data.classes) if teacher else None
     provenance = {
         **_provenance(data, split_file),

