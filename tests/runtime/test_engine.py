@@ -47,7 +47,7 @@ def test_the_shipped_graph_compiles_ahead_of_time(bundle: Bundle, stamp: Stamp, 
         trt, bundle.model, ahead, SIZE, tmp_path, lambda phase, step, steps: phases.__setitem__(phase, (step, steps))
     )
     print(f"{target}: {len(engine.data) / 1e6:.1f} MB in {time.perf_counter() - started:.1f} s")
-    assert 20e6 < len(engine.data) < 45e6  # in float32 it would be 50 MB
+    assert 0.5 < len(engine.data) / len(bundle.model) < 1.5  # in float32 it would be twice as large
     assert engine.half_share > 0.7
     assert phases
     assert all(step == steps for step, steps in phases.values())
