@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..runtime.errors import DataError
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, load_checkpoint
 from .model import IMAGENET_MEAN, IMAGENET_STD, MapClassifier
 from .start import Start
 
@@ -71,6 +71,22 @@ def imagenet_start(arch: str) -> Start:
     weights = dict(zip(own, theirs.values(), strict=True))  # both in the order of the layers, the head last
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Start(arch, [], weights, {"package": name, "version": package.version, "sha256": digest})
+
+
+def read_teacher(file: Path, classes: list[str]) -> Checkpoint:
+    """Read a checkpoint to learn from.
+
+    Args:
+        file: Checkpoint of `fit`.
+        classes: Those that it must know, in their order.
+
+    Raises:
+        DataError: The checkpoint cannot be used, or knows others.
+    """
+    teacher = load_checkpoint(file)
+    if teacher.classes != classes:
+        raise DataError(f"{file} knows other classes ({', '.join(teacher.classes)}) than the data folder has")
+    return teacher
 
 
 def teacher_loss(logits: Tensor, teacher: Checkpoint, images: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
-"""Training of one model: schedule, averaged weights, checkpoints that resume, and what a run folder holds."""
+"""Training of one model: schedule, checkpoints that resume, and what a run folder holds."""
 
-import csv
 import ctypes
 import json
 import platform
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar, WeightAveraging
+from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +25,7 @@ from ..calibration.pictures import draw_confusion
 from ..runtime import preprocess
 from ..runtime.errors import DataError
 from .augment import augment, mix
+from .callbacks import History, StageAveraging
 from .checkpoint import Checkpoint, load_checkpoint, predict
 from .data import CellData, Stage
 from .images import load_images
@@ -34,14 +33,13 @@ from .model import BASELINES, TEACHERS, build, normalize
 from .plots import draw_curves
 from .split import Split, check_split, read_split
 from .start import checkpoint_provenance, read_start, start_from
-from .teacher import imagenet_start, teacher_loss
+from .teacher import imagenet_start, read_teacher, teacher_loss
 
 PEAK_RATE = 2e-3
 START_PEAK_RATE = 1e-3  # for weights that are trained already
 BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
-EMA_DECAY = 0.995
 BEGUN = ("run.json", "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
 
 
@@ -109,9 +107,11 @@ class Classifier(pl.LightningModule):
         self.log("select_top1", self.select_top1, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Score the epoch for the choice of `best.ckpt`: a later stage wins, for that is the size that ships."""
+        """Score the epoch, for the choice of `best.ckpt`."""
         data: CellData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        self.log("select_score", data.stage_index(self.current_epoch) + self.select_top1.compute())
+        stage, cells = data.stage_index(self.current_epoch), len(data.split.paths("select"))
+        score = select_score(stage, float(self.select_top1.compute()), float(self.select_loss.compute()), cells)
+        self.log("select_score", score)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions."""
@@ -128,58 +128,6 @@ class Classifier(pl.LightningModule):
             optimizer, rate, total_steps=steps + 1, pct_start=0.1, anneal_strategy="linear"
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class StageAveraging(WeightAveraging):
-    """Exponential average of weights and batch statistics, begun afresh at each image size.
-
-    Statistics of another size would spoil it: a model that is 98 % right by itself is then 90 % right averaged.
-    """
-
-    def __init__(self):
-        super().__init__(avg_fn=exponential_average)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the average where a stage begins."""
-        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        epoch = trainer.current_epoch
-        if self._average_model is not None and epoch and data.stage_index(epoch) != data.stage_index(epoch - 1):
-            self._average_model.n_averaged.zero_()  # the next update copies
-
-
-class History(pl.Callback):
-    """Appends one row per epoch to `history.csv`, and prints it where there is no progress bar to see."""
-
-    def __init__(self, file: Path):
-        self.file = file
-        self._started = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock."""
-        self._started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's row."""
-        if not trainer.is_global_zero:
-            return
-        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        width, height = data.stages[data.stage_index(trainer.current_epoch)].size
-        metrics = trainer.callback_metrics
-        row: dict[str, object] = {
-            "epoch": trainer.current_epoch + 1,
-            "size": f"{width}x{height}",
-            **{name: f"{float(metrics[name]):.5f}" for name in ("loss", "select_loss", "select_top1")},
-            "rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
-            "seconds": f"{time.monotonic() - self._started:.1f}",
-        }
-        new = not self.file.exists()
-        with self.file.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if new:
-                writer.writerow(row)
-            writer.writerow(row.values())
-        if not sys.stderr.isatty():
-            print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
 
 
 def fit(
@@ -228,7 +176,7 @@ def fit(
     pl.seed_everything(seed, workers=True, verbose=False)
     data = CellData(data_dir, split, stages, batch_size, seed)
     started = read_start(start, arch) if start else imagenet_start(arch) if arch in TEACHERS else None
-    taught = _read_teacher(teacher, data.classes) if teacher else None
+    taught = read_teacher(teacher, data.classes) if teacher else None
     provenance = {
         **_provenance(data, split_file),
         "start": started.provenance if started else None,
@@ -245,10 +193,16 @@ def fit(
     return _finish(out, data, split)
 
 
-def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-    """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
-    decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
-    return average * decay + current * (1 - decay)
+def select_score(stage: int, top1: float, loss: float, cells: int) -> float:
+    """How good an epoch is: a later stage wins, for that is the size that ships; then more right; then less loss.
+
+    Args:
+        stage: Its number.
+        top1: Share of `select` that is right.
+        loss: Mean cross-entropy there.
+        cells: Number of cells there.
+    """
+    return stage + top1 - 0.5 / cells * loss / (1 + loss)
 
 
 def stage_settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:
@@ -327,13 +281,6 @@ def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -
         return
     file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     (out / "split.csv").write_bytes(split_file.read_bytes())
-
-
-def _read_teacher(file: Path, classes: list[str]) -> Checkpoint:
-    teacher = load_checkpoint(file)
-    if teacher.classes != classes:
-        raise DataError(f"{file} knows other classes ({', '.join(teacher.classes)}) than the data folder has")
-    return teacher
 
 
 def _keep_memory() -> None:

@@ -9,7 +9,7 @@ import torch
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.data import Stage
-from cartcls.train.training import EMA_DECAY, exponential_average, fit
+from cartcls.train.training import fit, select_score
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
@@ -44,6 +44,18 @@ def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
     assert checkpoint["epoch"] == 1
     assert checkpoint["averaging_state"] == {"n_averaged": 4}  # the steps of the last stage alone
     assert load_checkpoint(finished / "best.ckpt").image_size == (48, 50)
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [((0, 1.0, 0.01), (1, 0.1, 3.0)), ((1, 0.98, 0.01), (1, 0.99, 99.0)), ((1, 0.99, 0.073), (1, 0.99, 0.068))],
+    ids=["stage", "right", "loss"],
+)
+def test_of_two_epochs_the_later_stage_wins_then_more_right_then_less_loss(
+    worse: tuple[int, float, float], better: tuple[int, float, float]
+):
+    single = torch.tensor([select_score(*epoch, cells=100) for epoch in (worse, better)])  # as Lightning compares them
+    assert single[0] < single[1]
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(
@@ -107,12 +119,3 @@ def test_foreign_files_are_no_checkpoints_and_are_not_executed(tmp_path: Path):
     with pytest.raises(DataError, match="is not a checkpoint"):
         load_checkpoint(tmp_path / "canary.ckpt")
     assert tmp_path.exists()
-
-
-def test_averaged_weights_forget_how_they_began():
-    average = torch.tensor(100.0)
-    for step in range(1, 200):
-        average = exponential_average(average, torch.tensor(1.0), step)
-    assert average == pytest.approx(1.0, abs=0.01)
-    moved = exponential_average(torch.tensor(0.0), torch.tensor(1.0), 10**6)
-    assert float(moved) == pytest.approx(1 - EMA_DECAY, rel=1e-4)

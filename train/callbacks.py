@@ -1,0 +1,72 @@
+"""What happens beside the steps of a training: averaged weights, and a row for each epoch."""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+from .data import CellData
+
+EMA_DECAY = 0.995
+
+
+class StageAveraging(WeightAveraging):
+    """Exponential average of weights and batch statistics, begun afresh at each image size.
+
+    Statistics of another size would spoil it: a model that is 98 % right by itself is then 90 % right averaged.
+    """
+
+    def __init__(self):
+        super().__init__(avg_fn=exponential_average)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the average where a stage begins."""
+        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        epoch = trainer.current_epoch
+        if self._average_model is not None and epoch and data.stage_index(epoch) != data.stage_index(epoch - 1):
+            self._average_model.n_averaged.zero_()  # the next update copies
+
+
+class History(pl.Callback):
+    """Appends one row per epoch to `history.csv`, and prints it where there is no progress bar to see."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self._started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's row."""
+        if not trainer.is_global_zero:
+            return
+        data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        width, height = data.stages[data.stage_index(trainer.current_epoch)].size
+        metrics = trainer.callback_metrics
+        row: dict[str, object] = {
+            "epoch": trainer.current_epoch + 1,
+            "size": f"{width}x{height}",
+            **{name: f"{float(metrics[name]):.5f}" for name in ("loss", "select_loss", "select_top1")},
+            "rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
+            "seconds": f"{time.monotonic() - self._started:.1f}",
+        }
+        new = not self.file.exists()
+        with self.file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if new:
+                writer.writerow(row)
+            writer.writerow(row.values())
+        if not sys.stderr.isatty():
+            print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+
+
+def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+    """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
+    decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
+    return average * decay + current * (1 - decay)
