@@ -163,7 +163,7 @@ def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
         f"{TRAIN} fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
-    if not source["command"].startswith(TRAIN):
+    if not source["command"].startswith(TRAIN):  # not made by `fit`: see docs/results/training.md
         kept["command"] = f"# by a script of this recipe: {kept['command']}"
     start, teacher = source["start"], source.get("teacher")
     if start and "package" not in start:

@@ -101,7 +101,7 @@ class Classifier(pl.LightningModule):
         """Loss and top-1 of one batch of `select`."""
         images, labels = batch
         logits = self(images)
-        self.select_loss.update(F.cross_entropy(logits, labels))
+        self.select_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         self.select_top1.update(logits, labels)
         self.log("select_loss", self.select_loss, prog_bar=True)
         self.log("select_top1", self.select_top1, prog_bar=True)
@@ -202,7 +202,7 @@ def select_score(stage: int, top1: float, loss: float, cells: int) -> float:
         loss: Mean cross-entropy there.
         cells: Number of cells there.
     """
-    return stage + top1 - 0.5 / cells * loss / (1 + loss)
+    return stage + top1 - 0.5 / cells * (1 - 1 / (1 + loss))
 
 
 def stage_settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:

@@ -27,11 +27,15 @@ ARCHS = ("rcmnet", "efficientnet_lite0", "efficientnet_lite2")
 
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> list[Path]:
-    """Checkpoints of three readers, trained on real cells for a step or two."""
+    """Checkpoints of three readers, trained on real cells for a step or two; the last one as if by a script."""
     out = tmp_path_factory.mktemp("readers")
     for arch, side in zip(ARCHS, (64, 32, 32), strict=True):
         fit(data_dir, split_file, arch, out / arch, [Stage((side, side), 1)], batch_size=8, seed=0)
-    return [out / arch / "best.ckpt" for arch in ARCHS]
+    files = [out / arch / "best.ckpt" for arch in ARCHS]
+    changed = torch.load(files[-1], weights_only=True)
+    changed["hyper_parameters"]["provenance"]["command"] = "a script"
+    torch.save(changed, files[-1])
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,8 @@ def test_the_model_card_tells_of_all(bundle_dir: Path, data_dir: Path):
     told = card.split("## Where it came from\n")[1].splitlines()[:7]
     for line, arch, size in zip(told[::2], ARCHS, ("64x64", "32x32", "32x32"), strict=False):
         assert f"--arch {arch} --sizes {size}:1" in line
+    scripts = [line.startswith("    # by a script of this recipe: python -m cartcls.train fit") for line in told[:6:2]]
+    assert scripts == [False, False, True]
     assert set(told[1:6:2]) == {"    # the weights of epoch 1 of 1"}
     files = "rcmnet.ckpt efficientnet_lite0.ckpt efficientnet_lite2.ckpt"
     assert told[6] == f"    python -m cartcls.train join {files} --out RUN_DIR"
