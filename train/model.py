@@ -20,7 +20,7 @@ ARCHITECTURES = {
 }
 BASELINES = ("vgg19", "alexnet")
 TEACHERS = ("efficientnet_lite0", "efficientnet_lite2")
-AND = "+"  # between the architectures of several readers
+PLUS = "+"  # between the architectures of several readers
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -44,7 +44,7 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureC
         from .teacher import EfficientNetLite  # which needs this module
 
         return EfficientNetLite(arch, num_classes)
-    if AND in arch:
+    if PLUS in arch:
         from .readers import Readers
 
         return Readers(arch, num_classes, image_size)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..runtime.bundle import load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import AND, STRIDE, TEACHERS, MapClassifier, build
+from .model import PLUS, STRIDE, TEACHERS, MapClassifier, build
 from .start import HEAD, checkpoint_provenance, read_start, start_from
 
 FIRST_ARCH = "rcmnet"
@@ -37,7 +37,7 @@ class Readers(MapClassifier):
             image_size: Width and height in pixels that the first reader is for.
         """
         super().__init__()
-        self.readers: Any = nn.ModuleList(build(name, num_classes, image_size) for name in arch.split(AND))
+        self.readers: Any = nn.ModuleList(build(name, num_classes, image_size) for name in arch.split(PLUS))
         widths = [reader.fc.in_features for reader in self.readers]
         self.channels = widths[0]
         self.fc = nn.Linear(sum(widths), num_classes)
@@ -76,8 +76,9 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
     """
     first, provenance = _read(first_path)
     others = [load_checkpoint(file) for file in other_files]
+    _check_first(first_path, first)
     for file, other in zip(other_files, others, strict=True):
-        _check(first_path, first, file, other)
+        _check_other(first_path, first, file, other)
     if len({other.arch for other in others}) < len(others):
         raise DataError(f"two of {', '.join(map(str, other_files))} are of one --arch: name one of each")
     split = other_files[0].parent / "split.csv"
@@ -85,16 +86,8 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
         raise DataError(f"{split} does not exist: name a checkpoint in its run folder")
     if out.exists():
         raise DataError(f"{out} exists already: choose another --out")
-    trained = [first, *others]
-    arch = AND.join(reader.arch for reader in trained)
-    model = Readers(arch, len(first.classes), first.image_size)
-    for reader, own in zip(model.readers, trained, strict=True):
-        weights = own.model.state_dict()
-        reader.load_state_dict({name: value for name, value in weights.items() if not name.startswith(HEAD)})
-    heads = [reader.model.fc for reader in trained]
-    with torch.no_grad():
-        model.fc.weight.copy_(torch.cat([head.weight for head in heads], 1) / len(heads))
-        model.fc.bias.copy_(torch.stack([head.bias for head in heads]).mean(0))
+    arch = PLUS.join(reader.arch for reader in (first, *others))
+    model = _mean_of([first, *others], arch)
     readers = [checkpoint_provenance(file, other) for file, other in zip(other_files, others, strict=True)]
     settings = {
         "arch": arch,
@@ -108,6 +101,18 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
     checkpoint = out / "best.ckpt"
     torch.save({"state_dict": weights, "hyper_parameters": settings, "epoch": first.epochs - 1}, checkpoint)
     return checkpoint
+
+
+def _mean_of(trained: list[Checkpoint], arch: str) -> Readers:
+    model = Readers(arch, len(trained[0].classes), trained[0].image_size)
+    for reader, own in zip(model.readers, trained, strict=True):
+        weights = own.model.state_dict()
+        reader.load_state_dict({name: value for name, value in weights.items() if not name.startswith(HEAD)})
+    heads = [reader.model.fc for reader in trained]
+    with torch.no_grad():
+        model.fc.weight.copy_(torch.cat([head.weight for head in heads], 1) / len(heads))
+        model.fc.bias.copy_(torch.stack([head.bias for head in heads]).mean(0))
+    return model
 
 
 def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
@@ -129,9 +134,14 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
     return checkpoint, {**start.provenance, "arch": start.arch, "epochs": source["epochs"], "source": source}
 
 
-def _check(first_path: Path, first: Checkpoint, other_file: Path, other: Checkpoint) -> None:
+def _check_first(first_path: Path, first: Checkpoint) -> None:
     if first.arch != FIRST_ARCH:
         raise DataError(f"{first_path} is {first.arch}: the first reader is {FIRST_ARCH}")
+    if any(-(-side // STRIDE) != 2 * -(-(side // 2) // STRIDE) for side in first.image_size):
+        raise DataError(f"the readers' maps do not fit each other at the size of {first_path}: train it at 360x363")
+
+
+def _check_other(first_path: Path, first: Checkpoint, other_file: Path, other: Checkpoint) -> None:
     if other.arch not in TEACHERS:
         raise DataError(f"{other_file} is {other.arch}: the other readers are {' or '.join(TEACHERS)}")
     if first.classes != other.classes:
@@ -144,5 +154,3 @@ def _check(first_path: Path, first: Checkpoint, other_file: Path, other: Checkpo
     width, height = (side // 2 for side in first.image_size)
     if other.image_size != (width, height):
         raise DataError(f"{other_file} is not for images of {width}x{height}, half of what {first_path} is for")
-    if any(-(-side // STRIDE) != 2 * -(-(side // 2) // STRIDE) for side in first.image_size):
-        raise DataError(f"the readers' maps do not fit each other at the size of {first_path}: train it at 360x363")

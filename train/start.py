@@ -12,7 +12,7 @@ from torch import Tensor
 from ..runtime.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import AND, FeatureClassifier, interpolate_table
+from .model import PLUS, FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
@@ -125,7 +125,7 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
 
 def _reader(start: Start, arch: str) -> Start:
     """One of several readers, where the weights are those of all; the bias of its head is the mean of theirs."""
-    archs = start.arch.split(AND)
+    archs = start.arch.split(PLUS)
     if len(archs) == 1:
         return start
     if arch not in archs:

@@ -21,7 +21,6 @@ from cartcls.train.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
 
-
 ARCHS = ("rcmnet", "efficientnet_lite0", "efficientnet_lite2")
 
 
