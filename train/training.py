@@ -123,9 +123,10 @@ class Classifier(pl.LightningModule):
             [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
             lr=rate,
         )
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = int(self.trainer.estimated_stepping_batches) + 1
+        rise = max(0.1, 2 / steps)  # of at least one step: a rise of none would be divided by
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=steps + 1, pct_start=0.1, anneal_strategy="linear"
+            optimizer, rate, total_steps=steps, pct_start=rise, anneal_strategy="linear"
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -131,3 +131,11 @@ def test_foreign_files_are_no_checkpoints_and_are_not_executed(tmp_path: Path):
     with pytest.raises(DataError, match="is not a checkpoint"):
         load_checkpoint(tmp_path / "canary.ckpt")
     assert tmp_path.exists()
+
+
+def test_a_training_of_any_number_of_steps_has_a_rate(tmp_path: Path, data_dir: Path, split_file: Path):
+    fit(data_dir, split_file, "resnet18", tmp_path / "run", [Stage((32, 32), 9)], batch_size=16, seed=0)
+    rates = [float(row["rate"]) for row in csv.DictReader((tmp_path / "run" / "history.csv").open())]
+    assert len(rates) == 9
+    assert rates[0] == max(rates)
+    assert rates[1:] == sorted(rates[1:], reverse=True)
