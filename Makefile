@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 DEMO := .venv-demo
-PARTS := calibration cli export runtime runtime/bundles/rcmnet-pbc8 runtime/templates train
+PARTS := $(shell find calibration cli export runtime train -type d -not -name __pycache__ -not -name engines)
 
 .PHONY: demo test test-slow test-gpu check benchmark reliability clean
 
@@ -41,12 +41,12 @@ clean:
 	rm -rf $(VENV) $(DEMO) .venv-ultralytics build *.egg-info
 
 # A strict editable install links every file by itself (which pyright can follow), so a new file needs a new install.
-$(VENV)/installed: pyproject.toml $(PARTS)
+$(VENV)/installed: pyproject.toml setup.py $(PARTS)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict -e '.[train,export,test]'
 	touch $@
 
-$(DEMO)/installed: pyproject.toml $(wildcard $(addsuffix /*,$(PARTS)))
+$(DEMO)/installed: pyproject.toml setup.py $(wildcard $(addsuffix /*,$(PARTS)))
 	test -d $(DEMO) || $(PYTHON) -m venv $(DEMO)
 	rm -rf build/lib
 	$(DEMO)/bin/python -m pip install --quiet --upgrade --force-reinstall --no-deps .

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from cartcls.runtime.decode import read_image
-from cartcls.runtime.preprocess import Image, stretch
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.images.resize import Image, stretch
 
 FIXED: dict[str, Any] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 Box = tuple[int, int, int, int]

@@ -15,12 +15,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from cartcls.runtime import pipeline
-from cartcls.runtime.batch import classify_slide
-from cartcls.runtime.bundle import SHIPPED, load_bundle
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.train.split import read_split
+from cartcls.calibration.split import read_split
+from cartcls.runtime.bundle.bundle import SHIPPED, load_bundle
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.slides import pipeline
+from cartcls.runtime.slides.batch import classify_slide
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "checks.md"

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from memory import peak_memory
 
-from cartcls.runtime.backend import Backend
-from cartcls.runtime.batch import classify_slide
-from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.decode import read_image
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.openvino_backend import BF16, F32, OpenVINOBackend
-from cartcls.runtime.preprocess import Image, stretch
+from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.images.resize import Image, stretch
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.openvino_backend import BF16, F32, OpenVINOBackend
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.slides.batch import classify_slide
 
 BATCH = 8
 BUNDLE = load_bundle()
@@ -87,7 +87,7 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
-    from cartcls.train.model import build, normalize
+    from cartcls.train.models.rcmnet import build, normalize
     from cartcls.train.start import graph_weights
 
     started = time.perf_counter()

@@ -20,8 +20,8 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from cartcls.runtime.bundle import load_bundle
-from cartcls.train.split import read_split
+from cartcls.calibration.split import read_split
+from cartcls.runtime.bundle.bundle import load_bundle
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent

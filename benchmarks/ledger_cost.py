@@ -15,15 +15,15 @@ from pathlib import Path
 
 from cpu import copy_crops
 
-from cartcls.runtime.backend import Backend
-from cartcls.runtime.batch import classify_images, classify_slide, describe_run
-from cartcls.runtime.bundle import Bundle, load_bundle
-from cartcls.runtime.discover import find_images
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.page import PAGE, render_page
-from cartcls.runtime.report import CSV, summarize, write_csv
-from cartcls.train.split import read_split
+from cartcls.calibration.split import read_split
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.images.discover import find_images
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.ledger.records import CSV, summarize, write_csv
+from cartcls.runtime.reports.page import PAGE, render_page
+from cartcls.runtime.slides.batch import classify_images, classify_slide, describe_run
 
 SPLIT = Path(__file__).resolve().parents[1] / "splits" / "pbc.csv"
 LIMIT = 1.05

@@ -19,16 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from cartcls.runtime import heatmap, work
-from cartcls.runtime.batch import classify_slide, describe_run
-from cartcls.runtime.bundle import Bundle, load_bundle
-from cartcls.runtime.decode import read_image
-from cartcls.runtime.ledger import Ledger
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.page import PAGE, write_pages
-from cartcls.runtime.report import THUMBNAILS, Cell, csv_line
-from cartcls.runtime.schema import Result
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.records import THUMBNAILS, Cell, csv_line
+from cartcls.runtime.ledger.schema import Result
+from cartcls.runtime.reports.page import PAGE, write_pages
+from cartcls.runtime.slides import slide as work
+from cartcls.runtime.slides.batch import classify_slide, describe_run
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
 CHROMIUM = "/usr/bin/chromium"

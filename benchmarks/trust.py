@@ -20,16 +20,16 @@ from cartcls.calibration.calibrate import assessments, per_class, rare_sentence,
 from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
-from cartcls.runtime.backend import Backend
-from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
-from cartcls.runtime.calibration import Assessment, Calibration
-from cartcls.runtime.classify import softmax
-from cartcls.runtime.drift import FEWEST, SUBJECTS, WINDOW, drift
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.preprocess import Image
-from cartcls.runtime.quality import measure
+from cartcls.calibration.split import choose_part, class_of
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, drift
+from cartcls.runtime.bundle.review import Assessment, Calibration
+from cartcls.runtime.images.quality import measure
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.predictions import softmax
 from cartcls.runtime.statistics import wilson_interval
-from cartcls.train.split import choose_part, class_of
 
 ROOT = Path(__file__).resolve().parent.parent
 NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}

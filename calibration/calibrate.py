@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.backend import Backend
-from ..runtime.bundle import Bundle
-from ..runtime.calibration import CALIBRATION, DISTANCE, STAIN, Assessment, Calibration, assess
-from ..runtime.classify import softmax
-from ..runtime.drift import SUBJECTS
+from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.drift import SUBJECTS
+from ..runtime.bundle.review import CALIBRATION, DISTANCE, STAIN, Assessment, Calibration, assess
 from ..runtime.errors import DataError
-from ..runtime.quality import FLAWS
+from ..runtime.images.quality import FLAWS
+from ..runtime.inference.backend import Backend
+from ..runtime.inference.predictions import softmax
 from .curves import draw_reliability, draw_risk_coverage
 from .evidence import Evidence
 from .limits import gaussians, limits, stain_gaussians, typical

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.backend import Backend
-from ..runtime.batch import classify_images, describe_run
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import DataError, OutputError
 from ..runtime.files import whole_folder
-from ..runtime.page import render
-from ..runtime.report import CSV, Cell, Run, write_csv
+from ..runtime.inference.backend import Backend
+from ..runtime.ledger.records import CSV, Cell, Run, write_csv
+from ..runtime.reports.page import render
+from ..runtime.slides.batch import classify_images, describe_run
 from .metrics import classification_metrics
 from .pictures import draw_confusion
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.backend import Backend
-from ..runtime.bundle import Bundle
-from ..runtime.decode import read_image
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.errors import DataError, ImageError
-from ..runtime.pipeline import BATCHES_AHEAD, WORKERS, in_order
-from ..runtime.preprocess import Image, stretch
-from ..runtime.quality import Quality, measure
+from ..runtime.images.decode import read_image
+from ..runtime.images.quality import Quality, measure
+from ..runtime.images.resize import Image, stretch
+from ..runtime.inference.backend import Backend
+from ..runtime.slides.pipeline import BATCHES_AHEAD, WORKERS, in_order
 
 EXPORT_NOTE = "cartcls-export.json"
 

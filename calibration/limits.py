@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.calibration import DISTANCE, STAIN, Gaussians
-from ..runtime.drift import TYPICAL
+from ..runtime.bundle.drift import TYPICAL
+from ..runtime.bundle.review import DISTANCE, STAIN, Gaussians
 
 TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
 MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed

@@ -36,10 +36,10 @@ def calibrate(
     from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
     from ..calibration.evidence import check_unbiased, gather
-    from ..export.calibrated import check_writable, write_calibrated
-    from ..runtime.bundle import load_bundle
-    from ..runtime.open_backend import open_backend
-    from ..train.split import check_split, class_of, read_split
+    from ..calibration.split import check_split, class_of, read_split
+    from ..export.recalibrated import check_writable, write_calibrated
+    from ..runtime.bundle.bundle import load_bundle
+    from ..runtime.inference.choose import open_backend
     from . import show
 
     share = _share(max_error)

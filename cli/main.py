@@ -65,11 +65,11 @@ def batch(
     new, was changed, or could not be read. The exit code is 3 where some could not be read: each has its row with the
     reason.
     """
-    from ..runtime.batch import check_slide, classify_slide
-    from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.discover import slide_name
-    from ..runtime.open_backend import open_backend
-    from ..runtime.open_ledger import open_ledger
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
+    from ..runtime.images.discover import slide_name
+    from ..runtime.inference.choose import open_backend
+    from ..runtime.ledger.folder import open_ledger
+    from ..runtime.slides.batch import check_slide, classify_slide
     from . import show
 
     for slide_dir in slide_dirs:
@@ -132,12 +132,12 @@ def watch(
     Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row, with the bytes that were finally there, or
     with the reason why it has no label; after a crash it goes on where it was. Stop it with Ctrl-C or SIGTERM.
     """
-    from ..runtime.batch import check_slide
-    from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.child import open_in_child
-    from ..runtime.open_ledger import open_ledger
-    from ..runtime.service import Stop, notify, run
-    from ..runtime.watch import AT_ONCE, Patience, Watch
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
+    from ..runtime.inference.worker import open_in_child
+    from ..runtime.ledger.folder import open_ledger
+    from ..runtime.slides.batch import check_slide
+    from ..runtime.slides.service import Stop, notify, run
+    from ..runtime.slides.watch import AT_ONCE, Patience, Watch
     from . import show
 
     check_slide(capture_dir, out)
@@ -189,9 +189,9 @@ def evaluate(
     """
     from ..calibration.evaluate import MISTAKES
     from ..calibration.evaluate import evaluate as run
-    from ..runtime.bundle import SHIPPED, load_bundle
-    from ..runtime.open_backend import open_backend
-    from ..train.split import choose_part
+    from ..calibration.split import choose_part
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
+    from ..runtime.inference.choose import open_backend
     from . import show
 
     paths, chosen = choose_part(labelled_dir, split, part)
@@ -251,7 +251,7 @@ def export(
     where answers differ from the model's: then that bundle or that engine is not written. A checkpoint becomes a bundle
     also where there is no TensorRT or no GPU, and without its 8-bit graph where that alone gives other answers.
     """
-    from ..runtime.bundle import SHIPPED, load_bundle
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.errors import NoGpuError, NotInstalledError, ParityError
     from . import show
 
@@ -299,7 +299,7 @@ def doctor(
     """Look at this machine the way a run would: what works, what is missing, and what to do about it."""
     from dataclasses import asdict
 
-    from ..runtime.bundle import SHIPPED
+    from ..runtime.bundle.bundle import SHIPPED
     from ..runtime.doctor import examine
     from . import show
 

@@ -21,7 +21,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from ..runtime.audit import verify_reports
+    from ..runtime.reports.rebuild import verify_reports
     from . import show
 
     found = verify_reports(out)
@@ -38,7 +38,7 @@ def rebuild(
     out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
 ) -> None:
     """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
-    from ..runtime.audit import rebuild_reports
+    from ..runtime.reports.rebuild import rebuild_reports
 
     for directory in rebuild_reports(out):
         typer.echo(directory)
@@ -49,8 +49,8 @@ def report(
     out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
 ) -> None:
     """Write the pages again from the ledger, and print where they are; tables and thumbnails stay as they are."""
-    from ..runtime.audit import rebuild_reports
-    from ..runtime.page import PAGE
+    from ..runtime.reports.page import PAGE
+    from ..runtime.reports.rebuild import rebuild_reports
 
     for directory in rebuild_reports(out, tables=False):
         typer.echo(directory / PAGE)
@@ -85,7 +85,7 @@ def correct(
         raise typer.BadParameter("goes with a file of corrections, and that with it", param_hint="--by")
     answers: dict[str, object] = {}
     if corrections is not None and by is not None:
-        from ..runtime.corrections import correct as apply
+        from ..runtime.reports.corrections import correct as apply
 
         applied = apply(out, corrections, by)
         answers["corrected"] = {**asdict(applied), "directory": str(applied.directory)}
@@ -93,7 +93,7 @@ def correct(
             show.corrected(applied)
     missing: dict[str, str] = {}
     if export is not None:
-        from ..runtime.reviewed import export_reviewed
+        from ..runtime.reports.export_reviewed import export_reviewed
 
         made = export_reviewed(out, export)
         missing = made.missing

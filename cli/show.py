@@ -27,14 +27,14 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..export.engine import EngineExport
-    from ..export.parity import Proof
-    from ..runtime.audit import Verified
-    from ..runtime.backend import Backend
-    from ..runtime.bundle import Bundle
-    from ..runtime.corrections import Corrected
+    from ..export.proof import Proof
+    from ..runtime.bundle.bundle import Bundle
     from ..runtime.doctor import Finding
-    from ..runtime.reviewed import Exported
-    from ..runtime.watch import Watch
+    from ..runtime.inference.backend import Backend
+    from ..runtime.reports.corrections import Corrected
+    from ..runtime.reports.export_reviewed import Exported
+    from ..runtime.reports.rebuild import Verified
+    from ..runtime.slides.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
@@ -298,7 +298,7 @@ def engine_exported(made: "EngineExport") -> None:
 
 def exported(out: Path, proof: "Proof") -> None:
     """Print the proof of an export, what each class counts as, and where the bundle lies."""
-    from ..runtime.bundle import load_bundle
+    from ..runtime.bundle.bundle import load_bundle
 
     table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
     for check in proof.checks:

@@ -8,21 +8,21 @@ from typing import Any
 
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
-from ..runtime import preprocess
-from ..runtime.bundle import FORMAT, INT8_MODEL, MODEL, PROOF, SAFE_NAME, load_bundle, manifest_files
-from ..runtime.engine import Precision
+from ..calibration.split import Split, check_split, class_of, read_split
+from ..runtime.bundle.bundle import FORMAT, INT8_MODEL, MODEL, PROOF, SAFE_NAME, load_bundle, manifest_files
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder
-from ..runtime.openvino_backend import OpenVINOBackend
-from ..runtime.parity import Reference, infer_all
+from ..runtime.images import resize as preprocess
+from ..runtime.inference.openvino_backend import OpenVINOBackend
+from ..runtime.inference.parity import Reference, infer_all
+from ..runtime.inference.tensorrt_engine import Precision
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
-from ..train.split import Split, check_split, class_of, read_split
 from .classes import cell_classes
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
-from .parity import Proof, prove
+from .proof import Proof, prove
 
 NOTICE = "NOTICE"
 PROOF_CELLS = 2  # of each class

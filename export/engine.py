@@ -3,10 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from ..runtime.backend import Progress
-from ..runtime.bundle import INT8_MODEL, Bundle, read_bundle_file
-from ..runtime.cuda import Gpu, open_cuda
-from ..runtime.engine import (
+from ..runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
+from ..runtime.inference.backend import Progress
+from ..runtime.inference.cuda import Gpu, open_cuda
+from ..runtime.inference.parity import Check, answer_limit, compare, explain, is_half, read_reference
+from ..runtime.inference.tensorrt_backend import build_and_prove
+from ..runtime.inference.tensorrt_engine import (
     RTX,
     Engine,
     Precision,
@@ -16,9 +19,6 @@ from ..runtime.engine import (
     save_engine,
     stamp_for,
 )
-from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
-from ..runtime.parity import Check, answer_limit, compare, explain, is_half, read_reference
-from ..runtime.tensorrt_backend import build_and_prove
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _graph(bundle: Bundle, precision: Precision) -> bytes:
 
 
 def _emulated(bundle: Bundle, precision: Precision, graph: bytes) -> Check:
-    from .parity import onnxruntime_infer
+    from .proof import onnxruntime_infer
     from .retype import emulate_half
 
     if precision != "fp16":

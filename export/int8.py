@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from ..runtime.parity import Images
+from ..runtime.inference.parity import Images
 
 BATCH = 8
 LITE_KEPT = (".conv_stem", ".blocks.0.", ".blocks.1.", ".conv_dw", ".conv_head")  # of EfficientNet-Lite

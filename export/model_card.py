@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..runtime.bundle import NAMED_CAR_T
+from ..runtime.bundle.bundle import NAMED_CAR_T
 
 MODEL_CARD = "MODEL_CARD.md"
 

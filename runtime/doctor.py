@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .bundle import Bundle, load_bundle
-from .cuda import DRIVER, Gpu, open_cuda
-from .engine import INSTALL, engine_directory, find_engine, load_tensorrt, stamp_for
+from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
+from .inference.cuda import DRIVER, Gpu, open_cuda
+from .inference.openvino_backend import has_bfloat16
+from .inference.tensorrt_engine import INSTALL, engine_directory, find_engine, load_tensorrt, stamp_for
 from .mounts import file_system, is_network
-from .openvino_backend import has_bfloat16
 
 Level = Literal["ok", "warning", "failure"]
 

@@ -10,14 +10,14 @@ from scene import Scene
 
 from cartcls.calibration.calibrate import PARTS, calibrate
 from cartcls.calibration.evidence import gather
-from cartcls.export.calibrated import write_calibrated
-from cartcls.runtime.backend import Backend
-from cartcls.runtime.bundle import Bundle, load_bundle
-from cartcls.runtime.decode import read_image
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.preprocess import Image, stretch
-from cartcls.train.split import read_split
+from cartcls.calibration.split import read_split
+from cartcls.export.recalibrated import write_calibrated
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.images.resize import Image, stretch
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.ledger.folder import open_ledger
 
 SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
 

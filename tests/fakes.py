@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cartcls.runtime.backend import Outputs, Progress
-from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
+from cartcls.runtime.inference.backend import Outputs, Progress
 
 
 class FakeBackend:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from cartcls.runtime.preprocess import Image
+from cartcls.runtime.images.resize import Image
 
 Expected = Image | str | None
 """Pixels, or a part of the reason, or None: either, for a flipped byte may spoil an image or not."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fakes import FakeBackend
 
-from cartcls.runtime.batch import classify_slide
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.corrections import COLUMNS
-from cartcls.runtime.open_ledger import existing_ledger, open_ledger
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
+from cartcls.runtime.reports.corrections import COLUMNS
+from cartcls.runtime.slides.batch import classify_slide
 
 
 def make_slide(cells: Path, folder: Path, count: int = 8) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from fakes import FakeBackend
 
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.ledger import Ledger
-from cartcls.runtime.watch import Patience, Watch
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.slides.watch import Patience, Watch
 
 
 class Scene:

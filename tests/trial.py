@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from cartcls.runtime.audit import verify_reports
+from cartcls.runtime.reports.rebuild import verify_reports
 
 WATCHER = Path(__file__).with_name("watcher.py")
 EXAMPLES = Path(__file__).parent.parent / "examples" / "slide-01"

@@ -17,16 +17,18 @@ import numpy.typing as npt
 import PIL.ImageFile
 from fakes import FakeBackend, InlinePool, uncalibrated
 
-from cartcls.runtime import decode, pipeline, service, work
-from cartcls.runtime import watch as watching
-from cartcls.runtime.backend import Outputs
-from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.discover import find_images
-from cartcls.runtime.ledger import Ledger
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.schema import Cursor, Slide
-from cartcls.runtime.service import Stop, run
-from cartcls.runtime.watch import AT_ONCE, Patience, Watch
+from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.images import decode
+from cartcls.runtime.images.discover import find_images
+from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.schema import Cursor, Slide
+from cartcls.runtime.slides import pipeline, service
+from cartcls.runtime.slides import slide as work
+from cartcls.runtime.slides import watch as watching
+from cartcls.runtime.slides.service import Stop, run
+from cartcls.runtime.slides.watch import AT_ONCE, Patience, Watch
 
 PATIENCE = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
-from .data import CellData
+from .loaders import CellData
 
 EMA_DECAY = 0.995
 

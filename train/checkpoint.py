@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..runtime.errors import DataError
-from .model import FeatureClassifier, build, normalize
+from .models.rcmnet import FeatureClassifier, build, normalize
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Checkpoint:
 
     Attributes:
         model: With its averaged weights, float32, in evaluation mode.
-        arch: What `build` of `cartcls.train.model` takes.
+        arch: What `build` of `cartcls.train.models.rcmnet` takes.
         classes: Class names in order.
         image_size: Width and height in pixels.
         epochs: Number of epochs that were trained; of several readers, the first one's.

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Dataset
 
-from ..runtime.decode import read_image
+from ..calibration.split import class_of
 from ..runtime.errors import DataError, ImageError
-from ..runtime.preprocess import stretch
-from .split import class_of
+from ..runtime.images.decode import read_image
+from ..runtime.images.resize import stretch
 
 
 @dataclass(frozen=True)

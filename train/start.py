@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..runtime.bundle import MANIFEST, load_bundle
+from ..runtime.bundle.bundle import MANIFEST, load_bundle
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .model import PLUS, FeatureClassifier, interpolate_table
+from .models.rcmnet import PLUS, FeatureClassifier, interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."

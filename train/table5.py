@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..calibration.split import read_split
 from ..runtime.errors import DataError
 from ..runtime.statistics import wilson_interval
 from . import training
 from .checkpoint import load_checkpoint
-from .data import Stage
-from .model import ARCHITECTURES, BASELINES, FeatureClassifier
-from .split import read_split
+from .loaders import Stage
+from .models.rcmnet import ARCHITECTURES, BASELINES, FeatureClassifier
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}

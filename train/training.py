@@ -22,18 +22,18 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from ..calibration.metrics import classification_metrics
 from ..calibration.pictures import draw_confusion
-from ..runtime import preprocess
+from ..calibration.split import Split, check_split, read_split
 from ..runtime.errors import DataError
+from ..runtime.images import resize as preprocess
 from .augment import augment, mix
 from .callbacks import History, StageAveraging
 from .checkpoint import Checkpoint, load_checkpoint, predict
-from .data import CellData, Stage
 from .images import load_images
-from .model import BASELINES, TEACHERS, build, normalize
+from .loaders import CellData, Stage
+from .models.efficientnet import imagenet_start, read_teacher, teacher_loss
+from .models.rcmnet import BASELINES, TEACHERS, build, normalize
 from .plots import draw_curves
-from .split import Split, check_split, read_split
 from .start import checkpoint_provenance, read_start, start_from
-from .teacher import imagenet_start, read_teacher, teacher_loss
 
 PEAK_RATE = 2e-3
 START_PEAK_RATE = 1e-3  # for weights that are trained already
@@ -58,7 +58,7 @@ class Classifier(pl.LightningModule):
         """Build the model.
 
         Args:
-            arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.model`.
+            arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.models.rcmnet`.
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
             provenance: Data, split, start, command, versions and seed; goes into the checkpoint.
@@ -151,7 +151,7 @@ def fit(
     Args:
         data_dir: Folder with one folder per class.
         split_file: Split that fits it.
-        arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.model`.
+        arch: One of `ARCHITECTURES`, `BASELINES` or `TEACHERS` of `cartcls.train.models.rcmnet`.
         out: Run folder; must be new or empty unless `resume`.
         stages: Image sizes and epochs; the last size is the one that the model is for.
         batch_size: Images per step.

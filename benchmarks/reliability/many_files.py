@@ -14,12 +14,12 @@ from pathlib import Path
 
 from shared import Trial, finish, new_trial
 
-from cartcls.runtime.bundle import load_bundle
-from cartcls.runtime.decode import fingerprint
-from cartcls.runtime.discover import find_images
-from cartcls.runtime.open_ledger import open_ledger
-from cartcls.runtime.report import Cell
-from cartcls.runtime.schema import Result
+from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.images.decode import fingerprint
+from cartcls.runtime.images.discover import find_images
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.ledger.records import Cell
+from cartcls.runtime.ledger.schema import Result
 
 SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from shared import ROOT, Trial, finish, new_trial, skip
 
-from cartcls.train.split import read_split
+from cartcls.calibration.split import read_split
 
 FILES = {"monday-1", "monday-2"}
 

@@ -9,10 +9,10 @@ from fakes import KnowingBackend
 from cartcls.calibration.calibrate import PARTS, calibrate, check_parts, per_class, rare_sentence
 from cartcls.calibration.evidence import Evidence, check_unbiased, gather
 from cartcls.calibration.risk import clopper_pearson_upper
-from cartcls.runtime.bundle import Bundle
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import DataError
-from cartcls.runtime.preprocess import Image
-from cartcls.runtime.quality import measure
+from cartcls.runtime.images.quality import measure
+from cartcls.runtime.images.resize import Image
 
 
 def nothing(done: int, count: int) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cartcls.calibration.evaluate import evaluate
-from cartcls.runtime.backend import Backend
-from cartcls.runtime.bundle import Bundle
+from cartcls.calibration.split import choose_part, list_images
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import DataError, OutputError
-from cartcls.train.split import choose_part, list_images
+from cartcls.runtime.inference.backend import Backend
 
 
 def nothing(done: int, total: int) -> None:

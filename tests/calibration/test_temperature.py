@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cartcls.calibration.temperature import fit_temperature, negative_log_likelihood
-from cartcls.runtime.classify import softmax
 from cartcls.runtime.errors import DataError
+from cartcls.runtime.inference.predictions import softmax
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])

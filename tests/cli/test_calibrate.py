@@ -9,9 +9,9 @@ from fakes import FakeBackend, KnowingBackend
 from typer.testing import CliRunner
 
 from cartcls.cli import app, show
-from cartcls.runtime import open_backend as backends
-from cartcls.runtime.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
+from cartcls.runtime.inference import choose as backends
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cartcls.cli import app
 from cartcls.cli.main import _seconds
-from cartcls.runtime.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from cartcls.calibration.evaluate import evaluate
-from cartcls.export import parity
+from cartcls.calibration.split import choose_part, read_split
+from cartcls.export import proof as parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
-from cartcls.export.parity import prove
-from cartcls.runtime.backend import Outputs
-from cartcls.runtime.bundle import load_bundle
+from cartcls.export.proof import prove
+from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.errors import BundleError, DataError, ParityError
-from cartcls.runtime.open_backend import open_backend
-from cartcls.runtime.openvino_backend import INT8
-from cartcls.runtime.parity import HALF_LIMIT, Reference, compare, read_reference
-from cartcls.train.data import Stage
-from cartcls.train.split import choose_part, read_split
+from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.openvino_backend import INT8
+from cartcls.runtime.inference.parity import HALF_LIMIT, Reference, compare, read_reference
+from cartcls.train.loaders import Stage
 from cartcls.train.training import fit
 
 ROOT = Path(__file__).parents[2]

@@ -5,12 +5,12 @@ import pytest
 
 from cartcls.export import engine as exports
 from cartcls.export.engine import export_engine
-from cartcls.runtime.backend import no_progress
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.engine import load_tensorrt
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, BundleError, NoGpuError, ParityError
-from cartcls.runtime.openvino_backend import OpenVINOBackend
-from cartcls.runtime.parity import answer_limit, compare, read_reference
+from cartcls.runtime.inference.backend import no_progress
+from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
+from cartcls.runtime.inference.parity import answer_limit, compare, read_reference
+from cartcls.runtime.inference.tensorrt_engine import load_tensorrt
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
 

@@ -7,13 +7,13 @@ from onnx import numpy_helper
 
 from cartcls.export.int8 import KEPT, int8_bytes
 from cartcls.export.retype import to_float32
-from cartcls.runtime.backend import no_progress
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.classify import softmax
-from cartcls.runtime.cuda import Gpu
-from cartcls.runtime.engine import build_engine, stamp_for
-from cartcls.runtime.openvino_backend import F32, INT8, SURE, OpenVINOBackend
-from cartcls.runtime.preprocess import Image
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference.backend import no_progress
+from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.openvino_backend import F32, INT8, SURE, OpenVINOBackend
+from cartcls.runtime.inference.predictions import softmax
+from cartcls.runtime.inference.tensorrt_engine import build_engine, stamp_for
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from cartcls.export.graph import GraphWithMaps
 from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.export.retype import emulate_half, to_float32
-from cartcls.runtime.bundle import Bundle
-from cartcls.train.model import BASELINES, RCMNet, RelativeSelfAttention, build, normalize
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.train.models.rcmnet import BASELINES, RCMNet, RelativeSelfAttention, build, normalize
 
 SIZE = (64, 70)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from cartcls.runtime import doctor
-from cartcls.runtime.bundle import SHIPPED
-from cartcls.runtime.cuda import Gpu
+from cartcls.runtime.bundle.bundle import SHIPPED
 from cartcls.runtime.doctor import Finding, examine
 from cartcls.runtime.errors import BackendError, NotInstalledError
+from cartcls.runtime.inference.cuda import Gpu
 
 
 @pytest.fixture(autouse=True)

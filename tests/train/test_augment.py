@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cartcls.runtime.preprocess import Image
+from cartcls.runtime.images.resize import Image
 from cartcls.train import augment as augmentation
 from cartcls.train.augment import augment, change_focus, change_stain, turn
 

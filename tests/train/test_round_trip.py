@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 from reviewer import classify, corrections, make_slide
 
-from cartcls.runtime.bundle import Bundle
-from cartcls.runtime.corrections import correct
-from cartcls.runtime.reviewed import export_reviewed
-from cartcls.train.data import Stage
-from cartcls.train.split import make_split
+from cartcls.calibration.split import make_split
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.export_reviewed import export_reviewed
+from cartcls.train.loaders import Stage
 from cartcls.train.training import fit
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from cartcls.export.onnx_graph import onnx_bytes
-from cartcls.runtime.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.runtime.errors import DataError
-from cartcls.runtime.openvino_backend import OpenVINOBackend
-from cartcls.runtime.preprocess import Image
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
 from cartcls.train.checkpoint import predict
-from cartcls.train.model import build, interpolate_table
+from cartcls.train.models.rcmnet import build, interpolate_table
 from cartcls.train.start import Start, graph_weights, read_start, start_from
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from cartcls.runtime.errors import DataError
 from cartcls.train import table5, training
-from cartcls.train.data import Stage
-from cartcls.train.model import build
+from cartcls.train.loaders import Stage
+from cartcls.train.models.rcmnet import build
 from cartcls.train.table5 import Row, train_table
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own

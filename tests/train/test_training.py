@@ -8,7 +8,7 @@ import torch
 
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
-from cartcls.train.data import Stage
+from cartcls.train.loaders import Stage
 from cartcls.train.training import Classifier, fit, select_score
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own

@@ -1,0 +1,248 @@
+"""The split of a data folder into parts: which images may be used for what.
+
+A data folder holds one folder per class. `fit` is for weights, `select` for choosing a recipe, a checkpoint
+and a temperature, `calibrate` for the review threshold, `report` for published figures and nothing else.
+"""
+
+import csv
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..runtime.bundle.bundle import SAFE_NAME
+from ..runtime.errors import DataError
+
+PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which part each image belongs to.
+
+    Attributes:
+        parts: Part by path, `/`-separated and relative to the data folder.
+        by_group: Whether no patient or slide is in two parts.
+        sha256: Digest of the split file.
+    """
+
+    parts: dict[str, str]
+    by_group: bool
+    sha256: str
+
+    @property
+    def unit(self) -> str:
+        """How every figure made on this split is marked."""
+        return "split by group" if self.by_group else "split by image"
+
+    def paths(self, part: str) -> list[str]:
+        """Paths of one part, sorted."""
+        return sorted(path for path, its_part in self.parts.items() if its_part == part)
+
+
+def list_images(data_dir: Path) -> list[str]:
+    """List the images of a data folder with one folder per class.
+
+    Returns:
+        Sorted paths relative to the folder, `/`-separated.
+
+    Raises:
+        DataError: There is no such folder, one class only, or a class with fewer than 2 images.
+    """
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
+    names = (path.relative_to(data_dir) for path in data_dir.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    counts = Counter(map(class_of, paths))
+    folders = {path.name for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    if small := sorted(name for name in folders if counts[name] < 2):
+        raise DataError(f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images or remove the folder")
+    if odd := sorted(name for name in folders if not SAFE_NAME.fullmatch(name)):
+        raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
+    if len(counts) < 2:
+        raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
+    return paths
+
+
+def class_of(path: str) -> str:
+    """Class of an image: the first folder of its path."""
+    return PurePosixPath(path).parts[0]
+
+
+def make_split(data_dir: Path, out: Path, groups_file: Path | None = None, seed: int = 0) -> Split:
+    """Split a data folder, stratified by class and by the letters that begin the file name, and write it.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        out: CSV to write: `path,part`, and `group` where groups are given.
+        groups_file: CSV `path,group` (patient or slide); all images of a group get the same part.
+        seed: Another seed gives another split.
+
+    Raises:
+        DataError: The folder or the groups do not fit.
+    """
+    paths = list_images(data_dir)
+    groups = _read_groups(groups_file, paths) if groups_file else None
+    parts = _split_groups(paths, groups, seed) if groups else _split_images(paths, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "part", "group"] if groups else ["path", "part"])
+        writer.writerows([path, parts[path], groups[path]] if groups else [path, parts[path]] for path in paths)
+    return read_split(out)
+
+
+def read_split(file: Path) -> Split:
+    """Read a split file.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
+    try:
+        rows = _read_csv(file)
+    except FileNotFoundError:
+        raise DataError(f"{file} does not exist: make a split with `python -m cartcls.train split`") from None
+    if not rows or not {"path", "part"} <= rows[0].keys():
+        raise DataError(f"{file} is not a split: it needs the columns path and part")
+    if unknown := sorted({row["part"] for row in rows} - PARTS.keys()):
+        raise DataError(f"{file}: unknown part(s) {', '.join(unknown)}: use {', '.join(PARTS)}")
+    by_group = "group" in rows[0]
+    if by_group:
+        part_of: dict[str, str] = {}
+        if torn := [r["group"] for r in rows if part_of.setdefault(r["group"], r["part"]) != r["part"]]:
+            raise DataError(f"{file}: the group {torn[0]!r} is in several parts: make the split again")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Split({row["path"]: row["part"] for row in rows}, by_group, sha256)
+
+
+def _read_csv(file: Path) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            return list(csv.DictReader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from None
+
+
+def check_split(split: Split, data_dir: Path) -> None:
+    """Make sure that a split names exactly the images of a data folder, and has every class to train and select on.
+
+    Raises:
+        DataError: Naming the files that are missing on either side, or the classes that have none in a part.
+    """
+    present = set(list_images(data_dir))
+    missing, extra = sorted(split.parts.keys() - present), sorted(present - split.parts.keys())
+    if missing or extra:
+        raise DataError(
+            f"the split does not fit {data_dir}:"
+            + (f" {len(missing)} of its files are not there ({_few(missing)});" if missing else "")
+            + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
+            + " mend it, or, if no model was trained with it, make a new one with `python -m cartcls.train split`"
+        )
+    classes = {class_of(path) for path in present}
+    for part in ("fit", "select"):
+        if without := sorted(classes - {class_of(path) for path in split.paths(part)}):
+            raise DataError(f"the split gives the part {part} no image of {', '.join(without)}: add images of them")
+
+
+def choose_part(data_dir: Path, split_file: Path | None, part: str) -> tuple[list[str], str]:
+    """List the images of one part of a data folder, or of all of it where there is no split.
+
+    Returns:
+        Paths relative to the folder, and how figures on them are marked.
+
+    Raises:
+        DataError: The split does not fit, or has no such part.
+    """
+    if split_file is None:
+        return list_images(data_dir), f"all of {data_dir.resolve().name}"
+    split = read_split(split_file)
+    check_split(split, data_dir)
+    if not split.paths(part):
+        raise DataError(f"{split_file} has no images in the part {part!r}: use one of {', '.join(PARTS)}")
+    return split.paths(part), f"{part}, {split.unit}"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+
+
+def _split_images(paths: Sequence[str], seed: int) -> dict[str, str]:
+    by_class: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for path in paths:
+        by_class[class_of(path)][_leading_letters(path)].append(path)
+    parts = {}
+    for strata in by_class.values():
+        shuffled = {letters: _shuffled(names, seed) for letters, names in strata.items()}
+        total = sum(map(len, strata.values()))
+        for part in ("report", "calibrate", "select"):
+            fewest = (
+                1 if total >= 8 or part == "select" else 0
+            )  # whatever the size, something to choose a checkpoint on
+            wanted = max(fewest, round(PARTS[part] * total))
+            for letters, count in _apportion(shuffled, wanted).items():
+                for _ in range(count):
+                    parts[shuffled[letters].pop()] = part
+        parts |= {path: "fit" for names in shuffled.values() for path in names}
+    return parts
+
+
+def _leading_letters(path: str) -> str:
+    name = PurePosixPath(path).name
+    return name[: next((i for i, letter in enumerate(name) if not letter.isalpha()), len(name))]
+
+
+def _apportion(strata: dict[str, list[str]], wanted: int) -> dict[str, int]:
+    """Share `wanted` among strata by their size: Hare quotas, the rest to the largest remainders."""
+    total = sum(map(len, strata.values()))
+    quotas = {letters: wanted * len(names) / total for letters, names in strata.items()}
+    shares = {letters: int(quota) for letters, quota in quotas.items()}
+    rest = sorted(quotas, key=lambda letters: (shares[letters] - quotas[letters], letters))
+    for letters in rest[: wanted - sum(shares.values())]:
+        shares[letters] += 1
+    return shares
+
+
+def _read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
+    try:
+        rows = _read_csv(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from None
+    columns = rows[0].keys() if rows else ()
+    column = next((name for name in ("group", "patient", "slide") if name in columns), None)
+    if column is None or "path" not in columns:
+        raise DataError(f"{file}: needs the columns path and patient (or slide, or group)")
+    groups = {row["path"].replace(os.sep, "/"): row[column] for row in rows}
+    if missing := sorted(path for path in paths if not groups.get(path)):
+        raise DataError(f"{file}: no group for {len(missing)} image(s): {_few(missing)}")
+    return groups
+
+
+def _split_groups(paths: Sequence[str], groups: dict[str, str], seed: int) -> dict[str, str]:
+    """Give whole groups to parts, the largest first, each where it leaves the classes closest to their share."""
+    classes_of: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in paths:
+        classes_of[groups[path]][class_of(path)] += 1
+    if len(classes_of) < len(PARTS):
+        raise DataError(f"{len(classes_of)} group(s): at least {len(PARTS)} are needed, one for each part")
+    totals = Counter(map(class_of, paths))
+    open_room = {part: {name: share * totals[name] for name in totals} for part, share in PARTS.items()}
+    part_of: dict[str, str] = {}
+    for group in sorted(_shuffled(classes_of, seed), key=lambda name: -classes_of[name].total()):
+        room_left = {
+            part: sum(min(count, room[name]) / totals[name] for name, count in classes_of[group].items())
+            for part, room in open_room.items()
+        }
+        empty = [part for part in PARTS if part not in part_of.values()]
+        groups_left = len(classes_of) - len(part_of)
+        choices = empty if groups_left <= len(empty) else list(PARTS)
+        part_of[group] = max(choices, key=lambda part: room_left[part])
+        for name, count in classes_of[group].items():
+            open_room[part_of[group]][name] -= count
+    return {path: part_of[groups[path]] for path in paths}

@@ -1,0 +1,173 @@
+"""What a bundle knows of the worth of its answers, and what follows for one cell.
+
+All of it was measured on labelled cells by `cartcls calibrate`, lies beside the graph and never in it, and is applied
+here in numpy.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError
+from ..images.quality import FLAWS, Quality
+
+CALIBRATION = "calibration.npz"
+TEMPERATURES = (0.05, 20.0)
+DISTANCE, STAIN = "distance", "stain"
+MOST_DIGITS = 6
+
+Vectors = npt.NDArray[np.floating[Any]]
+Limits = dict[str, tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """Normal distributions that share one covariance.
+
+    Attributes:
+        means: One for each class or cluster, (K, D).
+        whitening: Makes the covariance the identity, (D, D).
+    """
+
+    means: Vectors
+    whitening: Vectors
+
+    def distances(self, vectors: Vectors) -> npt.NDArray[np.float64]:
+        """Mahalanobis distance of vectors (N, D) to the nearest mean, (N,)."""
+        squares = (((vectors @ self.whitening)[:, None] - self._centers) ** 2).sum(2)
+        return np.sqrt(squares.min(1)).astype(np.float64)
+
+    @cached_property
+    def _centers(self) -> Vectors:
+        return self.means @ self.whitening
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What turns a graph's outputs into a label that passes, or one that a person must look at.
+
+    Attributes:
+        threshold: Cells with a smaller confidence are for review.
+        limits: Lowest and highest value that passes, by measure: those of `quality.FLAWS`, `DISTANCE` in feature space
+            and `STAIN` in colours; None where any passes.
+        features: The classes in feature space.
+        stains: Kinds of stain among the training cells.
+    """
+
+    threshold: float
+    limits: Limits
+    features: Gaussians
+    stains: Gaussians
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What speaks against a label.
+
+    Attributes:
+        doubts: Reasons to look at the cell, the most important first; none where it passes.
+        distance: How far its features are from those of the nearest class.
+        stain: How far its colours are from those of the nearest kind of stain.
+    """
+
+    doubts: list[str]
+    distance: float
+    stain: float
+
+
+def assess(
+    calibration: Calibration, confidence: float, features: npt.NDArray[np.float32], quality: Quality
+) -> Assessment:
+    """Say what speaks against the label of one cell.
+
+    Args:
+        calibration: Of the bundle.
+        confidence: Probability of the label, after temperature.
+        features: Of the cell, (D,).
+        quality: Of its picture.
+    """
+    distance = float(calibration.features.distances(features[None])[0])
+    stain = float(calibration.stains.distances(quality.stain[None])[0])
+    doubts = []
+    if not confidence >= calibration.threshold:
+        doubts.append(f"low confidence ({_compared(confidence, calibration.threshold, '<')})")
+    doubts += _flaw("distance", ("", "unlike the training cells"), distance, calibration.limits[DISTANCE])
+    doubts += _flaw("distance", ("", "stain unlike the training cells"), stain, calibration.limits[STAIN])
+    for name, titles in FLAWS.items():
+        doubts += _flaw(name, titles, quality.measures[name], calibration.limits[name])
+    return Assessment(doubts, distance, stain)
+
+
+def read_calibration(record: dict[str, Any], arrays: bytes, model_sha256: str, classes: int) -> Calibration:
+    """Read what `cartcls calibrate` wrote.
+
+    Args:
+        record: `calibration` of `bundle.json`.
+        arrays: `calibration.npz`, verified.
+        model_sha256: Digest of the bundle's graph.
+        classes: Number of its classes.
+
+    Raises:
+        BundleError: It is out of range, malformed, or of another model.
+        KeyError: The record lacks something.
+    """
+    temperature, threshold = float(record["temperature"]), float(record["threshold"])
+    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
+        raise BundleError(f"the temperature {temperature} is not in {TEMPERATURES}: calibrate the bundle again")
+    if not 0 <= threshold <= 1:
+        raise BundleError(f"the review threshold {threshold} is no probability: calibrate the bundle again")
+    try:
+        with np.load(BytesIO(arrays), allow_pickle=False) as found:
+            made_for = str(found["model_sha256"])
+            features = Gaussians(found["feature_means"], found["feature_whitening"])
+            stains = Gaussians(found["stain_means"], found["stain_whitening"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{CALIBRATION} is cut off or malformed ({error}): calibrate the bundle again") from None
+    if made_for != model_sha256:
+        raise BundleError(f"{CALIBRATION} was made with the features of another model: calibrate the bundle again")
+    if len(features.means) != classes:
+        raise BundleError(f"{CALIBRATION} knows {len(features.means)} of {classes} classes: calibrate the bundle again")
+    for name, gaussians in (("features", features), ("stains", stains)):
+        means, whitening = gaussians.means, gaussians.whitening
+        if means.ndim != 2 or whitening.shape != (means.shape[1],) * 2:
+            raise BundleError(f"{CALIBRATION}: the {name} do not fit each other: calibrate the bundle again")
+        if not (np.isfinite(means).all() and np.isfinite(whitening).all()):
+            raise BundleError(f"{CALIBRATION}: the {name} hold not-a-number: calibrate the bundle again")
+    limits = {name: (record["limits"][name][0], record["limits"][name][1]) for name in (DISTANCE, STAIN, *FLAWS)}
+    return Calibration(threshold, limits, features, stains)
+
+
+def calibration_facts(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a report says of a bundle's calibration: plain values by name; None where it has none."""
+    if record is None:
+        return None
+    promise = record["promise"]
+    return {
+        "temperature": round(record["temperature"], 4),
+        "review_below": round(record["threshold"], 4),
+        "promised_error": round(promise["error"], 4),
+        "promise": promise["sentence"],
+        "part": f"calibrate, {promise['split_unit']}",
+        "cells": promise["cells"],
+        "backend": f"{record['backend']}, {record['precision']}",
+    }
+
+
+def _flaw(name: str, titles: tuple[str, str], value: float, limits: tuple[float | None, float | None]) -> list[str]:
+    low, high = limits
+    if titles[0] and low is not None and not value >= low:
+        return [f"{titles[0]} ({name} {_compared(value, low, '<')})"]
+    if titles[1] and high is not None and not value <= high:
+        return [f"{titles[1]} ({name} {_compared(value, high, '>')})"]
+    return []
+
+
+def _compared(value: float, limit: float, sign: str) -> str:
+    """Two numbers, with as many digits as it takes to see that they differ."""
+    digits = next((n for n in range(2, MOST_DIGITS) if f"{value:.{n}f}" != f"{limit:.{n}f}"), MOST_DIGITS)
+    return f"{value:.{digits}f} {sign} {limit:.{digits}f}"

@@ -1,0 +1,87 @@
+"""The choice of what runs a bundle's graph on this machine."""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+
+from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from ..errors import BackendError, NoEngineError, NotInstalledError
+from .backend import Backend, Progress, no_progress
+from .onnxruntime_backend import CudaBackend
+from .openvino_backend import INT8, OpenVINOBackend
+from .tensorrt_backend import open_tensorrt
+
+BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
+
+
+def open_backend(
+    bundle: Bundle,
+    name: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
+    build: bool = True,
+) -> Backend:
+    """Load a bundle's graph.
+
+    Args:
+        bundle: What to run.
+        name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
+        tell: Called with a line on what was chosen and why, and on what takes long.
+        progress: Called while an engine is built; see `cartcls.runtime.inference.tensorrt_engine`.
+        build: Whether an engine may be built.
+
+    Raises:
+        BackendError: The backend is unknown, not installed, or cannot load the graph.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
+    if name == "openvino":
+        return _open_openvino(bundle)
+    reasons = []
+    for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
+        if name not in ("auto", candidate):
+            continue
+        try:
+            if name == "auto" and not installed():
+                raise NotInstalledError("not installed")
+            opened = open_candidate(bundle, tell, progress, build)
+        except BackendError as error:
+            if name == candidate or isinstance(error, NoEngineError):
+                raise
+            reasons.append(f"{candidate}: {error}")
+        else:
+            if reasons:
+                tell(f"not by {'; '.join(reasons)}")
+            return opened
+    tell(f"on the CPU, not by {'; '.join(reasons)}")
+    return _open_openvino(bundle)
+
+
+def _tensorrt_is_installed() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("tensorrt", "tensorrt_rtx"))
+
+
+def _onnxruntime_gpu_is_installed() -> bool:
+    return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
+
+
+def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
+    return CudaBackend(bundle)
+
+
+_GPU_BACKENDS = {
+    "tensorrt": (_tensorrt_is_installed, open_tensorrt),
+    "cuda": (_onnxruntime_gpu_is_installed, _open_cuda),
+}
+
+
+def _open_openvino(bundle: Bundle) -> Backend:
+    int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
+    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model)
+    for port, shape in {
+        "image": [None, bundle.height, bundle.width, 3],
+        "logits": [None, len(bundle.classes)],
+    }.items():
+        if backend.shapes.get(port) != shape:
+            raise BackendError(f"the graph of {bundle.directory} does not fit its {port} {shape}: export it again")
+    return backend

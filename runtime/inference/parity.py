@@ -1,0 +1,171 @@
+"""Whether a graph gives the same answers as the PyTorch model it came from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.bundle import PROOF, Bundle, read_bundle_file
+from ..errors import BundleError
+from .backend import Outputs
+from .predictions import softmax
+
+FLOAT32_LIMIT = 0.001
+HALF_LIMIT = 0.02
+INT8_LIMIT = 0.1
+RIGHT_ANSWERS_LIMIT = 1
+FLOAT32_CAM_LIMIT = 1e-4
+HALF_CAM_LIMIT = 0.02
+BATCH = 16
+
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Labelled cells, and what PyTorch says of them in float32.
+
+    Attributes:
+        images: RGB, uint8, (N, H, W, 3).
+        labels: True class indices, (N,).
+        logits: float32, (N, K).
+        bias: Bias of the head, float32, (K,).
+    """
+
+    images: Images
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+    def first_of_each_class(self, count: int) -> "Reference":
+        """The first cells of each class."""
+        chosen = np.concatenate([np.flatnonzero(self.labels == label)[:count] for label in np.unique(self.labels)])
+        return Reference(self.images[chosen], self.labels[chosen], self.logits[chosen], self.bias)
+
+    def repeated(self, times: int) -> "Reference":
+        """All cells that many times over."""
+        again = np.tile(np.arange(len(self.labels)), times)
+        return Reference(self.images[again], self.labels[again], self.logits[again], self.bias)
+
+    def to_bytes(self) -> bytes:
+        """As a compressed npz file."""
+        file = BytesIO()
+        np.savez_compressed(file, images=self.images, labels=self.labels, logits=self.logits, bias=self.bias)
+        return file.getvalue()
+
+
+def is_half(bundle: Bundle) -> bool:
+    """Whether the graph of a bundle is half precision."""
+    return str(bundle.manifest["precision"]["graph"]).startswith("half")
+
+
+def answer_limit(bundle: Bundle, precision: str = "") -> float:
+    """Largest change of a probability that passes: the weights of a half-precision graph are rounded already."""
+    if precision == "int8":
+        return INT8_LIMIT
+    return HALF_LIMIT if is_half(bundle) else FLOAT32_LIMIT
+
+
+def read_reference(bundle: Bundle) -> Reference:
+    """Read the cells that a bundle carries, so that every machine can prove what it runs.
+
+    Raises:
+        BundleError: The file is missing, altered or malformed.
+    """
+    data = read_bundle_file(bundle, PROOF)
+    try:
+        with np.load(BytesIO(data), allow_pickle=False) as arrays:
+            return Reference(arrays["images"], arrays["labels"], arrays["logits"], arrays["bias"])
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise BundleError(f"{bundle.directory / PROOF} is malformed ({error}): export the bundle again") from None
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one graph compares with PyTorch in float32 on N labelled cells.
+
+    Attributes:
+        graph: Which graph.
+        runner: What ran it, and in which precision.
+        count: N.
+        max_probability_difference: Largest |Δp| over all cells and classes.
+        limit: What it may be.
+        max_logit_difference: Largest |Δlogit|.
+        correct: Right answers of the graph.
+        reference_correct: Right answers of PyTorch.
+        cam_sum_error: Largest |Σ cams + bias − logit|, as a share of the largest |logit|.
+        changed: Cells that get another answer than PyTorch's, by their number.
+        passed: Whether all that holds.
+    """
+
+    graph: str
+    runner: str
+    count: int
+    max_probability_difference: float
+    limit: float
+    max_logit_difference: float
+    correct: int
+    reference_correct: int
+    cam_sum_error: float
+    changed: list[int]
+    passed: bool
+
+
+def compare(
+    graph: str,
+    runner: str,
+    infer: Callable[[Images], Outputs],
+    reference: Reference,
+    limit: float,
+    batch: int = BATCH,
+) -> Check:
+    """Compare what `infer` gives with the reference.
+
+    Args:
+        graph: Which graph it runs.
+        runner: What runs it, and in which precision.
+        infer: Takes images (N, H, W, 3).
+        reference: Cells and PyTorch's answers.
+        limit: Largest change of a probability that passes.
+        batch: Most images at once.
+    """
+    outputs = infer_all(infer, reference.images, batch)
+    logits = outputs.logits
+    sums = logits if outputs.cams is None else outputs.cams.sum((2, 3), dtype=np.float64) + reference.bias
+    probability_difference = float(np.abs(softmax(logits) - softmax(reference.logits)).max())
+    correct = int((logits.argmax(1) == reference.labels).sum())
+    reference_correct = int((reference.logits.argmax(1) == reference.labels).sum())
+    cam_sum_error = float(np.abs(sums - logits).max() / np.abs(logits).max())
+    return Check(
+        graph=graph,
+        runner=runner,
+        count=len(logits),
+        max_probability_difference=probability_difference,
+        limit=limit,
+        max_logit_difference=float(np.abs(logits - reference.logits).max()),
+        correct=correct,
+        reference_correct=reference_correct,
+        cam_sum_error=cam_sum_error,
+        changed=np.flatnonzero(logits.argmax(1) != reference.logits.argmax(1)).tolist(),
+        passed=probability_difference <= limit
+        and abs(correct - reference_correct) <= RIGHT_ANSWERS_LIMIT
+        and cam_sum_error <= (FLOAT32_CAM_LIMIT if limit == FLOAT32_LIMIT else HALF_CAM_LIMIT),
+    )
+
+
+def infer_all(infer: Callable[[Images], Outputs], images: Images, batch: int = BATCH) -> Outputs:
+    """Run a graph on any number of images (N, H, W, 3), in batches."""
+    outputs = [infer(images[first : first + batch]) for first in range(0, len(images), batch)]
+    return Outputs.joined(outputs)
+
+
+def explain(check: Check) -> str:
+    """One line that says how far the answers are apart."""
+    return (
+        f"{check.graph} graph by {check.runner}: |Δp| {check.max_probability_difference:.4f} (limit {check.limit}),"
+        f" {check.correct} of {check.count} right (PyTorch {check.reference_correct}),"
+        f" heat maps off their logits by {check.cam_sum_error:.1%}"
+    )

@@ -1,0 +1,1 @@
+"""The ledger: what became of every image, on the disk."""

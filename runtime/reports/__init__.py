@@ -1,0 +1,1 @@
+"""What people read and send back: table, summary, page, corrections."""

@@ -1,0 +1,199 @@
+"""Corrections that come back from a page: checked as a whole, then written down, or not at all."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..bundle.bundle import Bundle
+from ..errors import CorrectionError, OutputError
+from ..ledger.folder import existing_ledger
+from ..ledger.ledger import Ledger
+from ..ledger.records import (
+    CSV,
+    NOT_A_CELL,
+    OTHER,
+    UNSURE,
+    Cell,
+    Correction,
+    Run,
+    corrected_line,
+    csv_header,
+    summarize,
+)
+from ..ledger.schema import Slide
+from ..slides.pipeline import now
+from .page import write_pages
+from .table import project
+
+COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
+LONGEST_NAME = 60
+PROBLEMS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What came of a file of corrections.
+
+    Attributes:
+        directory: Folder of the report.
+        confirmed: How many labels were confirmed.
+        changed: How many were changed.
+        before: Summary of the slide before.
+        after: Summary of the slide now.
+    """
+
+    directory: Path
+    confirmed: int
+    changed: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def correct(out: Path, file: Path, by: str) -> Corrected:
+    """Check a file of corrections that a page made, write them down in the ledger, and bring the report up to it.
+
+    Args:
+        out: Folder of reports.
+        file: `corrections.csv`.
+        by: Who made them.
+
+    Raises:
+        CorrectionError: The file does not fit the report; nothing was written down.
+        OutputError: There is no ledger, it is in use, damaged or cannot be written, and nothing was written down; or
+            the report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
+    """
+    by = by.strip()
+    if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
+        raise CorrectionError(f"{by!r} is no name: --by takes up to {LONGEST_NAME} letters, and none of = + - @ first")
+    rows = _read(file)
+    with existing_ledger(out) as (ledger, bundle):
+        slide, run = _slide(ledger, bundle, file, rows)
+        cells, directory = list(ledger.cells(slide)), out / slide.name
+        corrections = _check(file, rows, {cell.seq: cell for cell in cells}, bundle, by)
+        before = summarize(run, cells, ledger.waiting(slide))
+        try:
+            ledger.correct(slide, corrections, _newer_rows(run, cells, ledger.lines(slide), corrections))
+        except OSError as error:
+            problem = error.strerror or error
+            raise OutputError(
+                f"the ledger of {out} cannot be written ({problem}): nothing of {file} was applied"
+            ) from None
+        try:
+            project(ledger, slide, csv_header(bundle), directory / CSV)
+            after = write_pages(ledger, slide, run, directory)
+        except OSError as error:
+            raise OutputError(
+                f"{directory} cannot be written ({error.strerror or error}): the corrections are kept, and"
+                " `cartcls rebuild` shows them once it can"
+            ) from None
+    confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
+    return Corrected(directory, confirmed, len(corrections) - confirmed, before, after)
+
+
+def _newer_rows(
+    run: Run, cells: Sequence[Cell], lines: Iterable[str], corrections: Sequence[Correction]
+) -> list[tuple[Cell, str]]:
+    present = {cell.seq: (cell, line) for cell, line in zip(cells, lines, strict=True)}
+    newer = []
+    for correction in corrections:
+        cell, line = present[correction.seq]
+        cell = replace(
+            cell,
+            corrected_label=correction.to_label,
+            corrected_by=correction.corrected_by,
+            corrected_at=correction.corrected_at,
+        )
+        newer.append((cell, corrected_line(line, run, cell)))
+    return newer
+
+
+def _read(file: Path) -> list[dict[str, str]]:
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
+    except OSError as error:
+        raise CorrectionError(f"{file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorrectionError(f"{file} is no CSV in UTF-8 ({error}): save it from the page again") from None
+    if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
+        raise CorrectionError(f"{file} needs the columns {', '.join(COLUMNS)}: save it from the page again")
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise CorrectionError(f"{file} has no corrections, or a row of another length: save it from the page again")
+    return rows
+
+
+def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, str]]) -> tuple[Slide, Run]:
+    reports = {(row["report"], row["slide"], row["bundle_sha256"]) for row in rows}
+    if len(reports) > 1:
+        names = ", ".join(sorted({name for _, name, _ in reports}))
+        raise CorrectionError(f"{file} holds corrections of {len(reports)} reports ({names}): give them one by one")
+    ((report, name, bundle_sha256),) = reports
+    slide = next((slide for slide in ledger.slides() if slide.report == report), None)
+    run = slide and ledger.last_run(slide, bundle)
+    if slide is None or run is None or bundle_sha256 != bundle.sha256:
+        raise CorrectionError(
+            f"{file} was made for another report (slide {name}, bundle {bundle_sha256[:8]}) than those here"
+            f" (bundle {bundle.sha256[:8]}): name the folder of reports whose page it was saved from"
+        )
+    return slide, run
+
+
+def _check(
+    file: Path, rows: Sequence[dict[str, str]], cells: dict[int, Cell], bundle: Bundle, by: str
+) -> list[Correction]:
+    at = now()
+    numbers = [int(row["seq"]) if row["seq"].isascii() and row["seq"].isdecimal() else 0 for row in rows]
+    times = Counter(numbers)
+    problems, corrections = [], []
+    for row, number in zip(rows, numbers, strict=True):
+        problem = _problem(row, cells.get(number), bundle, times[number])
+        if problem:
+            problems.append(f"no. {row['seq']}: {problem}")
+        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at))
+    if problems:
+        shown = list(dict.fromkeys(problems))
+        more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []
+        raise CorrectionError(f"{file} was not applied, nothing of it: " + "; ".join([*shown[:PROBLEMS_SHOWN], *more]))
+    return corrections
+
+
+def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int) -> str:
+    """Why a correction cannot be applied; empty where it can."""
+    if cell is None:
+        return "there is no such cell"
+    if times > 1:
+        return f"it is in the file {times} times: keep one row"
+    if not cell.can_be_corrected:
+        return f"it is {cell.status}, and counts for nothing: {cell.reason}"
+    if row["sha256"] != cell.sha256:
+        return "its file has changed since: open the page again, and look at the new picture"
+    if row["from"] != cell.present_label:
+        since = f", by {cell.corrected_by} at {cell.corrected_at}" if cell.corrected_by else ""
+        return (
+            f"it was edited twice: the file says it was {row['from']}, but it is {cell.present_label} now{since};"
+            " open the page again"
+        )
+    names = {entry.name for entry in bundle.classes}
+    if (known := _named_by_other(row["to"], bundle)) is not None:
+        return f"{row['to']!r} is a label of its own: write {known}"
+    if row["to"] not in names | {NOT_A_CELL, UNSURE} and not _is_other(row["to"]):
+        return f"{row['to']!r} is no label: use {', '.join(sorted(names))}, {NOT_A_CELL}, {UNSURE} or {OTHER}and a name"
+    return ""
+
+
+def _named_by_other(label: str, bundle: Bundle) -> str | None:
+    """The label that `other: ` and a name says in other words; None where there is none."""
+    labels = {entry.title.casefold(): entry.name for entry in bundle.classes}
+    labels |= {name.casefold(): name for name in (*(entry.name for entry in bundle.classes), NOT_A_CELL, UNSURE)}
+    name = " ".join(label.removeprefix(OTHER).split()).casefold()
+    return labels.get(name) if label.startswith(OTHER) else None
+
+
+def _is_other(label: str) -> bool:
+    name = label.removeprefix(OTHER)
+    return label.startswith(OTHER) and name == name.strip() != "" and name.isprintable() and len(name) <= LONGEST_NAME

@@ -1,0 +1,135 @@
+"""Cells that people have looked at, as class folders to train on."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bundle.bundle import SAFE_NAME, Bundle
+from ..errors import ImageError, OutputError
+from ..files import whole_folder
+from ..images.decode import read_file
+from ..images.discover import readable_name
+from ..ledger.folder import existing_ledger
+from ..ledger.ledger import Ledger
+from ..ledger.records import NOT_A_CELL, OTHER, UNSURE, Cell
+from ..ledger.schema import Slide
+
+EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export holds.
+
+    Attributes:
+        summary: As written to `cartcls-export.json`.
+        missing: Why a reviewed cell is not in it, by its path.
+    """
+
+    summary: dict[str, Any]
+    missing: dict[str, str]
+
+
+def export_reviewed(out: Path, folder: Path) -> Exported:
+    """Copy the cells that people have looked at into one folder per class, with the bytes that were looked at.
+
+    `not a cell` and `unsure` are left out; `other: blast` goes into the folder `blast`. `groups.csv` beside the folders
+    names the slide of each image, so that a split can keep each slide in one part.
+
+    Args:
+        out: Folder of reports.
+        folder: Folder to write; an earlier export there is replaced.
+
+    Returns:
+        What was written. `reviewed` is `all` where a person settled every counted cell of each slide in it, and each is
+        there; else `flagged`: those cells are no fair sample of a slide.
+
+    Raises:
+        OutputError: There is no ledger, no cell was looked at, or the folder cannot be written.
+    """
+    if folder.exists() and not (folder / EXPORT).is_file():
+        raise OutputError(f"{folder} exists and is no export: move it away, or name another folder")
+    with existing_ledger(out) as (ledger, bundle), _written(folder) as unfinished:
+        slides, missing, groups = [], {}, ["path,slide\n"]
+        for slide in ledger.slides():
+            if found := _export_slide(ledger, slide, unfinished):
+                counts, paths, lost = found
+                slides.append(counts)
+                groups += [f"{path},{slide.id:04d}\n" for path in paths]
+                missing |= lost
+        if not slides:
+            raise OutputError(f"{out}: no cell was looked at by a person yet: apply a corrections.csv first")
+        summary = _summary(bundle, slides)
+        (unfinished / GROUPS).write_text("".join(groups), encoding="utf-8")
+        (unfinished / EXPORT).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return Exported(summary, missing)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    try:
+        with whole_folder(folder) as unfinished:
+            yield unfinished
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _summary(bundle: Bundle, slides: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "reviewed": "all" if all(slide["reviewed"] == "all" for slide in slides) else "flagged",
+        "cells": sum(slide["exported"] for slide in slides),
+        "bundle": bundle.name,
+        "bundle_sha256": bundle.sha256,
+        "slides": slides,
+    }
+
+
+def _export_slide(
+    ledger: Ledger, slide: Slide, folder: Path
+) -> tuple[dict[str, Any], list[str], dict[str, str]] | None:
+    """Counts of a slide, paths of the copies, and why others are missing; None where no person has looked at it."""
+    cells = [cell for cell in ledger.cells(slide) if cell.can_be_corrected]
+    looked_at = [cell for cell in cells if cell.corrected_label is not None]
+    if not looked_at:
+        return None
+    sources = {image.seq: image.path for image in ledger.images(slide).values()}
+    paths, missing = [], {}
+    labelled = [cell for cell in looked_at if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
+    for cell in labelled:
+        try:
+            paths.append(_copy(slide, cell, sources[cell.seq], folder))
+        except ImageError as error:
+            missing[f"{slide.name}/{cell.path}"] = str(error)
+    settled = sum(cell.corrected_label != UNSURE for cell in looked_at)
+    counts = {
+        "slide": slide.name,
+        "report": slide.report,
+        "source": readable_name(slide.source),
+        "reviewed": "all" if settled == len(cells) and not missing else "flagged",
+        "counted": sum(cell.counts_as is not None for cell in cells),
+        "looked_at": len(looked_at),
+        "exported": len(paths),
+    }
+    return counts, paths, missing
+
+
+def _copy(slide: Slide, cell: Cell, path: bytes, folder: Path) -> str:
+    """Copy one cell's file; its path in the export.
+
+    Raises:
+        ImageError: The file is not there, is not what a person looked at, or its label cannot be a folder.
+    """
+    label = (cell.corrected_label or "").removeprefix(OTHER)
+    if not SAFE_NAME.fullmatch(label):
+        raise ImageError(f"the label {label!r} cannot be a folder: use letters, digits, space and . + - _")
+    raw = read_file(os.path.join(slide.source, path))
+    if raw.sha256 != cell.sha256:
+        raise ImageError("has changed since it was looked at")
+    (folder / label).mkdir(exist_ok=True)
+    name = f"slide{slide.id:04d}-{cell.seq:06d}{Path(os.fsdecode(path)).suffix.lower()}"
+    (folder / label / name).write_bytes(raw.data)
+    return f"{label}/{name}"

@@ -1,0 +1,200 @@
+"""A slide's page, its summary, and the files of cells that the page opens as they are looked at."""
+
+import base64
+import hashlib
+import json
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ..bundle.bundle import NAMED_CAR_T, Bundle, CellClass
+from ..bundle.drift import FEWEST
+from ..files import replace_file
+from ..images import thumbnail as heatmap
+from ..ledger.ledger import Ledger
+from ..ledger.records import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
+from ..ledger.schema import Slide
+
+PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
+ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
+PICTURES = 6  # of each reason
+REPEATED = "same bytes as an earlier cell"
+SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
+KIND_ORDER = ("leukocyte", "nrbc", "platelet", "other")
+KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no class: see `tools.js`
+
+
+def write_pages(
+    ledger: Ledger, slide: Slide, run: Run, directory: Path, changed: Iterable[int] | None = None
+) -> dict[str, Any]:
+    """Write summary and page of a slide beside its table.
+
+    Args:
+        ledger: The ledger.
+        slide: The slide.
+        run: What is the same for all cells.
+        directory: Folder of the report.
+        changed: Numbers of the rows that are newer than the page; None where that is not known.
+
+    Returns:
+        The summary, as written to `summary.json`.
+
+    Raises:
+        OSError: A file cannot be written; the older one stays as it was.
+    """
+    cells = list(ledger.cells(slide))
+    summary = summarize(run, cells, ledger.waiting(slide))
+    (directory / DATA).mkdir(exist_ok=True)
+    numbers = [cell.seq for cell in cells] if changed is None else list(changed)
+    for chunk in sorted({(number - 1) // ROWS for number in numbers}):
+        first, end = (bisect_left(cells, (chunk + more) * ROWS + 1, key=lambda cell: cell.seq) for more in (0, 1))
+        rows = [list(_row(cell).values()) for cell in cells[first:end]]
+        _write_script(directory / DATA / f"rows-{chunk:04d}.js", "rows", rows)
+    for chunk in sorted({(number - 1) // MAPS for number in numbers}):
+        maps = ledger.maps(slide, chunk * MAPS + 1, (chunk + 1) * MAPS)
+        packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
+        _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
+    replace_file(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    page = render_page(run, slide.report, cells, summary, ledger.has_maps(slide))
+    replace_file(directory / PAGE, page.encode())
+    return summary
+
+
+def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str, Any], has_maps: bool) -> str:
+    """Render `report.html`: the differential, what was flagged, where it comes from, and room for the cells.
+
+    Args:
+        run: What is the same for all cells.
+        report: Letters and digits that no other report has.
+        cells: All rows.
+        summary: What `summarize` makes of them.
+        has_maps: Whether thumbnails show a heat map beside the cell.
+    """
+    classes = run.bundle.classes
+    in_order = sorted(range(len(classes)), key=lambda index: KIND_ORDER.index(classes[index].kind))
+    without = summary["differential_without_proposals"]
+    rows = summary["differential"]["rows"]
+    return render(
+        PAGE,
+        classes,
+        scripts=SCRIPTS,
+        summary=summary,
+        rows=[(index, rows[index], without and without["rows"][index]) for index in in_order],
+        flagged=_flagged(cells),
+        calibration=summary.get("calibration") or {},
+        drift=summary.get("drift") or [],
+        too_few_to_compare=summary["drift_cells"] < FEWEST,
+        knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
+        provenance={key: value for key, value in summary.items() if isinstance(value, str)},
+        csv_name=CSV,
+        meta=_meta(run.bundle, report, summary["slide"], max((cell.seq for cell in cells), default=0), has_maps),
+    )
+
+
+def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
+    """Render one of the package's templates; whatever is put into it is escaped, and nothing else can run in it.
+
+    Args:
+        template: Name of the template.
+        classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
+        scripts: Names of scripts beside the template, which become one: the only one in the page that may run.
+        **values: What the template needs.
+    """
+    colors = "".join(f".k{index}{{--color:{entry.color}}}" for index, entry in enumerate(classes))
+    style, code = _source("style.css") + colors, "".join(map(_source, scripts))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cartcls.runtime.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; style-src {_allow(style)}"
+    if code:
+        policy += f"; script-src {_allow(code)} 'self'"
+    return environment.get_template(template).render(values, style=Markup(style), script=Markup(code), policy=policy)
+
+
+def reasons(cell: Cell) -> list[str]:
+    """Why a cell is not `ok`, without figures and names, so that cells of one reason can be found together."""
+    if cell.status == "duplicate":
+        return [REPEATED]
+    return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in cell.reason.split("; ") if reason]
+
+
+def _source(name: str) -> str:
+    return (files("cartcls.runtime.reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _allow(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _write_script(file: Path, kind: str, data: object) -> None:
+    """Write data as a script, the only form in which a page that was opened from disk may read a file."""
+    text = f"cartcls.{kind}({json.dumps(data, separators=(',', ':'))})\n".encode()  # ASCII, whatever is in it
+    if not file.exists() or file.read_bytes() != text:
+        replace_file(file, text)
+
+
+def _row(cell: Cell) -> dict[str, Any]:
+    """What the page shows of a cell; probabilities in 10,000ths."""
+    return {
+        "seq": cell.seq,
+        "path": cell.path,
+        "status": cell.status,
+        "reason": cell.reason,
+        "reasons": reasons(cell),
+        "label": cell.label,
+        "probabilities": [round(10_000 * p) for p in cell.probabilities],
+        "thumbnail": cell.thumbnail,
+        "sha256": cell.sha256,
+        "width": cell.width,
+        "height": cell.height,
+        "analysedAt": cell.analysed_at,
+        "corrected": cell.corrected_label,
+        "correctedBy": cell.corrected_by,
+        "correctedAt": cell.corrected_at,
+    }
+
+
+def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) -> dict[str, Any]:
+    keys = {index: KEYS[index] if index < len(KEYS) else "" for index in range(len(bundle.classes))}
+    return {
+        "report": report,
+        "slide": slide,
+        "bundle_sha256": bundle.sha256,
+        "classes": [{"name": e.name, "title": e.title, "key": keys[index]} for index, e in enumerate(bundle.classes)],
+        "fields": list(_row(Cell(1, "", "ok", "", ""))),
+        "files": -(-last // ROWS),
+        "hasMaps": has_maps,
+        "mapsInFile": MAPS,
+        "data": DATA,
+        "notACell": NOT_A_CELL,
+        "unsure": UNSURE,
+        "other": OTHER,
+        "thumbnailHeight": heatmap.HEIGHT,
+        "strength": heatmap.STRENGTH,
+        "colors": base64.b64encode(heatmap.colors().tobytes()).decode(),
+    }
+
+
+def _flagged(cells: Sequence[Cell]) -> list[tuple[str, str, int, list[Cell]]]:
+    """Status, reason, count, and the first cells with a picture, of each reason; the most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    shown: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        for reason in reasons(cell):
+            key = cell.status, reason
+            counts[key] += 1
+            if cell.thumbnail and len(shown.setdefault(key, [])) < PICTURES:
+                shown[key].append(cell)
+    return [
+        (status, reason, count, shown.get((status, reason), [])) for (status, reason), count in counts.most_common()
+    ]

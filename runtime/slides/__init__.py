@@ -1,0 +1,1 @@
+"""A slide's way from its images to its report: once, or while it grows."""

@@ -1,0 +1,95 @@
+"""Runs a watch as a service: until it is told to stop, with a heartbeat for systemd while it makes progress."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from ..errors import OutputError
+from .watch import Watch
+
+PAGES_SECONDS = 4.0  # for pages, of the ten in which it ends
+
+
+class Stop:
+    """Set by SIGTERM or SIGINT; asked between batches."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __call__(self) -> bool:
+        """Whether it is time to stop."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or less where it is time to stop."""
+        self._event.wait(seconds)
+
+    def set(self) -> None:
+        """Stop."""
+        self._event.set()
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT set it; a second one ends the process as usual."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            self.set()
+            signal.signal(number, before[signal.Signals(number)])
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = False) -> None:
+    """Watch until told to stop, or, once, until nothing waits any more.
+
+    Args:
+        watch: What to watch.
+        stop: When to stop; what is under way is finished first.
+        show: Called after each look.
+        once: Whether to end when everything that is there has a row.
+
+    Raises:
+        BackendError: The backend failed.
+        OutputError: A report has no place, or, once, there is no room for it.
+        OSError: A report cannot be written.
+    """
+    notify("READY=1")
+    try:
+        while not stop():
+            done = watch.step()
+            notify("WATCHDOG=1")  # after a step, so that one which hangs is noticed
+            show(watch)
+            if once and watch.full:
+                raise OutputError("there is no room for the reports: make some, or choose another --out")
+            if once and not done:
+                break
+            if not done:
+                stop.wait(watch.pause())
+    finally:
+        notify("STOPPING=1")
+        watch.finish(float("inf") if once else PAGES_SECONDS)
+        show(watch)
+
+
+def notify(state: str) -> None:
+    """Tell systemd (`sd_notify`), where it asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)) as channel:
+        try:
+            channel.connect(address)
+            channel.sendall(state.encode())
+        except OSError:
+            pass  # a service must not end because nobody listens

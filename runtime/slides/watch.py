@@ -1,0 +1,350 @@
+"""Watches a folder that a microscope writes to, and classifies what comes to rest in it.
+
+Names are listed again and again, because events of file systems get lost. A file is at rest when its size, time and
+inode have not changed for a while; then it is read once. What is not whole is tried again, and rejected in the end.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..bundle.bundle import Bundle
+from ..images.decode import Fingerprint, fingerprint
+from ..images.discover import find_images, readable_name
+from ..inference.backend import Backend
+from ..ledger.ledger import Ledger
+from ..ledger.schema import WAITING, Known
+from ..mounts import file_system, is_network
+from .batch import describe_run
+from .slide import PAGE_FACTOR, SlideWork
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        poll: Between two looks at the folder, at least; never less than ten times what a look costs.
+        quiet: For a file to come to rest.
+        incomplete: For a file that is not whole, before it is rejected.
+        retry: Before a file that is not whole is tried again; doubled each time.
+        check: Between two looks at files that have a row already, for they may change.
+        page: Between two writings of a slide's page while it grows; never less than thirty times what one costs.
+    """
+
+    poll: float = 1.0
+    quiet: float = 2.0
+    incomplete: float = 600.0
+    retry: float = 2.0
+    check: float = 60.0
+    page: float = 5.0
+
+
+NETWORK_QUIET = 10.0
+AT_ONCE = Patience(quiet=0, incomplete=0, check=0)
+COST_FACTOR = 10
+LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BATCHES_AT_A_TIME = 8
+
+
+@dataclass
+class Arrival:
+    """A file that is not at rest yet, or not whole.
+
+    Attributes:
+        fingerprint: When it was looked at last; None before.
+        since: Since when it has been so.
+        tries: How often it was read and was not whole.
+        first_try: When that was for the first time.
+        not_before: When it may be read again.
+    """
+
+    fingerprint: Fingerprint | None = None
+    since: float = 0.0
+    tries: int = 0
+    first_try: float = 0.0
+    not_before: float = 0.0
+
+
+@dataclass
+class WatchedSlide:
+    """A slide that is being watched.
+
+    Attributes:
+        directory: Folder of its images.
+        work: Its ledger entries and its report.
+        known: Every image by path.
+        arrivals: Those that wait.
+        page_due: Whether its page is behind.
+        page_written: When its page was written last.
+        summary: What it said.
+    """
+
+    directory: Path
+    work: SlideWork
+    known: dict[bytes, Known]
+    arrivals: dict[bytes, Arrival] = field(default_factory=dict)
+    page_due: bool = True
+    page_written: float = float("-inf")
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Watch:
+    """A capture folder under watch. `step` is called again and again.
+
+    Attributes:
+        full: Whether there is no room to write.
+        cost: How long the last look took, in seconds.
+        done: How many images got a row so far.
+    """
+
+    def __init__(
+        self,
+        capture_dir: Path,
+        out: Path,
+        bundle: Bundle,
+        backend: Backend,
+        ledger: Ledger,
+        patience: Patience,
+        slide_level: int = 1,
+        clock: Clock = time.monotonic,
+        tell: Callable[[str], None] = lambda line: None,
+        stop: Callable[[], bool] = lambda: False,
+        alive: Callable[[], None] = lambda: None,
+    ):
+        """Begin to watch; nothing is looked at yet.
+
+        Args:
+            capture_dir: Folder that the microscope writes to.
+            out: Folder of all reports.
+            bundle: Model.
+            backend: The model, loaded.
+            ledger: Ledger of `out`.
+            patience: How long to wait for what.
+            slide_level: How deep the folders lie that are a slide each; what lies above belongs to a slide of its own.
+            clock: Seconds that only go forward.
+            tell: Called with a line on what people should know.
+            stop: Asked before each batch.
+            alive: Called after each slide, for a step through many may be long.
+        """
+        self._capture_dir, self._out, self._bundle = capture_dir, out, bundle
+        self._backend, self._ledger, self._patience = backend, ledger, patience
+        self._level, self._clock, self._tell = slide_level, clock, tell
+        self._stop, self._alive = stop, alive
+        self._slides: dict[bytes, WatchedSlide] = {}
+        self._checked, self._looked = clock(), float("-inf")
+        self._told_of_depth = False
+        self._away = False
+        self.full = False
+        self.cost = 0.0
+        self.done = 0
+
+    @property
+    def slides(self) -> list[WatchedSlide]:
+        """All slides, in the order in which they came."""
+        return list(self._slides.values())
+
+    def step(self) -> int:
+        """Look if it is time to, classify what is at rest, and keep the reports current; wait while the disk is full.
+
+        Returns:
+            How many images got a row.
+
+        Raises:
+            BackendError: The backend failed.
+            OutputError: A report has no place.
+            OSError: A report cannot be written, for another reason than that.
+        """
+        free = shutil.disk_usage(self._out).free
+        if free < LOW_WATER:
+            self._wait_for_room(f"{free / 1024**2:.0f} MiB are free for {self._out}, less than {LOW_WATER >> 20}")
+            return 0
+        if self.full:
+            self._tell(f"there is room again for {self._out}")
+            self.full = False
+        try:
+            return self._look_and_classify()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._wait_for_room(f"the disk of {self._out} is full")
+            return 0
+
+    def _wait_for_room(self, reason: str) -> None:
+        """Forget what is in memory only: when there is room again, the ledger says where it was."""
+        if not self.full:
+            self._tell(f"{reason}: nothing is classified until there is room")
+        self.full, self._looked = True, float("-inf")
+        self._slides.clear()
+
+    def _look_and_classify(self) -> int:
+        started = self._clock()
+        if started >= self._next_look():
+            self._look()
+            self._looked, self.cost = started, self._clock() - started
+        done = 0
+        for slide in self.slides:
+            done += self._classify(slide)
+            self._alive()
+        self.done += done
+        for slide in self.slides:
+            if slide.page_due and self._clock() >= self._next_page(slide):
+                self._write_page(slide)
+                break  # the others in the next steps: between them it is seen that the watch goes on
+        return done
+
+    def finish(self, seconds: float = float("inf")) -> None:
+        """Bring pages up to date, as many as there is time for; the others are written at the next start."""
+        started = self._clock()
+        for slide in self.slides:
+            if slide.page_due and self._clock() - started < seconds:
+                self._write_page(slide)
+
+    def waiting(self) -> int:
+        """How many images have no row yet."""
+        return sum(len(slide.arrivals) for slide in self.slides)
+
+    def pause(self) -> float:
+        """How long to wait before the next step, in seconds: until there is something to look at, classify or write."""
+        if self.full:
+            return self._patience.poll
+        times = [self._next_look()]
+        for slide in self.slides:
+            quiet = self._quiet(slide) if slide.arrivals else 0
+            times += [max(a.since + quiet, a.not_before) for a in slide.arrivals.values() if a.fingerprint is not None]
+            times += [self._next_page(slide)] if slide.page_due else []
+        return max(0.0, min(times) - self._clock())
+
+    def _next_look(self) -> float:
+        return self._looked + max(self._patience.poll, COST_FACTOR * self.cost)
+
+    def _next_page(self, slide: WatchedSlide) -> float:
+        return slide.page_written + max(self._patience.page, PAGE_FACTOR * slide.work.page_cost)
+
+    def _look(self) -> None:
+        if not self._capture_dir.is_dir():
+            if not self._away:
+                self._tell(f"{self._capture_dir} is not there: waiting for it")
+            self._away = True
+            return
+        if self._away:
+            self._tell(f"{self._capture_dir} is there again")
+            self._away = False
+        by_slide: dict[bytes, list[bytes]] = {}
+        for path in find_images(self._capture_dir, self._out):
+            root, inner = self._split(path)
+            by_slide.setdefault(root, []).append(inner)
+        check = self._clock() - self._checked >= max(self._patience.check, COST_FACTOR * self.cost)
+        for root in by_slide.keys() | self._slides.keys():
+            slide = self._slides.get(root) or self._add(root)
+            self._note(slide, by_slide.get(root, []), check)
+        if check:
+            self._checked = self._clock()
+
+    def _split(self, path: bytes) -> tuple[bytes, bytes]:
+        """Folder of the slide, relative to the capture folder, and path in it."""
+        parts = path.split(os.sep.encode())
+        if len(parts) <= self._level:
+            return b"", path
+        if len(parts) > self._level + 1 and not self._told_of_depth:
+            self._told_of_depth = True
+            folder, slide = (readable_name(b"/".join(part)) for part in (parts[:-1], parts[: self._level]))
+            self._tell(
+                f"images in {folder} are counted to the slide {slide}: if each folder in it is a slide, use"
+                f" --slide-level {self._level + 1}"
+            )
+        return os.sep.encode().join(parts[: self._level]), os.sep.encode().join(parts[self._level :])
+
+    def _add(self, root: bytes) -> WatchedSlide:
+        directory = self._capture_dir / os.fsdecode(root)
+        run = describe_run(directory, self._bundle, self._backend)
+        work = SlideWork(directory, self._out, run, self._backend, self._ledger, self._tell)
+        stopped = [image for image in self._ledger.images(work.slide).values() if image.state == "queued"]
+        self._ledger.postpone(image.id for image in stopped)  # by a full disk, which is not their doing
+        slide = self._slides[root] = WatchedSlide(directory, work, self._ledger.images(work.slide))
+        slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
+        return slide
+
+    def _note(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
+        new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
+        there = set(paths)
+        gone = [path for path in slide.arrivals if path not in there]
+        changed = []
+        if check:
+            changed = [path for path in paths if path in slide.known and slide.work.has_changed(slide.known[path])]
+        if changed:
+            changed = [image.path for image in slide.work.see_again([slide.known[path] for path in changed])]
+        if new or gone:
+            slide.work.note(new, [slide.known[path] for path in gone])
+        if new or gone or changed:
+            slide.known.update(self._ledger.images(slide.work.slide, [*new, *gone, *changed]))
+            slide.page_due = True
+        for path in gone:
+            del slide.arrivals[path]
+        for path in (*new, *changed):
+            slide.arrivals[path] = Arrival()
+        for path in slide.arrivals:
+            self._is_as_before(slide, path)
+
+    def _is_as_before(self, slide: WatchedSlide, path: bytes) -> bool:
+        """Whether a file is there, and is what it was when it was looked at last."""
+        found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
+        if found is None or found != slide.arrivals[path].fingerprint:
+            slide.arrivals[path] = Arrival(found, since=self._clock())
+            return False
+        return True
+
+    def _classify(self, slide: WatchedSlide) -> int:
+        if not slide.arrivals:
+            return 0
+        now = self._clock()
+        quiet = self._quiet(slide)
+        ready = [
+            path
+            for path, arrival in slide.arrivals.items()
+            if arrival.fingerprint is not None and now - arrival.since >= quiet and now >= arrival.not_before
+        ]
+        ready = sorted(ready)[: BATCHES_AT_A_TIME * self._backend.batch_size]
+        if quiet:
+            ready = [path for path in ready if self._is_as_before(slide, path)]
+        last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
+        done = 0
+        for paths, patient in ((last_try, False), ([path for path in ready if path not in set(last_try)], True)):
+            if not paths:
+                continue
+            images = [slide.known[path] for path in paths]
+            postponed = slide.work.classify(images, patient=patient, stop=self._stop)
+            slide.known.update(self._ledger.images(slide.work.slide, paths))
+            slide.page_due = True
+            for image in postponed:
+                arrival = slide.arrivals[image.path]
+                arrival.first_try = arrival.first_try if arrival.tries else now
+                arrival.not_before = now + self._patience.retry * 2**arrival.tries
+                arrival.tries += 1
+            for path in paths:
+                if slide.known[path].state not in WAITING:
+                    del slide.arrivals[path]
+                    done += 1
+        return done
+
+    def _is_last_try(self, arrival: Arrival, now: float) -> bool:
+        return self._patience.incomplete == 0 or (
+            arrival.tries > 0 and now - arrival.first_try >= self._patience.incomplete
+        )
+
+    def _quiet(self, slide: WatchedSlide) -> float:
+        if self._patience.quiet and is_network(file_system(slide.directory)):
+            return max(self._patience.quiet, NETWORK_QUIET)
+        return self._patience.quiet
+
+    def _write_page(self, slide: WatchedSlide) -> None:
+        slide.summary = slide.work.write_summary()
+        slide.page_due, slide.page_written = False, self._clock()

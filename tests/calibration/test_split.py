@@ -1,0 +1,131 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cartcls.calibration.split import check_split, class_of, list_images, make_split, read_split
+from cartcls.runtime.errors import DataError
+
+COMMITTED = Path(__file__).parents[2] / "splits" / "pbc.csv"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """200 file names of two classes, `b` with two kinds of leading letters."""
+    for name in [*(f"a/A_{i}.jpg" for i in range(100)), *(f"b/{'XY'[i % 4 == 0]}_{i}.jpg" for i in range(100))]:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    return tmp_path / "data"
+
+
+def test_the_committed_split_has_the_promised_parts():
+    split = read_split(COMMITTED)
+    assert Counter(split.parts.values()) == {"fit": 6206, "select": 392, "calibrate": 776, "report": 392}
+    per_class = Counter((class_of(path), part) for path, part in split.parts.items())
+    for name in {class_of(path) for path in split.parts}:
+        fit = 774 if name == "basophil" else 776
+        expected = {"fit": fit, "select": 49, "calibrate": 97, "report": 49}
+        assert {part: per_class[name, part] for part in expected} == expected
+    assert split.unit == "split by image"
+
+
+def test_leading_letters_are_spread_over_the_parts():
+    split = read_split(COMMITTED)
+    for part in ("select", "report"):
+        bands = sum("/BNE_" in path for path in split.paths(part))
+        assert abs(bands - 49 * 469 / 971) <= 1
+
+
+def test_a_split_is_repeatable_and_another_seed_gives_another(folder: Path, tmp_path: Path):
+    first, again, other = (make_split(folder, tmp_path / f"{i}.csv", seed=seed) for i, seed in enumerate((0, 0, 1)))
+    assert first.sha256 == again.sha256 != other.sha256
+    assert Counter(first.parts.values()) == {"fit": 160, "select": 10, "calibrate": 20, "report": 10}
+    letters = Counter(path[2] for path in first.paths("calibrate"))
+    assert letters["Y"] in (2, 3)
+
+
+def test_groups_stay_on_one_side(folder: Path, tmp_path: Path):
+    groups = {path: f"patient-{int(path.split('_')[1][:-4]) % 20}" for path in list_images(folder)}
+    file = tmp_path / "groups.csv"
+    file.write_text("path,patient\n" + "".join(f"{path},{group}\n" for path, group in groups.items()))
+    split = make_split(folder, tmp_path / "split.csv", file)
+    assert split.unit == "split by group"
+    assert len({(groups[path], part) for path, part in split.parts.items()}) == 20
+    assert set(split.parts.values()) == {"fit", "select", "calibrate", "report"}
+    assert 120 <= Counter(split.parts.values())["fit"] <= 170
+
+
+def test_images_without_a_group_are_named(folder: Path, tmp_path: Path):
+    (tmp_path / "groups.csv").write_text("path,patient\na/A_0.jpg,1\n")
+    with pytest.raises(DataError, match=r"no group for 199 image\(s\): a/A_1\.jpg"):
+        make_split(folder, tmp_path / "split.csv", tmp_path / "groups.csv")
+    (tmp_path / "groups.csv").write_text("file,who\n")
+    with pytest.raises(DataError, match="needs the columns path and patient"):
+        make_split(folder, tmp_path / "split.csv", tmp_path / "groups.csv")
+
+
+def test_a_split_that_does_not_fit_names_the_files(folder: Path, tmp_path: Path):
+    split = make_split(folder, tmp_path / "split.csv")
+    (folder / "a" / "A_7.jpg").rename(folder / "a" / "A_new.jpg")
+    with pytest.raises(DataError, match=r"not there \(a/A_7\.jpg\).*not in the split \(a/A_new\.jpg\)"):
+        check_split(split, folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["a/1.jpg", "a/2.jpg"], "at least two classes"),
+        (["a/1.jpg", "a/2.jpg", "b/1.jpg"], "fewer than 2 images in b"),
+        (["a/1.jpg", "a/2.jpg", "b/notes.txt"], "fewer than 2 images in b"),
+        (["a/1.jpg", "a/2.jpg", "=b/1.jpg", "=b/2.jpg"], "rename the class folder '=b'"),
+        ([], "is not a folder"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_are_refused(tmp_path: Path, names: list[str], problem: str):
+    for name in names:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    with pytest.raises(DataError, match=problem):
+        list_images(tmp_path / "data")
+
+
+def test_small_classes_still_have_something_to_select_on(tmp_path: Path):
+    for name in [f"{letter}/{i}.jpg" for letter in "ab" for i in range(2)]:
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    split = make_split(tmp_path / "data", tmp_path / "split.csv")
+    assert Counter(split.parts.values()) == {"fit": 2, "select": 2}
+    check_split(split, tmp_path / "data")
+
+
+def test_hidden_folders_are_no_data(folder: Path):
+    before = list_images(folder)
+    for name in (".cache/x.jpg", "a/.thumbnails/y.jpg", "a/._z.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert list_images(folder) == before
+
+
+def test_a_group_in_two_parts_is_refused(tmp_path: Path):
+    (tmp_path / "s.csv").write_text("path,part,group\na/1.jpg,fit,p1\na/2.jpg,report,p1\n")
+    with pytest.raises(DataError, match="the group 'p1' is in several parts"):
+        read_split(tmp_path / "s.csv")
+
+
+def test_tables_saved_by_excel_are_read(tmp_path: Path):
+    (tmp_path / "s.csv").write_bytes(b"\xef\xbb\xbfpath,part\r\na/1.jpg,fit\r\n")
+    assert read_split(tmp_path / "s.csv").parts == {"a/1.jpg": "fit"}
+    (tmp_path / "s.csv").write_bytes(b"path,part\n\xff,fit\n")
+    with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+        read_split(tmp_path / "s.csv")
+
+
+def test_files_that_are_no_split_are_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="make a split"):
+        read_split(tmp_path / "none.csv")
+    (tmp_path / "s.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="needs the columns path and part"):
+        read_split(tmp_path / "s.csv")
+    (tmp_path / "s.csv").write_text("path,part\na/1.jpg,train\n")
+    with pytest.raises(DataError, match="unknown part"):
+        read_split(tmp_path / "s.csv")

@@ -1,0 +1,179 @@
+import hashlib
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from cartcls.runtime.bundle import bundle as bundles
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, manifest_files
+from cartcls.runtime.errors import BackendError, BundleError
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.parity import read_reference
+
+ONE = {"name": "a", "title": "a", "kind": "other", "color": "#ffffff"}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+
+
+def change(copy: Path, **values: Any) -> None:
+    manifest = json.loads((copy / "bundle.json").read_text())
+    for name, data in manifest_files(manifest | values).items():
+        (copy / name).write_bytes(data)
+
+
+def test_the_shipped_bundle_is_whole(bundle: Bundle):
+    names = [entry.name for entry in bundle.classes]
+    assert names == ["basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet"]
+    assert (bundle.width, bundle.height) == (360, 363)
+    assert len(bundle.model) < 45_000_000
+    kinds = {entry.name: entry.kind for entry in bundle.classes}
+    assert kinds["erythroblast"] == "nrbc"
+    assert kinds["platelet"] == "platelet"
+
+
+def test_the_shipped_bundle_names_nothing_of_the_machine_it_was_made_on(bundle: Bundle):
+    text = json.dumps(bundle.manifest) + (SHIPPED / "MODEL_CARD.md").read_text()
+    assert "data_dir" not in text
+    assert "../" not in text
+    source = bundle.manifest["source"]
+    assert source["command"].startswith("python -m cartcls.train join ")
+    for reader in source["readers"]:
+        command = reader["source"]["command"].removeprefix("# by a script of this recipe: ")
+        assert command.startswith("python -m cartcls.train fit DATA_DIR ")
+
+
+def accepted_flips(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files of a bundle that may hold a flipped bit without being refused before anything parses them."""
+    parsed: list[str] = []
+    load = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: parsed.append("bundle.json") or load(text))
+    accepted = []
+    for file in sorted(copy.iterdir()):
+        data = file.read_bytes()
+        for position in (0, len(data) // 3, len(data) // 2, len(data) - 1):
+            parsed.clear()
+            file.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+            try:
+                load_bundle(copy)
+                accepted.append(file.name)
+            except BundleError as error:
+                refused = re.search(r"altered or damaged", str(error)) and file.name not in parsed
+                accepted += [] if refused else [file.name]
+        file.write_bytes(data)
+    return accepted
+
+
+def test_one_flipped_bit_in_any_file_is_refused_before_anything_parses_it(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    assert len(list(copy.iterdir())) >= 6
+    assert accepted_flips(copy, monkeypatch) == []
+
+
+def test_the_trial_of_flipped_bits_finds_a_bundle_that_is_not_verified(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bundles, "_verified", lambda directory, name, sha256: bundles._read(directory / name))
+    assert "model.onnx" in accepted_flips(copy, monkeypatch)
+
+
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Path):
+    canary = pickle.dumps(Canary(tmp_path / "sings"))
+    names = [file.name for file in copy.iterdir() if file.name not in ("bundle.json", "bundle.json.sha256")]
+    whole = {name: (copy / name).read_bytes() for name in names}
+    for name in names:
+        (copy / name).write_bytes(canary)
+        digests = {name: hashlib.sha256((copy / name).read_bytes()).hexdigest() for name in names}
+        if name == "calibration.npz":
+            change(copy, files=digests)
+            with pytest.raises(BundleError, match="malformed"):
+                load_bundle(copy)
+        # Without its calibration, which would refuse another graph before anything parses that.
+        change(copy, files={file: digests[file] for file in digests if file != "calibration.npz"}, calibration=None)
+        altered = load_bundle(copy)
+        if name == "model.onnx":
+            with pytest.raises(BackendError):
+                open_backend(altered, "openvino")
+        if name == "proof.npz":
+            with pytest.raises(BundleError):
+                read_reference(altered)
+        (copy / name).write_bytes(whole[name])
+    (copy / "bundle.json").write_bytes(canary)
+    (copy / "bundle.json.sha256").unlink()
+    with pytest.raises(BundleError, match="malformed"):
+        load_bundle(copy)
+    assert not (tmp_path / "sings").exists()
+    pickle.loads(canary)  # what a careless reader would do: the canary can sing
+    assert (tmp_path / "sings").exists()
+
+
+def test_a_missing_or_linked_file_is_refused(copy: Path):
+    (copy / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.onnx has vanished"):
+        load_bundle(copy)
+    (copy / "model.onnx").symlink_to(SHIPPED / "model.onnx")
+    with pytest.raises(BundleError, match="symbolic link"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "..", "c:x"])
+def test_files_outside_the_folder_are_refused(copy: Path, name: str):
+    change(copy, files={name: "0" * 64})
+    with pytest.raises(BundleError, match="outside its folder"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"format": 2}, "this version reads 1"),
+        ({"classes": []}, "at least two classes"),
+        ({"classes": [ONE, ONE]}, "each of its own name"),
+        ({"classes": [ONE, {**ONE, "name": "=1"}]}, "has other signs"),
+        ({"classes": [ONE, {**ONE, "name": "Unsure"}]}, "no class may have the name 'unsure'"),
+        ({"classes": [ONE, {**ONE, "name": "b", "color": "red; x"}]}, "a colour #rrggbb"),
+        ({"classes": [ONE, {**ONE, "name": "b", "title": "\x1b[31m"}]}, "printable title"),
+        ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, "needs a kind"),
+        ({"name": "=cmd"}, "has other signs"),
+        ({"source": {}}, "split_unit"),
+        ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
+        ({"files": {}}, "malformed"),
+        ({"input": {}}, "malformed"),
+    ],
+)
+def test_a_malformed_manifest_is_refused(copy: Path, values: dict[str, Any], problem: str):
+    change(copy, **values)
+    with pytest.raises(BundleError, match=problem):
+        load_bundle(copy)
+
+
+def test_a_graph_with_data_in_other_files_is_refused(copy: Path):
+    model = onnx.load(copy / "model.onnx")
+    onnx.save(model, copy / "model.onnx", save_as_external_data=True, location="weights.bin")
+    digest = hashlib.sha256((copy / "model.onnx").read_bytes()).hexdigest()
+    change(copy, files={"model.onnx": digest})
+    with pytest.raises(BundleError, match="keeps data in other files"):
+        load_bundle(copy)
+
+
+def test_text_that_is_no_json_and_a_missing_folder_are_refused(copy: Path, tmp_path: Path):
+    (copy / "bundle.json.sha256").unlink()
+    (copy / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match="malformed"):
+        load_bundle(copy)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        load_bundle(tmp_path / "nothing")

@@ -1,0 +1,70 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import BackendError, NoEngineError
+from cartcls.runtime.inference import choose as backends
+from cartcls.runtime.inference.choose import open_backend
+
+TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
+
+
+def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
+    """Let each GPU backend be missing (None), fail (a text), or open (anything else)."""
+
+    def opener(result: object) -> Any:
+        def open_it(*arguments: object) -> object:
+            if isinstance(result, str):
+                raise BackendError(result)
+            return result
+
+        return open_it
+
+    entries = {name: (lambda result=result: result is not None, opener(result)) for name, result in found.items()}
+    monkeypatch.setattr(backends, "_GPU_BACKENDS", entries)
+
+
+@pytest.mark.parametrize(
+    ("tensorrt", "cuda", "chosen", "says"),
+    [
+        (TENSORRT, CUDA, "tensorrt", []),
+        ("no driver", CUDA, "cuda", ["not by tensorrt: no driver"]),
+        (None, CUDA, "cuda", ["not by tensorrt: not installed"]),
+        (None, None, "openvino", ["on the CPU, not by tensorrt: not installed; cuda: not installed"]),
+        ("no driver", "no cuDNN", "openvino", ["on the CPU, not by tensorrt: no driver; cuda: no cuDNN"]),
+    ],
+)
+def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object, cuda: object, chosen: str, says: list[str]
+):
+    gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=cuda)
+    monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    said: list[str] = []
+    assert open_backend(bundle, "auto", said.append).name == chosen
+    assert said == says
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "cuda"])
+def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    gpu_backends(monkeypatch, **{"tensorrt": TENSORRT, "cuda": CUDA, name: "no driver"})
+    with pytest.raises(BackendError, match="no driver"):
+        open_backend(bundle, name)
+
+
+def test_a_gpu_whose_engine_may_not_be_built_is_no_reason_for_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    def refuse(bundle: object, tell: object, progress: object, build: bool) -> object:
+        assert not build
+        raise NoEngineError("no engine fits")
+
+    monkeypatch.setattr(backends, "_GPU_BACKENDS", {"tensorrt": (lambda: True, refuse)})
+    with pytest.raises(NoEngineError):
+        open_backend(bundle, "auto", build=False)
+
+
+def test_an_unknown_backend_is_a_clear_error(bundle: Bundle):
+    with pytest.raises(BackendError, match="use one of auto, tensorrt, cuda, openvino"):
+        open_backend(bundle, "abacus")

@@ -1,0 +1,71 @@
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import BackendError
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference import openvino_backend
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.openvino_backend import BF16, F32, MIXED, OpenVINOBackend, has_bfloat16
+from cartcls.runtime.inference.predictions import softmax
+
+
+def test_the_graph_gives_logits_maps_and_features(backend: Backend, crops: Image):
+    outputs = backend.infer(crops[:3])
+    assert outputs.cams is not None
+    assert (outputs.logits.shape, outputs.features.shape) == ((3, 8), (3, 512))
+    assert outputs.cams.shape == (3, 8, 12, 12)
+    assert {outputs.logits.dtype, outputs.features.dtype, outputs.cams.dtype} == {np.dtype(np.float32)}
+
+
+def test_maps_and_bias_add_up_to_the_logits(backend: Backend, bundle: Bundle, crops: Image):
+    initializers = {tensor.name: tensor for tensor in onnx.load_from_string(bundle.model).graph.initializer}
+    bias = numpy_helper.to_array(initializers["fc.bias"])
+    outputs = backend.infer(crops)
+    assert outputs.cams is not None
+    difference = np.abs(outputs.cams.sum((2, 3)) + bias - outputs.logits).max()
+    assert difference < 0.02 * np.abs(outputs.logits).max()  # both are bfloat16 on some processors
+
+
+def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image):
+    together = backend.infer(crops[:5]).logits
+    alone = np.concatenate([backend.infer(crops[i : i + 1]).logits for i in range(5)])
+    assert np.abs(together - alone).max() < 0.05
+
+
+def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: Image, monkeypatch: pytest.MonkeyPatch):
+    if not has_bfloat16():
+        pytest.skip("this CPU does not compute in bfloat16")
+    fast, exact, mixed = (OpenVINOBackend(bundle.model, precision) for precision in (BF16, F32, MIXED))
+    assert [backend.precision for backend in (fast, exact, mixed)] == [BF16, F32, MIXED]
+    in_bf16, in_f32 = fast.infer(crops), exact.infer(crops)
+    confidence = softmax(in_bf16.logits).max(1)
+    monkeypatch.setattr(openvino_backend, "SURE", np.median(confidence))
+    unsure = confidence < np.median(confidence)
+    outputs = mixed.infer(crops)
+    for name in ("logits", "features", "cams"):
+        got, rough, true = (getattr(o, name) for o in (outputs, in_bf16, in_f32))
+        np.testing.assert_array_equal(got[~unsure], rough[~unsure])
+        np.testing.assert_allclose(got[unsure], true[unsure], atol=1e-3)
+        assert np.abs(rough[unsure] - true[unsure]).max() > 1e-3
+
+
+def test_a_graph_that_is_none_is_a_clear_error():
+    with pytest.raises(BackendError, match="OpenVINO does not take the graph"):
+        OpenVINOBackend(b"no graph", "f32")
+
+
+def test_a_graph_that_does_not_fit_its_manifest_is_refused(bundle: Bundle):
+    for values in ({"width": 363}, {"classes": bundle.classes[1:]}):
+        with pytest.raises(BackendError, match="does not fit its"):
+            open_backend(dataclasses.replace(bundle, **values))
+
+
+def test_a_failing_graph_is_a_clear_error(backend: Backend):
+    with pytest.raises(BackendError, match="OpenVINO failed"):
+        backend.infer(np.zeros((1, 7, 7, 3), np.uint8))

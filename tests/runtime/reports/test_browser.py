@@ -1,0 +1,326 @@
+import base64
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from reviewer import classify, make_slide
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.ledger.folder import LEDGER
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.rebuild import rebuild_reports
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+AXE = os.environ.get("AXE")  # axe.min.js of the npm package axe-core
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
+    """Reports of a slide with a hostile name in it, and with three cells that await review."""
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "cell-03.jpg").rename(folder / "<img src=x onerror=document.title='gone'>.jpg")
+    out = classify(folder, bundle)
+    with Ledger(out / LEDGER) as ledger:
+        (known,) = ledger.slides()
+        reason = "low confidence (0.61 < 0.93); out of focus (sharpness 3 < 5)"
+        rows = [
+            (replace(cell, status="review", reason=reason), line)
+            for cell, line in zip(ledger.cells(known), ledger.lines(known), strict=True)
+            if cell.seq in (2, 3, 4)
+        ]
+        ledger.correct(known, [], rows)
+    rebuild_reports(out)
+    return out
+
+
+@pytest.fixture
+def page(browser: Browser, out: Path) -> Iterator[Page]:
+    """The report, opened from disk; it may complain of nothing, and ask for nothing but files."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page, said, asked = context.new_page(), [], []
+    page.set_default_timeout(10_000)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((out / "slide" / "report.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    assert said == []
+    assert {url.split(":", 1)[0] for url in asked} <= {"file", "blob"}
+    context.close()
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+
+
+def shown(page: Page) -> list[int]:
+    return [int(seq) for seq in page.eval_on_selector_all("#cells .cell", "cells => cells.map(c => c.dataset.seq)")]
+
+
+def saved(page: Page, file: Path) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.click("#save")
+    assert download.value.suggested_filename == "corrections.csv"
+    download.value.save_as(file)
+    with file.open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def count(page: Page, label: str) -> str:
+    return page.locator(f"table.differential tr:has(a[data-label='{label}']) td.number").first.inner_text()
+
+
+def test_cells_are_relabelled_by_key_saved_and_counted(page: Page, out: Path, tmp_path: Path):
+    assert count(page, "eosinophil") == "8"
+    page.select_option("#reason", "out of focus")
+    assert shown(page) == [2, 3, 4]
+    page.locator(".cell").first.focus()
+    page.keyboard.press("6")  # monocyte
+    page.keyboard.press("c")
+    page.keyboard.press("u")
+    assert page.locator("#unsaved-text").inner_text() == "3 corrections, not saved yet"
+    rows = saved(page, tmp_path / "corrections.csv")
+    assert [(row["seq"], row["from"], row["to"]) for row in rows] == [
+        ("2", "eosinophil", "monocyte"),
+        ("3", "eosinophil", "eosinophil"),
+        ("4", "eosinophil", "unsure"),
+    ]
+    done = correct(out, tmp_path / "corrections.csv", "Ada")
+    assert (done.changed, done.confirmed) == (2, 1)
+    reload(page)
+    assert count(page, "eosinophil") == "7"
+    assert count(page, "monocyte") == "1"
+    assert "PRELIMINARY: 1 cell awaits review." in page.locator(".note").first.inner_text()
+    assert page.locator("#unsaved").is_hidden()  # the report says the same now
+    assert "by Ada, was eosinophil" in page.locator(".cell[data-seq='2']").inner_text()
+
+
+def test_cells_are_found_by_class_status_and_reason(page: Page):
+    assert shown(page)[:3] == [2, 3, 4]  # what must be looked at
+    assert sorted(shown(page)) == list(range(1, 11))
+    page.select_option("#status", "rejected")
+    assert shown(page) == [10]
+    page.select_option("#status", "duplicate")
+    assert shown(page) == [9]
+    page.select_option("#status", "")
+    page.click("#labels button[data-label=eosinophil]")
+    assert sorted(shown(page)) == list(range(1, 9))
+    page.click("#labels button[data-label='']")
+    page.click("a[data-reason='is not a JPEG, PNG, BMP or TIFF image, or is damaged at its start']")
+    assert shown(page) == [10]
+    page.click("a[data-label=monocyte]")
+    assert shown(page) == []
+
+
+def test_a_hostile_name_is_text(page: Page):
+    cell = page.locator(".cell[data-seq='1']")
+    assert "<img src=x onerror=document.title='gone'>.jpg" in cell.inner_text()
+    cell.click()
+    assert "<img src=x onerror" in page.locator("#facts").inner_text()
+    assert page.title() == "slide: blood cells"
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_corrections_outlive_a_reload_and_can_be_undone(page: Page):
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("n")
+    page.once("dialog", lambda dialog: dialog.accept())  # leave, though they are not saved
+    reload(page)
+    assert page.locator("#unsaved-text").inner_text() == "1 correction, not saved yet"
+    assert "not a cell" in page.locator(".cell[data-seq='5']").inner_text()
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("Backspace")
+    assert page.locator("#unsaved").is_hidden()
+    assert "eosinophil" in page.locator(".cell[data-seq='5']").inner_text()
+
+
+def test_confirming_confirms_what_is_shown(page: Page, tmp_path: Path):
+    for seq, keys in ((5, "6c"), (6, "uc")):
+        for key in keys:
+            page.locator(f".cell[data-seq='{seq}']").focus()
+            page.keyboard.press(key)
+    assert [row["to"] for row in saved(page, tmp_path / "corrections.csv")] == ["monocyte", "eosinophil"]
+
+
+def test_corrections_that_no_longer_fit_are_told_and_those_of_missing_files_kept(page: Page, out: Path):
+    page.on("dialog", lambda dialog: dialog.accept())
+    for seq in (5, 6):
+        page.locator(f".cell[data-seq='{seq}']").focus()
+        page.keyboard.press("6")
+    page.evaluate(
+        "() => { const kept = JSON.parse(localStorage.getItem(corrections.key));"
+        " kept.entries[0].sha256 = 'other'; kept.entries[1].seq = 600;"
+        " localStorage.setItem(corrections.key, JSON.stringify(kept)); }"
+    )
+    reload(page)
+    assert (
+        page.locator("#unsaved-text").inner_text() == "1 correction, not saved yet · 1 correction no longer fits: no. 5"
+    )
+
+
+def test_a_class_typed_as_something_else_is_that_class(page: Page, tmp_path: Path):
+    for seq, name in ((5, "Neutrophil"), (6, "NOT a cell"), (7, "blast")):
+        page.locator(f".cell[data-seq='{seq}']").focus()
+        page.keyboard.press("o")
+        page.keyboard.type(name)
+        page.keyboard.press("Enter")
+        assert page.locator("dialog#cell").is_hidden()  # Enter went into the box alone
+    assert [row["to"] for row in saved(page, tmp_path / "corrections.csv")] == [
+        "neutrophil",
+        "not a cell",
+        "other: blast",
+    ]
+
+
+def test_leaving_with_unsaved_corrections_is_asked_about(page: Page, tmp_path: Path):
+    asked: list[str] = []
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", leave)
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("8")
+    reload(page)
+    assert asked == ["beforeunload"]
+    saved(page, tmp_path / "corrections.csv")
+    reload(page)
+    assert asked == ["beforeunload"]
+
+
+def test_everything_can_be_done_by_keyboard(page: Page, tmp_path: Path):
+    page.locator("#labels button").first.focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if "cell" in page.evaluate("document.activeElement.className"):
+            break
+    first = page.evaluate("document.activeElement.dataset.seq")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("document.activeElement.dataset.seq") == first
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    assert page.evaluate("document.activeElement.dataset.seq") == first
+    page.keyboard.press("Enter")
+    assert page.locator("dialog#cell").is_visible()
+    page.wait_for_selector("#heat canvas")
+    before = page.locator("#heat-title").inner_text()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("before => document.getElementById('heat-title').textContent !== before", arg=before)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("o")
+    page.keyboard.type("plasma, cell")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog#cell").is_hidden()
+    assert "cell" in page.evaluate("document.activeElement.className")
+    page.locator("#save").focus()
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    download.value.save_as(tmp_path / "corrections.csv")
+    with (tmp_path / "corrections.csv").open(newline="", encoding="utf-8") as handle:
+        assert [row["to"] for row in csv.DictReader(handle)] == ["other: plasma, cell"]
+
+
+def test_a_closing_cell_does_not_take_the_focus_from_where_one_went(page: Page):
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("6")
+    page.keyboard.press("Enter")
+    focused: str = page.evaluate(
+        "new Promise((done) => {"
+        " const dialog = document.getElementById('cell');"
+        " dialog.addEventListener('close', () => done(document.activeElement.id));"
+        " dialog.close(); document.getElementById('save').focus(); })"
+    )
+    assert focused == "save"
+
+
+def test_what_counts_for_nothing_cannot_be_relabelled(page: Page):
+    for seq in (9, 10):
+        page.locator(f".cell[data-seq='{seq}']").focus()
+        page.keyboard.press("6")
+    assert page.locator("#unsaved").is_hidden()
+
+
+def test_the_map_of_a_class_is_drawn_as_in_the_thumbnails(page: Page, out: Path):
+    random = np.random.default_rng(0)
+    cams = random.normal(0, 1, (8, 12, 12)).astype(np.float32)
+    packed = base64.b64encode(heatmap.pack(cams)).decode()
+    page.evaluate("document.querySelector(\".cell[data-seq='5']\").click()")
+    page.wait_for_selector("#heat canvas")
+    page.evaluate("packed => cartcls.maps(packed)", {"5": packed})
+    for index in (3, 0):
+        page.locator("#chances button").nth(index).click()
+        drawn: Any = page.evaluate(
+            "(() => { const c = document.querySelector('#heat canvas');"
+            " return [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]; })()"
+        )
+        pixels = np.array(drawn[2], np.float64).reshape(drawn[0], drawn[1], 4)
+        grey = np.full((drawn[0], drawn[1], 3), 128, np.uint8)
+        alpha = pixels[:, :, 3:] / 255
+        over = grey * (1 - alpha) + pixels[:, :, :3] * alpha
+        assert np.abs(over - heatmap.overlay(grey, cams[index])).max() <= 6
+
+
+def test_without_scripts_the_differential_is_there(browser: Browser, out: Path):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((out / "slide" / "report.html").as_uri())
+    assert count(page, "eosinophil") == "8"
+    assert "The pictures need JavaScript" in page.locator("noscript").inner_text()
+    assert page.locator("#tools").is_hidden()
+    context.close()
+
+
+def test_a_file_that_is_missing_is_told_of(browser: Browser, out: Path):
+    (out / "slide" / "cells" / "rows-0000.js").unlink()
+    page = browser.new_page()
+    page.goto((out / "slide" / "report.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    assert "copy the whole folder" in page.locator("#shown").inner_text()
+    page.close()
+
+
+@pytest.mark.skipif(not AXE, reason="AXE does not name axe.min.js of the npm package axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("opened", [False, True])
+def test_axe_finds_no_serious_problem(browser: Browser, out: Path, scheme: Any, opened: bool):
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto((out / "slide" / "report.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.locator(".cell").first.focus()
+    page.keyboard.press("6")
+    if opened:
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#heat canvas")
+    page.evaluate(Path(str(AXE)).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")
+    print(json.dumps({"rules passed": len(found["passes"]), "violations": [v["id"] for v in found["violations"]]}))
+    assert [violation["id"] for violation in found["violations"]] == []
+    context.close()

@@ -1,0 +1,87 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from reviewer import classify, corrections, make_slide
+
+from cartcls.calibration.split import make_split
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import OutputError
+from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.export_reviewed import export_reviewed
+
+SOME = [(1, "monocyte"), (2, "monocyte"), (3, "eosinophil"), (4, "eosinophil"), (5, "not a cell"), (6, "other: blast")]
+
+
+@pytest.fixture
+def folder(slide: Path, tmp_path: Path) -> Path:
+    return make_slide(slide, tmp_path / "slide")
+
+
+@pytest.fixture
+def out(folder: Path, bundle: Bundle) -> Path:
+    return classify(folder, bundle)
+
+
+def test_reviewed_cells_become_class_folders_with_the_bytes_that_were_looked_at(
+    out: Path, folder: Path, tmp_path: Path
+):
+    correct(out, corrections(out, *SOME), "Ada")
+    made = export_reviewed(out, tmp_path / "cells")
+    files = {path.parent.name: [] for path in sorted((tmp_path / "cells").glob("*/*"))}
+    for path in sorted((tmp_path / "cells").glob("*/*")):
+        files[path.parent.name].append(hashlib.sha256(path.read_bytes()).hexdigest())
+    digests = [hashlib.sha256((folder / f"cell-{number:02d}.jpg").read_bytes()).hexdigest() for number in range(1, 9)]
+    assert files == {"monocyte": digests[:2], "eosinophil": digests[2:4], "blast": [digests[5]]}
+    assert json.loads((tmp_path / "cells" / "cartcls-export.json").read_text()) == made.summary
+    assert (made.summary["reviewed"], made.summary["cells"], made.missing) == ("flagged", 5, {})
+
+
+def test_a_slide_of_which_every_counted_cell_was_settled_is_marked_all(out: Path, tmp_path: Path):
+    rest = [(7, "platelet"), (8, "platelet")]
+    correct(out, corrections(out, *SOME, *rest), "Ada")
+    assert export_reviewed(out, tmp_path / "cells").summary["reviewed"] == "all"
+    correct(out, corrections(out, (8, "unsure")), "Ada")
+    assert export_reviewed(out, tmp_path / "cells").summary["reviewed"] == "flagged"
+
+
+def test_training_takes_the_folder_and_can_keep_slides_apart(out: Path, tmp_path: Path):
+    correct(out, corrections(out, *SOME[:5], (7, "platelet"), (8, "platelet")), "Ada")
+    export_reviewed(out, tmp_path / "cells")
+    split = make_split(tmp_path / "cells", tmp_path / "split.csv")
+    assert len(split.parts) == 6
+    groups = (tmp_path / "cells" / "groups.csv").read_text().splitlines()
+    assert groups[0] == "path,slide"
+    assert {line.split(",")[0] for line in groups[1:]} == set(split.parts)
+
+
+def test_files_that_are_gone_or_changed_are_named_and_left_out(out: Path, folder: Path, tmp_path: Path):
+    correct(out, corrections(out, *SOME, (7, "platelet"), (8, "platelet")), "Ada")
+    (folder / "cell-01.jpg").unlink()
+    (folder / "cell-02.jpg").write_bytes(b"other")
+    made = export_reviewed(out, tmp_path / "cells")
+    assert made.missing == {
+        "slide/cell-01.jpg": "has vanished",
+        "slide/cell-02.jpg": "has changed since it was looked at",
+    }
+    assert (made.summary["reviewed"], made.summary["cells"]) == ("flagged", 5)
+
+
+def test_a_name_that_cannot_be_a_folder_is_left_out(out: Path, tmp_path: Path):
+    correct(out, corrections(out, (1, "other: ../up"), (2, "monocyte")), "Ada")
+    made = export_reviewed(out, tmp_path / "cells")
+    assert list(made.missing) == ["slide/cell-01.jpg"]
+    assert not (tmp_path / "up").exists()
+
+
+def test_nothing_else_is_replaced_and_nothing_is_made_of_nothing(out: Path, tmp_path: Path):
+    with pytest.raises(OutputError, match="no cell was looked at"):
+        export_reviewed(out, tmp_path / "cells")
+    assert not (tmp_path / "cells").exists()
+    correct(out, corrections(out, *SOME), "Ada")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(OutputError, match="is no export"):
+        export_reviewed(out, tmp_path / "mine")
+    export_reviewed(out, tmp_path / "cells")
+    export_reviewed(out, tmp_path / "cells")

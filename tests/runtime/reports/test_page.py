@@ -1,0 +1,186 @@
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reviewer import classify, make_slide
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.images.discover import readable_name
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.records import Cell, Run, summarize
+from cartcls.runtime.ledger.schema import Result, Slide
+from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
+
+TIME = "2026-01-02T03:04:05Z"
+
+
+def a_run(bundle: Bundle, slide: str = "s-1") -> Run:
+    return Run(slide, "/data/s-1", bundle, "openvino", "bf16", "a processor", "0.1.0", TIME)
+
+
+def a_cell(seq: int, bundle: Bundle, label: str = "lymphocyte", **others: Any) -> Cell:
+    probabilities = tuple(0.93 if entry.name == label else 0.01 for entry in bundle.classes)
+    picture, digest = f"thumbnails/{seq:06d}.jpg", f"{seq:064x}"
+    cell = Cell(seq, f"{seq}.jpg", "ok", "", TIME, label, probabilities, picture, digest, 360, 363)
+    return replace(cell, **others)
+
+
+def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
+    run = a_run(bundle, slide)
+    return Tags(render_page(run, "f" * 32, cells, summarize(run, cells, waiting) | others, has_maps=True))
+
+
+class Tags(HTMLParser):
+    """Collects a page's tags, attributes, and text outside of scripts."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.page = page
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.pieces: list[str] = []
+        self.inside = ""
+        self.feed(page)
+        self.text = " ".join(" ".join(self.pieces).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside not in ("script", "style"):
+            self.pieces.append(data)
+
+
+def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
+    cells = [a_cell(1, bundle), a_cell(2, bundle, status="review", reason="low confidence (0.93 < 0.99)")]
+    page = rendered(bundle, *cells, waiting=5)
+    assert "PRELIMINARY: 1 cell awaits review." in page.text
+    assert "5 images still wait" in page.text
+    assert "Only 2 leukocytes" in page.text
+    assert "no CAR-T class" in page.text
+    assert "For research use only" in page.text
+    assert "split by image, not by patient" in page.text
+    assert page.text.index("PRELIMINARY") < page.text.index("Differential") < page.text.index("Quality")
+    assert "Without proposals only 1 leukocytes" in page.text
+    assert "PRELIMINARY" not in rendered(bundle, cells[0]).text
+    assert "Without proposals" not in rendered(bundle, cells[0]).text
+
+
+def test_drift_and_calibration_are_shown(bundle: Bundle):
+    page = rendered(bundle, a_cell(1, bundle), drift=["Colours are <odd>."], calibration={"temperature": 1.25})
+    assert page.text.count("Colours are <odd>.") == 2
+    assert "temperature: 1.25" in page.text
+
+
+def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):
+    cells = [a_cell(seq, bundle, distance=1.0, stain=1.0) for seq in range(1, 51)]
+    assert "No alarm" in rendered(bundle, *cells, calibrated=True).text
+    few = rendered(bundle, *cells[:-1], replace(cells[-1], status="duplicate"), calibrated=True).text
+    assert "No alarm" not in few
+    assert "Too few cells yet to say whether this slide looks like the training cells." in few
+
+
+def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):
+    cells = [
+        a_cell(1, bundle, status="review", reason="low confidence (0.61 < 0.93); out of focus (sharpness 3 < 5)"),
+        a_cell(2, bundle, status="review", reason="low confidence (0.52 < 0.93)"),
+        a_cell(3, bundle, status="duplicate", reason="same bytes as a (1); b.jpg"),
+        Cell(4, "4.jpg", "rejected", "is empty (0 bytes)", TIME),
+    ]
+    assert [reasons(cell) for cell in cells] == [
+        ["low confidence", "out of focus"],
+        ["low confidence"],
+        ["same bytes as an earlier cell"],
+        ["is empty"],
+    ]
+    page = rendered(bundle, *cells)
+    assert "2 review: low confidence" in page.text
+    assert "1 rejected: is empty" in page.text
+    pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert pictures == [f"thumbnails/{seq:06d}.jpg" for seq in (1, 2, 1, 3)]
+
+
+def test_hostile_text_stays_text(bundle: Bundle):
+    name = readable_name(b"</script><img src=x onerror=alert(1)>\"'&.jpg")
+    cells = [a_cell(1, bundle, path=name, corrected_label="other: <b>", corrected_by="<i>"), a_cell(2, bundle)]
+    page = rendered(bundle, *cells, Cell(3, name, "rejected", "<script>alert(2)</script>", TIME), slide=name)
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert name in page.text
+    assert "<script>alert(2)</script>" in page.text
+    assert not any(attribute.startswith("on") or attribute == "style" for _, given in page.tags for attribute in given)
+
+
+def test_only_the_pages_own_script_and_style_may_run(bundle: Bundle):
+    page = rendered(bundle, a_cell(1, bundle))
+    (policy,) = [given["content"] for tag, given in page.tags if given.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; ")
+    assert "unsafe" not in policy
+    for pattern in (r"<style>(.*?)</style>", r"<script>(.*?)</script>"):
+        (text,) = re.findall(pattern, page.page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    links = [given.get("src") or given.get("href") or "" for _, given in page.tags]
+    assert not [link for link in links if link.startswith(("http", "//"))]
+
+
+def test_the_files_of_cells_are_text_of_ascii_whatever_is_in_them(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "cell-03.jpg").rename(folder / "<script>ü\u2028.jpg")
+    directory = classify(folder, bundle) / "slide" / "cells"
+    rows = (directory / "rows-0000.js").read_bytes()
+    assert rows.isascii()
+    assert rows.startswith(b"cartcls.rows([[") and rows.endswith(b"]])\n")
+    assert any("<script>ü" in row[1] for row in json.loads(rows[13:-2]))
+    maps = json.loads((directory / "maps-0000.js").read_bytes()[13:-2])
+    assert sorted(map(int, maps)) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    count, height, width, *_ = base64.b64decode(maps["1"])
+    assert (count, height, width) == (8, 12, 12)
+
+
+@pytest.fixture
+def many(tmp_path: Path, bundle: Bundle) -> tuple[Ledger, Slide, list[Cell]]:
+    """A slide of more cells than go into one file."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    slide = ledger.add_slide(b"/captures/s", "s")
+    cells = [a_cell(seq, bundle, maps=bytes([8, 1, 1]) + bytes(16)) for seq in range(1, ROWS + 10)]
+    ledger.discover(slide, [b"%d" % cell.seq for cell in cells])
+    images = ledger.images(slide)
+    ledger.report(slide, [Result(images[b"%d" % c.seq].id, "reported", None, c, "") for c in cells])
+    return ledger, slide, cells
+
+
+def test_one_cell_more_changes_one_file_of_rows_and_one_of_maps(
+    many: tuple[Ledger, Slide, list[Cell]], tmp_path: Path, bundle: Bundle
+):
+    ledger, slide, cells = many
+    write_pages(ledger, slide, a_run(bundle), tmp_path)
+    before = {path: path.stat().st_ino for path in (tmp_path / "cells").iterdir()}
+    assert len(before) == 2 + -(-len(cells) // MAPS)
+    changed = replace(cells[-1], label="monocyte", maps=bytes([8, 1, 1]) + bytes(range(16)))
+    ledger.report(slide, [Result(cells[-1].seq, "reported", None, changed, "")])
+    write_pages(ledger, slide, a_run(bundle), tmp_path, [changed.seq])
+    touched = {path.name for path in before if path.stat().st_ino != before[path]}
+    assert touched == {"rows-0001.js", f"maps-{(changed.seq - 1) // MAPS:04d}.js"}
+    whole = {path: path.read_bytes() for path in before}
+    write_pages(ledger, slide, a_run(bundle), tmp_path)
+    assert {path: path.read_bytes() for path in before} == whole
+    ledger.close()
+
+
+def test_colours_are_those_of_the_thumbnails():
+    colors = heatmap.colors()
+    assert colors.shape == (256, 3)
+    assert colors[0, 2] > colors[0, 0]  # from blue
+    assert colors[255, 0] > colors[255, 2]  # to red

@@ -1,0 +1,332 @@
+import csv
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from fakes import FakeBackend
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import BackendError, OutputError
+from cartcls.runtime.inference.backend import Backend
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.ledger.schema import MAX_ATTEMPTS
+from cartcls.runtime.slides import pipeline
+from cartcls.runtime.slides.batch import classify_slide
+
+
+def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
+    with open_ledger(out, bundle) as ledger:
+        directory, summary = classify_slide(slide, out, bundle, backend, ledger, lambda done, total: None)
+    with (directory / "cells.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), summary, directory
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_the_example_slide_is_classified_right(
+    slide: Path, tmp_path: Path, bundle: Bundle, backend: Backend, labels: dict[str, str]
+):
+    rows, summary, directory = run(slide, tmp_path, bundle, backend)
+    assert [row["path"] for row in rows] == sorted(labels)
+    assert sum(labels[row["path"]] == row["label"] for row in rows) >= 31
+    assert summary["status"] == {"ok": 32, "review": 0, "rejected": 0, "duplicate": 0}
+    assert json.loads((directory / "summary.json").read_text()) == summary
+    for row in rows:
+        assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
+        assert row["confidence"] == row[f"p_{row['label']}"]
+        with PIL.Image.open(directory / row["thumbnail"]) as picture:
+            assert picture.size == (2 * round(180 * int(row["width"]) / int(row["height"])), 210)
+
+
+def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path, bundle: Bundle):
+    cells = sorted(slide.glob("*.jpg"))
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    for i in range(100):
+        # Bytes behind the end marker make each file its own.
+        (folder / f"good-{i:03d}.jpg").write_bytes(cells[i % 32].read_bytes() + b"%d" % i)
+    jpeg = cells[0].read_bytes()
+    for i in range(20):
+        (folder / f"bad-cut-{i:02d}.jpg").write_bytes(jpeg[: len(jpeg) * (i + 1) // 22])
+    for i in range(3):
+        (folder / f"bad-zeros-{i}.jpg").write_bytes(jpeg[: 3000 * (i + 1)].ljust(len(jpeg), b"\0"))
+    (folder / "bad-empty.jpg").touch()
+    (folder / "bad-text.jpg").write_text("not an image")
+    (folder / "bad.czi").write_bytes(b"ZISRAWFILE")
+    os.mkfifo(folder / "bad-fifo.jpg")
+    (folder / "bad-link.jpg").symlink_to(cells[0])
+    (folder / os.fsdecode(b"bad-\xff\n.jpg")).write_text("not an image")
+    PIL.Image.new("1", (10_000, 10_000)).save(folder / "bad-huge.png")
+
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert len(rows) == 130
+    assert [int(row["seq"]) for row in rows] == list(range(1, 131))
+    for row in rows:
+        bad = row["path"].startswith("bad")
+        assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
+    assert summary["status"] == {"ok": 100, "review": 0, "rejected": 30, "duplicate": 0}
+
+
+def test_a_model_without_maps_shows_the_crop_alone(slide: Path, tmp_path: Path, bundle: Bundle):
+    rows, _, directory = run(slide, tmp_path, bundle, FakeBackend(maps=False))
+    with PIL.Image.open(directory / rows[0]["thumbnail"]) as picture:
+        assert picture.size == (round(180 * int(rows[0]["width"]) / int(rows[0]["height"])), 210)
+
+
+def test_copies_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        shutil.copy(slide / "cell-01.jpg", folder / name)
+    shutil.copy(slide / "cell-02.jpg", folder / "d.jpg")
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert [row["status"] for row in rows] == ["ok", "duplicate", "duplicate", "ok"]
+    assert rows[2]["reason"] == "same bytes as a.jpg"
+    assert summary["differential"]["leukocytes"] == 2
+
+
+def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = Path(shutil.copytree(slide, tmp_path / "slide"))
+    run(folder, folder / "reports", bundle, FakeBackend())
+    rows, _, _ = run(folder, folder / "reports", bundle, FakeBackend())
+    assert len(rows) == 32
+
+
+def test_two_slides_of_the_same_name_get_a_folder_each(slide: Path, tmp_path: Path, bundle: Bundle):
+    one, two = (Path(shutil.copytree(slide, tmp_path / name / "slide")) for name in ("one", "two"))
+    first, second, again = (run(folder, tmp_path / "out", bundle, FakeBackend())[2] for folder in (one, two, one))
+    assert first != second
+    assert first == again
+    assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] in ([first, second], [second, first])
+
+
+def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, bundle: Bundle):
+    (tmp_path / "slide-01").mkdir()
+    (tmp_path / "slide-01" / "thesis.txt").write_text("precious")
+    with pytest.raises(OutputError, match="is no report"):
+        run(slide, tmp_path, bundle, FakeBackend())
+    assert contents(tmp_path / "slide-01") == {"thesis.txt": b"precious"}
+
+
+def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    cells = sorted(slide.glob("*.jpg"))
+    for cell in cells[:6]:
+        shutil.copy(cell, folder)
+    (folder / "broken.jpg").write_bytes(cells[0].read_bytes()[:2000])
+    batches: list[int] = []
+    backend = FakeBackend(seen=batches)
+    first, _, directory = run(folder, tmp_path / "out", bundle, backend)
+    assert (sum(batches), [row["status"] for row in first].count("rejected")) == (6, 1)
+    before = contents(directory)
+    batches.clear()
+    run(folder, tmp_path / "out", bundle, backend)
+    assert not batches
+    after = contents(directory)
+    changed = {"cells.csv", "summary.json", "report.html", "cells/rows-0000.js"}  # the broken one was tried again
+    assert {name for name in before if before[name] != after[name]} <= changed
+
+    (folder / "broken.jpg").write_bytes(cells[10].read_bytes())
+    (folder / cells[2].name).write_bytes(cells[11].read_bytes())
+    shutil.copy(cells[12], folder)
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, backend)
+    assert sum(batches) == 3
+    assert [row["seq"] for row in rows] == [str(number) for number in range(1, 9)]
+    assert {row["path"] for row in rows} == {path.name for path in folder.iterdir()}
+    changed = [new["path"] for old, new in zip(first, rows, strict=False) if old["sha256"] != new["sha256"]]
+    assert sorted(changed) == sorted(["broken.jpg", cells[2].name])
+    assert summary["status"] == {"ok": 8, "review": 0, "rejected": 0, "duplicate": 0}
+
+
+def test_files_that_swap_or_lose_their_bytes_are_counted_once_each(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder, backend = tmp_path / "slide", FakeBackend()
+    folder.mkdir()
+    first, second, third = (path.read_bytes() for path in sorted(slide.glob("*.jpg"))[:3])
+
+    def statuses(**files: bytes) -> list[str]:
+        for name, data in files.items():
+            (folder / "new").write_bytes(data)
+            (folder / "new").replace(folder / f"{name}.jpg")
+        return [row["status"] for row in run(folder, tmp_path / "out", bundle, backend)[0]]
+
+    assert statuses(a=first, b=second) == ["ok", "ok"]
+    assert statuses(a=second, b=first) == ["ok", "ok"]
+    assert statuses(b=second) == ["ok", "duplicate"]
+    assert statuses(a=second) == ["ok", "duplicate"]
+    assert statuses(a=third) == ["ok", "ok"]
+    assert statuses(a=second, b=third, c=second) == ["ok", "ok", "duplicate"]
+    assert statuses(a=b"junk") == ["rejected", "ok", "ok"]
+    assert statuses(a=third) == ["duplicate", "ok", "ok"]
+    (folder / "a.jpg").unlink()
+    assert statuses(b=first) == ["duplicate", "ok", "ok"]  # what is gone keeps its row
+
+
+def test_a_run_that_classifies_nothing_leaves_what_computed_the_rows(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    shutil.copy(slide / "cell-01.jpg", folder)
+    _, first, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    other = FakeBackend()
+    other.device = "another processor"
+    _, second, _ = run(folder, tmp_path / "out", bundle, other)
+    assert second == first
+    shutil.copy(slide / "cell-02.jpg", folder)
+    _, third, _ = run(folder, tmp_path / "out", bundle, other)
+    assert (third["device"], third["started_at"]) == ("another processor", first["started_at"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
+def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
+    slide: Path, tmp_path: Path, bundle: Bundle, error: BaseException
+):
+    batches: list[int] = []
+
+    def fail_later() -> None:
+        if len(batches) == 3:
+            raise error
+
+    with pytest.raises((KeyboardInterrupt, BackendError, OutputError)):
+        run(slide, tmp_path, bundle, FakeBackend(fail_later, seen=batches))
+    with (tmp_path / "slide-01" / "cells.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    done = len(rows)
+    assert 0 < done < 32
+    summary = json.loads((tmp_path / "slide-01" / "summary.json").read_text())
+    assert (summary["images"], summary["waiting"]) == (32, 32 - done)
+    assert f"{32 - done} images still wait" in (tmp_path / "slide-01" / "report.html").read_text()
+    batches.clear()
+    after, summary, _ = run(slide, tmp_path, bundle, FakeBackend(seen=batches))
+    assert sum(batches) == 32 - done
+    assert after[:done] == rows
+    assert [row["path"] for row in after] == sorted(path.name for path in slide.glob("*.jpg"))
+    assert summary["waiting"] == 0
+
+
+def test_an_image_that_ends_the_process_is_quarantined_and_the_others_are_not(
+    slide: Path, tmp_path: Path, bundle: Bundle
+):
+    killer = "cell-05.jpg"
+    code = f"""
+import os, sys
+from pathlib import Path
+from cartcls.runtime.slides import batch
+from cartcls.runtime.slides import pipeline
+from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.ledger.folder import open_ledger
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from fakes import FakeBackend
+read = pipeline._read
+pipeline._read = lambda root, path, bundle: os._exit(9) if path == {killer.encode()!r} else read(root, path, bundle)
+bundle, out = load_bundle(), Path({str(tmp_path)!r})
+with open_ledger(out, bundle) as ledger:
+    batch.classify_slide(Path({str(slide)!r}), out, bundle, FakeBackend(), ledger, lambda done, count: None)
+"""
+    codes = []
+    while not codes or codes[-1] == 9:
+        codes.append(subprocess.run([sys.executable, "-c", code], check=False).returncode)
+    assert codes == [9] * MAX_ATTEMPTS + [0]
+    rows, summary, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert summary["status"]["rejected"] == 1
+    assert [row["reason"] for row in rows if row["path"] == killer] == [
+        f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
+    ]
+    assert {row["path"] for row in rows} == {path.name for path in slide.glob("*.jpg")}
+
+
+def test_kills_that_are_nobodys_doing_do_not_hit_the_same_image_again_and_again(
+    slide: Path, tmp_path: Path, bundle: Bundle
+):
+    names = sorted(path.name.encode() for path in slide.glob("*.jpg"))
+    with open_ledger(tmp_path, bundle) as ledger:
+        entry = ledger.add_slide(os.fsencode(slide.resolve()), slide.name)
+        ledger.discover(entry, names)
+        known = ledger.images(entry)
+        ledger.begin(known[name].id for name in names[:4])  # a batch under way when the process was killed
+        ledger.begin([known[names[0]].id])  # and then the first of it, alone
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert [row["path"].encode() for row in rows] == [*names[1:4], names[0], *names[4:]]
+
+
+def test_results_of_another_bundle_are_not_mixed_in(slide: Path, tmp_path: Path, bundle: Bundle):
+    run(slide, tmp_path, bundle, FakeBackend())
+    other = dataclasses.replace(bundle, sha256="0" * 64)
+    with pytest.raises(OutputError, match="by another bundle: add --fresh"):
+        run(slide, tmp_path, other, FakeBackend())
+    before = contents(tmp_path / "slide-01")
+    with open_ledger(tmp_path, other, fresh=True) as ledger:
+        assert not ledger.slides()
+    (aside,) = tmp_path.glob("before-*")
+    assert contents(aside / "slide-01") == before
+    assert (aside / "ledger.sqlite").exists()
+    run(slide, tmp_path, other, FakeBackend())
+
+
+def test_two_processes_do_not_write_the_same_reports(slide: Path, tmp_path: Path, bundle: Bundle):
+    with open_ledger(tmp_path, bundle), pytest.raises(OutputError, match="in use by another cartcls"):
+        run(slide, tmp_path, bundle, FakeBackend())
+
+
+def test_a_thumbnail_that_cannot_be_written_stops_the_run(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(file: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "replace_file", fail)
+        with pytest.raises(OutputError, match="No space left on device"):
+            run(slide, tmp_path, bundle, FakeBackend())
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert len(rows) == 32
+
+
+def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bundle: Bundle):
+    rows, summary, directory = run(slide, tmp_path, bundle, FakeBackend(logit=float("nan")))
+    assert {(row["status"], row["reason"], row["label"]) for row in rows} == {
+        ("rejected", "the model gave not-a-number for it", "")
+    }
+    assert (len(rows), summary["status"]["rejected"]) == (32, 32)
+    assert not list((directory / "thumbnails").iterdir())
+    rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):
+    (tmp_path / "empty").mkdir()
+    rows, summary, directory = run(tmp_path / "empty", tmp_path / "out", bundle, FakeBackend())
+    assert (rows, summary["images"]) == ([], 0)
+    assert (directory / "report.html").exists()
+
+
+def test_a_slide_that_is_no_folder_or_the_reports_own_is_a_clear_error(slide: Path, tmp_path: Path, bundle: Bundle):
+    with pytest.raises(OutputError, match="also the folder for the reports"):
+        run(tmp_path, tmp_path, bundle, FakeBackend())
+    with pytest.raises(OutputError, match="is not a folder"):
+        run(slide / "cell-01.jpg", tmp_path, bundle, FakeBackend())
+
+
+def test_the_page_is_kept_current_while_a_slide_is_classified(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    images: list[int] = []
+
+    def look() -> None:
+        page = tmp_path / "slide-01" / "summary.json"
+        images.append(json.loads(page.read_text())["status"]["ok"] if page.exists() else 0)
+
+    monkeypatch.setattr("cartcls.runtime.slides.batch.PAGE_EVERY", 0)
+    monkeypatch.setattr("cartcls.runtime.slides.batch.PAGE_FACTOR", 0)
+    run(slide, tmp_path, bundle, FakeBackend(look))
+    assert images == sorted(images)
+    assert 0 < images[-1] < 32
+    assert json.loads((tmp_path / "slide-01" / "summary.json").read_text())["status"]["ok"] == 32

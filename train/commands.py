@@ -1,0 +1,185 @@
+"""`python -m cartcls.train`: split a data folder and train on it."""
+
+import re
+from collections import Counter
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..runtime.images.resize import parse_size
+
+if TYPE_CHECKING:
+    from .loaders import Stage
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Split a folder of labelled cells, and train a model on it.",
+)
+
+
+class Arch(str, Enum):
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to learn from or to join."""
+
+    rcmnet = "rcmnet"
+    resnet18 = "resnet18"
+    resnet18_c = "resnet18_c"
+    resnet18_m = "resnet18_m"
+    vgg19 = "vgg19"
+    alexnet = "alexnet"
+    efficientnet_lite0 = "efficientnet_lite0"
+    efficientnet_lite2 = "efficientnet_lite2"
+
+
+DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
+SplitFile = Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)]
+Epochs = Annotated[int, typer.Option(min=1, help="Epochs at --size.")]
+Size = Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")]
+Sizes = Annotated[
+    str | None,
+    typer.Option(help="Instead of --epochs and --size: stages SIZE:EPOCHS, as 128:12,224:3,360x363:1."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile each stage first: a minute or two of waiting, then twice as fast on a CPU."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
+
+
+@app.command()
+def split(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns path and patient (or slide): each stays in one part."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+) -> None:
+    """Split a data folder into the parts fit, select, calibrate and report."""
+    from ..calibration.split import make_split
+
+    made = make_split(data_dir, out, groups, seed)
+    counts = Counter(made.parts.values())
+    typer.echo(f"{out}: {', '.join(f'{part} {count}' for part, count in counts.items())} ({made.unit})", err=True)
+
+
+@app.command()
+def fit(
+    data_dir: DataDir,
+    split: SplitFile,
+    out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
+    arch: Annotated[
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to learn from or to join.")
+    ] = Arch.rcmnet,
+    epochs: Epochs = 30,
+    size: Size = "360x363",
+    sizes: Sizes = None,
+    batch_size: BatchSize = 32,
+    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Bundle or checkpoint whose weights to start from, also with other classes;"
+            " of several readers, --arch's."
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint whose answers to learn in place of the labels.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    compile: Compile = False,
+    devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
+    num_nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+) -> None:
+    """Train a model, and choose its best checkpoint on the part `select`."""
+    stages = _stages(sizes, size, epochs)
+    from . import training
+
+    metrics = training.fit(
+        data_dir,
+        split,
+        arch.value,
+        out,
+        stages,
+        batch_size,
+        seed,
+        start,
+        teacher,
+        resume,
+        compile,
+        devices=int(devices) if devices.isdecimal() else devices,
+        num_nodes=num_nodes,
+    )
+    if metrics:
+        low, high = metrics["top1_interval"]
+        typer.echo(
+            f"{out}: {metrics['correct']} of {metrics['count']} right on select ({metrics['unit']}),"
+            f" {metrics['top1']:.2%} (95 % interval {low:.2%} to {high:.2%})",
+            err=True,
+        )
+
+
+@app.command()
+def join(
+    first: Annotated[
+        Path, typer.Argument(help="Checkpoint or bundle of rcmnet, for images of 360x363.", show_default=False)
+    ],
+    others: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Checkpoints of efficientnet_lite0 or efficientnet_lite2, at half the width and height.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
+) -> None:
+    """Make one model of several readers of the same cells: its answer is the mean of theirs. Export it as any other."""
+    from .models.ensemble import join as run
+
+    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} readers", err=True)
+
+
+@app.command()
+def table5(
+    data_dir: DataDir,
+    split: SplitFile,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.", show_default=False)],
+    epochs: Epochs = 30,
+    size: Size = "360x363",
+    sizes: Sizes = None,
+    batch_size: BatchSize = 32,
+    seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
+    compile: Compile = False,
+) -> None:
+    """Train all models of the paper's Table 5 alike; run again to go on where it stopped."""
+    stages = _stages(sizes, size, epochs)
+    if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
+        raise typer.BadParameter(f"{seeds!r} is no list of seeds: write 0,1,2", param_hint="--seeds")
+    from .table5 import train_table
+
+    train_table(data_dir, split, out, stages, batch_size, sorted({int(seed) for seed in seeds.split(",")}), compile)
+    typer.echo((out / "table5.md").read_text(encoding="utf-8"))
+
+
+def _stages(sizes: str | None, size: str, epochs: int) -> "list[Stage]":
+    from .loaders import Stage
+
+    try:
+        if sizes is None:
+            return [Stage(parse_size(size), epochs)]
+        return [Stage(parse_size(item.strip()), int(count)) for item, count in map(_parse_stage, sizes.split(","))]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sizes" if sizes else "--size") from None
+
+
+def _parse_stage(text: str) -> tuple[str, str]:
+    size, _, epochs = text.partition(":")
+    if not epochs.isdecimal() or int(epochs) < 1:
+        raise ValueError(f"{text!r} is not a stage: write SIZE:EPOCHS, as 224:3")
+    return size, epochs

@@ -1,0 +1,1 @@
+"""The networks: the paper's model, its ablations and comparisons, and the members of an ensemble."""
