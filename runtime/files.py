@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import CartclsError, OutputError
+
 
 @contextmanager
 def whole_folder(directory: Path) -> Iterator[Path]:
@@ -38,6 +40,25 @@ def whole_folder(directory: Path) -> Iterator[Path]:
         shutil.rmtree(older, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def writing(subject: object, kind: type[CartclsError] = OutputError, then: str = "") -> Iterator[None]:
+    """Turn an OSError into "… cannot be written: …".
+
+    Args:
+        subject: What is written: a path, or words.
+        kind: Class of the error that is raised in its place.
+        then: What follows from it, or how to mend it.
+
+    Raises:
+        CartclsError: Of that kind.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = f"{subject} cannot be written: {error.strerror or error}"
+        raise kind(f"{problem}; {then}" if then else problem) from None
 
 
 def replace_file(file: Path, data: bytes) -> None:
