@@ -2,21 +2,16 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.bundle.bundle import Bundle
-from ..runtime.errors import DataError, ImageError
-from ..runtime.images.decode import read_image
-from ..runtime.images.quality import Quality, measure
-from ..runtime.images.resize import Image, stretch
-from ..runtime.inference.backend import Backend
-from ..runtime.slides.pipeline import BATCHES_AHEAD, WORKERS, in_order
+from ..runtime.errors import DataError
+from ..runtime.images.quality import Quality
+from ..runtime.inference.classifier import Classifier
+from ..runtime.inference.predictions import NO_NUMBER
 
 EXPORT_NOTE = "cartcls-export.json"
 
@@ -50,60 +45,36 @@ class Evidence:
 
 
 def gather(
-    data_dir: Path,
-    paths: Sequence[str],
-    bundle: Bundle,
-    backend: Backend,
-    progress: Callable[[int, int], None],
-    change: Callable[[Image], Image] = lambda image: image,
+    data_dir: Path, paths: Sequence[str], classifier: Classifier, progress: Callable[[int, int], None]
 ) -> Evidence:
     """Run labelled cells through backend and checks, as the edge does.
 
     Args:
         data_dir: Folder with one folder per class.
         paths: Images, relative to it; the first folder is the true class.
-        bundle: Model.
-        backend: The model, loaded.
+        classifier: The model, loaded.
         progress: Called with the number of images done and of all.
-        change: Applied to each image at the input size, before anything looks at it.
 
     Raises:
         DataError: An image cannot be read, or the backend gives not-a-number for it.
         BackendError: The backend failed.
     """
-
-    def read(path: str) -> tuple[Image, Quality]:
-        try:
-            image, _ = read_image(data_dir / path)
-        except ImageError as error:
-            raise DataError(
-                f"{data_dir / path} {error}: mend it, or take it out of the folder and of the split"
-            ) from None
-        height, width = image.shape[:2]
-        image = change(stretch(image, bundle.width, bundle.height))
-        return image, measure(image, width, height)
-
-    names = [entry.name for entry in bundle.classes]
+    names = [entry.name for entry in classifier.bundle.classes]
     logits, features, qualities = [], [], []
-    with ThreadPoolExecutor(WORKERS) as pool:
-        readings = in_order(pool, read, paths, ahead=BATCHES_AHEAD * backend.batch_size)
-        while batch := list(islice(readings, backend.batch_size)):
-            outputs = backend.infer(np.stack([image for image, _ in batch]))
-            logits.append(outputs.logits)
-            features.append(outputs.features)
-            qualities += [quality for _, quality in batch]
-            progress(len(qualities), len(paths))
-    evidence = Evidence(
-        list(paths),
-        np.array([names.index(path.split("/")[0]) for path in paths], np.intp),
-        np.concatenate(logits),
-        np.concatenate(features),
-        qualities,
-    )
-    wrong = ~(np.isfinite(evidence.logits).all(1) & np.isfinite(evidence.features).all(1))
-    if wrong.any():
-        raise DataError(f"{backend.name} gives not-a-number for {paths[int(wrong.argmax())]}: use another --backend")
-    return evidence
+    for prediction in classifier.predict(data_dir / path for path in paths):
+        reading = prediction.reading
+        if reading.error == NO_NUMBER or not np.isfinite(prediction.features).all():
+            name = classifier.backend.name
+            raise DataError(f"{name} gives not-a-number for {prediction.source}: use another --backend")
+        if reading.quality is None:
+            mend = "mend it, or take it out of the folder and of the split"
+            raise DataError(f"{prediction.source} {reading.error}: {mend}")
+        logits.append(prediction.logits)
+        features.append(prediction.features)
+        qualities.append(reading.quality)
+        progress(len(qualities), len(paths))
+    labels = np.array([names.index(path.split("/")[0]) for path in paths], np.intp)
+    return Evidence(list(paths), labels, np.stack(logits), np.stack(features), qualities)
 
 
 def check_unbiased(data_dir: Path) -> None:

@@ -39,8 +39,8 @@ def calibrate(
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle
-    from ..runtime.inference.choose import open_backend
     from . import show
+    from .loading import open_classifier
 
     share = _share(max_error)
     loaded, chosen = load_bundle(bundle), read_split(split)
@@ -50,20 +50,16 @@ def calibrate(
     check_parts({part: [class_of(path) for path in chosen.paths(part)] for part in PARTS}, loaded, share)
     if not is_split_of_training(loaded, chosen.sha256):
         show.tell(f"{split}: {OTHER_SPLIT}")
-    with show.engine_progress() as engine_progress:
-        running = open_backend(loaded, backend.value, show.tell, engine_progress)
-    show.tell(f"{loaded.name} on {running.device} ({running.name}, {running.precision})")
     evidence = {}
-    try:
-        for part in PARTS:
-            with show.progress(part) as progress:
-                evidence[part] = gather(labelled_dir, chosen.paths(part), loaded, running, progress)
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    finally:
-        running.close()
+    with open_classifier(loaded, backend.value) as classifier:
+        try:
+            for part in PARTS:
+                with show.progress(part) as progress:
+                    evidence[part] = gather(labelled_dir, chosen.paths(part), classifier, progress)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     source = {"split_sha256": chosen.sha256, "split_unit": chosen.unit}
-    calibrated = run(loaded, running, evidence, source, share)
+    calibrated = run(loaded, classifier.backend, evidence, source, share)
     write_calibrated(loaded, calibrated, target)
     if as_json:
         typer.echo(json.dumps({"bundle": str(target), **calibrated.record}, indent=2))

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
-from ..runtime.errors import OutputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,35 +64,30 @@ def batch(
     new, was changed, or could not be read. The exit code is 3 where some could not be read: each has its row with the
     reason.
     """
-    from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.images.discover import slide_name
-    from ..runtime.inference.choose import open_backend
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import check_slide, classify_slide
     from . import show
+    from .loading import open_classifier
 
     for slide_dir in slide_dirs:
         check_slide(slide_dir, out)
-    loaded = load_bundle(bundle or SHIPPED)
-    with show.engine_progress() as engine_progress:
-        running = open_backend(loaded, backend.value, show.tell, engine_progress, build=not no_build)
-    show.started(loaded, running)
     summaries = []
-    try:
-        with open_ledger(out, loaded, fresh) as ledger:
-            for slide_dir in slide_dirs:
-                with show.progress(slide_name(slide_dir)) as progress:
-                    directory, summary = classify_slide(slide_dir, out, loaded, running, ledger, progress, show.tell)
-                summaries.append({**summary, "report": str(directory)})
-                if not as_json:
-                    show.finished(directory, summary)
-    except KeyboardInterrupt:
-        show.interrupted(len(summaries), len(slide_dirs))
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    finally:
-        running.close()
-        if as_json:
-            typer.echo(json.dumps(summaries, indent=2))
+    with open_classifier(bundle, backend.value, build=not no_build) as classifier:
+        try:
+            with open_ledger(out, classifier.bundle, fresh) as ledger:
+                for slide_dir in slide_dirs:
+                    with show.progress(slide_name(slide_dir)) as progress:
+                        directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.tell)
+                    summaries.append({**summary, "report": str(directory)})
+                    if not as_json:
+                        show.finished(directory, summary)
+        except KeyboardInterrupt:
+            show.interrupted(len(summaries), len(slide_dirs))
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        finally:
+            if as_json:
+                typer.echo(json.dumps(summaries, indent=2))
     if any(summary["status"]["rejected"] for summary in summaries):
         raise typer.Exit(EXIT_UNREADABLE)
 
@@ -132,29 +126,27 @@ def watch(
     Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row, with the bytes that were finally there, or
     with the reason why it has no label; after a crash it goes on where it was. Stop it with Ctrl-C or SIGTERM.
     """
-    from ..runtime.bundle.bundle import SHIPPED, load_bundle
-    from ..runtime.inference.worker import open_in_child
+    from ..runtime.files import writing
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import check_slide
     from ..runtime.slides.service import Stop, notify, run
     from ..runtime.slides.watch import AT_ONCE, Patience, Watch
     from . import show
+    from .loading import open_classifier
 
     check_slide(capture_dir, out)
-    loaded = load_bundle(bundle or SHIPPED)
-    with show.engine_progress() as engine_progress:
-        running = open_in_child(loaded, backend.value, show.tell, engine_progress, build=not no_build)
-    show.started(loaded, running)
-    show.watched(capture_dir)
-    stop = Stop()
-    patience = AT_ONCE if once else Patience(poll=poll, quiet=quiet)
-    try:
-        with open_ledger(out, loaded) as ledger, stop.on_signals(), show.watching(as_json) as (update, tell):
+    patience, stop = AT_ONCE if once else Patience(poll=poll, quiet=quiet), Stop()
+    with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
+        show.watched(capture_dir)
+        with (
+            open_ledger(out, classifier.bundle) as ledger,
+            stop.on_signals(),
+            show.watching(as_json) as (update, tell),
+        ):
             watched = Watch(
                 capture_dir,
                 out,
-                loaded,
-                running,
+                classifier,
                 ledger,
                 patience,
                 slide_level,
@@ -163,10 +155,6 @@ def watch(
                 alive=lambda: notify("WATCHDOG=1"),
             )
             run(watched, stop, update, once)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
-    finally:
-        running.close()
     if once and any(slide.summary["status"]["rejected"] for slide in watched.slides):
         raise typer.Exit(EXIT_UNREADABLE)
 
@@ -190,22 +178,16 @@ def evaluate(
     from ..calibration.evaluate import MISTAKES
     from ..calibration.evaluate import evaluate as run
     from ..calibration.split import choose_part
-    from ..runtime.bundle.bundle import SHIPPED, load_bundle
-    from ..runtime.inference.choose import open_backend
     from . import show
+    from .loading import open_classifier
 
     paths, chosen = choose_part(labelled_dir, split, part)
-    loaded = load_bundle(bundle or SHIPPED)
-    with show.engine_progress() as engine_progress:
-        running = open_backend(loaded, backend.value, show.tell, engine_progress)
-    show.started(loaded, running)
-    try:
-        with show.progress(chosen) as progress:
-            metrics = run(labelled_dir, paths, chosen, out, loaded, running, progress)
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    finally:
-        running.close()
+    with open_classifier(bundle, backend.value) as classifier:
+        try:
+            with show.progress(chosen) as progress:
+                metrics = run(labelled_dir, paths, chosen, out, classifier, progress)
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(metrics, indent=2))
     else:

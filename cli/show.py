@@ -120,8 +120,8 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
 
     def update(watch: "Watch") -> None:
         for slide in watch.slides:
-            if slide.summary and printed.get(slide.work.slide.name) != slide.summary:
-                printed[slide.work.slide.name] = slide.summary
+            if slide.summary and printed.get(slide.work.ledger.slide.name) != slide.summary:
+                printed[slide.work.ledger.slide.name] = slide.summary
                 if as_json:
                     typer.echo(json.dumps({**slide.summary, "report": os.fspath(slide.work.directory)}))
                 if not messages.is_terminal:

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +50,14 @@ warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells a file from another under the same name, without reading it."""
+    """What tells a file from another under the same name, without reading it.
+
+    A change of `ctime_ns` alone does not tell: a change of owner makes one too.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int = field(compare=False)
     inode: int
 
 
@@ -114,7 +118,7 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
 
 
 def _fingerprint(status: os.stat_result) -> Fingerprint:
-    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ino)
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def decode(data: bytes, suffix: str = "") -> Image:

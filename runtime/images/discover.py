@@ -22,6 +22,7 @@ BESIDE_IMAGES = {
 NEVER_NAMED = {b"Thumbs.db", b"desktop.ini", b".DS_Store"}
 REPORT_FILES = {b"cells.csv", b"summary.json"}
 LONGEST_NAME = 150
+FORMULA = ("=", "+", "-", "@")
 
 
 def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
@@ -64,19 +65,26 @@ def _may_be_image(name: bytes) -> bool:
 
 
 def readable_name(name: bytes) -> str:
-    """Write a file name down so that it is safe to show and can be read back with percent-decoding.
-
-    Percent-encoded are bytes that are no printable UTF-8, `%` itself, and a first `=`, `+`, `-` or `@`, which
-    a spreadsheet would take for a formula.
-    """
-    text = name.replace(os.sep.encode(), b"/").decode("utf-8", "surrogateescape")
-    formula = text[:1] in ("=", "+", "-", "@")
+    """A file name as it is, or, where that is not safe to show, percent-encoded; `needs_encoding` tells which."""
+    text = _text(name)
+    if not needs_encoding(name):
+        return text
     return "".join(
         letter
-        if letter.isprintable() and letter != "%" and not (formula and index == 0)
+        if letter.isprintable() and letter != "%" and not (index == 0 and letter in FORMULA)
         else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
         for index, letter in enumerate(text)
     )
+
+
+def needs_encoding(name: bytes) -> bool:
+    """Whether bytes of a file name are no printable UTF-8, or its first sign makes a formula in a spreadsheet."""
+    text = _text(name)
+    return not text.isprintable() or text[:1] in FORMULA
+
+
+def _text(name: bytes) -> str:
+    return name.replace(os.sep.encode(), b"/").decode("utf-8", "surrogateescape")
 
 
 def slide_name(slide_dir: Path) -> str:

@@ -1,54 +1,117 @@
-"""From the graph's outputs to a label, a confidence and a place to look at."""
+"""From the graph's outputs to a label, a confidence, a place to look at, and what speaks against them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.bundle import Bundle
+from ..bundle.review import assess
+from ..images.reading import Reading, Source
 from .backend import Outputs
 
+NO_NUMBER = "the model gave not-a-number for it"
+COMPUTED_AGAIN = "computed again on the CPU: the backend gave not-a-number"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the model says of one cell.
+    """What the model, and the checks of its bundle, say of one image.
 
     Attributes:
-        index: Index of the class with the highest probability.
-        probabilities: After temperature, float64, (K,).
-        cams: Maps of all classes, float32, (K, h, w); None where the model has none.
-        features: By which unlike cells are told, float32, (D,).
-        again: Whether it was computed again on the CPU, because the backend gave not-a-number.
+        source: The image as it was given: a path, or pixels.
+        reading: What was read of it, without its pixels at the input size.
+        label: Name of the class with the highest probability; None where there is no label.
+        probabilities: Of the classes in the bundle's order, after temperature, float64, (K,); empty where no label is.
+        logits: float32, (K,); empty where no label is.
+        cams: Heat maps of all classes before their ReLU, float32, (K, h, w); None where the model has none.
+        features: By which unlike cells are told, float32, (D,); empty where no label is.
+        reasons: Why a person must look, the most important first; or why there is no label.
+        distance: How far its features are from the training cells; None where the bundle is not calibrated.
+        stain: How far its colours are from theirs; None likewise.
     """
 
-    index: int
+    source: Source
+    reading: Reading
+    label: str | None
     probabilities: npt.NDArray[np.float64]
+    logits: npt.NDArray[np.float32]
     cams: npt.NDArray[np.float32] | None
     features: npt.NDArray[np.float32]
-    again: bool = False
+    reasons: tuple[str, ...]
+    distance: float | None = None
+    stain: float | None = None
 
     @property
-    def confidence(self) -> float:
-        """Probability of the predicted class."""
-        return float(self.probabilities[self.index])
+    def status(self) -> Literal["ok", "review", "rejected"]:
+        """`ok`; `review`: the label is a proposal, a person must look; `rejected`: there is no label."""
+        return "rejected" if self.label is None else "review" if self.reasons else "ok"
 
     @property
-    def cam(self) -> npt.NDArray[np.float32] | None:
-        """Map of the predicted class, float32, (h, w)."""
+    def index(self) -> int | None:
+        """Index of the label's class."""
+        return None if self.label is None else int(self.probabilities.argmax())
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability of the label."""
+        return None if self.label is None else float(self.probabilities.max())
+
+    @property
+    def heat_map(self) -> npt.NDArray[np.float32] | None:
+        """Grad-CAM of the label before its ReLU (equation 8), float32, (h, w)."""
         return None if self.cams is None else self.cams[self.index]
 
 
-def predictions(outputs: Outputs, temperature: float) -> Iterator[Prediction | None]:
-    """Read a batch's outputs, cell by cell; None for not-a-number: no label is ever made from that."""
-    for row, logits in enumerate(outputs.logits):
-        if not np.isfinite(logits).all():
-            yield None
+def rejected(source: Source, reading: Reading) -> Prediction:
+    """What is said of an image that has no label."""
+    none = np.empty(0, np.float32)
+    return Prediction(source, reading, None, none.astype(np.float64), none, None, none, (reading.error,))
+
+
+def interpret(
+    sources: Sequence[Source], readings: Sequence[Reading], outputs: Outputs | None, bundle: Bundle
+) -> Iterator[Prediction]:
+    """Say what a batch's outputs mean.
+
+    Args:
+        sources: Images as they were given.
+        readings: What was read of each.
+        outputs: Of those that could be read, in their order; None where there are none.
+        bundle: What classified them.
+    """
+    row = 0
+    for source, reading in zip(sources, readings, strict=True):
+        if reading.image is None or outputs is None:
+            yield rejected(source, reading)
             continue
-        probabilities = softmax(logits[None], temperature)[0]
-        index = int(probabilities.argmax())
-        cams = None if outputs.cams is None else outputs.cams[row]
-        again = outputs.again is not None and bool(outputs.again[row])
-        yield Prediction(index, probabilities, cams, outputs.features[row], again)
+        yield _prediction(source, replace(reading, image=None), outputs, row, bundle)
+        row += 1
+
+
+def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bundle: Bundle) -> Prediction:
+    logits, features = outputs.logits[row], outputs.features[row]
+    if not np.isfinite(logits).all():  # no label is ever made from that
+        return rejected(source, replace(reading, error=NO_NUMBER))
+    probabilities = softmax(logits[None], bundle.temperature)[0]
+    found = None
+    if bundle.calibration is not None and reading.quality is not None:
+        found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
+    again = outputs.again is not None and bool(outputs.again[row])
+    return Prediction(
+        source,
+        reading,
+        bundle.classes[int(probabilities.argmax())].name,
+        probabilities,
+        logits,
+        None if outputs.cams is None else outputs.cams[row],
+        features,
+        (*[COMPUTED_AGAIN] * again, *(found.doubts if found else ())),
+        found.distance if found else None,
+        found.stain if found else None,
+    )
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import platformdirs
 
 from ..bundle.bundle import Bundle
 from ..errors import OutputError
+from ..files import writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
 
@@ -56,15 +57,14 @@ def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> Iterator[Ledg
 @contextmanager
 def _alone(out: Path) -> Iterator[Path]:
     """Lock a folder of reports; yields the folder of its ledger."""
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         home = _home(out)
         lock = filelock.FileLock(home / LOCK)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
     try:
         yield home
     finally:
@@ -84,7 +84,7 @@ def _set_aside(out: Path, home: Path) -> None:
     if not (home / LEDGER).exists():
         return
     with Ledger(home / LEDGER) as ledger:
-        reports = [out / slide.name for slide in ledger.slides()]
+        reports = [out / found.slide.name for found in ledger.slides()]
     before = out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
     before.mkdir()
     for path in [*reports, *home.glob(f"{LEDGER}*")]:

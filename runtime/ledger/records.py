@@ -1,32 +1,71 @@
-"""A slide's rows: what is known of each cell, its line in `cells.csv`, and what they sum up to."""
+"""What a ledger holds, as the rest of the edge sees it: slides, images, runs, cells and corrections."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from ..bundle.bundle import NOT_A_CELL, UNSURE, Bundle
 from ..bundle.drift import drift
 from ..bundle.review import calibration_facts
+from ..images.decode import Fingerprint
 from ..reports.differential import differential
 
-CSV, THUMBNAILS = "cells.csv", "thumbnails"
 OTHER = "other: "
 
 Status = Literal["ok", "review", "rejected", "duplicate"]
+State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
+
+WAITING: tuple[State, ...] = ("seen", "queued", "retry")
+MAX_ATTEMPTS = 5  # kills that are nobody's doing may hit an image twice, hardly ever five times
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A slide in the ledger.
+
+    Attributes:
+        id: Its number in the ledger.
+        source: Folder of its images.
+        name: Folder of its report, among the reports.
+        report: Letters and digits that no other report has.
+    """
+
+    id: int
+    source: bytes
+    name: str
+    report: str
+
+
+@dataclass(frozen=True)
+class LedgerImage:
+    """An image that the ledger knows.
+
+    Attributes:
+        id: Its number in the ledger.
+        path: Bytes, relative to the slide.
+        state: See `cartcls.runtime.ledger.slide_ledger`.
+        attempts: How often it was begun.
+        seq: Its row, once it has one; the first of several.
+        fingerprint: Of the bytes that were reported; None before.
+    """
+
+    id: int
+    path: bytes
+    state: State
+    attempts: int
+    seq: int | None
+    fingerprint: Fingerprint | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was the same for every cell of a slide.
+    """What was the same for every cell that one process classified.
 
     Attributes:
         slide: Readable name of the slide.
         source: Readable path of its folder.
-        bundle: Model that was used.
         backend: Such as `openvino`.
         precision: What the backend really computed in.
         device: Name of the processor.
@@ -36,7 +75,6 @@ class Run:
 
     slide: str
     source: str
-    bundle: Bundle
     backend: str
     precision: str
     device: str
@@ -54,7 +92,7 @@ class Cell:
         status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell.
         reason: Why it is not `ok`.
         analysed_at: UTC, ISO 8601.
-        label: Name of the class, or None.
+        label: Name of the class that the model gave, or None.
         probabilities: Probability by class name, in the bundle's order; empty where there is no label.
         thumbnail: Path of the thumbnail within the report, or None.
         sha256: Digest of the file, or None where it could not be read.
@@ -63,10 +101,11 @@ class Cell:
         corrected_label: What a person called it: a class, `not a cell`, `unsure`, or `other: ` and a name.
         corrected_by: Who that was.
         corrected_at: UTC, ISO 8601.
-        maps: Heat maps of all classes, as `heatmap.pack` gives them; empty where there are none. A ledger keeps them
+        maps: Heat maps of all classes, as `thumbnail.pack` gives them; empty where there are none. A ledger keeps them
             apart from the row.
         distance: How far its features are from the training cells; None where the bundle is not calibrated.
         stain: How far its colours are from theirs.
+        path_encoded: Whether `path` is percent-encoded.
     """
 
     seq: int
@@ -86,6 +125,7 @@ class Cell:
     maps: bytes = b""
     distance: float | None = None
     stain: float | None = None
+    path_encoded: bool = False
 
     @property
     def confidence(self) -> float | None:
@@ -108,6 +148,13 @@ class Cell:
         if not self.can_be_corrected or self.corrected_label == NOT_A_CELL:
             return None
         return self.label if self.corrected_label == UNSURE else self.present_label
+
+    @property
+    def present_status(self) -> str:
+        """`reviewed` once a person has settled the label, `review` while one is unsure, else `status`."""
+        if self.corrected_label is None:
+            return self.status
+        return "review" if self.awaits_review else "reviewed"
 
     @property
     def awaits_review(self) -> bool:
@@ -135,46 +182,47 @@ class Correction:
     corrected_by: str
     corrected_at: str
 
-
-def write_csv(file: Path, run: Run, cells: Sequence[Cell]) -> None:
-    """Write one row per cell, in `seq` order."""
-    text = csv_header(run.bundle) + "".join(csv_line(run, cell) for cell in cells)
-    file.write_text(text, encoding="utf-8", newline="")
-
-
-def csv_header(bundle: Bundle) -> str:
-    """First line of a CSV of cells."""
-    names = ["seq", "slide", "path", "label", "confidence", "status", "reason"]
-    names += [f"p_{entry.name}" for entry in bundle.classes]
-    names += ["corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
-    names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
-    return _csv(names)
+    def applied_to(self, cell: Cell) -> Cell:
+        """The row of the cell, as corrected."""
+        return replace(
+            cell,
+            corrected_label=self.to_label,
+            corrected_by=self.corrected_by,
+            corrected_at=self.corrected_at,
+        )
 
 
-def csv_line(run: Run, cell: Cell) -> str:
-    """One cell's line."""
-    probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(run.bundle.classes)
-    confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
-    row = [cell.seq, run.slide, cell.path, cell.label, confidence, cell.status, cell.reason, *probabilities]
-    row += [cell.corrected_label, cell.corrected_by, cell.corrected_at]
-    row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
-    row += [run.bundle.name, run.bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
-    return _csv(row)
+@dataclass(frozen=True)
+class Result:
+    """What became of one image: its state, the bytes it was read from, and its row."""
+
+    image: LedgerImage
+    state: Literal["reported", "rejected", "quarantined"]
+    fingerprint: Fingerprint | None
+    cell: Cell
 
 
-def corrected_line(line: str, run: Run, cell: Cell) -> str:
-    """A cell's line anew, after a correction: the older line says what computed it, whatever ran since."""
-    *_, backend, precision, version, _ = next(csv.reader([line]))
-    return csv_line(replace(run, backend=backend, precision=precision, version=version), cell)
+@dataclass(frozen=True)
+class Cursor:
+    """How far a slide's CSV has come.
+
+    Attributes:
+        seq: Last row in it.
+        size: Bytes of it that are right.
+        stale: Whether a row in it was superseded, so that it must be written anew.
+    """
+
+    seq: int
+    size: int
+    stale: bool
 
 
-def _csv(values: Sequence[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     """Differential, counts and provenance of a slide, ready for JSON.
 
     `differential` counts proposals that await review by their label, `differential_without_proposals` leaves them out
@@ -182,14 +230,14 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
     """
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    names = {entry.name for entry in run.bundle.classes}
+    names = {entry.name for entry in bundle.classes}
     statuses = Counter(cell.status for cell in cells)
     measured = [
         (cell.label, cell.distance, cell.stain)
         for cell in cells
         if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
     ]
-    record = run.bundle.manifest["calibration"]
+    record = bundle.manifest["calibration"]
     return {
         "slide": run.slide,
         "source": run.source,
@@ -201,16 +249,16 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "relabelled": sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
         "not_a_cell": sum(cell.corrected_label == NOT_A_CELL for cell in cells),
         "others": {label: count for label, count in sorted(counted.items()) if label not in names},
-        "differential": differential(counted, run.bundle.classes),
-        "differential_without_proposals": differential(counted - proposed, run.bundle.classes) if proposed else None,
-        "calibrated": run.bundle.calibrated,
+        "differential": differential(counted, bundle.classes),
+        "differential_without_proposals": differential(counted - proposed, bundle.classes) if proposed else None,
+        "calibrated": bundle.calibrated,
         "calibration": calibration_facts(record),
         "drift": drift(measured, record),
         "drift_cells": len(measured),
         "research_use_only": True,
-        "bundle": run.bundle.name,
-        "bundle_sha256": run.bundle.sha256,
-        "bundle_split": run.bundle.split_unit,
+        "bundle": bundle.name,
+        "bundle_sha256": bundle.sha256,
+        "bundle_split": bundle.split_unit,
         "backend": run.backend,
         "precision": run.precision,
         "device": run.device,

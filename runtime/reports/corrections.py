@@ -3,31 +3,20 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import Bundle
-from ..errors import CorrectionError, OutputError
+from ..bundle.bundle import NOT_A_CELL, UNSURE, Bundle
+from ..errors import CorrectionError
+from ..files import writing
 from ..ledger.folder import existing_ledger
 from ..ledger.ledger import Ledger
-from ..ledger.records import (
-    CSV,
-    NOT_A_CELL,
-    OTHER,
-    UNSURE,
-    Cell,
-    Correction,
-    Run,
-    corrected_line,
-    csv_header,
-    summarize,
-)
-from ..ledger.schema import Slide
-from ..slides.pipeline import now
+from ..ledger.records import OTHER, Cell, Correction, Run, now, summarize
+from ..ledger.slide_ledger import SlideLedger
 from .page import write_pages
-from .table import project
+from .table import CSV, project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
 LONGEST_NAME = 60
@@ -72,43 +61,16 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
     rows = _read(file)
     with existing_ledger(out) as (ledger, bundle):
         slide, run = _slide(ledger, bundle, file, rows)
-        cells, directory = list(ledger.cells(slide)), out / slide.name
-        corrections = _check(file, rows, {cell.seq: cell for cell in cells}, bundle, by)
-        before = summarize(run, cells, ledger.waiting(slide))
-        try:
-            ledger.correct(slide, corrections, _newer_rows(run, cells, ledger.lines(slide), corrections))
-        except OSError as error:
-            problem = error.strerror or error
-            raise OutputError(
-                f"the ledger of {out} cannot be written ({problem}): nothing of {file} was applied"
-            ) from None
-        try:
-            project(ledger, slide, csv_header(bundle), directory / CSV)
-            after = write_pages(ledger, slide, run, directory)
-        except OSError as error:
-            raise OutputError(
-                f"{directory} cannot be written ({error.strerror or error}): the corrections are kept, and"
-                " `cartcls rebuild` shows them once it can"
-            ) from None
+        cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
+        corrections = _check(file, rows, cells, bundle, by)
+        before = summarize(bundle, run, list(cells.values()), slide.waiting())
+        with writing(f"the ledger of {out}", then=f"nothing of {file} was applied"):
+            slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
+        with writing(directory, then="the corrections are kept, and `cartcls rebuild` shows them once it can"):
+            project(slide, bundle, directory / CSV)
+            after = write_pages(slide, bundle, run, directory)
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
     return Corrected(directory, confirmed, len(corrections) - confirmed, before, after)
-
-
-def _newer_rows(
-    run: Run, cells: Sequence[Cell], lines: Iterable[str], corrections: Sequence[Correction]
-) -> list[tuple[Cell, str]]:
-    present = {cell.seq: (cell, line) for cell, line in zip(cells, lines, strict=True)}
-    newer = []
-    for correction in corrections:
-        cell, line = present[correction.seq]
-        cell = replace(
-            cell,
-            corrected_label=correction.to_label,
-            corrected_by=correction.corrected_by,
-            corrected_at=correction.corrected_at,
-        )
-        newer.append((cell, corrected_line(line, run, cell)))
-    return newer
 
 
 def _read(file: Path) -> list[dict[str, str]]:
@@ -127,14 +89,14 @@ def _read(file: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, str]]) -> tuple[Slide, Run]:
+def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, str]]) -> tuple[SlideLedger, Run]:
     reports = {(row["report"], row["slide"], row["bundle_sha256"]) for row in rows}
     if len(reports) > 1:
         names = ", ".join(sorted({name for _, name, _ in reports}))
         raise CorrectionError(f"{file} holds corrections of {len(reports)} reports ({names}): give them one by one")
     ((report, name, bundle_sha256),) = reports
-    slide = next((slide for slide in ledger.slides() if slide.report == report), None)
-    run = slide and ledger.last_run(slide, bundle)
+    slide = next((found for found in ledger.slides() if found.slide.report == report), None)
+    run = slide and slide.last_run()
     if slide is None or run is None or bundle_sha256 != bundle.sha256:
         raise CorrectionError(
             f"{file} was made for another report (slide {name}, bundle {bundle_sha256[:8]}) than those here"

@@ -2,21 +2,18 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import SAFE_NAME, Bundle
+from ..bundle.bundle import NOT_A_CELL, SAFE_NAME, UNSURE, Bundle
 from ..errors import ImageError, OutputError
-from ..files import whole_folder
+from ..files import whole_folder, writing
 from ..images.decode import read_file
 from ..images.discover import readable_name
 from ..ledger.folder import existing_ledger
-from ..ledger.ledger import Ledger
-from ..ledger.records import NOT_A_CELL, OTHER, UNSURE, Cell
-from ..ledger.schema import Slide
+from ..ledger.records import OTHER, Cell, Slide
+from ..ledger.slide_ledger import SlideLedger
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
 
@@ -53,13 +50,13 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     """
     if folder.exists() and not (folder / EXPORT).is_file():
         raise OutputError(f"{folder} exists and is no export: move it away, or name another folder")
-    with existing_ledger(out) as (ledger, bundle), _written(folder) as unfinished:
+    with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
-            if found := _export_slide(ledger, slide, unfinished):
+            if found := _export_slide(slide, unfinished):
                 counts, paths, lost = found
                 slides.append(counts)
-                groups += [f"{path},{slide.id:04d}\n" for path in paths]
+                groups += [f"{path},{slide.slide.id:04d}\n" for path in paths]
                 missing |= lost
         if not slides:
             raise OutputError(f"{out}: no cell was looked at by a person yet: apply a corrections.csv first")
@@ -67,15 +64,6 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
         (unfinished / GROUPS).write_text("".join(groups), encoding="utf-8")
         (unfinished / EXPORT).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return Exported(summary, missing)
-
-
-@contextmanager
-def _written(folder: Path) -> Iterator[Path]:
-    try:
-        with whole_folder(folder) as unfinished:
-            yield unfinished
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
 
 
 def _summary(bundle: Bundle, slides: list[dict[str, Any]]) -> dict[str, Any]:
@@ -88,15 +76,14 @@ def _summary(bundle: Bundle, slides: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _export_slide(
-    ledger: Ledger, slide: Slide, folder: Path
-) -> tuple[dict[str, Any], list[str], dict[str, str]] | None:
+def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[dict[str, Any], list[str], dict[str, str]] | None:
     """Counts of a slide, paths of the copies, and why others are missing; None where no person has looked at it."""
-    cells = [cell for cell in ledger.cells(slide) if cell.can_be_corrected]
+    cells = [cell for cell in ledger.cells() if cell.can_be_corrected]
     looked_at = [cell for cell in cells if cell.corrected_label is not None]
     if not looked_at:
         return None
-    sources = {image.seq: image.path for image in ledger.images(slide).values()}
+    slide = ledger.slide
+    sources = {image.seq: image.path for image in ledger.images().values()}
     paths, missing = [], {}
     labelled = [cell for cell in looked_at if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
     for cell in labelled:

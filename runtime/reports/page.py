@@ -17,10 +17,10 @@ from markupsafe import Markup
 from ..bundle.bundle import NAMED_CAR_T, Bundle, CellClass
 from ..bundle.drift import FEWEST
 from ..files import replace_file
-from ..images import thumbnail as heatmap
-from ..ledger.ledger import Ledger
-from ..ledger.records import CSV, NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
-from ..ledger.schema import Slide
+from ..images import thumbnail
+from ..ledger.records import NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
+from ..ledger.slide_ledger import SlideLedger
+from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
@@ -32,14 +32,14 @@ KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no 
 
 
 def write_pages(
-    ledger: Ledger, slide: Slide, run: Run, directory: Path, changed: Iterable[int] | None = None
+    ledger: SlideLedger, bundle: Bundle, run: Run, directory: Path, changed: Iterable[int] | None = None
 ) -> dict[str, Any]:
     """Write summary and page of a slide beside its table.
 
     Args:
-        ledger: The ledger.
-        slide: The slide.
-        run: What is the same for all cells.
+        ledger: The slide's ledger.
+        bundle: What its rows are by.
+        run: The one that made the latest of them.
         directory: Folder of the report.
         changed: Numbers of the rows that are newer than the page; None where that is not known.
 
@@ -49,8 +49,8 @@ def write_pages(
     Raises:
         OSError: A file cannot be written; the older one stays as it was.
     """
-    cells = list(ledger.cells(slide))
-    summary = summarize(run, cells, ledger.waiting(slide))
+    cells = list(ledger.cells())
+    summary = summarize(bundle, run, cells, ledger.waiting())
     (directory / DATA).mkdir(exist_ok=True)
     numbers = [cell.seq for cell in cells] if changed is None else list(changed)
     for chunk in sorted({(number - 1) // ROWS for number in numbers}):
@@ -58,26 +58,26 @@ def write_pages(
         rows = [list(_row(cell).values()) for cell in cells[first:end]]
         _write_script(directory / DATA / f"rows-{chunk:04d}.js", "rows", rows)
     for chunk in sorted({(number - 1) // MAPS for number in numbers}):
-        maps = ledger.maps(slide, chunk * MAPS + 1, (chunk + 1) * MAPS)
+        maps = ledger.maps(chunk * MAPS + 1, (chunk + 1) * MAPS)
         packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
         _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
     replace_file(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
-    page = render_page(run, slide.report, cells, summary, ledger.has_maps(slide))
+    page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps())
     replace_file(directory / PAGE, page.encode())
     return summary
 
 
-def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str, Any], has_maps: bool) -> str:
+def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: dict[str, Any], has_maps: bool) -> str:
     """Render `report.html`: the differential, what was flagged, where it comes from, and room for the cells.
 
     Args:
-        run: What is the same for all cells.
+        bundle: What they are by.
         report: Letters and digits that no other report has.
         cells: All rows.
         summary: What `summarize` makes of them.
         has_maps: Whether thumbnails show a heat map beside the cell.
     """
-    classes = run.bundle.classes
+    classes = bundle.classes
     in_order = sorted(range(len(classes)), key=lambda index: KIND_ORDER.index(classes[index].kind))
     without = summary["differential_without_proposals"]
     rows = summary["differential"]["rows"]
@@ -94,7 +94,7 @@ def render_page(run: Run, report: str, cells: Sequence[Cell], summary: dict[str,
         knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
         provenance={key: value for key, value in summary.items() if isinstance(value, str)},
         csv_name=CSV,
-        meta=_meta(run.bundle, report, summary["slide"], max((cell.seq for cell in cells), default=0), has_maps),
+        meta=_meta(bundle, report, summary["slide"], max((cell.seq for cell in cells), default=0), has_maps),
     )
 
 
@@ -179,9 +179,9 @@ def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) ->
         "notACell": NOT_A_CELL,
         "unsure": UNSURE,
         "other": OTHER,
-        "thumbnailHeight": heatmap.HEIGHT,
-        "strength": heatmap.STRENGTH,
-        "colors": base64.b64encode(heatmap.colors().tobytes()).decode(),
+        "thumbnailHeight": thumbnail.HEIGHT,
+        "strength": thumbnail.STRENGTH,
+        "colors": base64.b64encode(thumbnail.colors().tobytes()).decode(),
     }
 
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import OutputError
+from ..files import writing
 from ..ledger.folder import existing_ledger
-from ..ledger.records import CSV, csv_header
 from .page import write_pages
-from .table import Difference, rebuild, verify
+from .table import CSV, Difference, rebuild, verify
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,8 @@ def verify_reports(out: Path) -> list[Verified]:
         OutputError: There is no ledger, or it is in use or damaged.
     """
     with existing_ledger(out) as (ledger, bundle):
-        found = []
-        for slide in ledger.slides():
-            if ledger.last_run(slide, bundle) is None:
-                continue
-            file = out / slide.name / CSV
-            differences = verify(ledger, slide, csv_header(bundle), file)
-            found.append(Verified(file, ledger.next_seq(slide) - 1, differences))
-        return found
+        begun = [(slide, out / slide.slide.name / CSV) for slide in ledger.slides() if slide.last_run()]
+        return [Verified(file, slide.next_seq() - 1, verify(slide, bundle, file)) for slide, file in begun]
 
 
 def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
@@ -52,16 +45,14 @@ def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
     with existing_ledger(out) as (ledger, bundle):
         directories = []
         for slide in ledger.slides():
-            run = ledger.last_run(slide, bundle)
+            run = slide.last_run()
             if run is None:  # the process ended before it had a report
                 continue
-            directory = out / slide.name
-            try:
+            directory = out / slide.slide.name
+            with writing(directory):
                 directory.mkdir(exist_ok=True)
                 if tables:
-                    rebuild(ledger, slide, csv_header(bundle), directory / CSV)
-                write_pages(ledger, slide, run, directory)
-            except OSError as error:
-                raise OutputError(f"{directory} cannot be written: {error.strerror or error}") from None
+                    rebuild(slide, bundle, directory / CSV)
+                write_pages(slide, bundle, run, directory)
             directories.append(directory)
         return directories

@@ -1,15 +1,20 @@
 """A slide's CSV as a projection of the ledger: appended to, and mended where it is not what the ledger says."""
 
+import csv
+import io
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from ..bundle.bundle import UNSURE, Bundle
 from ..files import replace_file
-from ..ledger.ledger import Ledger
-from ..ledger.schema import Cursor, Slide
+from ..ledger.records import Cell, Cursor, Run
+from ..ledger.slide_ledger import SlideLedger
 
-DAMAGED = ".damaged"
+CSV, DAMAGED = "cells.csv", ".damaged"
+ENCODING = "utf-8-sig"  # with the mark by which spreadsheets know it
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,43 @@ class Difference:
     expected: str
 
 
-def project(ledger: Ledger, slide: Slide, header: str, file: Path) -> Path | None:
+def write_csv(file: Path, bundle: Bundle, run: Run, cells: Iterable[Cell]) -> None:
+    """Write one row per cell, in `seq` order."""
+    file.write_bytes(_encoded(csv_header(bundle), *(csv_line(bundle, run, cell) for cell in cells)))
+
+
+def csv_header(bundle: Bundle) -> str:
+    """First line of a CSV of cells."""
+    names = ["seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"]
+    names += [f"p_{entry.name}" for entry in bundle.classes]
+    names += ["corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
+    names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
+    return _csv(names)
+
+
+def csv_line(bundle: Bundle, run: Run, cell: Cell) -> str:
+    """One cell's line: what counts, and what the model said."""
+    probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(bundle.classes)
+    confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
+    unsure = cell.corrected_label == UNSURE
+    label = cell.label if unsure else cell.present_label
+    reason = "; ".join(filter(None, (cell.reason, "a person was unsure" if unsure else "")))
+    row = [cell.seq, run.slide, cell.path, int(cell.path_encoded), label, cell.label, confidence]
+    row += [cell.present_status, reason, *probabilities, cell.corrected_by, cell.corrected_at]
+    row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
+    row += [bundle.name, bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
+    return _csv(row)
+
+
+def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
     """Bring a slide's CSV up to the ledger.
 
     Rows that an interrupted run has appended already are kept. A file that is not what the ledger says is moved aside,
     and written again.
 
     Args:
-        ledger: The ledger.
-        slide: The slide.
-        header: First line of the CSV.
+        ledger: The slide's ledger.
+        bundle: What its rows are by.
         file: The CSV.
 
     Returns:
@@ -45,44 +77,43 @@ def project(ledger: Ledger, slide: Slide, header: str, file: Path) -> Path | Non
     Raises:
         OSError: The file cannot be written.
     """
-    cursor = ledger.cursor(slide)
-    pending = list(ledger.lines(slide, cursor.seq))
+    cursor = ledger.cursor()
     if cursor.stale or (cursor.size == 0 and not file.exists()):
-        rebuild(ledger, slide, header, file)
+        rebuild(ledger, bundle, file)
         return None
-    expected = "".join(pending).encode()
+    pending = "".join(_lines(ledger, bundle, cursor.seq)).encode()
     with file.open("r+b") if file.exists() else file.open("w+b") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(min(cursor.size, size))
         tail = handle.read()
-        if size < cursor.size or not expected.startswith(tail):
+        if size < cursor.size or not pending.startswith(tail):
             moved = file.with_name(f"{file.name}{DAMAGED}")
             file.replace(moved)
-            rebuild(ledger, slide, header, file)
+            rebuild(ledger, bundle, file)
             return moved
         if not pending:
             return None
-        handle.write(expected[len(tail) :])
+        handle.write(pending[len(tail) :])
         handle.flush()
         os.fsync(handle.fileno())
-    ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, cursor.size + len(expected), stale=False))
+    ledger.move_cursor(Cursor(ledger.next_seq() - 1, cursor.size + len(pending), stale=False))
     return None
 
 
-def rebuild(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
+def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     """Write a slide's CSV again from the ledger, whatever it holds.
 
     Raises:
         OSError: The file cannot be written; it stays as it was.
     """
-    data = (header + "".join(ledger.lines(slide))).encode()
+    data = _encoded(csv_header(bundle), *_lines(ledger, bundle))
     replace_file(file, data)
-    ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, len(data), stale=False))
+    ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), stale=False))
 
 
-def verify(ledger: Ledger, slide: Slide, header: str, file: Path) -> list[Difference]:
+def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
     """Compare a slide's CSV with the ledger, line by line."""
-    expected = [header, *ledger.lines(slide)]
+    expected = _encoded(csv_header(bundle), *_lines(ledger, bundle)).decode().splitlines(keepends=True)
     found = file.read_bytes().decode("utf-8", "surrogateescape").splitlines(keepends=True) if file.exists() else []
     differences = []
     matcher = SequenceMatcher(None, expected, found, autojunk=False)
@@ -94,3 +125,17 @@ def verify(ledger: Ledger, slide: Slide, header: str, file: Path) -> list[Differ
         differences += [Difference(found_start + both + 1, "missing", line) for line in expected[start + both : end]]
         differences += [Difference(number + 1, "added", "") for number in range(found_start + both, found_end)]
     return differences
+
+
+def _lines(ledger: SlideLedger, bundle: Bundle, after: int = 0) -> Iterator[str]:
+    return (csv_line(bundle, run, cell) for cell, run in ledger.rows(after))
+
+
+def _encoded(*lines: str) -> bytes:
+    return "".join(lines).encode(ENCODING)
+
+
+def _csv(values: Sequence[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

@@ -2,19 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import Bundle
 from ..errors import OutputError
-from ..images.discover import find_images, readable_name, slide_name
+from ..files import writing
+from ..images.discover import find_images, needs_encoding, readable_name, slide_name
 from ..inference.backend import Backend
+from ..inference.classifier import Classifier
+from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import THUMBNAILS, Cell, Run
-from .pipeline import classify_files, now
+from ..ledger.records import Cell, Run, now
+from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .slide import PAGE_FACTOR, SlideWork
 
 PAGE_EVERY = 30.0  # seconds, at least, between two writings of a page while the slide is classified
@@ -23,10 +25,9 @@ PAGE_EVERY = 30.0  # seconds, at least, between two writings of a page while the
 def classify_slide(
     slide_dir: Path,
     out: Path,
-    bundle: Bundle,
-    backend: Backend,
+    classifier: Classifier,
     ledger: Ledger,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] = lambda done, count: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[Path, dict[str, Any]]:
     """Classify what is new of a slide, or was rejected before, and bring its report up to date.
@@ -36,8 +37,7 @@ def classify_slide(
     Args:
         slide_dir: Folder of the slide.
         out: Folder of all reports.
-        bundle: Model.
-        backend: The model, loaded.
+        classifier: The model, loaded.
         ledger: Ledger of `out`.
         progress: Called with the number of images that have a row, and of all images.
         tell: Called with a line on what people should know.
@@ -50,8 +50,8 @@ def classify_slide(
         BackendError: The backend failed.
     """
     check_slide(slide_dir, out)
-    try:
-        work = SlideWork(slide_dir, out, describe_run(slide_dir, bundle, backend), backend, ledger, tell)
+    with writing(f"the report of {slide_dir}"):
+        work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, tell)
         work.discover(find_images(slide_dir, out))
         written = time.monotonic()
 
@@ -66,8 +66,6 @@ def classify_slide(
             work.classify(work.to_be_done(), keep_current)
         finally:
             summary = work.write_summary()
-    except OSError as error:
-        raise OutputError(f"the report of {slide_dir} cannot be written: {error.strerror or error}") from None
     return work.directory, summary
 
 
@@ -83,12 +81,11 @@ def check_slide(slide_dir: Path, out: Path) -> None:
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
 
 
-def describe_run(slide_dir: Path, bundle: Bundle, backend: Backend) -> Run:
+def describe_run(slide_dir: Path, backend: Backend) -> Run:
     """Note what is the same for all cells of a run that begins now."""
     return Run(
         slide=slide_name(slide_dir),
         source=readable_name(os.fsencode(slide_dir.resolve())),
-        bundle=bundle,
         backend=backend.name,
         precision=backend.precision,
         device=backend.device,
@@ -101,9 +98,8 @@ def classify_images(
     root: Path,
     paths: Sequence[bytes],
     directory: Path,
-    bundle: Bundle,
-    backend: Backend,
-    progress: Callable[[int, int], None],
+    classifier: Classifier,
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> list[Cell]:
     """Classify images and write their thumbnails, with no ledger.
 
@@ -111,8 +107,7 @@ def classify_images(
         root: Folder of the images.
         paths: Images, relative to it, in the order of their numbers.
         directory: Existing folder to write `thumbnails/` into.
-        bundle: Model.
-        backend: The model, loaded.
+        classifier: The model, loaded.
         progress: Called with the number of images done and of all images.
 
     Raises:
@@ -120,11 +115,26 @@ def classify_images(
         OSError: A thumbnail cannot be written.
     """
     (directory / THUMBNAILS).mkdir()
-    numbers = {path: number for number, path in enumerate(paths, 1)}
     cells: list[Cell] = []
-    batches = classify_files(os.fsencode(root), paths, directory, bundle, backend, numbers.__getitem__, {})
-    with closing(batches):
-        for answers in batches:
-            cells += [cell for _, cell in answers if cell]
+    files = (os.path.join(os.fsencode(root), path) for path in paths)
+    with (
+        closing(classifier.predict_batches(files)) as batches,
+        closing(with_thumbnails(_numbered(batches, paths), directory, classifier.bundle)) as drawn,
+    ):
+        for batch in drawn:
+            cells += [row.cell for row in batch if row.cell]
             progress(len(cells), len(paths))
     return cells
+
+
+def _numbered(batches: Iterator[list[Prediction]], paths: Sequence[bytes]) -> Iterator[list[Row]]:
+    """Give predictions their rows, in the order of the images."""
+    first_of: dict[str | None, str] = {}
+    numbered = enumerate(paths, 1)
+    for batch in batches:
+        rows = []
+        for prediction, (seq, path) in zip(batch, numbered, strict=False):
+            name = readable_name(path)
+            first = name if prediction.label is None else first_of.setdefault(prediction.reading.sha256, name)
+            rows.append(Row(prediction, make_cell(prediction, seq, name, first, needs_encoding(path))))
+        yield rows

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import Bundle
 from ..images.decode import Fingerprint, fingerprint
 from ..images.discover import find_images, readable_name
-from ..inference.backend import Backend
+from ..inference.classifier import Classifier
 from ..ledger.ledger import Ledger
-from ..ledger.schema import WAITING, Known
+from ..ledger.records import WAITING, LedgerImage
 from ..mounts import file_system, is_network
 from .batch import describe_run
 from .slide import PAGE_FACTOR, SlideWork
@@ -90,7 +89,7 @@ class WatchedSlide:
 
     directory: Path
     work: SlideWork
-    known: dict[bytes, Known]
+    known: dict[bytes, LedgerImage]
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
     page_due: bool = True
     page_written: float = float("-inf")
@@ -110,8 +109,7 @@ class Watch:
         self,
         capture_dir: Path,
         out: Path,
-        bundle: Bundle,
-        backend: Backend,
+        classifier: Classifier,
         ledger: Ledger,
         patience: Patience,
         slide_level: int = 1,
@@ -125,8 +123,7 @@ class Watch:
         Args:
             capture_dir: Folder that the microscope writes to.
             out: Folder of all reports.
-            bundle: Model.
-            backend: The model, loaded.
+            classifier: The model, loaded.
             ledger: Ledger of `out`.
             patience: How long to wait for what.
             slide_level: How deep the folders lie that are a slide each; what lies above belongs to a slide of its own.
@@ -135,8 +132,8 @@ class Watch:
             stop: Asked before each batch.
             alive: Called after each slide, for a step through many may be long.
         """
-        self._capture_dir, self._out, self._bundle = capture_dir, out, bundle
-        self._backend, self._ledger, self._patience = backend, ledger, patience
+        self._capture_dir, self._out, self._classifier = capture_dir, out, classifier
+        self._ledger, self._patience = ledger, patience
         self._level, self._clock, self._tell = slide_level, clock, tell
         self._stop, self._alive = stop, alive
         self._slides: dict[bytes, WatchedSlide] = {}
@@ -265,34 +262,37 @@ class Watch:
 
     def _add(self, root: bytes) -> WatchedSlide:
         directory = self._capture_dir / os.fsdecode(root)
-        run = describe_run(directory, self._bundle, self._backend)
-        work = SlideWork(directory, self._out, run, self._backend, self._ledger, self._tell)
-        stopped = [image for image in self._ledger.images(work.slide).values() if image.state == "queued"]
-        self._ledger.postpone(image.id for image in stopped)  # by a full disk, which is not their doing
-        slide = self._slides[root] = WatchedSlide(directory, work, self._ledger.images(work.slide))
+        run = describe_run(directory, self._classifier.backend)
+        work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._tell)
+        stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
+        work.ledger.postpone(stopped)  # by a full disk, which is not their doing
+        slide = self._slides[root] = WatchedSlide(directory, work, work.ledger.images())
         slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
         return slide
 
     def _note(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
-        new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
+        """Take in what a look has found: what is new, gone or changed, and what is not at rest."""
         there = set(paths)
+        new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
         gone = [path for path in slide.arrivals if path not in there]
-        changed = []
-        if check:
-            changed = [path for path in paths if path in slide.known and slide.work.has_changed(slide.known[path])]
-        if changed:
-            changed = [image.path for image in slide.work.see_again([slide.known[path] for path in changed])]
+        changed = self._see_changed(slide, paths) if check else []
         if new or gone:
             slide.work.note(new, [slide.known[path] for path in gone])
-        if new or gone or changed:
-            slide.known.update(self._ledger.images(slide.work.slide, [*new, *gone, *changed]))
-            slide.page_due = True
         for path in gone:
             del slide.arrivals[path]
         for path in (*new, *changed):
             slide.arrivals[path] = Arrival()
+        if moved := [*new, *gone, *changed]:
+            slide.known.update(slide.work.ledger.images(moved))
+            slide.page_due = True
         for path in slide.arrivals:
             self._is_as_before(slide, path)
+
+    def _see_changed(self, slide: WatchedSlide, paths: list[bytes]) -> list[bytes]:
+        """Have files seen again that have changed since their row was written; all that is to be classified again."""
+        known = [slide.known[path] for path in paths if path in slide.known]
+        changed = [image for image in known if slide.work.has_changed(image)]
+        return [image.path for image in slide.work.see_again(changed)] if changed else []
 
     def _is_as_before(self, slide: WatchedSlide, path: bytes) -> bool:
         """Whether a file is there, and is what it was when it was looked at last."""
@@ -312,7 +312,7 @@ class Watch:
             for path, arrival in slide.arrivals.items()
             if arrival.fingerprint is not None and now - arrival.since >= quiet and now >= arrival.not_before
         ]
-        ready = sorted(ready)[: BATCHES_AT_A_TIME * self._backend.batch_size]
+        ready = sorted(ready)[: BATCHES_AT_A_TIME * self._classifier.backend.batch_size]
         if quiet:
             ready = [path for path in ready if self._is_as_before(slide, path)]
         last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
@@ -322,7 +322,7 @@ class Watch:
                 continue
             images = [slide.known[path] for path in paths]
             postponed = slide.work.classify(images, patient=patient, stop=self._stop)
-            slide.known.update(self._ledger.images(slide.work.slide, paths))
+            slide.known.update(slide.work.ledger.images(paths))
             slide.page_due = True
             for image in postponed:
                 arrival = slide.arrivals[image.path]

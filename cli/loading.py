@@ -1,0 +1,37 @@
+"""Loads the model that a command uses, and says which it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..runtime import Classifier
+    from ..runtime.bundle.bundle import Bundle
+
+
+def open_classifier(
+    bundle: "Bundle | Path | None", backend: str, build: bool = True, in_worker: bool = False
+) -> "Classifier":
+    """Load a bundle; progress is shown where an engine is built for it.
+
+    Args:
+        bundle: The bundle or its folder; the shipped one where none is named.
+        backend: What runs its graph.
+        build: Whether an engine may be built.
+        in_worker: Whether the graph runs in a process of its own, for a service.
+
+    Raises:
+        BundleError: A file of the bundle is missing, altered or malformed.
+        BackendError: The backend cannot load the graph.
+    """
+    from ..runtime import Classifier
+    from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+    from ..runtime.inference.choose import open_backend
+    from ..runtime.inference.worker import open_in_child
+    from . import show
+
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or SHIPPED)
+    open_it = open_in_child if in_worker else open_backend
+    with show.engine_progress() as progress:
+        classifier = Classifier(loaded, open_it(loaded, backend, show.tell, progress, build=build))
+    show.started(loaded, classifier.backend)
+    return classifier

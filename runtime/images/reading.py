@@ -1,0 +1,79 @@
+"""One image, read for classification: its pixels at the sizes that are needed, or why there are none."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageError, IncompleteError
+from .decode import Fingerprint, decode, fingerprint, large_ones_by_turns, read_file
+from .quality import Quality, measure
+from .resize import Image, stretch
+from .thumbnail import shrink
+
+Source = Image | bytes | str | Path
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One image, read: what the model, its checks and a thumbnail need of it, or why there is nothing.
+
+    Attributes:
+        fingerprint: Of the bytes that were read, or of the file that is there; None where there is none.
+        error: Why it cannot be classified; empty otherwise.
+        incomplete: Whether it may be whole later.
+        sha256: Digest of the file; None of pixels.
+        width: Width in pixels.
+        height: Height in pixels.
+        image: At the size of the graph's input, RGB, uint8, (H, W, 3); None once it is classified.
+        small: At the size of a thumbnail, RGB, uint8.
+        quality: What was measured of it.
+    """
+
+    fingerprint: Fingerprint | None = None
+    error: str = ""
+    incomplete: bool = False
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    image: Image | None = None
+    small: Image | None = None
+    quality: Quality | None = None
+
+
+def read_cell(source: Source, width: int, height: int) -> Reading:
+    """Read one image of one cell; what is wrong with it is in the reading, no error.
+
+    Args:
+        source: Path of a file, or its pixels: RGB, uint8, (H, W, 3).
+        width: Width of the graph's input in pixels.
+        height: Height of the graph's input in pixels.
+    """
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
+            return Reading(error=f"is {source.dtype} {source.shape}: pixels are RGB, uint8, (height, width, 3)")
+        return _prepared(lambda: source, width, height)
+    path, found, sha256 = os.fsencode(source), fingerprint(source), None
+    try:
+        raw = read_file(path)
+        found, sha256 = raw.fingerprint, raw.sha256
+        with large_ones_by_turns(raw.data):
+            suffix = os.path.splitext(os.fsdecode(path))[1]
+            return _prepared(lambda: decode(raw.data, suffix), width, height, found, sha256)
+    except ImageError as error:
+        return Reading(found, str(error), isinstance(error, IncompleteError), sha256)
+
+
+def _prepared(
+    pixels: Callable[[], Image],
+    width: int,
+    height: int,
+    found: Fingerprint | None = None,
+    sha256: str | None = None,
+) -> Reading:
+    original = pixels()
+    image, small, size = stretch(original, width, height), shrink(original), (original.shape[1], original.shape[0])
+    del original  # a large one is not kept while its quality is measured
+    return Reading(found, "", False, sha256, *size, image, small, measure(image, *size))

@@ -1,0 +1,212 @@
+"""What the ledger knows of one slide: its images, their rows, and what people called them.
+
+    seen ── queued ──┬── reported       it has its rows (ok, review or duplicate)
+      │       │      ├── rejected       it has a row with the reason
+      │       │      └── quarantined    it has a row: it ended the process several times
+      │       └── retry ── queued       it could not be read yet
+      └── vanished                      it was gone before it could be read; seen again if it comes back
+
+A file that changes after it was reported is seen again; its new row takes the place of the old one, which stays in the
+history.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, fields
+
+import msgspec
+
+from ..images.decode import Fingerprint
+from .database import Database, Value
+from .records import WAITING, Cell, Correction, Cursor, LedgerImage, Result, Run, Slide
+
+_COLUMNS = [field.name for field in fields(Cell) if field.name != "maps"]
+_ADD = (
+    f"INSERT INTO cells (slide, version, image, run, {', '.join(_COLUMNS)})"
+    " SELECT ?1, (SELECT coalesce(max(version), 0) + 1 FROM cells WHERE slide = ?1 AND seq = ?2),"
+    f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(_COLUMNS)))}"
+)
+_PRESENT = (
+    "FROM cells WHERE slide = ? AND seq > ? AND version ="
+    " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
+)
+_ROW_OF_IMAGE = "SELECT min(seq) FROM cells WHERE image = images.id"
+_RUN = "name, source, backend, precision, device, version, started_at"
+
+
+class SlideLedger:
+    """The ledger of one slide.
+
+    Attributes:
+        slide: Which one.
+    """
+
+    def __init__(self, database: Database, slide: Slide):
+        self._database, self.slide = database, slide
+
+    def images(self, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
+        """Images by path: all of them, or those that are named."""
+        query = (
+            f"SELECT id, path, state, attempts, ({_ROW_OF_IMAGE}), size, mtime_ns, ctime_ns, inode FROM images"
+            " WHERE slide = ?"
+        )
+        if paths is None:
+            rows = iter(self._database.execute(query, (self.slide.id,)))
+        else:
+            by_path = f"{query} AND path = ?"
+            rows = (row for path in paths for row in self._database.execute(by_path, (self.slide.id, path)))
+        return {
+            path: LedgerImage(number, path, state, attempts, seq, None if found[0] is None else Fingerprint(*found))
+            for number, path, state, attempts, seq, *found in rows
+        }
+
+    def count(self) -> int:
+        """How many images there are, without those that vanished before they had a row."""
+        query = "SELECT count(*) FROM images WHERE slide = ? AND state != 'vanished'"
+        return self._database.number(query, self.slide.id)
+
+    def waiting(self) -> int:
+        """How many images have no row yet."""
+        query = f"SELECT count(*) FROM images WHERE slide = ? AND state IN {WAITING} AND ({_ROW_OF_IMAGE}) IS NULL"
+        return self._database.number(query, self.slide.id)
+
+    def rows_to_be_replaced(self) -> set[int]:
+        """Numbers of the rows whose image is to be classified again."""
+        query = (
+            "SELECT DISTINCT seq FROM cells JOIN images ON cells.image = images.id"
+            f" WHERE images.slide = ? AND state IN {WAITING}"
+        )
+        return {seq for (seq,) in self._database.execute(query, (self.slide.id,))}
+
+    def discover(self, paths: Iterable[bytes]) -> None:
+        """Note images that were found; those that are known and not vanished stay as they are."""
+        self._database.execute_each(
+            "INSERT INTO images (slide, path, state) VALUES (?, ?, 'seen') ON CONFLICT (slide, path)"
+            " DO UPDATE SET state = 'seen', attempts = 0 WHERE state = 'vanished'",
+            ((self.slide.id, path) for path in paths),
+        )
+
+    def begin(self, images: Iterable[LedgerImage]) -> None:
+        """Count one more attempt, before anything touches the images' bytes."""
+        self._update("state = 'queued', attempts = attempts + 1", images)
+
+    def postpone(self, images: Iterable[LedgerImage]) -> None:
+        """Give images another try later; what could not be read yet has not ended the process."""
+        self._update("state = 'retry', attempts = 0", images)
+
+    def forget(self, images: Iterable[LedgerImage]) -> None:
+        """Note images as vanished; one that has a row from before keeps it."""
+        self._update(f"state = CASE WHEN ({_ROW_OF_IMAGE}) IS NULL THEN 'vanished' ELSE 'reported' END", images)
+
+    def supersede(self, images: Iterable[LedgerImage]) -> None:
+        """See images again whose file has changed since their row was written."""
+        self._update("state = 'seen', attempts = 0", images)
+
+    def next_seq(self) -> int:
+        """Number of the next new row."""
+        return self._database.number("SELECT max(seq) FROM cells WHERE slide = ?", self.slide.id) + 1
+
+    def begin_run(self, run: Run) -> None:
+        """Note what is the same for all rows that come next."""
+        values = (self.slide.id, *astuple(run))
+        with self._database.transaction():
+            self._database.execute(f"INSERT INTO runs (slide, {_RUN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def last_run(self) -> Run | None:
+        """The run that was noted last; None where the process ended before there was one."""
+        return next(reversed(self._runs().values()), None)
+
+    def report(self, results: Sequence[Result]) -> None:
+        """Write down what became of images. A row that has its number already takes the place of the older one."""
+        run = self._database.number("SELECT max(id) FROM runs WHERE slide = ?", self.slide.id)
+        with self._database.transaction():
+            for result in results:
+                seq, maps = result.cell.seq, result.cell.maps
+                self._add_row(result.image.id, run, result.cell)
+                self._database.execute("DELETE FROM maps WHERE slide = ? AND seq = ?", (self.slide.id, seq))
+                if maps:
+                    self._database.execute("INSERT INTO maps VALUES (?, ?, ?)", (self.slide.id, seq, maps))
+                found = astuple(result.fingerprint) if result.fingerprint else (None,) * 4
+                self._database.execute(
+                    "UPDATE images SET state = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
+                    (result.state, *found, result.image.id),
+                )
+
+    def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
+        """Write down what people called cells, and the rows that take the older ones' place."""
+        query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
+        with self._database.transaction():
+            for correction in corrections:
+                self._database.execute(
+                    "INSERT INTO corrections (slide, seq, sha256, from_label, to_label, corrected_by, corrected_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (self.slide.id, *astuple(correction)),
+                )
+            for cell in rows:
+                image, run = self._database.execute(query, (self.slide.id, cell.seq)).fetchone()
+                self._add_row(image, run, cell)
+
+    def corrections(self) -> list[Correction]:
+        """Everything that people ever called cells of the slide, the latest last."""
+        rows = self._database.execute(
+            "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at FROM corrections"
+            " WHERE slide = ? ORDER BY id",
+            (self.slide.id,),
+        )
+        return [Correction(*row) for row in rows]
+
+    def maps(self, first: int, last: int) -> dict[int, bytes]:
+        """Packed heat maps of cells by number, for a range of numbers."""
+        query = "SELECT seq, maps FROM maps WHERE slide = ? AND seq BETWEEN ? AND ?"
+        return dict(self._database.execute(query, (self.slide.id, first, last)))
+
+    def has_maps(self) -> bool:
+        """Whether the bundle gives heat maps."""
+        query = "SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)"
+        return bool(self._database.number(query, self.slide.id))
+
+    def cells(self) -> Iterator[Cell]:
+        """Present rows, in `seq` order, without their heat maps."""
+        return (cell for cell, _ in self.rows())
+
+    def rows(self, after: int = 0) -> Iterator[tuple[Cell, Run]]:
+        """Present rows behind a number, in `seq` order, each with the run that made it."""
+        runs = self._runs()
+        query = f"SELECT run, {', '.join(_COLUMNS)} {_PRESENT}"
+        for run, *values in self._database.execute(query, (self.slide.id, after)):
+            yield _cell(values), runs[run]
+
+    def cursor(self) -> Cursor:
+        """How far the slide's CSV has come."""
+        query = "SELECT csv_seq, csv_bytes, csv_stale FROM slides WHERE id = ?"
+        seq, size, stale = self._database.execute(query, (self.slide.id,)).fetchone()
+        return Cursor(seq, size, bool(stale))
+
+    def move_cursor(self, cursor: Cursor) -> None:
+        """Note how far the slide's CSV has come; its bytes must be on the disk."""
+        with self._database.transaction():
+            self._database.execute(
+                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ? WHERE id = ?",
+                (cursor.seq, cursor.size, cursor.stale, self.slide.id),
+            )
+
+    def _runs(self) -> dict[int, Run]:
+        query = f"SELECT id, {_RUN} FROM runs WHERE slide = ? ORDER BY id"
+        return {number: Run(*values) for number, *values in self._database.execute(query, (self.slide.id,))}
+
+    def _add_row(self, image: int, run: int, cell: Cell) -> None:
+        self._database.execute(_ADD, (self.slide.id, cell.seq, image, run, *_values(cell)))
+        query = "UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?"
+        self._database.execute(query, (self.slide.id, cell.seq))
+
+    def _update(self, assignment: str, images: Iterable[LedgerImage]) -> None:
+        self._database.execute_each(f"UPDATE images SET {assignment} WHERE id = ?", ((image.id,) for image in images))
+
+
+def _values(cell: Cell) -> list[Value]:
+    return [json.dumps(cell.probabilities) if name == "probabilities" else getattr(cell, name) for name in _COLUMNS]
+
+
+def _cell(values: list[Value]) -> Cell:
+    named = dict(zip(_COLUMNS, values, strict=True))
+    return msgspec.convert({**named, "probabilities": json.loads(str(named["probabilities"]))}, Cell, strict=False)
