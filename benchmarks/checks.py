@@ -10,16 +10,17 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+
+from clock import put_clock
 
 from cartcls.calibration.split import read_split
-from cartcls.runtime.bundle.bundle import SHIPPED, load_bundle
-from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import SHIPPED
+from cartcls.runtime.images import reading
+from cartcls.runtime.inference import predictions
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.batch import classify_slide
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,24 +30,22 @@ COUNT, SEED, LIMIT = 400, 0, 0.05
 
 def main(data_dir: Path, bundle_dir: Path) -> None:
     """Classify crops of `fit` as `cartcls batch` does, with a clock around the checks."""
-    bundle = load_bundle(bundle_dir)
-    if bundle.calibration is None:
+    classifier = Classifier(bundle_dir)
+    if classifier.bundle.calibration is None:
         sys.exit(f"{bundle_dir} is not calibrated, so nothing is checked: run `cartcls calibrate` first")
-    backend = open_backend(bundle)
     files = [data_dir / path for path in read_split(ROOT / "splits" / "pbc.csv").paths("fit")]
-    spent: dict[str, list[float]] = {"measure": [], "assess": []}
-    for name, times in spent.items():
-        setattr(pipeline, name, _timed(getattr(pipeline, name), times))
+    measured = put_clock(reading, "measure", time.thread_time)
+    assessed = put_clock(predictions, "assess", time.thread_time)
     with tempfile.TemporaryDirectory(prefix="cartcls-checks-") as work:
         crops, out = Path(work) / "crops", Path(work) / "out"
         crops.mkdir()
         for number, file in enumerate(random.Random(SEED).sample(files, COUNT)):
             shutil.copyfile(file, crops / f"{number:05d}.jpg")
-        with open_ledger(out, bundle) as ledger:
+        with classifier, open_ledger(out, classifier.bundle) as ledger:
             wall, processor = time.perf_counter(), time.process_time()
-            classify_slide(crops, out, bundle, backend, ledger, lambda done, count: None)
+            classify_slide(crops, out, classifier, ledger)
             wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    checks = sum(map(sum, spent.values()))
+    checks, backend = sum(measured) + sum(assessed), classifier.backend
     lines = [
         "# Time of the checks",
         "",
@@ -58,23 +57,12 @@ def main(data_dir: Path, bundle_dir: Path) -> None:
         "",
         "| check | ms for each cell |",
         "|---|---|",
-        f"| picture: focus, exposure, stain, noise, compression, cell, border | {_each(spent['measure'])} |",
-        f"| distances, limits, threshold | {_each(spent['assess'])} |",
+        f"| picture: focus, exposure, stain, noise, compression, cell, border | {_each(measured)} |",
+        f"| distances, limits, threshold | {_each(assessed)} |",
     ]
     RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     sys.exit(checks / processor > LIMIT)
-
-
-def _timed(function: Callable[..., Any], times: list[float]) -> Callable[..., Any]:
-    def timed(*arguments: Any) -> Any:
-        started = time.thread_time()
-        try:
-            return function(*arguments)
-        finally:
-            times.append(time.thread_time() - started)
-
-    return timed
 
 
 def _each(times: list[float]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from memory import peak_memory
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.images.resize import Image, stretch
@@ -33,10 +34,10 @@ Seconds = tuple[float, float, int]
 def cartcls_batch(crops: Path, out: Path) -> Seconds:
     """All of `cartcls batch` after its start: files in, CSV, page and thumbnails with heat maps out."""
     started = time.perf_counter()
-    backend = open_backend(BUNDLE, "openvino")
+    classifier = Classifier(BUNDLE, "openvino")
     loaded = time.perf_counter()
     with open_ledger(out, BUNDLE) as ledger:
-        _, summary = classify_slide(crops, out, BUNDLE, backend, ledger, lambda done, count: None)
+        _, summary = classify_slide(crops, out, classifier, ledger)
     return loaded - started, time.perf_counter() - loaded, summary["images"]
 
 

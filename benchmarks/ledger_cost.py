@@ -16,13 +16,12 @@ from pathlib import Path
 from cpu import copy_crops
 
 from cartcls.calibration.split import read_split
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime import Classifier
 from cartcls.runtime.images.discover import find_images
-from cartcls.runtime.inference.backend import Backend
-from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import CSV, summarize, write_csv
+from cartcls.runtime.ledger.records import summarize
 from cartcls.runtime.reports.page import PAGE, render_page
+from cartcls.runtime.reports.table import CSV, write_csv
 from cartcls.runtime.slides.batch import classify_images, classify_slide, describe_run
 
 SPLIT = Path(__file__).resolve().parents[1] / "splits" / "pbc.csv"
@@ -31,20 +30,17 @@ LIMIT = 1.05
 
 def main(data: Path, count: int, rounds: int) -> None:
     """Run both by turns, and compare the medians."""
-    bundle = load_bundle()
-    backend = open_backend(bundle, "openvino")
-    ways: dict[Callable[[Path, Path, Bundle, Backend], None], list[float]] = {without: [], with_ledger: []}
-    with tempfile.TemporaryDirectory(prefix="cartcls-ledger-") as folder:
+    ways: dict[Callable[[Path, Path, Classifier], None], list[float]] = {without: [], with_ledger: []}
+    with Classifier(backend="openvino") as classifier, tempfile.TemporaryDirectory(prefix="cartcls-ledger-") as folder:
         paths = read_split(SPLIT).paths("fit")
         crops = copy_crops([data / path for path in paths[:: len(paths) // count]], count, Path(folder) / "crops")
-        without(crops, Path(folder) / "warm-up", bundle, backend)
+        without(crops, Path(folder) / "warm-up", classifier)
         for number in range(rounds):
             for way, seconds in ways.items():
                 started = time.monotonic()
-                way(crops, Path(folder) / f"{way.__name__}-{number}", bundle, backend)
+                way(crops, Path(folder) / f"{way.__name__}-{number}", classifier)
                 seconds.append(time.monotonic() - started)
                 print(f"{way.__name__}: {seconds[-1]:.2f} s", file=sys.stderr)
-    backend.close()
     plain, whole = (statistics.median(seconds) for seconds in ways.values())
     print(
         f"{count} crops, medians of {rounds}: {plain:.2f} s without a ledger, {whole:.2f} s with it: ratio"
@@ -53,19 +49,20 @@ def main(data: Path, count: int, rounds: int) -> None:
     raise SystemExit(whole / plain > LIMIT)
 
 
-def without(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:
+def without(crops: Path, out: Path, classifier: Classifier) -> None:
     """As before there was a ledger: classify, then write table, summary and page once."""
     out.mkdir()
-    cells = classify_images(crops, list(find_images(crops, out)), out, bundle, backend, lambda done, of: None)
-    run = describe_run(crops, bundle, backend)
-    write_csv(out / CSV, run, cells)
-    (out / PAGE).write_text(render_page(run, "", cells, summarize(run, cells, 0), has_maps=False), encoding="utf-8")
+    cells = classify_images(crops, list(find_images(crops, out)), out, classifier)
+    bundle, run = classifier.bundle, describe_run(crops, classifier.backend)
+    write_csv(out / CSV, bundle, run, cells)
+    page = render_page(bundle, "", cells, summarize(bundle, run, cells, 0), has_maps=False)
+    (out / PAGE).write_text(page, encoding="utf-8")
 
 
-def with_ledger(crops: Path, out: Path, bundle: Bundle, backend: Backend) -> None:
+def with_ledger(crops: Path, out: Path, classifier: Classifier) -> None:
     """As `cartcls batch` does it."""
-    with open_ledger(out, bundle) as ledger:
-        classify_slide(crops, out, bundle, backend, ledger, lambda done, of: None)
+    with open_ledger(out, classifier.bundle) as ledger:
+        classify_slide(crops, out, classifier, ledger)
 
 
 if __name__ == "__main__":

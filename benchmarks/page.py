@@ -15,44 +15,38 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from clock import put_clock
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
-from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.images import thumbnail
 from cartcls.runtime.images.decode import read_image
-from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import THUMBNAILS, Cell, csv_line
-from cartcls.runtime.ledger.schema import Result
+from cartcls.runtime.ledger.records import Cell, Result, Run
 from cartcls.runtime.reports.page import PAGE, write_pages
-from cartcls.runtime.slides import slide as work
-from cartcls.runtime.slides.batch import classify_slide, describe_run
+from cartcls.runtime.slides import slide
+from cartcls.runtime.slides.batch import classify_slide
+from cartcls.runtime.slides.pipeline import THUMBNAILS
 
-SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
+EXAMPLES = Path(__file__).parent.parent / "examples" / "slide-01"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SHARES = (0.01, 0.03, 0.02, 0.02, 0.28, 0.07, 0.55, 0.02)  # of the eight classes, about as in blood
 CHOOSE = """(() => { const begun = performance.now(); document.querySelectorAll("#labels button")[1].click();
 document.body.offsetHeight; return performance.now() - begun; })()"""
+ANALYSED_AT = "2026-01-02T03:04:05Z"
 UNREADABLE = "is incomplete: the JPEG end marker is missing"
 REVIEW = "low confidence ({:.2f} < 0.93)"
 
 
-class Stub:
-    """Stands for the model where only its name is needed."""
-
-    name, device, precision, batch_size = "stub", "none", "f32", 8
-
-
 def stub_cell(seq: int, bundle: Bundle, random: np.random.Generator) -> Cell:
     """A cell like those of a real slide: nine in ten certain, one in fifty unreadable."""
-    analysed_at = "2026-01-02T03:04:05Z"
     if random.random() < 0.02:
-        return Cell(seq, f"cell-{seq:05d}.jpg", "rejected", UNREADABLE, analysed_at)
+        return Cell(seq, f"cell-{seq:05d}.jpg", "rejected", UNREADABLE, ANALYSED_AT)
     index = int(random.choice(len(SHARES), p=SHARES))
     confidence = 0.93 + 0.07 * random.random() if random.random() < 0.9 else 0.4 + 0.53 * random.random()
     probabilities = random.dirichlet(np.full(len(SHARES), 0.3)) * (1 - confidence)
@@ -64,14 +58,14 @@ def stub_cell(seq: int, bundle: Bundle, random: np.random.Generator) -> Cell:
         f"cell-{seq:05d}.jpg",
         "review" if unsure else "ok",
         REVIEW.format(probabilities[best]) if unsure else "",
-        analysed_at,
+        ANALYSED_AT,
         bundle.classes[best].name,
         tuple(probabilities.tolist()),
         f"{THUMBNAILS}/{seq:06d}.jpg",
         f"{seq:064x}",
         360,
         363,
-        maps=heatmap.pack(random.normal(0, 1, (len(SHARES), 12, 12)).astype(np.float32)),
+        maps=thumbnail.pack(random.normal(0, 1, (len(SHARES), 12, 12)).astype(np.float32)),
     )
 
 
@@ -81,35 +75,36 @@ def make(folder: Path, count: int) -> None:
     directory = folder / f"slide-{count}"
     (directory / THUMBNAILS).mkdir(parents=True)
     pictures = []
-    for number, file in enumerate(sorted(SLIDE.glob("*.jpg"))):
-        small = heatmap.shrink(read_image(file)[0])
+    for number, file in enumerate(sorted(EXAMPLES.glob("*.jpg"))):
+        small = thumbnail.shrink(read_image(file)[0])
         cam = np.outer(np.hanning(12), np.hanning(12)).astype(np.float32)
         pictures.append(folder / f".{count}-{number}.jpg")
-        pictures[-1].write_bytes(heatmap.thumbnail(small, cam, "", "#7a8796"))
-    run = describe_run(directory, bundle, Stub())  # type: ignore[arg-type]
+        pictures[-1].write_bytes(thumbnail.thumbnail(small, cam, "", "#7a8796"))
+    run = Run(directory.name, str(directory), "stub", "f32", "none", "", ANALYSED_AT)
     with Ledger(folder / f"{count}.sqlite") as ledger:
-        slide = ledger.add_slide(os.fsencode(directory), f"slide-{count}")
-        cells = [stub_cell(seq, bundle, random) for seq in range(1, count + 1)]
-        ledger.discover(slide, [os.fsencode(cell.path) for cell in cells])
-        images = ledger.images(slide)
-        results = [
-            Result(images[os.fsencode(c.path)].id, "reported" if c.label else "rejected", None, c, csv_line(run, c))
-            for c in cells
-        ]
         ledger.bind(bundle)
-        ledger.begin_run(slide, run)
-        ledger.report(slide, results)
+        known = ledger.add_slide(os.fsencode(directory), directory.name)
+        cells = [stub_cell(seq, bundle, random) for seq in range(1, count + 1)]
+        known.discover([os.fsencode(cell.path) for cell in cells])
+        known.begin_run(run)
+        images = known.images()
+        known.report(
+            [
+                Result(images[os.fsencode(cell.path)], "reported" if cell.label else "rejected", None, cell)
+                for cell in cells
+            ]
+        )
         for cell in cells:
             if cell.thumbnail:
                 os.link(pictures[cell.seq % len(pictures)], directory / cell.thumbnail)
-        first = timed(lambda: write_pages(ledger, slide, run, directory))
-        again = timed(lambda: write_pages(ledger, slide, run, directory, [count]))
+        first = timed(lambda: write_pages(known, bundle, run, directory))
+        again = timed(lambda: write_pages(known, bundle, run, directory, [count]))
     sizes = (sum(file.stat().st_size for file in directory.glob(names)) / 1e6 for names in (PAGE, "*/rows*", "*/maps*"))
     page, rows, maps = (f"{size:.2f} MB" for size in sizes)
     print(f"{count} cells: {page} page, {rows} rows, {maps} maps; written in {first:.2f} s, one more in {again:.2f} s")
 
 
-def timed(function: Callable[[], Any]) -> float:
+def timed(function: Callable[[], object]) -> float:
     """Seconds that a call takes."""
     started = time.perf_counter()
     function()
@@ -155,33 +150,19 @@ def picture(page: Path, file: Path) -> None:
 
 def cost(count: int) -> None:
     """Classify cells with the shipped bundle, and print which share of the time the page took in that run."""
-    bundle, spent = load_bundle(), {"maps": 0.0, "pages": 0.0}
-
-    def measured(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return function(*arguments)
-            finally:
-                spent[kind] += time.perf_counter() - started
-
-        return call
-
-    heatmap.pack, work.write_pages = measured("maps", heatmap.pack), measured("pages", work.write_pages)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "slide"
+    packing = put_clock(thumbnail, "pack", time.perf_counter)
+    writing = put_clock(slide, "write_pages", time.perf_counter)
+    with Classifier() as classifier, tempfile.TemporaryDirectory() as name:
+        folder, out = Path(name) / "slide", Path(name) / "out"
         folder.mkdir()
-        cells = [file.read_bytes() for file in sorted(SLIDE.glob("*.jpg"))]
+        cells = [file.read_bytes() for file in sorted(EXAMPLES.glob("*.jpg"))]
         for number in range(count):  # bytes behind the end marker make each file its own
             (folder / f"{number:05d}.jpg").write_bytes(cells[number % len(cells)] + b"%d" % number)
-        backend = open_backend(bundle)
-        with open_ledger(Path(name) / "out", bundle) as ledger:
-            whole = timed(
-                lambda: classify_slide(folder, Path(name) / "out", bundle, backend, ledger, lambda done, total: None)
-            )
-        backend.close()
-    share = 100 * sum(spent.values()) / whole
-    print(f"{count} cells in {whole:.1f} s: maps {spent['maps']:.3f} s, pages {spent['pages']:.3f} s: {share:.2f} %")
+        with open_ledger(out, classifier.bundle) as ledger:
+            whole = timed(lambda: classify_slide(folder, out, classifier, ledger))
+    maps, pages = sum(packing), sum(writing)
+    share = 100 * (maps + pages) / whole
+    print(f"{count} cells in {whole:.1f} s: maps {maps:.3f} s, pages {pages:.3f} s: {share:.2f} %")
 
 
 if __name__ == "__main__":

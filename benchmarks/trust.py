@@ -8,12 +8,13 @@ The page goes to docs/results/trust.md. `report` is opened once per release: try
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from alterations import FIXED, alterations, non_cells, white_cells
 
 from cartcls.calibration.calibrate import assessments, per_class, rare_sentence, reasons
@@ -21,13 +22,14 @@ from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
-from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, drift
 from cartcls.runtime.bundle.review import Assessment, Calibration
 from cartcls.runtime.images.quality import measure
+from cartcls.runtime.images.reading import Reading, Source
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.backend import Backend
-from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.predictions import softmax
 from cartcls.runtime.statistics import wilson_interval
 
@@ -43,19 +45,35 @@ SEEN = (
 )
 
 
+class AlteringClassifier(Classifier):
+    """One that alters each picture at the input size, before anything looks at it."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, change: Callable[[Image], Image]):
+        super().__init__(bundle, backend)
+        self._change = change
+
+    def read(self, source: Source) -> Reading:
+        """Read one image, altered."""
+        reading = super().read(source)
+        if reading.image is None or reading.width is None or reading.height is None:
+            return reading
+        image = self._change(reading.image)
+        return replace(reading, image=image, quality=measure(image, reading.width, reading.height))
+
+
 def main() -> None:
     """Measure everything, and write the page."""
     options = _options()
-    bundle = load_bundle(options.bundle)
+    classifier = Classifier(options.bundle, "openvino")
+    bundle, backend = classifier.bundle, classifier.backend
     if bundle.calibration is None:
         sys.exit(f"{bundle.directory} is not calibrated: run `cartcls calibrate` first")
-    backend = open_backend(bundle, "openvino")
     paths, part = choose_part(options.data_dir, options.split, options.part)
     if options.cells:
         counted = [(sum(class_of(q) == class_of(p) for q in paths[:i]), p) for i, p in enumerate(paths)]
         paths, part = [p for number, p in counted if number < options.cells], f"{part}, {options.cells} of each class"
     lines = _head(bundle, backend, part)
-    untouched = gather(options.data_dir, paths, bundle, backend, _told("untouched"))
+    untouched = gather(options.data_dir, paths, classifier, _told("untouched"))
     lines += _untouched(bundle, bundle.calibration, untouched, part)
     lines += [
         "",
@@ -66,14 +84,14 @@ def main() -> None:
         *_table("alteration", "misclassified", "flagged of those"),
     ]
     for name, change in alterations().items():
-        altered = gather(options.data_dir, paths, bundle, backend, _told(name), change)
+        altered = gather(options.data_dir, paths, AlteringClassifier(bundle, backend, change), _told(name))
         lines.append(_altered(name, altered, _assess(bundle, altered)))
     lines += ["", "## What is no cell (BCCD)", "", *_table("picture", "pictures", "flagged")]
     for name, pictures in non_cells(options.bccd, bundle.width, bundle.height).items():
-        found = _assess(bundle, _observed(pictures, bundle, backend))
+        found = _assess(bundle, _observed(pictures, classifier))
         flagged = sum(bool(assessment.doubts) for assessment in found)
         lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_most(found)} |")
-    whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), bundle, backend)
+    whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
     lines += _drift(bundle, untouched, whites, part)
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
@@ -202,16 +220,12 @@ def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:
     return assessments(bundle.calibration, evidence, bundle.temperature)
 
 
-def _observed(pictures: list[Image], bundle: Bundle, backend: Backend) -> Evidence:
+def _observed(pictures: list[Image], classifier: Classifier) -> Evidence:
     """Pictures at the input size that have no label of their own."""
-    outputs = [
-        backend.infer(np.stack(pictures[i : i + backend.batch_size]))
-        for i in range(0, len(pictures), backend.batch_size)
-    ]
-    logits: npt.NDArray[np.float32] = np.concatenate([output.logits for output in outputs])
-    features: npt.NDArray[np.float32] = np.concatenate([output.features for output in outputs])
-    qualities = [measure(picture, bundle.width, bundle.height) for picture in pictures]
-    return Evidence([""] * len(pictures), np.zeros(len(pictures), np.intp), logits, features, qualities)
+    found = list(classifier.predict(pictures))
+    logits, features = np.stack([p.logits for p in found]), np.stack([p.features for p in found])
+    qualities = [p.reading.quality for p in found if p.reading.quality]
+    return Evidence([""] * len(found), np.zeros(len(found), np.intp), logits, features, qualities)
 
 
 def _table(*columns: str) -> list[str]:
@@ -227,7 +241,7 @@ def _share(successes: int, count: int) -> str:
     return f"{successes} of {count} ({successes / max(count, 1):.1%}, {low:.1%} to {high:.1%})"
 
 
-def _told(name: str) -> Any:
+def _told(name: str) -> Callable[[int, int], None]:
     def progress(done: int, count: int) -> None:
         if done == count:
             print(f"{name}: {count} cells", file=sys.stderr)

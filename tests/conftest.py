@@ -12,6 +12,7 @@ from cartcls.calibration.calibrate import PARTS, calibrate
 from cartcls.calibration.evidence import gather
 from cartcls.calibration.split import read_split
 from cartcls.export.recalibrated import write_calibrated
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.images.resize import Image, stretch
@@ -47,6 +48,12 @@ def backend(bundle: Bundle) -> Iterator[Backend]:
     opened = open_backend(bundle)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def classifier(bundle: Bundle, backend: Backend) -> Classifier:
+    """The shipped bundle, loaded, with no calibration."""
+    return Classifier(bundle, backend)
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +135,8 @@ def calibrated(
     """The shipped graph, calibrated for what `knowing` says."""
     directory, file = many_cells
     split = read_split(file)
-    evidence = {part: gather(directory, split.paths(part), bundle, knowing, lambda done, count: None) for part in PARTS}
+    classifier = Classifier(bundle, knowing)
+    evidence = {part: gather(directory, split.paths(part), classifier, lambda done, count: None) for part in PARTS}
     source = {"split_sha256": split.sha256, "split_unit": split.unit}
     made = calibrate(bundle, knowing, evidence, source, 0.05)
     return write_calibrated(bundle, made, tmp_path_factory.mktemp("calibrated") / "rcmnet-pbc8")

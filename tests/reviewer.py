@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fakes import FakeBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
 from cartcls.runtime.reports.corrections import COLUMNS
@@ -27,7 +28,7 @@ def classify(folder: Path, bundle: Bundle, told: list[str] | None = None) -> Pat
     out = folder.parent / "out"
     with open_ledger(out, bundle) as ledger:
         tell = (told if told is not None else []).append
-        classify_slide(folder, out, bundle, FakeBackend(), ledger, lambda done, count: None, tell)
+        classify_slide(folder, out, Classifier(bundle, FakeBackend()), ledger, tell=tell)
     return out
 
 
@@ -36,12 +37,17 @@ def corrections(out: Path, *changes: tuple[int, str], **others: str) -> Path:
     file = out.parent / "corrections.csv"
     with existing_ledger(out) as (ledger, bundle):
         (slide,) = ledger.slides()
-        present = {cell.seq: cell for cell in ledger.cells(slide)}
+        present = {cell.seq: cell for cell in slide.cells()}
         with file.open("w", newline="", encoding="utf-8") as handle:
             writer = csv.DictWriter(handle, COLUMNS)
             writer.writeheader()
             for seq, to in changes:
                 cell = present.get(seq, present[1])
-                row = {"report": slide.report, "slide": slide.name, "bundle_sha256": bundle.sha256, "seq": seq}
+                row = {
+                    "report": slide.slide.report,
+                    "slide": slide.slide.name,
+                    "bundle_sha256": bundle.sha256,
+                    "seq": seq,
+                }
                 writer.writerow(row | {"sha256": cell.sha256, "from": cell.present_label, "to": to} | others)
     return file

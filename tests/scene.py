@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fakes import FakeBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.slides.watch import Patience, Watch
@@ -27,8 +28,7 @@ class Scene:
         self.watch = Watch(
             self.captures,
             self.out,
-            self.bundle,
-            FakeBackend(seen=self.batches),
+            Classifier(self.bundle, FakeBackend(seen=self.batches)),
             self.ledger,
             patience or Patience(),
             level,
@@ -46,7 +46,7 @@ class Scene:
         return done
 
     def rows(self, slide: str) -> dict[str, dict[str, str]]:
-        with (self.out / slide / "cells.csv").open(newline="", encoding="utf-8") as file:
+        with (self.out / slide / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         assert [int(row["seq"]) for row in rows] == list(range(1, len(rows) + 1))
         assert len({row["path"] for row in rows}) == len(rows)

@@ -74,7 +74,7 @@ class Trial:
         file = self.out / "captures" / "cells.csv"
         if not file.exists():
             return []
-        with file.open(newline="", encoding="utf-8") as handle:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
             return list(csv.DictReader(handle))
 
     def until(self, condition, otherwise: str) -> None:  # type: ignore[no-untyped-def]

@@ -17,13 +17,15 @@ import numpy.typing as npt
 import PIL.ImageFile
 from fakes import FakeBackend, InlinePool, uncalibrated
 
-from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.schema import Cursor, Slide
+from cartcls.runtime.ledger.records import Cursor
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
+from cartcls.runtime.reports.table import csv_header, csv_line
 from cartcls.runtime.slides import pipeline, service
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
@@ -33,15 +35,20 @@ from cartcls.runtime.slides.watch import AT_ONCE, Patience, Watch
 PATIENCE = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
 
 
+def table_lines(ledger: SlideLedger, bundle: Bundle, after: int, begun: bool) -> list[str]:
+    """What comes next in a table, as it is to be written."""
+    lines = [csv_line(bundle, run, cell) for cell, run in ledger.rows(after)]
+    return lines if begun else ["\ufeff" + csv_header(bundle), *lines]
+
+
 def append_blindly() -> None:
     """Row 1, 2: append and then remember, as most programs do."""
 
-    def append(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
-        cursor = ledger.cursor(slide)
+    def append(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
+        cursor = ledger.cursor()
         with file.open("a") as handle:
-            for line in [*([] if cursor.size else [header]), *ledger.lines(slide, cursor.seq)]:
-                handle.write(line)
-        ledger.move_cursor(slide, Cursor(ledger.next_seq(slide) - 1, 1, stale=False))
+            handle.writelines(table_lines(ledger, bundle, cursor.seq, begun=bool(cursor.size)))
+        ledger.move_cursor(Cursor(ledger.next_seq() - 1, 1, stale=False))
 
     work.project = append
 
@@ -50,14 +57,13 @@ def remember_later() -> None:
     """Row 1: append, and remember it with the next append."""
     appended: dict[int, int] = {}
 
-    def append(ledger: Ledger, slide: Slide, header: str, file: Path) -> None:
-        cursor = ledger.cursor(slide)
-        done = appended.get(slide.id, cursor.seq)
+    def append(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
+        cursor = ledger.cursor()
+        done = appended.get(ledger.slide.id, cursor.seq)
         with file.open("a") as handle:
-            for line in [*([] if file.stat().st_size else [header]), *ledger.lines(slide, done)]:
-                handle.write(line)
-        ledger.move_cursor(slide, Cursor(done, 1, stale=False))
-        appended[slide.id] = ledger.next_seq(slide) - 1
+            handle.writelines(table_lines(ledger, bundle, done, begun=bool(file.stat().st_size)))
+        ledger.move_cursor(Cursor(done, 1, stale=False))
+        appended[ledger.slide.id] = ledger.next_seq() - 1
 
     work.project = append
 
@@ -165,7 +171,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
         patience = AT_ONCE if once else Patience(**PATIENCE)
-        watch = Watch(captures, out, bundle, FakeBackend(), ledger, patience, tell=tell, stop=stop)
+        watch = Watch(captures, out, Classifier(bundle, FakeBackend()), ledger, patience, tell=tell, stop=stop)
         run(watch, stop, lambda watch: None, once)
 
 

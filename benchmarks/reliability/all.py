@@ -15,27 +15,26 @@ from pathlib import Path
 from shared import EXIT_SKIPPED, ROOT
 
 HERE = Path(__file__).parent
-TESTS = "tests/runtime/"
-RELIABILITY, HOSTILE = f"{TESTS}test_reliability.py", f"{TESTS}test_hostile.py"
+RELIABILITY, HOSTILE = "slides/test_reliability.py", "slides/test_hostile.py"
 ROWS: dict[str, Sequence[str]] = {
     "1 kill -9": (RELIABILITY, "-k", "kill"),
     "2 faults at every system call": ("faults.py",),
     "3 full disk": ("full_disk.py",),
     "4 slow writers": (RELIABILITY, "-k", "half_written or slow_writers"),
-    "5 down, asleep, away, clocks": (RELIABILITY, f"{TESTS}test_watch.py", "-k", "asleep or sleep or away or clock"),
+    "5 down, asleep, away, clocks": (RELIABILITY, "slides/test_watch.py", "-k", "asleep or sleep or away or clock"),
     "6 100,000 known files": ("many_files.py",),
-    "7 bad and odd images": (HOSTILE, f"{TESTS}test_decode.py", "-k", "not names"),
+    "7 bad and odd images": (HOSTILE, "images/test_decode.py", "-k", "not names"),
     "8 hostile names": (HOSTILE, "-k", "names"),
-    "9 bundle": (f"{TESTS}test_bundle.py",),
-    "10 faults of the backend": (f"{TESTS}test_child.py",),
+    "9 bundle": ("bundle/test_bundle.py",),
+    "10 faults of the backend": ("inference/test_worker.py",),
     "11 SIGTERM, second instance, frozen": (
         RELIABILITY,
-        f"{TESTS}test_service.py",
+        "slides/test_service.py",
         "-k",
         "sigterm or frozen or service",
     ),
     "12 soak": ("soak.py",),
-    "13 rebuild, verify": (RELIABILITY, f"{TESTS}test_table.py", f"{TESTS}test_audit.py", "-k", "table or audit"),
+    "13 rebuild, verify": (RELIABILITY, "reports/test_table.py", "reports/test_rebuild.py", "-k", "table or rebuild"),
     "14 provenance": (RELIABILITY, "-k", "where_it_comes_from"),
     "1, 4, 5, 7, 8, 13 with the shipped model": ("real.py",),
     "a new user": ("new_user.py",),
@@ -64,7 +63,8 @@ def command(arguments: Sequence[str], data: str) -> list[str]:
         return [sys.executable, str(HERE / arguments[0]), data] if data else ["sh", "-c", NO_DATA]
     if arguments[0].endswith(".py") and "/" not in arguments[0]:
         return [sys.executable, str(HERE / arguments[0])]
-    return [sys.executable, "-m", "pytest", "-q", *arguments]
+    tests = (f"tests/runtime/{argument}" if argument.endswith(".py") else argument for argument in arguments)
+    return [sys.executable, "-m", "pytest", "-q", *tests]
 
 
 NO_DATA = f"echo 'skipped: name the class folders with DATA='; exit {EXIT_SKIPPED}"

@@ -18,8 +18,7 @@ from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.images.decode import fingerprint
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import Cell
-from cartcls.runtime.ledger.schema import Result
+from cartcls.runtime.ledger.records import Cell, Result, Run
 
 SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
 
@@ -50,20 +49,15 @@ def remember(trial: Trial, files: int) -> None:
             folder = trial.captures / f"slide-{number:02d}"
             folder.mkdir()
             slide = ledger.add_slide(os.fsencode(folder.resolve()), folder.name)
+            slide.begin_run(Run(folder.name, str(folder), "", "", "", "", ""))
             names = [f"{index:06d}.jpg" for index in range(files // SLIDES)]
             for name in names:
                 (folder / name).touch()
-            ledger.discover(slide, [name.encode() for name in names])
-            known = ledger.images(slide)
+            slide.discover(name.encode() for name in names)
+            known = slide.images()
             cells = [Cell(seq, name, "rejected", "is empty (0 bytes)", "") for seq, name in enumerate(names, 1)]
-            ledger.report(
-                slide,
-                [
-                    Result(
-                        known[cell.path.encode()].id, "rejected", fingerprint(folder / cell.path), cell, f"{cell.seq}\n"
-                    )
-                    for cell in cells
-                ],
+            slide.report(
+                [Result(known[cell.path.encode()], "rejected", fingerprint(folder / cell.path), cell) for cell in cells]
             )
 
 

@@ -5,7 +5,6 @@
 DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Prints what the screen said.
 """
 
-import csv
 import hashlib
 import os
 import shutil
@@ -16,9 +15,8 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
-from shared import ROOT, Trial, finish, new_trial, skip
+from shared import ROOT, Trial, finish, new_trial, path_of, rows_of, skip
 
 from cartcls.calibration.split import read_split
 
@@ -73,26 +71,17 @@ def write_slowly(crops: list[Path], folder: Path) -> None:
                 time.sleep(0.01)
 
 
-def rows_of(trial: Trial) -> list[tuple[str, dict[str, str]]]:
-    """Rows of both slides, with the slide's name."""
-    found: list[tuple[str, dict[str, str]]] = []
-    for table in sorted(trial.out.glob("*/cells.csv")):
-        with table.open(newline="", encoding="utf-8") as file:
-            found += [(table.parent.name, row) for row in csv.DictReader(file)]
-    return found
-
-
 def compare(trial: Trial) -> list[str]:
     """What of the files and the rows does not belong together."""
     rows, found = rows_of(trial), []
     there = {
         (folder.name, os.fsencode(file.name)): file for folder in trial.captures.iterdir() for file in folder.iterdir()
     }
-    named = Counter((slide, unquote_to_bytes(row["path"])) for slide, row in rows)
+    named = Counter((row["slide"], path_of(row)) for row in rows)
     found += [f"{file} has {named[key]} rows" for key, file in there.items() if named[key] != 1]
     found += [f"{key} is no file" for key in named if key not in there]
-    for slide, row in rows:
-        file = there.get((slide, unquote_to_bytes(row["path"])))
+    for row in rows:
+        file = there.get((row["slide"], path_of(row)))
         if file and row["sha256"] != hashlib.sha256(file.read_bytes()).hexdigest():
             found.append(f"{file} has the wrong bytes")
         if (row["status"] == "rejected") != (row["path"] == "broken.jpg"):

@@ -3,14 +3,12 @@
 python benchmarks/reliability/real.py [ROW...]
 """
 
-import csv
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from urllib.parse import unquote_to_bytes
 
 from shared import (
     EXAMPLES,
@@ -21,6 +19,8 @@ from shared import (
     kill_again_and_again,
     new_trial,
     odd_images,
+    path_of,
+    rows_of,
     sleep_through,
     write_in_every_way,
 )
@@ -64,8 +64,7 @@ def odd(trial: Trial) -> Measured:
         [sys.executable, "-c", MEASURE, *trial.command("--once")], capture_output=True, text=True, check=False
     )
     seconds, memory = time.monotonic() - started, int(done.stdout.split()[-1]) >> 10
-    with (trial.out / "s" / "cells.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(trial)
     problems = [f"{len(rows)} rows for {len(expected)} images"] if len(rows) != len(expected) else []
     problems += [f"{row['path']} is {row['status']}" for row in rows if not right(row, expected[row["path"]])]
     problems += [f"{memory} MiB"] if memory > MEMORY else []
@@ -93,16 +92,15 @@ def names(trial: Trial) -> Measured:
         with open(os.path.join(folder, name), "wb") as file:
             file.write(trial.bytes_of(number))
     done = subprocess.run(trial.command("--once"), capture_output=True, check=False)
-    (table,) = trial.out.glob("*/cells.csv")
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    back = {unquote_to_bytes(row["path"]) for row in rows}
+    rows = rows_of(trial)
+    back = {path_of(row) for row in rows}
     problems = [f"{name!r} does not come back" for name in hostile if name not in back]
     problems += [f"{value!r} is a formula" for row in rows for value in row.values() if value[:1] in tuple("=+-@\t\r")]
     log = done.stderr.decode(errors="replace")
     problems += [f"{letter!r} in the log" for letter in set(log) if not letter.isprintable() and letter != "\n"]
-    page = (table.parent / "report.html").read_text(encoding="utf-8")
-    problems += [f"live {part}" for part in ("<img src=x", "<script>alert", "<svg onload") if part in page]
+    (page,) = trial.out.glob("*/report.html")
+    text = page.read_text(encoding="utf-8")
+    problems += [f"live {part}" for part in ("<img src=x", "<script>alert", "<svg onload") if part in text]
     return f"{len(hostile)} hostile names", problems
 
 

@@ -1,10 +1,14 @@
 """What the scripts of the scorecard share: the trial of the test suite, a folder to work in, and one line of result."""
 
+import csv
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from cartcls.runtime.reports.table import CSV, ENCODING
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -30,6 +34,8 @@ __all__ = [
     "kill_again_and_again",
     "new_trial",
     "odd_images",
+    "path_of",
+    "rows_of",
     "skip",
     "sleep_through",
     "write_in_every_way",
@@ -46,6 +52,20 @@ def new_trial(*mutants: str, real: bool = False, patience: float = 600.0) -> Ite
             yield trial
         finally:
             trial.end()
+
+
+def rows_of(trial: Trial) -> list[dict[str, str]]:
+    """Rows of all slides."""
+    rows: list[dict[str, str]] = []
+    for table in sorted(trial.out.glob(f"*/{CSV}")):
+        with table.open(newline="", encoding=ENCODING) as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def path_of(row: dict[str, str]) -> bytes:
+    """Path of a row's image in its slide, as the file system has it."""
+    return unquote_to_bytes(row["path"]) if row["path_encoded"] == "1" else row["path"].encode()
 
 
 def finish(measured: str, problems: list[str]) -> None:

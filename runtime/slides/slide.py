@@ -151,9 +151,9 @@ class SlideWork:
         numbers, total = count(self.ledger.next_seq()), self.ledger.count()
         done, postponed = total - len(images), []
         try:
-            with closing(self._batches(images, stop)) as batches:
-                rows = (self._rows(batch, by_file, numbers, patient) for batch in batches)
-                with closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
+            for group in self._groups(images, stop):  # each is written down before the next one is begun
+                rows = self._rows(group, by_file, numbers, patient)
+                with closing(group), closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
                     for batch in drawn:
                         waiting = self._write_down(batch, by_file)
                         postponed += waiting
@@ -178,14 +178,15 @@ class SlideWork:
         self.page_cost = time.monotonic() - started
         return summary
 
-    def _batches(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Generator[list[Prediction]]:
-        """Predictions, in the order in which the images' rows are numbered."""
-        if quarantined := [image for image in images if image.attempts >= MAX_ATTEMPTS]:
-            files = map(self._file, quarantined)
-            yield [rejected(file, Reading(fingerprint(file), QUARANTINED)) for file in files]
+    def _groups(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[Generator[list[Prediction]]]:
+        """Predictions by groups of images, batch by batch, in the order in which rows are numbered."""
+        yield self._quarantined([image for image in images if image.attempts >= MAX_ATTEMPTS])
         for group in _by_attempts(images):
-            with closing(self._classifier.predict_batches(self._begun(group, stop))) as batches:
-                yield from batches
+            yield self._classifier.predict_batches(self._begun(group, stop))
+
+    def _quarantined(self, images: Sequence[LedgerImage]) -> Generator[list[Prediction]]:
+        if images:
+            yield [rejected(file, Reading(fingerprint(file), QUARANTINED)) for file in map(self._file, images)]
 
     def _begun(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[bytes]:
         """Files of images, each noted as begun before anything touches it."""
@@ -200,19 +201,19 @@ class SlideWork:
 
     def _rows(
         self,
-        predictions: Sequence[Prediction],
+        batches: Iterable[list[Prediction]],
         by_file: dict[bytes, LedgerImage],
         numbers: Iterator[int],
         patient: bool,
-    ) -> list[Row]:
+    ) -> Iterator[list[Row]]:
         """Give predictions their rows; an image that had one keeps its number."""
-        rows = []
-        for prediction in predictions:
-            cell = None
-            if not (patient and prediction.reading.incomplete):
-                cell = self._cell(prediction, by_file[_path(prediction)], numbers)
-            rows.append(Row(prediction, cell))
-        return rows
+        for batch in batches:
+            rows = []
+            for prediction in batch:
+                again = patient and prediction.reading.incomplete
+                cell = None if again else self._cell(prediction, by_file[_path(prediction)], numbers)
+                rows.append(Row(prediction, cell))
+            yield rows
 
     def _cell(self, prediction: Prediction, image: LedgerImage, numbers: Iterator[int]) -> Cell:
         seq = next(numbers) if image.seq is None else image.seq

@@ -9,6 +9,7 @@ from fakes import KnowingBackend
 from cartcls.calibration.calibrate import PARTS, calibrate, check_parts, per_class, rare_sentence
 from cartcls.calibration.evidence import Evidence, check_unbiased, gather
 from cartcls.calibration.risk import clopper_pearson_upper
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.quality import measure
@@ -98,7 +99,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, k
     (tmp_path / "ig").mkdir()
     (tmp_path / "ig" / "broken.jpg").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"ig/broken\.jpg .* take it out"):
-        gather(tmp_path, ["ig/broken.jpg"], bundle, knowing, nothing)
+        gather(tmp_path, ["ig/broken.jpg"], Classifier(bundle, knowing), nothing)
 
 
 def test_a_rare_class_is_right_less_often():

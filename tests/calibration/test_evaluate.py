@@ -7,31 +7,30 @@ import pytest
 
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import choose_part, list_images
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime import Classifier
 from cartcls.runtime.errors import DataError, OutputError
-from cartcls.runtime.inference.backend import Backend
 
 
 def nothing(done: int, total: int) -> None:
     pass
 
 
-def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, bundle: Bundle, backend: Backend):
+def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, classifier: Classifier):
     swapped = Path(shutil.copytree(data_dir, tmp_path / "cells"))
     (platelet,) = sorted((swapped / "platelet").iterdir())[:1]
     platelet.rename(swapped / "eosinophil" / "not-one.jpg")
     (swapped / "ig" / "broken.jpg").write_bytes(b"junk")
     out = tmp_path / "out"
-    metrics = evaluate(swapped, list_images(swapped), "all of cells", out, bundle, backend, nothing)
+    metrics = evaluate(swapped, list_images(swapped), "all of cells", out, classifier, nothing)
     assert (metrics["count"], metrics["part"], list(metrics["unreadable"])) == (32, "all of cells", ["ig/broken.jpg"])
     assert metrics["confusion"][1][7] == 1
     assert metrics["correct"] >= 30
-    assert metrics["bundle_sha256"] == bundle.sha256
+    assert metrics["bundle_sha256"] == classifier.bundle.sha256
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     page = (out / "mistakes.html").read_text(encoding="utf-8")
     assert "<b>eosinophil</b> called <b>platelet</b>" in page
     assert "ig/broken.jpg" in page
-    with (out / "cells.csv").open(newline="") as file:
+    with (out / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         assert len(list(csv.DictReader(file))) == 33
     assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
@@ -45,13 +44,13 @@ def test_a_part_of_a_split_is_taken_and_named(data_dir: Path, split_file: Path):
     assert (len(paths), part) == (32, "all of cells")
 
 
-def test_classes_that_the_bundle_does_not_know_are_named(tmp_path: Path, bundle: Bundle, backend: Backend):
+def test_classes_that_the_bundle_does_not_know_are_named(tmp_path: Path, classifier: Classifier):
     with pytest.raises(DataError, match=r"has no class CAR-T, blast: its classes are basophil"):
-        evaluate(tmp_path, ["blast/1.jpg", "CAR-T/1.jpg", "ig/1.jpg"], "x", tmp_path / "out", bundle, backend, nothing)
+        evaluate(tmp_path, ["blast/1.jpg", "CAR-T/1.jpg", "ig/1.jpg"], "x", tmp_path / "out", classifier, nothing)
 
 
-def test_a_folder_that_is_no_evaluation_is_left_alone(tmp_path: Path, bundle: Bundle, backend: Backend):
+def test_a_folder_that_is_no_evaluation_is_left_alone(tmp_path: Path, classifier: Classifier):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(OutputError, match="is no evaluation"):
-        evaluate(tmp_path, ["ig/1.jpg"], "x", tmp_path, bundle, backend, nothing)
+        evaluate(tmp_path, ["ig/1.jpg"], "x", tmp_path, classifier, nothing)
     assert (tmp_path / "thesis.txt").exists()

@@ -11,6 +11,7 @@ from cartcls.export import proof as parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
 from cartcls.export.proof import prove
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.errors import BundleError, DataError, ParityError
 from cartcls.runtime.inference.backend import Outputs
@@ -144,9 +145,8 @@ def test_report_is_opened_on_request_and_evaluate_finds_the_same(
     bundle = load_bundle(tmp_path / "released")
     assert "| report |" in (tmp_path / "released" / "MODEL_CARD.md").read_text()
     paths, part = choose_part(data_dir, split_file, "report")
-    backend = open_backend(bundle)
-    found = evaluate(data_dir, paths, part, tmp_path / "out", bundle, backend, lambda done, count: None)
-    backend.close()
+    with Classifier(bundle) as classifier:
+        found = evaluate(data_dir, paths, part, tmp_path / "out", classifier, lambda done, count: None)
     metrics = bundle.manifest["metrics"]["report"]
     assert json.loads(json.dumps({name: found[name] for name in metrics})) == metrics
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes import FakeBackend, KnowingBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle, manifest_files
 from cartcls.runtime.bundle.review import assess, calibration_facts
 from cartcls.runtime.errors import BundleError
@@ -66,7 +67,7 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
     slide: Path, tmp_path: Path, calibrated: Bundle, knowing: KnowingBackend
 ):
     with open_ledger(tmp_path, calibrated) as ledger:
-        _, summary = classify_slide(slide, tmp_path, calibrated, knowing, ledger, lambda done, count: None)
+        _, summary = classify_slide(slide, tmp_path, Classifier(calibrated, knowing), ledger)
     assert summary["status"]["ok"] >= 28
     assert summary["drift"] == []
     assert summary["calibration"]["promised_error"] == 0.05
@@ -76,9 +77,7 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
         stranger.infer = lambda images: replace(  # the right labels from features of nowhere
             knowing.infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
-        directory, summary = classify_slide(
-            slide, tmp_path / "other", calibrated, stranger, ledger, lambda done, count: None
-        )
+        directory, summary = classify_slide(slide, tmp_path / "other", Classifier(calibrated, stranger), ledger)
     assert summary["status"]["review"] == 32
     assert (directory / "cells.csv").read_text().count("unlike the training cells (distance") == 32
 
@@ -94,7 +93,7 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
         backend.infer = lambda images: replace(
             FakeBackend().infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
-        _, summary = classify_slide(folder, tmp_path / "out", calibrated, backend, ledger, lambda done, count: None)
+        _, summary = classify_slide(folder, tmp_path / "out", Classifier(calibrated, backend), ledger)
     (alarm,) = summary["drift"]
     assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
 

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from fakes import FakeBackend, FaultyBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference import classifier as classifiers
 from cartcls.runtime.inference.backend import Backend, Outputs, no_progress
-from cartcls.runtime.inference.predictions import Prediction, predictions
+from cartcls.runtime.inference.predictions import Prediction, interpret
 from cartcls.runtime.inference.worker import ANSWER_SECONDS, ChildBackend, open_in_child
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cell
-from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.watch import AT_ONCE, Watch
 
 Faulty = Callable[..., ChildBackend]
@@ -118,11 +119,11 @@ def watched(tmp_path: Path, slide: Path, bundle: Bundle, backend: Backend) -> li
     captures, out = tmp_path / "captures", tmp_path / "out"
     shutil.copytree(slide, captures / "s")
     with open_ledger(out, bundle) as ledger:
-        watch = Watch(captures, out, bundle, backend, ledger, AT_ONCE)
+        watch = Watch(captures, out, Classifier(bundle, backend), ledger, AT_ONCE)
         with suppress(BackendError):
             while watch.step():
                 pass
-        return list(ledger.cells(watch.slides[0].work.slide))
+        return list(watch.slides[0].work.ledger.cells())
 
 
 def harmed(rows: list[Cell], labels: dict[str, str], bundle: Bundle) -> list[str]:
@@ -148,10 +149,10 @@ def test_a_watch_loses_nothing_by_a_fault(
 def test_the_trial_of_faults_finds_a_model_in_the_process_of_the_watch(
     tmp_path: Path, slide: Path, bundle: Bundle, labels: dict[str, str], monkeypatch: pytest.MonkeyPatch, fault: str
 ):
-    def believe(outputs: Outputs, temperature: float) -> Iterator[Prediction | None]:
-        return predictions(replace(outputs, logits=np.nan_to_num(outputs.logits)), temperature)
+    def believe(sources, readings, outputs: Outputs, bundle: Bundle) -> Iterator[Prediction]:  # type: ignore[no-untyped-def]
+        return interpret(sources, readings, replace(outputs, logits=np.nan_to_num(outputs.logits)), bundle)
 
-    monkeypatch.setattr(pipeline, "predictions", believe)
+    monkeypatch.setattr(classifiers, "interpret", believe)
     bare = FaultyBackend(fault, tmp_path / "begun", lambda line: None, no_progress)
     assert harmed(watched(tmp_path, slide, bundle, bare), labels, bundle)
 

@@ -1,23 +1,15 @@
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.records import Cell, Run, summarize, write_csv
+from cartcls.runtime.ledger.records import Cell, Run, summarize
 
 TIME = "2026-01-02T03:04:05Z"
-COLUMNS = [
-    *("seq", "slide", "path", "label", "confidence", "status", "reason"),
-    *("p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
-    *("p_platelet", "corrected_label", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
-    *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
-]
 
 
-def a_run(bundle: Bundle) -> Run:
-    return Run("s-1", "/data/s-1", bundle, "openvino", "bf16", "a processor", "0.1.0", TIME)
+def a_run() -> Run:
+    return Run("s-1", "/data/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
 
 
 def a_cell(seq: int, path: str, index: int, confidence: float) -> Cell:
@@ -25,19 +17,6 @@ def a_cell(seq: int, path: str, index: int, confidence: float) -> Cell:
     probabilities[index] = confidence
     label = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")[index]
     return Cell(seq, path, "ok", "", TIME, label, tuple(probabilities), f"thumbnails/{seq:06d}.jpg", "0" * 64, 360, 363)
-
-
-def test_the_table_has_the_promised_columns(tmp_path: Path, bundle: Bundle):
-    cells = [a_cell(1, "a.jpg", 0, 0.9), Cell(2, "b.jpg", "rejected", "is empty (0 bytes)", TIME)]
-    write_csv(tmp_path / "cells.csv", a_run(bundle), cells)
-    with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    assert reader.fieldnames == COLUMNS
-    assert rows[0]["label"] == "basophil"
-    assert rows[0]["p_basophil"] == rows[0]["confidence"] == "0.900000"
-    assert rows[0]["bundle_sha256"] == bundle.sha256
-    assert (rows[1]["label"], rows[1]["p_basophil"], rows[1]["reason"]) == ("", "", "is empty (0 bytes)")
 
 
 def test_what_a_cell_counts_as(bundle: Bundle):
@@ -56,9 +35,17 @@ def test_what_a_cell_counts_as(bundle: Bundle):
     assert counts(replace(cell, status="duplicate")) == (None, False)
 
 
+def test_a_cell_that_a_person_has_settled_is_reviewed():
+    cell = a_cell(1, "a.jpg", 0, 0.9)
+    assert cell.present_status == "ok"
+    assert replace(cell, corrected_label="ig").present_status == "reviewed"
+    assert replace(cell, status="review", corrected_label="not a cell").present_status == "reviewed"
+    assert replace(cell, corrected_label="unsure").present_status == "review"
+
+
 def test_proposals_are_counted_with_and_without(bundle: Bundle):
     cells = [a_cell(1, "a.jpg", 4, 0.9), replace(a_cell(2, "b.jpg", 4, 0.5), status="review")]
-    summary = summarize(a_run(bundle), cells, 0)
+    summary = summarize(bundle, a_run(), cells, 0)
     assert summary["awaiting_review"] == 1
     assert (summary["differential"]["leukocytes"], summary["differential_without_proposals"]["leukocytes"]) == (2, 1)
-    assert summarize(a_run(bundle), cells[:1], 0)["differential_without_proposals"] is None
+    assert summarize(bundle, a_run(), cells[:1], 0)["differential_without_proposals"] is None

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from reviewer import classify, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.images import thumbnail
 from cartcls.runtime.ledger.folder import LEDGER
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.reports.corrections import correct
@@ -45,12 +45,8 @@ def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
     with Ledger(out / LEDGER) as ledger:
         (known,) = ledger.slides()
         reason = "low confidence (0.61 < 0.93); out of focus (sharpness 3 < 5)"
-        rows = [
-            (replace(cell, status="review", reason=reason), line)
-            for cell, line in zip(ledger.cells(known), ledger.lines(known), strict=True)
-            if cell.seq in (2, 3, 4)
-        ]
-        ledger.correct(known, [], rows)
+        cells = [cell for cell in known.cells() if cell.seq in (2, 3, 4)]
+        known.correct([], [replace(cell, status="review", reason=reason) for cell in cells])
     rebuild_reports(out)
     return out
 
@@ -270,7 +266,7 @@ def test_what_counts_for_nothing_cannot_be_relabelled(page: Page):
 def test_the_map_of_a_class_is_drawn_as_in_the_thumbnails(page: Page, out: Path):
     random = np.random.default_rng(0)
     cams = random.normal(0, 1, (8, 12, 12)).astype(np.float32)
-    packed = base64.b64encode(heatmap.pack(cams)).decode()
+    packed = base64.b64encode(thumbnail.pack(cams)).decode()
     page.evaluate("document.querySelector(\".cell[data-seq='5']\").click()")
     page.wait_for_selector("#heat canvas")
     page.evaluate("packed => cartcls.maps(packed)", {"5": packed})
@@ -284,7 +280,7 @@ def test_the_map_of_a_class_is_drawn_as_in_the_thumbnails(page: Page, out: Path)
         grey = np.full((drawn[0], drawn[1], 3), 128, np.uint8)
         alpha = pixels[:, :, 3:] / 255
         over = grey * (1 - alpha) + pixels[:, :, :3] * alpha
-        assert np.abs(over - heatmap.overlay(grey, cams[index])).max() <= 6
+        assert np.abs(over - thumbnail.overlay(grey, cams[index])).max() <= 6
 
 
 def test_without_scripts_the_differential_is_there(browser: Browser, out: Path):

@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ def out(folder: Path, bundle: Bundle) -> Path:
 
 def cells(out: Path) -> dict[int, Cell]:
     with existing_ledger(out) as (ledger, _):
-        return {cell.seq: cell for cell in ledger.cells(ledger.slides()[0])}
+        return {cell.seq: cell for cell in ledger.slides()[0].cells()}
 
 
 def table(out: Path) -> dict[int, Row]:
-    with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8") as file:
+    with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         return {int(row["seq"]): row for row in csv.DictReader(file)}
 
 
@@ -55,13 +56,11 @@ def test_a_cell_counts_by_what_a_person_called_it(out: Path):
     assert after["awaiting_review"] == 1
     assert after["differential_without_proposals"]["leukocytes"] == after["differential"]["leukocytes"] - 1 == 5
     rows = table(out)
-    assert (rows[1]["label"], rows[1]["corrected_label"], rows[1]["corrected_by"]) == (
-        "eosinophil",
-        "monocyte",
-        "Ada B.",
-    )
+    assert [rows[1][name] for name in ("label", "model_label", "status", "corrected_by")] == [
+        *("monocyte", "eosinophil", "reviewed", "Ada B."),
+    ]
     assert rows[1]["corrected_at"].endswith("Z")
-    assert rows[6]["corrected_label"] == ""
+    assert (rows[6]["label"], rows[6]["corrected_by"]) == ("eosinophil", "")
     assert json.loads((out / "slide" / "summary.json").read_text()) == after
     page = (out / "slide" / "report.html").read_text(encoding="utf-8")
     assert "PRELIMINARY: 1 cell awaits review" in page
@@ -72,12 +71,12 @@ def test_what_computed_a_row_stays_in_it(out: Path, bundle: Bundle, folder: Path
     before = table(out)
     with existing_ledger(out) as (ledger, _):  # a later run on another machine
         (slide,) = ledger.slides()
-        run = ledger.last_run(slide, bundle)
+        run = slide.last_run()
         assert run is not None
-        ledger.begin_run(slide, type(run)(**{**vars(run), "backend": "tensorrt", "version": "9"}))
+        slide.begin_run(replace(run, backend="tensorrt", version="9"))
     correct(out, corrections(out, (1, "monocyte")), "Ada")
     changed = {name for name, value in table(out)[1].items() if value != before[1][name]}
-    assert changed == {"corrected_label", "corrected_by", "corrected_at"}
+    assert changed == {"label", "status", "corrected_by", "corrected_at"}
 
 
 def test_reports_stay_verified_and_rebuild_to_the_same_bytes(out: Path):
@@ -95,7 +94,7 @@ def test_nothing_is_overwritten(out: Path):
     correct(out, corrections(out, (1, "monocyte")), "Ada")
     correct(out, corrections(out, (1, "platelet")), "Bo")
     with existing_ledger(out) as (ledger, _):
-        history = ledger.corrections(ledger.slides()[0])
+        history = ledger.slides()[0].corrections()
     assert [(c.seq, c.from_label, c.to_label, c.corrected_by) for c in history] == [
         (1, "eosinophil", "monocyte", "Ada"),
         (1, "monocyte", "platelet", "Bo"),
@@ -140,7 +139,7 @@ def test_what_does_not_fit_is_refused_as_a_whole(
     assert {path: path.read_bytes() for path in (out / "slide").rglob("*") if path.is_file()} == before
     assert not any(cell.corrected_label for cell in cells(out).values())
     with existing_ledger(out) as (ledger, _):
-        assert ledger.corrections(ledger.slides()[0]) == []
+        assert ledger.slides()[0].corrections() == []
 
 
 @pytest.mark.parametrize("by", ["", "  ", "=cmd", " =cmd", "a\nb", "x" * 61])
@@ -192,10 +191,10 @@ def test_another_run_keeps_corrections_of_the_same_bytes_and_tells_of_those_that
     assert told == [
         "slide: no. 2 (cell-02.jpg) has other bytes than when Ada called it platelet: that no longer counts"
     ]
-    assert table(out)[1]["corrected_label"] == "monocyte"
+    assert table(out)[1]["label"] == "monocyte"
     assert not any(slide.differences for slide in verify_reports(out))
     with existing_ledger(out) as (ledger, _):
-        assert len(ledger.corrections(ledger.slides()[0])) == 2
+        assert len(ledger.slides()[0].corrections()) == 2
 
 
 def test_corrections_outlive_a_report_that_cannot_be_written(out: Path, monkeypatch: pytest.MonkeyPatch):
@@ -208,7 +207,7 @@ def test_corrections_outlive_a_report_that_cannot_be_written(out: Path, monkeypa
         with pytest.raises(OutputError, match="the corrections are kept"):
             correct(out, file, "Ada")
     rebuild_reports(out)
-    assert table(out)[1]["corrected_label"] == "monocyte"
+    assert table(out)[1]["label"] == "monocyte"
 
 
 def test_a_ledger_that_cannot_be_written_says_that_nothing_was_applied(out: Path, monkeypatch: pytest.MonkeyPatch):
@@ -216,6 +215,6 @@ def test_a_ledger_that_cannot_be_written_says_that_nothing_was_applied(out: Path
         raise OSError(28, "No space left on device")
 
     file = corrections(out, (1, "monocyte"))
-    monkeypatch.setattr("cartcls.runtime.ledger.Ledger.correct", full)
+    monkeypatch.setattr("cartcls.runtime.ledger.slide_ledger.SlideLedger.correct", full)
     with pytest.raises(OutputError, match=r"No space left on device.*nothing of .* was applied"):
         correct(out, file, "Ada")

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,18 +12,18 @@ import pytest
 from reviewer import classify, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.images import thumbnail as heatmap
+from cartcls.runtime.images import thumbnail
 from cartcls.runtime.images.discover import readable_name
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Run, summarize
-from cartcls.runtime.ledger.schema import Result, Slide
+from cartcls.runtime.ledger.records import Cell, Result, Run, summarize
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
 
 TIME = "2026-01-02T03:04:05Z"
 
 
-def a_run(bundle: Bundle, slide: str = "s-1") -> Run:
-    return Run(slide, "/data/s-1", bundle, "openvino", "bf16", "a processor", "0.1.0", TIME)
+def a_run(slide: str = "s-1") -> Run:
+    return Run(slide, "/data/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
 
 
 def a_cell(seq: int, bundle: Bundle, label: str = "lymphocyte", **others: Any) -> Cell:
@@ -33,8 +34,8 @@ def a_cell(seq: int, bundle: Bundle, label: str = "lymphocyte", **others: Any) -
 
 
 def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
-    run = a_run(bundle, slide)
-    return Tags(render_page(run, "f" * 32, cells, summarize(run, cells, waiting) | others, has_maps=True))
+    summary = summarize(bundle, a_run(slide), cells, waiting) | others
+    return Tags(render_page(bundle, "f" * 32, cells, summary, has_maps=True))
 
 
 class Tags(HTMLParser):
@@ -150,37 +151,38 @@ def test_the_files_of_cells_are_text_of_ascii_whatever_is_in_them(slide: Path, t
 
 
 @pytest.fixture
-def many(tmp_path: Path, bundle: Bundle) -> tuple[Ledger, Slide, list[Cell]]:
+def many(tmp_path: Path, bundle: Bundle) -> Iterator[tuple[SlideLedger, list[Cell]]]:
     """A slide of more cells than go into one file."""
     ledger = Ledger(tmp_path / "ledger.sqlite")
     slide = ledger.add_slide(b"/captures/s", "s")
+    slide.begin_run(a_run())
     cells = [a_cell(seq, bundle, maps=bytes([8, 1, 1]) + bytes(16)) for seq in range(1, ROWS + 10)]
-    ledger.discover(slide, [b"%d" % cell.seq for cell in cells])
-    images = ledger.images(slide)
-    ledger.report(slide, [Result(images[b"%d" % c.seq].id, "reported", None, c, "") for c in cells])
-    return ledger, slide, cells
-
-
-def test_one_cell_more_changes_one_file_of_rows_and_one_of_maps(
-    many: tuple[Ledger, Slide, list[Cell]], tmp_path: Path, bundle: Bundle
-):
-    ledger, slide, cells = many
-    write_pages(ledger, slide, a_run(bundle), tmp_path)
-    before = {path: path.stat().st_ino for path in (tmp_path / "cells").iterdir()}
-    assert len(before) == 2 + -(-len(cells) // MAPS)
-    changed = replace(cells[-1], label="monocyte", maps=bytes([8, 1, 1]) + bytes(range(16)))
-    ledger.report(slide, [Result(cells[-1].seq, "reported", None, changed, "")])
-    write_pages(ledger, slide, a_run(bundle), tmp_path, [changed.seq])
-    touched = {path.name for path in before if path.stat().st_ino != before[path]}
-    assert touched == {"rows-0001.js", f"maps-{(changed.seq - 1) // MAPS:04d}.js"}
-    whole = {path: path.read_bytes() for path in before}
-    write_pages(ledger, slide, a_run(bundle), tmp_path)
-    assert {path: path.read_bytes() for path in before} == whole
+    slide.discover([b"%d" % cell.seq for cell in cells])
+    images = slide.images()
+    slide.report([Result(images[b"%d" % c.seq], "reported", None, c) for c in cells])
+    yield slide, cells
     ledger.close()
 
 
+def test_one_cell_more_changes_one_file_of_rows_and_one_of_maps(
+    many: tuple[SlideLedger, list[Cell]], tmp_path: Path, bundle: Bundle
+):
+    slide, cells = many
+    write_pages(slide, bundle, a_run(), tmp_path)
+    before = {path: path.stat().st_ino for path in (tmp_path / "cells").iterdir()}
+    assert len(before) == 2 + -(-len(cells) // MAPS)
+    changed = replace(cells[-1], label="monocyte", maps=bytes([8, 1, 1]) + bytes(range(16)))
+    slide.report([Result(slide.images()[b"%d" % changed.seq], "reported", None, changed)])
+    write_pages(slide, bundle, a_run(), tmp_path, [changed.seq])
+    touched = {path.name for path in before if path.stat().st_ino != before[path]}
+    assert touched == {"rows-0001.js", f"maps-{(changed.seq - 1) // MAPS:04d}.js"}
+    whole = {path: path.read_bytes() for path in before}
+    write_pages(slide, bundle, a_run(), tmp_path)
+    assert {path: path.read_bytes() for path in before} == whole
+
+
 def test_colours_are_those_of_the_thumbnails():
-    colors = heatmap.colors()
+    colors = thumbnail.colors()
     assert colors.shape == (256, 3)
     assert colors[0, 2] > colors[0, 0]  # from blue
     assert colors[255, 0] > colors[255, 2]  # to red

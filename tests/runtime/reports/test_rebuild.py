@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger.folder import open_ledger
@@ -18,7 +19,7 @@ def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
     (other / "broken.jpg").write_bytes(b"junk")
     with open_ledger(tmp_path / "out", bundle) as ledger:
         for folder in (slide, other):
-            classify_slide(folder, tmp_path / "out", bundle, FakeBackend(), ledger, lambda done, count: None)
+            classify_slide(folder, tmp_path / "out", Classifier(bundle, FakeBackend()), ledger)
     return tmp_path / "out"
 
 

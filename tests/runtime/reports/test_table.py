@@ -1,26 +1,33 @@
+import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell
-from cartcls.runtime.ledger.schema import Result, Slide
+from cartcls.runtime.ledger.records import Cell, Result, Run
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports import table
-from cartcls.runtime.reports.table import Difference, project, rebuild, verify
+from cartcls.runtime.reports.table import Difference, csv_header, csv_line, project, rebuild, verify, write_csv
 
-HEADER = "seq,label\n"
+TIME = "2026-01-02T03:04:05Z"
+RUN = Run("s", "/captures/s", "openvino", "bf16", "a processor", "0.1.0", TIME)
+COLUMNS = [
+    *("seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"),
+    *("p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
+    *("p_platelet", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
+    *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
+]
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger.sqlite") as opened:
-        yield opened
-
-
-@pytest.fixture
-def slide(ledger: Ledger) -> Slide:
-    return ledger.add_slide(b"/captures/s", "s")
+def slide(tmp_path: Path) -> Iterator[SlideLedger]:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        slide = ledger.add_slide(b"/captures/s", "s")
+        slide.begin_run(RUN)
+        yield slide
 
 
 @pytest.fixture
@@ -28,124 +35,169 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "cells.csv"
 
 
-def add(ledger: Ledger, slide: Slide, *labels: str, seq: int | None = None) -> None:
+def a_cell(seq: int, label: str) -> Cell:
+    return Cell(
+        seq, f"{seq}.jpg", "ok", "", TIME, label, (0.05,) * 7 + (0.65,), f"thumbnails/{seq}.jpg", "0" * 64, 3, 4
+    )
+
+
+def add(slide: SlideLedger, *labels: str, seq: int | None = None) -> None:
     """Report new cells, or one again."""
     for label in labels:
-        number = seq or ledger.next_seq(slide)
-        ledger.discover(slide, [b"%d" % number])
-        image = ledger.images(slide)[b"%d" % number].id
-        cell = Cell(number, str(number), "ok", "", "", label, (1.0,))
-        ledger.report(slide, [Result(image, "reported", None, cell, f"{number},{label}\n")])
+        number = seq or slide.next_seq()
+        slide.discover([b"%d" % number])
+        slide.report([Result(slide.images()[b"%d" % number], "reported", None, a_cell(number, label))])
 
 
-def test_rows_are_appended_as_they_come(ledger: Ledger, slide: Slide, file: Path):
-    project(ledger, slide, HEADER, file)
-    assert file.read_text() == HEADER
-    add(ledger, slide, "ig", "monocyte")
+def rows(bundle: Bundle, *labels: str) -> str:
+    """Lines of cells, numbered from 1."""
+    return "".join(csv_line(bundle, RUN, a_cell(seq, label)) for seq, label in enumerate(labels, 1))
+
+
+def text(bundle: Bundle, *labels: str) -> str:
+    """A whole table."""
+    return "\ufeff" + csv_header(bundle) + rows(bundle, *labels)
+
+
+def written(bundle: Bundle, file: Path, *cells: Cell) -> list[dict[str, str]]:
+    write_csv(file, bundle, RUN, cells)
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_the_table_has_the_promised_columns(file: Path, bundle: Bundle):
+    found = written(bundle, file, a_cell(1, "platelet"), Cell(2, "b.jpg", "rejected", "is empty (0 bytes)", TIME))
+    assert list(found[0]) == COLUMNS
+    assert (found[0]["label"], found[0]["model_label"], found[0]["status"]) == ("platelet", "platelet", "ok")
+    assert found[0]["p_platelet"] == found[0]["confidence"] == "0.650000"
+    assert (found[0]["bundle_sha256"], found[0]["path_encoded"]) == (bundle.sha256, "0")
+    assert (found[1]["label"], found[1]["p_basophil"], found[1]["reason"]) == ("", "", "is empty (0 bytes)")
+
+
+def test_a_corrected_row_says_what_counts_and_what_the_model_said(file: Path, bundle: Bundle):
+    cell = replace(a_cell(1, "platelet"), status="review", reason="out of focus", corrected_by="Ada")
+    labels = ("monocyte", "platelet", "not a cell", "other: blast", "unsure")
+    found = written(bundle, file, *(replace(cell, corrected_label=label) for label in labels))
+    assert {row["model_label"] for row in found} == {"platelet"}
+    assert [row["label"] for row in found] == ["monocyte", "platelet", "not a cell", "other: blast", "platelet"]
+    assert [row["status"] for row in found] == ["reviewed"] * 4 + ["review"]
+    assert found[-1]["reason"] == "out of focus; a person was unsure"
+
+
+def test_rows_are_appended_as_they_come(slide: SlideLedger, bundle: Bundle, file: Path):
+    project(slide, bundle, file)
+    assert file.read_text("utf-8") == text(bundle)
+    add(slide, "ig", "monocyte")
     inode = file.stat().st_ino
-    project(ledger, slide, HEADER, file)
-    add(ledger, slide, "ü")
-    project(ledger, slide, HEADER, file)
-    project(ledger, slide, HEADER, file)
-    assert file.read_text("utf-8") == HEADER + "1,ig\n2,monocyte\n3,ü\n"
+    project(slide, bundle, file)
+    add(slide, "ü")
+    project(slide, bundle, file)
+    project(slide, bundle, file)
+    assert file.read_text("utf-8") == text(bundle, "ig", "monocyte", "ü")
     assert file.stat().st_ino == inode
 
 
-@pytest.mark.parametrize("kept", range(len("1,ig\n2,monocyte\n") + 1))
-def test_what_a_killed_process_had_appended_is_kept(ledger: Ledger, slide: Slide, file: Path, kept: int):
-    project(ledger, slide, HEADER, file)
-    add(ledger, slide, "ig", "monocyte")
-    with file.open("a") as handle:
-        handle.write("1,ig\n2,monocyte\n"[:kept])
-    assert project(ledger, slide, HEADER, file) is None
-    assert file.read_text() == HEADER + "1,ig\n2,monocyte\n"
-    assert not verify(ledger, slide, HEADER, file)
+@pytest.mark.parametrize("kept", [0, 1, 5, 80, 81, 200, -2, -1, None])
+def test_what_a_killed_process_had_appended_is_kept(slide: SlideLedger, bundle: Bundle, file: Path, kept: int | None):
+    project(slide, bundle, file)
+    add(slide, "ig", "monocyte")
+    with file.open("a", encoding="utf-8") as handle:
+        handle.write(rows(bundle, "ig", "monocyte")[:kept])
+    assert project(slide, bundle, file) is None
+    assert file.read_text("utf-8") == text(bundle, "ig", "monocyte")
+    assert not verify(slide, bundle, file)
 
 
-@pytest.mark.parametrize("spoil", ["1,ig\n1,ig\n", "1,platelet\n", "\0\0\0\0", "1,ig\n2,monocyte\n3,more\n"])
-def test_a_tail_that_is_not_ours_is_moved_aside(ledger: Ledger, slide: Slide, file: Path, spoil: str):
-    project(ledger, slide, HEADER, file)
-    add(ledger, slide, "ig", "monocyte")
-    with file.open("a") as handle:
-        handle.write(spoil)
-    moved = project(ledger, slide, HEADER, file)
+@pytest.mark.parametrize("spoil", [("ig", "ig"), ("platelet",), ("ig", "monocyte", "more"), "\0\0\0\0"])
+def test_a_tail_that_is_not_ours_is_moved_aside(
+    slide: SlideLedger, bundle: Bundle, file: Path, spoil: str | tuple[str, ...]
+):
+    tail = spoil if isinstance(spoil, str) else rows(bundle, *spoil)
+    project(slide, bundle, file)
+    add(slide, "ig", "monocyte")
+    with file.open("a", encoding="utf-8") as handle:
+        handle.write(tail)
+    moved = project(slide, bundle, file)
     assert moved is not None
-    assert moved.read_text() == HEADER + spoil
-    assert file.read_text() == HEADER + "1,ig\n2,monocyte\n"
+    assert moved.read_text("utf-8") == text(bundle) + tail
+    assert file.read_text("utf-8") == text(bundle, "ig", "monocyte")
 
 
-def test_a_shortened_or_foreign_file_is_moved_aside_and_a_missing_one_made(ledger: Ledger, slide: Slide, file: Path):
-    add(ledger, slide, "ig", "monocyte")
+def test_a_shortened_or_foreign_file_is_moved_aside_and_a_missing_one_made(
+    slide: SlideLedger, bundle: Bundle, file: Path
+):
+    add(slide, "ig", "monocyte")
     file.write_text("not ours\n")
-    assert project(ledger, slide, HEADER, file) is not None
+    assert project(slide, bundle, file) is not None
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
-    assert project(ledger, slide, HEADER, file) is not None
+    assert project(slide, bundle, file) is not None
     assert file.read_bytes() == whole
     file.unlink()
-    project(ledger, slide, HEADER, file)
+    project(slide, bundle, file)
     assert file.read_bytes() == whole
 
 
-def test_a_superseded_row_is_written_in_its_old_place(ledger: Ledger, slide: Slide, file: Path):
-    add(ledger, slide, "ig", "monocyte")
-    project(ledger, slide, HEADER, file)
-    add(ledger, slide, "platelet", seq=1)
-    add(ledger, slide, "basophil")
-    assert project(ledger, slide, HEADER, file) is None
-    assert file.read_text() == HEADER + "1,platelet\n2,monocyte\n3,basophil\n"
-    assert not ledger.cursor(slide).stale
+def test_a_superseded_row_is_written_in_its_old_place(slide: SlideLedger, bundle: Bundle, file: Path):
+    add(slide, "ig", "monocyte")
+    project(slide, bundle, file)
+    add(slide, "platelet", seq=1)
+    add(slide, "basophil")
+    assert project(slide, bundle, file) is None
+    assert file.read_text("utf-8") == text(bundle, "platelet", "monocyte", "basophil")
+    assert not slide.cursor().stale
 
 
 def test_a_crash_between_file_and_cursor_is_mended(
-    ledger: Ledger, slide: Slide, file: Path, monkeypatch: pytest.MonkeyPatch
+    slide: SlideLedger, bundle: Bundle, file: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def crash(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    project(ledger, slide, HEADER, file)
+    project(slide, bundle, file)
     for step in ("append", "rewrite"):
-        add(ledger, slide, "ig", seq=None if step == "append" else 1)
+        add(slide, "ig", seq=None if step == "append" else 1)
         with monkeypatch.context() as patch:
-            patch.setattr(ledger, "move_cursor", crash)
+            patch.setattr(slide, "move_cursor", crash)
             with pytest.raises(KeyboardInterrupt):
-                project(ledger, slide, HEADER, file)
-        assert project(ledger, slide, HEADER, file) is None
-        assert file.read_text() == HEADER + "1,ig\n"
+                project(slide, bundle, file)
+        assert project(slide, bundle, file) is None
+        assert file.read_text("utf-8") == text(bundle, "ig")
 
 
-def test_rebuilt_is_byte_for_byte_the_same(ledger: Ledger, slide: Slide, file: Path):
-    add(ledger, slide, *["ig", "ü", "monocyte"] * 20)
-    project(ledger, slide, HEADER, file)
+def test_rebuilt_is_byte_for_byte_the_same(slide: SlideLedger, bundle: Bundle, file: Path):
+    add(slide, *["ig", "ü", "monocyte"] * 20)
+    project(slide, bundle, file)
     whole = file.read_bytes()
     file.write_bytes(b"")
-    rebuild(ledger, slide, HEADER, file)
+    rebuild(slide, bundle, file)
     assert file.read_bytes() == whole
-    assert project(ledger, slide, HEADER, file) is None
+    assert project(slide, bundle, file) is None
 
 
-def test_verify_names_the_row_that_was_edited_lost_or_added(ledger: Ledger, slide: Slide, file: Path):
-    add(ledger, slide, "ig", "monocyte", "platelet")
-    project(ledger, slide, HEADER, file)
-    assert verify(ledger, slide, HEADER, file) == []
-    file.write_text(HEADER + "1,ig\n2,platelet\n3,platelet\n")
-    assert verify(ledger, slide, HEADER, file) == [Difference(3, "edited", "2,monocyte\n")]
-    file.write_text(HEADER + "1,ig\n3,platelet\n")
-    assert verify(ledger, slide, HEADER, file) == [Difference(3, "missing", "2,monocyte\n")]
-    file.write_text(HEADER + "1,ig\n2,monocyte\n2,monocyte\n3,platelet\n")
-    assert [difference.problem for difference in verify(ledger, slide, HEADER, file)] == ["added"]
-    file.write_text("seq,label,more\n1,ig\n2,monocyte\n3,platelet\n")
-    assert verify(ledger, slide, HEADER, file) == [Difference(1, "edited", HEADER)]
+def test_verify_names_the_row_that_was_edited_lost_or_added(slide: SlideLedger, bundle: Bundle, file: Path):
+    add(slide, "ig", "monocyte", "platelet")
+    project(slide, bundle, file)
+    assert verify(slide, bundle, file) == []
+    header, first, second, third = text(bundle, "ig", "monocyte", "platelet").splitlines(keepends=True)
+    file.write_text(header + first + second.replace("monocyte", "platelet") + third, "utf-8")
+    assert verify(slide, bundle, file) == [Difference(3, "edited", second)]
+    file.write_text(header + first + third, "utf-8")
+    assert verify(slide, bundle, file) == [Difference(3, "missing", second)]
+    file.write_text(header + first + second + second + third, "utf-8")
+    assert [difference.problem for difference in verify(slide, bundle, file)] == ["added"]
+    file.write_text(header.replace("seq", "number") + first + second + third, "utf-8")
+    assert verify(slide, bundle, file) == [Difference(1, "edited", header)]
     file.unlink()
-    assert [difference.problem for difference in verify(ledger, slide, HEADER, file)] == ["missing"] * 4
+    assert [difference.problem for difference in verify(slide, bundle, file)] == ["missing"] * 4
 
 
 def test_a_full_disk_leaves_the_file_and_the_cursor(
-    ledger: Ledger, slide: Slide, file: Path, monkeypatch: pytest.MonkeyPatch
+    slide: SlideLedger, bundle: Bundle, file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    add(ledger, slide, "ig")
-    project(ledger, slide, HEADER, file)
-    add(ledger, slide, "platelet", seq=1)
+    add(slide, "ig")
+    project(slide, bundle, file)
+    add(slide, "platelet", seq=1)
 
     def full(file: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
@@ -153,7 +205,7 @@ def test_a_full_disk_leaves_the_file_and_the_cursor(
     with monkeypatch.context() as patch:
         patch.setattr(table, "replace_file", full)
         with pytest.raises(OSError, match="No space left"):
-            project(ledger, slide, HEADER, file)
-    assert file.read_text() == HEADER + "1,ig\n"
-    project(ledger, slide, HEADER, file)
-    assert file.read_text() == HEADER + "1,platelet\n"
+            project(slide, bundle, file)
+    assert file.read_text("utf-8") == text(bundle, "ig")
+    project(slide, bundle, file)
+    assert file.read_text("utf-8") == text(bundle, "platelet")

@@ -12,19 +12,20 @@ import PIL.Image
 import pytest
 from fakes import FakeBackend
 
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, OutputError
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.schema import MAX_ATTEMPTS
+from cartcls.runtime.ledger.records import MAX_ATTEMPTS
 from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.batch import classify_slide
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
     with open_ledger(out, bundle) as ledger:
-        directory, summary = classify_slide(slide, out, bundle, backend, ledger, lambda done, total: None)
-    with (directory / "cells.csv").open(newline="", encoding="utf-8") as file:
+        directory, summary = classify_slide(slide, out, Classifier(bundle, backend), ledger)
+    with (directory / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file)), summary, directory
 
 
@@ -197,7 +198,7 @@ def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
 
     with pytest.raises((KeyboardInterrupt, BackendError, OutputError)):
         run(slide, tmp_path, bundle, FakeBackend(fail_later, seen=batches))
-    with (tmp_path / "slide-01" / "cells.csv").open(newline="") as file:
+    with (tmp_path / "slide-01" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     done = len(rows)
     assert 0 < done < 32
@@ -220,16 +221,16 @@ def test_an_image_that_ends_the_process_is_quarantined_and_the_others_are_not(
 import os, sys
 from pathlib import Path
 from cartcls.runtime.slides import batch
-from cartcls.runtime.slides import pipeline
+from cartcls.runtime.inference import classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.ledger.folder import open_ledger
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from fakes import FakeBackend
-read = pipeline._read
-pipeline._read = lambda root, path, bundle: os._exit(9) if path == {killer.encode()!r} else read(root, path, bundle)
+read = classifier.read_cell
+classifier.read_cell = lambda path, *size: os._exit(9) if path.endswith({killer.encode()!r}) else read(path, *size)
 bundle, out = load_bundle(), Path({str(tmp_path)!r})
 with open_ledger(out, bundle) as ledger:
-    batch.classify_slide(Path({str(slide)!r}), out, bundle, FakeBackend(), ledger, lambda done, count: None)
+    batch.classify_slide(Path({str(slide)!r}), out, classifier.Classifier(bundle, FakeBackend()), ledger)
 """
     codes = []
     while not codes or codes[-1] == 9:
@@ -249,10 +250,10 @@ def test_kills_that_are_nobodys_doing_do_not_hit_the_same_image_again_and_again(
     names = sorted(path.name.encode() for path in slide.glob("*.jpg"))
     with open_ledger(tmp_path, bundle) as ledger:
         entry = ledger.add_slide(os.fsencode(slide.resolve()), slide.name)
-        ledger.discover(entry, names)
-        known = ledger.images(entry)
-        ledger.begin(known[name].id for name in names[:4])  # a batch under way when the process was killed
-        ledger.begin([known[names[0]].id])  # and then the first of it, alone
+        entry.discover(names)
+        known = entry.images()
+        entry.begin(known[name] for name in names[:4])  # a batch under way when the process was killed
+        entry.begin([known[names[0]]])  # and then the first of it, alone
     rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
     assert [row["path"].encode() for row in rows] == [*names[1:4], names[0], *names[4:]]
 

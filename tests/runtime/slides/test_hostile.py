@@ -22,13 +22,14 @@ from odd_images import Expected, odd_images
 from trial import WATCHER
 
 from cartcls.cli import show
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.resize import stretch
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.reports import page
-from cartcls.runtime.slides import pipeline
+from cartcls.runtime.slides import slide as slide_work
 from cartcls.runtime.slides.watch import AT_ONCE, Watch
 
 MEMORY = 512 * 1024  # KiB
@@ -53,7 +54,7 @@ class SeeingBackend(FakeBackend):
 def watched(captures: Path, out: Path, bundle: Bundle, backend: FakeBackend) -> list[dict[str, str]]:
     """Rows of what is there."""
     with open_ledger(out, bundle) as ledger, show.watching(as_json=False) as (update, tell):
-        watch = Watch(captures, out, bundle, backend, ledger, AT_ONCE, tell=tell)
+        watch = Watch(captures, out, Classifier(bundle, backend), ledger, AT_ONCE, tell=tell)
         while watch.step():
             update(watch)
         watch.finish()
@@ -172,16 +173,21 @@ class Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
+def name_of(row: dict[str, str]) -> bytes:
+    """The file name that a row is of."""
+    return unquote_to_bytes(row["path"]) if row["path_encoded"] == "1" else row["path"].encode()
+
+
 def live_parts(out: Path, names: list[bytes], rows: list[dict[str, str]], said: str) -> list[str]:
     """What of the names is lost, or would be taken for more than a name by a spreadsheet, a browser or a terminal."""
     found = []
-    back = {unquote_to_bytes(row["path"]) for row in rows}
+    back = {name_of(row) for row in rows}
     found += [f"{name!r} does not come back" for name in names if name not in back]
     found += [
         f"{value!r} is a formula" for row in rows for value in row.values() if (value or "")[:1] in tuple("=+-@\t\r")
     ]
     for file in (*out.glob("*/report.html"), *out.glob("*/cells.csv"), *out.glob("*/summary.json")):
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         found += [f"{letter!r} in {file.name}" for letter in set(text) if not letter.isprintable() and letter != "\n"]
         if file.suffix == ".html":
             page, plain = Page(), Page()
@@ -237,10 +243,10 @@ def test_hostile_names_find_a_report_that_trusts_them(
             page.jinja2, "Environment", lambda **options: environment(**{**options, "autoescape": False})
         )
     elif mutant == "raw names":
-        monkeypatch.setattr(pipeline, "readable_name", lambda name: name.decode("utf-8", "replace"))
+        monkeypatch.setattr(slide_work, "readable_name", lambda name: name.decode("utf-8", "replace"))
     else:
         monkeypatch.setattr(
-            pipeline, "readable_name", lambda name: re.sub(r"[^\w. ]", "_", os.fsdecode(name), flags=re.A)
+            slide_work, "readable_name", lambda name: re.sub(r"[^\w. ]", "_", os.fsdecode(name), flags=re.A)
         )
     rows = watched(tmp_path / "captures", tmp_path / "out", bundle, FakeBackend())
     assert live_parts(tmp_path / "out", names, rows, "")

@@ -18,8 +18,7 @@ from fakes import FakeBackend
 from trial import LABELLED, Trial, kill_again_and_again, sleep_through, write_in_every_way
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.schema import Slide
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports import table
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 from cartcls.runtime.reports.table import Difference
@@ -176,15 +175,15 @@ def test_the_trial_of_tables_finds_one_that_is_made_anew_and_one_that_is_only_co
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ):
     finished(trial)
-    lines, verify = Ledger.lines, table.verify
+    rows, verify = SlideLedger.rows, table.verify
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "lines", lambda self, slide, after=0: sorted(lines(self, slide, after)))
+        patch.setattr(SlideLedger, "rows", lambda self, after=0: reversed(list(rows(self, after))))
         assert rebuilt_wrongly(trial)
     rebuild_reports(trial.out)
 
-    def count(ledger: Ledger, slide: Slide, header: str, file: Path) -> list[Difference]:
-        same = len(file.read_text().splitlines()) == len(list(ledger.lines(slide))) + 1
-        return [] if same else verify(ledger, slide, header, file)
+    def count(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
+        same = len(file.read_text().splitlines()) == len(list(ledger.rows())) + 1
+        return [] if same else verify(ledger, bundle, file)
 
     monkeypatch.setattr("cartcls.runtime.reports.rebuild.verify", count)
     assert rebuilt_wrongly(trial)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from scene import Scene, put
 
-from cartcls.runtime.ledger.records import csv_header
 from cartcls.runtime.reports.table import verify
 from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides import slide as work
@@ -254,4 +253,4 @@ def test_a_full_disk_in_the_middle_loses_and_doubles_nothing_and_blames_no_image
     assert len(rows) == 10
     assert {row["status"] for row in rows.values()} == {"ok"}
     (slide,) = scene.ledger.slides()
-    assert verify(scene.ledger, slide, csv_header(scene.bundle), scene.out / "s" / "cells.csv") == []
+    assert verify(slide, scene.bundle, scene.out / "s" / "cells.csv") == []

@@ -1,14 +1,14 @@
 """What a watch costs: while nothing happens, and while a slide grows."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from scene import Scene, put
 
-from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.schema import Known, Slide
+from cartcls.runtime.ledger.records import Cell, LedgerImage, Run
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.watch import AT_ONCE, Patience
@@ -54,15 +54,19 @@ def test_what_a_cell_costs_does_not_grow_with_the_slide(
     scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
 ):
     read: list[int] = []
-    images, all_cells = Ledger.images, Ledger.cells
+    images, all_rows = SlideLedger.images, SlideLedger.rows
 
-    def counted(ledger: Ledger, slide: Slide, paths: Iterable[bytes] | None = None) -> dict[bytes, Known]:
-        found = images(ledger, slide, paths)
+    def counted(ledger: SlideLedger, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
+        found = images(ledger, paths)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(Ledger, "images", counted)
-    monkeypatch.setattr(Ledger, "cells", lambda *slide: read.append(ledger_rows()) or all_cells(*slide))
+    def counted_rows(ledger: SlideLedger, after: int = 0) -> Iterator[tuple[Cell, Run]]:
+        read.append(0 if after else ledger_rows())  # those behind a number are read to be appended
+        return all_rows(ledger, after)
+
+    monkeypatch.setattr(SlideLedger, "images", counted)
+    monkeypatch.setattr(SlideLedger, "rows", counted_rows)
 
     def ledger_rows() -> int:
         return len((scene.out / "s" / "cells.csv").read_text().splitlines()) - 1
