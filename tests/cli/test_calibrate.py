@@ -23,7 +23,7 @@ def own(calibrated: Bundle, tmp_path: Path) -> Path:
 def test_a_bundle_is_calibrated_in_its_place(
     own: Path, many_cells: tuple[Path, Path], knowing: KnowingBackend, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(backends, "open_backend", lambda *arguments: knowing)
+    monkeypatch.setattr(backends, "open_backend", lambda *arguments, **options: knowing)
     before = load_bundle(own).sha256
     options = ["--split", str(many_cells[1]), "--max-error", "5%"]
     done = CliRunner().invoke(app, ["calibrate", str(own), str(many_cells[0]), *options])

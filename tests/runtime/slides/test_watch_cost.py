@@ -1,13 +1,13 @@
 """What a watch costs: while nothing happens, and while a slide grows."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from scene import Scene, put
 
-from cartcls.runtime.ledger.records import Cell, LedgerImage, Run
+from cartcls.runtime.ledger.records import LedgerImage
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
@@ -54,19 +54,15 @@ def test_what_a_cell_costs_does_not_grow_with_the_slide(
     scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
 ):
     read: list[int] = []
-    images, all_rows = SlideLedger.images, SlideLedger.rows
+    images, all_cells = SlideLedger.images, SlideLedger.cells
 
     def counted(ledger: SlideLedger, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
         found = images(ledger, paths)
         read.append(len(found))
         return found
 
-    def counted_rows(ledger: SlideLedger, after: int = 0) -> Iterator[tuple[Cell, Run]]:
-        read.append(0 if after else ledger_rows())  # those behind a number are read to be appended
-        return all_rows(ledger, after)
-
     monkeypatch.setattr(SlideLedger, "images", counted)
-    monkeypatch.setattr(SlideLedger, "rows", counted_rows)
+    monkeypatch.setattr(SlideLedger, "cells", lambda slide: read.append(ledger_rows()) or all_cells(slide))
 
     def ledger_rows() -> int:
         return len((scene.out / "s" / "cells.csv").read_text().splitlines()) - 1
