@@ -165,14 +165,11 @@ def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
     )
     if not source["command"].startswith(TRAIN):  # not made by `fit`: see docs/results/training.md
         kept["command"] = f"# by a script of this recipe: {kept['command']}"
-    start, teacher = source["start"], source.get("teacher")
+    start = source["start"]
     if start and "package" not in start:
         kept["command"] += f" --start {start.get('bundle') or start['checkpoint']}"
     if start and "source" in start:
         kept["start"] = {**start, "source": _provenance(start["source"], arch)}
-    if teacher:
-        kept["command"] += f" --teacher TEACHER_DIR/{teacher['checkpoint']}"
-        kept["teacher"] = {**teacher, "source": _provenance(teacher["source"], teacher["arch"])}
     return kept
 
 

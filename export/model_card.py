@@ -108,13 +108,10 @@ def _commands(source: dict[str, Any]) -> list[str]:
     before = []
     for reader in source.get("readers", ()):
         before += [*_commands(reader["source"]), _epoch(reader, reader["source"])]
-    for role in ("start", "teacher"):
-        earlier = source.get(role) or {}
-        if "source" in earlier:
-            stopped = (
-                f"    # stopped after {earlier['epochs']} epochs in all; its {earlier['checkpoint']} is the {role} of"
-            )
-            before += [*_commands(earlier["source"]), stopped]
+    start = source.get("start") or {}
+    if "source" in start:
+        stopped = f"    # stopped after {start['epochs']} epochs in all; its {start['checkpoint']} is the start of"
+        before += [*_commands(start["source"]), stopped]
     return [*before, f"    {source['command']}"]
 
 

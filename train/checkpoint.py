@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from ..runtime.errors import DataError
-from .models.rcmnet import FeatureClassifier, build, normalize
+from .models.base import FeatureClassifier, normalize
+from .models.build import build
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Checkpoint:
 
     Attributes:
         model: With its averaged weights, float32, in evaluation mode.
-        arch: What `build` of `cartcls.train.models.rcmnet` takes.
+        arch: What `build` of `cartcls.train.models.build` takes.
         classes: Class names in order.
         image_size: Width and height in pixels.
-        epochs: Number of epochs that were trained; of several readers, the first one's.
+        epochs: Number of epochs that were trained; of an ensemble, those of its first member.
         provenance: Data, split, command, versions and seed.
     """
 

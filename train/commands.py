@@ -21,7 +21,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to learn from or to join."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to join to it."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -74,7 +74,7 @@ def fit(
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to learn from or to join.")
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to join to it.")
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
@@ -84,13 +84,8 @@ def fit(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Bundle or checkpoint whose weights to start from, also with other classes;"
-            " of several readers, --arch's."
+            help="Bundle or checkpoint whose weights to start from, also with other classes; of an ensemble, --arch's."
         ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint whose answers to learn in place of the labels.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     compile: Compile = False,
@@ -110,7 +105,6 @@ def fit(
         batch_size,
         seed,
         start,
-        teacher,
         resume,
         compile,
         devices=int(devices) if devices.isdecimal() else devices,
@@ -139,10 +133,10 @@ def join(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Make one model of several readers of the same cells: its answer is the mean of theirs. Export it as any other."""
-    from .models.ensemble import join as run
+    """Make one model of several: its answer to each cell is the mean of theirs. Export it as any other."""
+    from .join import join as run
 
-    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} readers", err=True)
+    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} models", err=True)
 
 
 @app.command()

@@ -16,7 +16,9 @@ from ..runtime.statistics import wilson_interval
 from . import training
 from .checkpoint import load_checkpoint
 from .loaders import Stage
-from .models.rcmnet import ARCHITECTURES, BASELINES, FeatureClassifier
+from .models.base import FeatureClassifier
+from .models.baselines import BASELINES
+from .models.rcmnet import ARCHITECTURES
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}

@@ -6,7 +6,7 @@ import pytest
 from cartcls.runtime.errors import DataError
 from cartcls.train import table5, training
 from cartcls.train.loaders import Stage
-from cartcls.train.models.rcmnet import build
+from cartcls.train.models.build import build
 from cartcls.train.table5 import Row, train_table
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own

@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.loaders import Stage
-from cartcls.train.training import Classifier, fit, select_score
+from cartcls.train.training import fit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
@@ -44,30 +43,6 @@ def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
     assert checkpoint["epoch"] == 1
     assert checkpoint["averaging_state"] == {"n_averaged": 4}  # the steps of the last stage alone
     assert load_checkpoint(finished / "best.ckpt").image_size == (48, 50)
-
-
-@pytest.mark.parametrize(
-    ("worse", "better"),
-    [((0, 1.0, 0.01), (1, 0.1, 3.0)), ((1, 0.98, 0.01), (1, 0.99, 99.0)), ((1, 0.99, 0.073), (1, 0.99, 0.068))],
-    ids=["stage", "right", "loss"],
-)
-def test_of_two_epochs_the_later_stage_wins_then_more_right_then_less_loss(
-    worse: tuple[int, float, float], better: tuple[int, float, float]
-):
-    single = torch.tensor([select_score(*epoch, cells=100) for epoch in (worse, better)])  # as Lightning compares them
-    assert single[0] < single[1]
-
-
-def test_each_cell_of_select_counts_alike_whatever_its_batch():
-    torch.manual_seed(0)
-    classifier = Classifier("resnet18", ["a", "b"], (32, 32), {}).eval()
-    classifier.log = lambda *args, **kwargs: None
-    images, labels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
-    with torch.inference_mode():
-        for part in (slice(0, 3), slice(3, 4)):
-            classifier.validation_step((images[part], labels[part]), 0)
-        expected = torch.nn.functional.cross_entropy(classifier(images), labels)
-    assert classifier.select_loss.compute() == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(
@@ -114,23 +89,6 @@ def test_a_class_without_select_images_is_refused_before_training(tmp_path: Path
     file.write_text("\n".join(line.replace("select", "fit") if line.startswith("ig/") else line for line in text))
     with pytest.raises(DataError, match="the part select no image of ig"):
         fit(data_dir, file, "resnet18", tmp_path / "run", STAGES, batch_size=4, seed=0)
-
-
-def test_foreign_files_are_no_checkpoints_and_are_not_executed(tmp_path: Path):
-    (tmp_path / "a.ckpt").write_bytes(b"junk")
-    with pytest.raises(DataError, match="is not a checkpoint"):
-        load_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(DataError, match="does not exist"):
-        load_checkpoint(tmp_path / "none.ckpt")
-
-    class Canary:
-        def __reduce__(self):
-            return (shutil.rmtree, (str(tmp_path),))
-
-    torch.save(Canary(), tmp_path / "canary.ckpt")
-    with pytest.raises(DataError, match="is not a checkpoint"):
-        load_checkpoint(tmp_path / "canary.ckpt")
-    assert tmp_path.exists()
 
 
 def test_a_training_of_any_number_of_steps_has_a_rate(tmp_path: Path, data_dir: Path, split_file: Path):
