@@ -26,7 +26,8 @@ from .proof import Proof, prove
 
 NOTICE = "NOTICE"
 PROOF_CELLS = 2  # of each class
-TRAIN = "python -m cartcls.train"
+TRAIN = "cartcls train"
+OLD_TRAIN = "python -m cartcls.train"
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
@@ -163,7 +164,7 @@ def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
         f"{TRAIN} fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
         f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
     )
-    if not source["command"].startswith(TRAIN):  # not made by `fit`: see docs/results/training.md
+    if not source["command"].startswith((TRAIN, OLD_TRAIN)):  # not made by `fit`: see docs/results/training.md
         kept["command"] = f"# by a script of this recipe: {kept['command']}"
     start = source["start"]
     if start and "package" not in start:

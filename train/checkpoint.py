@@ -51,7 +51,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
     except ModuleNotFoundError as error:
         raise DataError(f"{file} needs {error.name}, which is not installed: pip install '.[train]'") from None
     except Exception as error:  # torch.load raises anything on a foreign file
-        raise DataError(f"{file} is not a checkpoint of `python -m cartcls.train`: {error}") from None
+        raise DataError(f"{file} is not a checkpoint of `cartcls train`: {error}") from None
     return Checkpoint(
         model.eval(),
         settings["arch"],

@@ -1,4 +1,4 @@
-"""`python -m cartcls.train`: split a data folder and train on it."""
+"""`cartcls train`: split a data folder and train on it."""
 
 import re
 from collections import Counter
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from ..runtime.images.resize import parse_size
 
 if TYPE_CHECKING:
     from .loaders import Stage
@@ -162,6 +160,7 @@ def table5(
 
 
 def _stages(sizes: str | None, size: str, epochs: int) -> "list[Stage]":
+    from ..runtime.images.resize import parse_size
     from .loaders import Stage
 
     try:

@@ -129,9 +129,10 @@ def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
     digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
     for part in ("calibrate", "report"):  # read now, so that what is broken is known before the training
         digests[part] = load_images(data.data_dir, data.split.paths(part), data.classes, (32, 32)).sha256
+    arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     return {
-        "command": f"python -m cartcls.train {shlex.join(sys.argv[1:])}",
+        "command": f"cartcls train {shlex.join(arguments)}",
         "data_dir": str(data.data_dir.resolve()),
         "data_sha256": digests,
         "split_file": split_file.name,

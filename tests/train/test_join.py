@@ -85,11 +85,11 @@ def test_the_model_card_tells_of_all(bundle_dir: Path, data_dir: Path):
     told = card.split("## Where it came from\n")[1].splitlines()[:7]
     for line, arch, size in zip(told[::2], ARCHS, ("64x64", "32x32", "32x32"), strict=False):
         assert f"--arch {arch} --sizes {size}:1" in line
-    scripts = [line.startswith("    # by a script of this recipe: python -m cartcls.train fit") for line in told[:6:2]]
+    scripts = [line.startswith("    # by a script of this recipe: cartcls train fit") for line in told[:6:2]]
     assert scripts == [False, False, True]
     assert set(told[1:6:2]) == {"    # the weights of epoch 1 of 1"}
     files = "rcmnet.ckpt efficientnet_lite0.ckpt efficientnet_lite2.ckpt"
-    assert told[6] == f"    python -m cartcls.train join {files} --out RUN_DIR"
+    assert told[6] == f"    cartcls train join {files} --out RUN_DIR"
     assert "3 networks read each cell" in card
     assert str(data_dir) not in (bundle_dir / "bundle.json").read_text()
 

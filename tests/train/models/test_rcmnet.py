@@ -115,9 +115,7 @@ def test_cbam_is_timms_with_the_same_weights():
 @pytest.mark.parametrize("shape", [(2, 4, 182, 180), (1, 3, 7, 8), (1, 1, 1, 1)])
 def test_a_compiled_step_pools_alike(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
     count = math.prod(shape)
-    x = (
-        ((torch.randperm(count) + 1) / count).reshape(shape).requires_grad_()
-    )  # of two alike, each way would choose another
+    x = ((torch.randperm(count) + 1) / count).reshape(shape).requires_grad_()  # no two alike
     plain = max_pool(x)
     assert torch.equal(plain, torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
