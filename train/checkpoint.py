@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..runtime.bundle.provenance import Provenance
 from ..runtime.errors import DataError
 from .models.base import FeatureClassifier, normalize
 from .models.build import build
@@ -31,7 +32,14 @@ class Checkpoint:
     classes: list[str]
     image_size: tuple[int, int]
     epochs: int
-    provenance: dict[str, Any]
+    provenance: Provenance
+
+
+def hyper_parameters(
+    arch: str, classes: list[str], image_size: tuple[int, int], provenance: Provenance
+) -> dict[str, object]:
+    """What a checkpoint holds beside its weights."""
+    return {"arch": arch, "classes": classes, "image_size": image_size, "provenance": provenance.plain()}
 
 
 def load_checkpoint(file: Path) -> Checkpoint:
@@ -42,9 +50,10 @@ def load_checkpoint(file: Path) -> Checkpoint:
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        settings = checkpoint["hyper_parameters"]
-        width, height = settings["image_size"]
-        model = build(settings["arch"], len(settings["classes"]), (width, height))
+        held = checkpoint["hyper_parameters"]
+        width, height = held["image_size"]
+        provenance = msgspec.convert(held["provenance"], Provenance)
+        model = build(held["arch"], len(held["classes"]), (width, height))
         model.load_state_dict({name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
@@ -52,14 +61,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
         raise DataError(f"{file} needs {error.name}, which is not installed: pip install '.[train]'") from None
     except Exception as error:  # torch.load raises anything on a foreign file
         raise DataError(f"{file} is not a checkpoint of `cartcls train`: {error}") from None
-    return Checkpoint(
-        model.eval(),
-        settings["arch"],
-        settings["classes"],
-        (width, height),
-        checkpoint["epoch"] + 1,
-        settings["provenance"],
-    )
+    return Checkpoint(model.eval(), held["arch"], held["classes"], (width, height), checkpoint["epoch"] + 1, provenance)
 
 
 def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:

@@ -1,7 +1,5 @@
 """A model in training: loss, metrics, optimizer."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -10,7 +8,9 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from ..runtime.bundle.provenance import Provenance
 from .augment import augment
+from .checkpoint import hyper_parameters
 from .loaders import CellData
 from .models.base import normalize
 from .models.baselines import BASELINES
@@ -26,26 +26,19 @@ LABEL_SMOOTHING = 0.05
 class Classifier(pl.LightningModule):
     """A model in training. Takes uint8 images (B, H, W, 3) and int64 labels (B,)."""
 
-    def __init__(
-        self,
-        arch: str,
-        classes: list[str],
-        image_size: tuple[int, int],
-        provenance: dict[str, Any],
-        compile: bool = False,
-    ):
+    def __init__(self, classes: list[str], image_size: tuple[int, int], provenance: Provenance, compile: bool = False):
         """Build the model.
 
         Args:
-            arch: One of `MODELS` of `cartcls.train.models.build`.
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
-            provenance: Data, split, start, command, versions and seed; goes into the checkpoint.
+            provenance: Architecture, start, data and so on; goes into the checkpoint.
             compile: Whether training steps run compiled.
         """
         super().__init__()
-        self.save_hyperparameters(ignore=["compile"])
-        self.model = build(arch, len(classes), image_size).to(memory_format=torch.channels_last)
+        self.provenance = provenance
+        self.save_hyperparameters(hyper_parameters(provenance.arch, classes, image_size, provenance))
+        self.model = build(provenance.arch, len(classes), image_size).to(memory_format=torch.channels_last)
         # A function, not a module: the state dict keeps its names. Each size is compiled anew, for fixed shapes.
         self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
         self.loss = MeanMetric()
@@ -83,8 +76,8 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions."""
-        rate = BASELINE_PEAK_RATE if self.hparams["arch"] in BASELINES else PEAK_RATE
-        rate = min(rate, START_PEAK_RATE) if self.hparams["provenance"]["start"] else rate
+        rate = BASELINE_PEAK_RATE if self.provenance.arch in BASELINES else PEAK_RATE
+        rate = min(rate, START_PEAK_RATE) if self.provenance.start else rate
         decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
         others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
         optimizer = torch.optim.AdamW(

@@ -4,12 +4,11 @@ import re
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from .loaders import Stage
+from ..runtime.bundle.provenance import Stage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,19 +93,9 @@ def fit(
     stages = _stages(sizes, size, epochs)
     from . import training
 
+    settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, compile)
     metrics = training.fit(
-        data_dir,
-        split,
-        arch.value,
-        out,
-        stages,
-        batch_size,
-        seed,
-        start,
-        resume,
-        compile,
-        devices=int(devices) if devices.isdecimal() else devices,
-        num_nodes=num_nodes,
+        data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
     )
     if metrics:
         low, high = metrics["top1_interval"]
@@ -154,14 +143,15 @@ def table5(
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
         raise typer.BadParameter(f"{seeds!r} is no list of seeds: write 0,1,2", param_hint="--seeds")
     from .table5 import train_table
+    from .training import TrainingSettings
 
-    train_table(data_dir, split, out, stages, batch_size, sorted({int(seed) for seed in seeds.split(",")}), compile)
+    settings = TrainingSettings(stages, batch_size=batch_size, compile=compile)
+    train_table(data_dir, split, out, settings, sorted({int(seed) for seed in seeds.split(",")}))
     typer.echo((out / "table5.md").read_text(encoding="utf-8"))
 
 
-def _stages(sizes: str | None, size: str, epochs: int) -> "list[Stage]":
+def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:
     from ..runtime.images.resize import parse_size
-    from .loaders import Stage
 
     try:
         if sizes is None:

@@ -1,21 +1,24 @@
 """One model of trained ones: RCMNet and networks that saw the same images and the same split."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import msgspec
 import torch
+from msgspec.structs import replace
 
 from ..runtime.bundle.bundle import load_bundle
+from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance
 from ..runtime.errors import DataError
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, hyper_parameters, load_checkpoint
 from .models.base import STRIDE, MapClassifier
 from .models.build import build
 from .models.efficientnet import EFFICIENTNETS
 from .models.ensemble import PLUS, Ensemble
-from .start import checkpoint_provenance, read_start, start_from
+from .start import checkpoint_origin, read_start, start_from
 
 FIRST_ARCH = "rcmnet"
-OF_DATA = ("data_dir", "data_sha256", "split_file", "split_sha256", "split_unit", "preprocessing")  # in a provenance
 
 
 def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
@@ -35,7 +38,7 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
         DataError: They do not fit each other, or `out` exists.
         BundleError: The bundle cannot be used.
     """
-    first, provenance = _read(first_path)
+    first, origin = _read(first_path)
     others = [load_checkpoint(file) for file in other_files]
     _check_first(first_path, first)
     for file, other in zip(other_files, others, strict=True):
@@ -47,39 +50,52 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
         raise DataError(f"{split} does not exist: name a checkpoint in its run folder")
     if out.exists():
         raise DataError(f"{out} exists already: choose another --out")
-    members = [provenance, *map(checkpoint_provenance, other_files, others)]
-    settings = {
-        "arch": PLUS.join(member.arch for member in (first, *others)),
-        "classes": first.classes,
-        "image_size": first.image_size,
-        "provenance": {**{name: others[0].provenance[name] for name in OF_DATA}, "readers": members},
-    }
-    model = Ensemble([cast(MapClassifier, member.model) for member in (first, *others)])
-    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    origins = (origin, *map(checkpoint_origin, other_files, others))
     out.mkdir(parents=True)
     (out / split.name).write_bytes(split.read_bytes())
     checkpoint = out / "best.ckpt"
-    torch.save({"state_dict": weights, "hyper_parameters": settings, "epoch": first.epochs - 1}, checkpoint)
+    torch.save(_joined([first, *others], origins), checkpoint)
     return checkpoint
 
 
-def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
+def _joined(members: Sequence[Checkpoint], origins: tuple[Origin, ...]) -> dict[str, object]:
+    """A checkpoint of all, with the heads of the members made one."""
+    arch = PLUS.join(member.arch for member in members)
+    first, data = members[0], members[1].provenance
+    provenance = Provenance(
+        arch=arch,
+        data_dir=data.data_dir,
+        data_sha256=data.data_sha256,
+        split_file=data.split_file,
+        split_sha256=data.split_sha256,
+        split_unit=data.split_unit,
+        preprocessing=data.preprocessing,
+        members=origins,
+    )
+    weights = Ensemble([cast(MapClassifier, member.model) for member in members]).state_dict()
+    return {
+        "state_dict": {f"model.{name}": value for name, value in weights.items()},
+        "hyper_parameters": hyper_parameters(arch, first.classes, first.image_size, provenance),
+        "epoch": first.epochs - 1,
+    }
+
+
+def _read(path: Path) -> tuple[Checkpoint, Origin]:
     """The first member, and where it comes from."""
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
-        return checkpoint, checkpoint_provenance(path, checkpoint)
+        return checkpoint, checkpoint_origin(path, checkpoint)
     bundle, start = load_bundle(path), read_start(path)
-    source = bundle.manifest["source"]
-    if "readers" in source:
-        member = source["readers"][0]
-        source = {**member["source"], "epochs": member["epochs"]}
-    model = build(start.arch, len(start.classes), (bundle.width, bundle.height))
+    record = msgspec.convert(bundle.manifest["source"], Provenance)
+    if record.members:
+        record = replace(record.members[0].provenance, epochs=record.members[0].epochs)
+    size = bundle.width, bundle.height
+    model = build(start.arch, len(start.classes), size)
     start_from(model, start.arch, start.classes, start)
-    made_with = {**source, "preprocessing": bundle.manifest["preprocessing"]}
-    checkpoint = Checkpoint(
-        model.eval(), start.arch, start.classes, (bundle.width, bundle.height), source["epochs"], made_with
-    )
-    return checkpoint, {**start.provenance, "arch": start.arch, "epochs": source["epochs"], "source": source}
+    resized = msgspec.convert(bundle.manifest["preprocessing"], Preprocessing)
+    made_with = replace(record, preprocessing=resized)
+    checkpoint = Checkpoint(model.eval(), start.arch, start.classes, size, record.epochs, made_with)
+    return checkpoint, replace(start.origin, arch=start.arch, epochs=record.epochs, source=record.plain())
 
 
 def _check_first(first_path: Path, first: Checkpoint) -> None:
@@ -95,7 +111,7 @@ def _check_other(first_path: Path, first: Checkpoint, other_file: Path, other: C
     if first.classes != other.classes:
         raise DataError(f"{other_file} knows other classes ({', '.join(other.classes)}) than {first_path}")
     for name in ("split_sha256", "data_sha256", "preprocessing"):
-        if first.provenance[name] != other.provenance[name]:
+        if getattr(first.provenance, name) != getattr(other.provenance, name):
             raise DataError(
                 f"{other_file} was not trained on the images and the split of {first_path}: train it on them"
             )

@@ -4,14 +4,15 @@ import hashlib
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..runtime.bundle.bundle import MANIFEST, load_bundle
+from ..runtime.bundle.bundle import load_bundle
+from ..runtime.bundle.provenance import Origin
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
 from .models.base import FeatureClassifier
@@ -34,13 +35,13 @@ class Start:
         arch: Its architecture.
         classes: Its class names in order.
         weights: Float32 tensors by the names of the model's state dict; those of the head last.
-        provenance: A checkpoint's name, epochs and own provenance, or name and digest of a bundle or a package.
+        origin: Where they come from.
     """
 
     arch: str
     classes: list[str]
     weights: dict[str, Tensor]
-    provenance: dict[str, Any]
+    origin: Origin
 
 
 def read_start(path: Path, arch: str = "rcmnet") -> Start:
@@ -57,22 +58,21 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        provenance = checkpoint_provenance(path, checkpoint)
-        return _member(Start(checkpoint.arch, checkpoint.classes, weights, provenance), arch)
+        return _member(Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_origin(path, checkpoint)), arch)
     bundle = load_bundle(path)
     start = Start(
         bundle.manifest["source"]["arch"],
         [entry.name for entry in bundle.classes],
         graph_weights(bundle.model, path),
-        {"bundle": bundle.name, MANIFEST: bundle.sha256},
+        Origin(bundle=bundle.name, bundle_sha256=bundle.sha256),
     )
     return _member(start, arch)
 
 
-def checkpoint_provenance(file: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Where a checkpoint comes from, as another's provenance holds it."""
-    source = {name: value for name, value in checkpoint.provenance.items() if name != "data_dir"}
-    return {"checkpoint": file.name, "arch": checkpoint.arch, "epochs": checkpoint.epochs, "source": source}
+def checkpoint_origin(file: Path, checkpoint: Checkpoint) -> Origin:
+    """A checkpoint, as another's provenance names it."""
+    source = msgspec.structs.replace(checkpoint.provenance, data_dir="").plain()
+    return Origin(checkpoint=file.name, arch=checkpoint.arch, epochs=checkpoint.epochs, source=source)
 
 
 def imagenet_start(arch: str) -> Start:
@@ -94,7 +94,7 @@ def imagenet_start(arch: str) -> Start:
     own = _without_counters(EfficientNetLite(arch, num_classes=1000).state_dict())
     weights = dict(zip(own, theirs.values(), strict=True))  # both in the order of the layers, the head last
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Start(arch, [], weights, {"package": name, "version": package.version, "sha256": digest})
+    return Start(arch, [], weights, Origin(package=name, version=package.version, sha256=digest))
 
 
 def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: Start) -> bool:

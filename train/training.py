@@ -6,10 +6,12 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -17,48 +19,63 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from ..calibration.metrics import classification_metrics
 from ..calibration.pictures import draw_confusion
-from ..calibration.split import Split, check_split, read_split
+from ..calibration.split import check_split, read_split
+from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 from ..runtime.errors import DataError
 from ..runtime.images import resize as preprocess
 from .callbacks import History, StageAveraging
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
 from .images import load_images
-from .loaders import CellData, Stage
+from .loaders import CellData
 from .models.efficientnet import EFFICIENTNETS
 from .plots import draw_curves
-from .start import imagenet_start, read_start, start_from
+from .start import Start, imagenet_start, read_start, start_from
 
-BEGUN = ("run.json", "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
+RUN, LAST = "run.json", "last.ckpt"
+BEGUN = (RUN, "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
+
+Metrics = dict[str, Any]  # as `classification_metrics` returns them
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How one model is trained.
+
+    Attributes:
+        stages: Image sizes and epochs; the last size is the one that the model is for.
+        arch: One of `MODELS` of `cartcls.train.models.build`.
+        batch_size: Images per step.
+        seed: Of weights, order and augmentation.
+        start: Bundle folder or checkpoint whose weights to start from; its head is used where the classes are the same.
+        compile: Compile the training step for each image size: minutes at first, then faster.
+    """
+
+    stages: Sequence[Stage]
+    arch: str = "rcmnet"
+    batch_size: int = 32
+    seed: int = 0
+    start: Path | None = None
+    compile: bool = False
 
 
 def fit(
     data_dir: Path,
     split_file: Path,
-    arch: str,
     out: Path,
-    stages: Sequence[Stage],
-    batch_size: int,
-    seed: int,
-    start: Path | None = None,
+    settings: TrainingSettings,
     resume: bool = False,
-    compile: bool = False,
     devices: int | str = "auto",
     num_nodes: int = 1,
-) -> dict[str, Any]:
+) -> Metrics:
     """Train a model on `fit`, choose its best checkpoint on `select`, and fill a run folder.
 
     Args:
         data_dir: Folder with one folder per class.
         split_file: Split that fits it.
-        arch: One of `MODELS` of `cartcls.train.models.build`.
         out: Run folder; must be new or empty unless `resume`.
-        stages: Image sizes and epochs; the last size is the one that the model is for.
-        batch_size: Images per step.
-        seed: Of weights, order and augmentation.
-        start: Bundle folder or checkpoint whose weights to start from; its head is used where the classes are the same.
+        settings: How it is trained.
         resume: Go on from `out/last.ckpt`, with the same settings.
-        compile: Compile the training step for each image size: minutes at first, then faster.
         devices: Devices per machine, as Lightning's Trainer takes them.
         num_nodes: Number of machines.
 
@@ -71,29 +88,24 @@ def fit(
     _keep_memory()
     split = read_split(split_file)
     check_split(split, data_dir)
-    last = out / "last.ckpt"
-    _open_run(out, resume, last)
-    pl.seed_everything(seed, workers=True, verbose=False)
-    data = CellData(data_dir, split, stages, batch_size, seed)
-    started = read_start(start, arch) if start else imagenet_start(arch) if arch in EFFICIENTNETS else None
-    provenance = {
-        **_provenance(data, split_file),
-        "start": started.provenance if started else None,
-    }
-    _write_run(out, resume, {"arch": arch, **provenance}, split_file)
-    classifier = Classifier(arch, data.classes, stages[-1].size, provenance, compile)
+    _open_run(out, resume)
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    data = CellData(data_dir, split, settings.stages, settings.batch_size, settings.seed)
+    started = _start(settings)
+    provenance = _provenance(data, split_file, settings.arch, started.origin if started else None)
+    _write_run(out, resume, provenance, split_file)
+    classifier = Classifier(data.classes, settings.stages[-1].size, provenance, settings.compile)
     if started:
-        start_from(classifier.model, arch, data.classes, started)
-    trainer = _trainer(out, sum(stage.epochs for stage in stages), devices, num_nodes)
-    trainer.fit(classifier, data, ckpt_path=last if resume else None, weights_only=True)
-    if not trainer.is_global_zero:
-        return {}
-    return _finish(out, data, split)
+        start_from(classifier.model, settings.arch, data.classes, started)
+    trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes)
+    trainer.fit(classifier, data, ckpt_path=out / LAST if resume else None, weights_only=True)
+    return _finish(out, data) if trainer.is_global_zero else {}
 
 
-def stage_settings(stages: Sequence[Stage]) -> list[dict[str, Any]]:
-    """Stages as `run.json` holds them."""
-    return [{"size": list(stage.size), "epochs": stage.epochs} for stage in stages]
+def _start(settings: TrainingSettings) -> Start | None:
+    if settings.start:
+        return read_start(settings.start, settings.arch)
+    return imagenet_start(settings.arch) if settings.arch in EFFICIENTNETS else None
 
 
 def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
@@ -114,60 +126,66 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
     )
 
 
-def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
+def _finish(out: Path, data: CellData) -> Metrics:
     best = load_checkpoint(out / "best.ckpt")
     select = data.images("select", data.stages[-1].size)
     metrics = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
-    metrics = {"part": "select", "unit": split.unit, **metrics}
+    metrics = {"part": "select", "unit": data.split.unit, **metrics}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    draw_confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
+    draw_confusion(metrics["confusion"], data.classes, f"select, {data.split.unit}", out / "confusion.png")
     draw_curves(out / "history.csv", out / "curves.png")
     return metrics
 
 
-def _provenance(data: CellData, split_file: Path) -> dict[str, Any]:
+def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | None) -> Provenance:
     digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
     for part in ("calibrate", "report"):  # read now, so that what is broken is known before the training
         digests[part] = load_images(data.data_dir, data.split.paths(part), data.classes, (32, 32)).sha256
     arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
-    return {
-        "command": f"cartcls train {shlex.join(arguments)}",
-        "data_dir": str(data.data_dir.resolve()),
-        "data_sha256": digests,
-        "split_file": split_file.name,
-        "split_sha256": data.split.sha256,
-        "split_unit": data.split.unit,
-        "stages": stage_settings(data.stages),
-        "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
-        "batch_size": data.batch_size,
-        "seed": data.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
+    return Provenance(
+        arch=arch,
+        data_dir=str(data.data_dir.resolve()),
+        data_sha256=digests,
+        split_file=split_file.name,
+        split_sha256=data.split.sha256,
+        split_unit=data.split.unit,
+        preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
+        stages=tuple(data.stages),
+        batch_size=data.batch_size,
+        seed=data.seed,
+        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        start=start,
+        command=f"cartcls train {shlex.join(arguments)}",
+    )
 
 
 @rank_zero_only  # further processes find the folder that the first one made
-def _open_run(out: Path, resume: bool, last: Path) -> None:
-    if resume and not last.exists():
-        raise DataError(f"{last} does not exist: there is nothing to resume; leave out --resume")
+def _open_run(out: Path, resume: bool) -> None:
+    if resume and not (out / LAST).exists():
+        raise DataError(f"{out / LAST} does not exist: there is nothing to resume; leave out --resume")
     if not resume and out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty: add --resume to go on with it, or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
 
 
 @rank_zero_only
-def _write_run(out: Path, resume: bool, run: dict[str, Any], split_file: Path) -> None:
-    file = out / "run.json"
+def _write_run(out: Path, resume: bool, run: Provenance, split_file: Path) -> None:
     if resume:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_run(out)
         fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start")
-        if changed := [name for name in fixed if before[name] != run[name]]:
+        if changed := [name for name in fixed if getattr(before, name) != getattr(run, name)]:
             raise DataError(
                 f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder"
             )
         return
-    file.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    (out / RUN).write_text(json.dumps(run.plain(), indent=2) + "\n", encoding="utf-8")
     (out / "split.csv").write_bytes(split_file.read_bytes())
+
+
+def read_run(out: Path) -> Provenance:
+    """Read the `run.json` of a run folder."""
+    return msgspec.json.decode((out / RUN).read_bytes(), type=Provenance)
 
 
 def _keep_memory() -> None:

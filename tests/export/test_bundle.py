@@ -12,13 +12,13 @@ from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
 from cartcls.export.proof import prove
 from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import BundleError, DataError, ParityError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import INT8
 from cartcls.runtime.inference.parity import HALF_LIMIT, Reference, compare, read_reference
-from cartcls.train.loaders import Stage
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporte
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    fit(data_dir, split_file, "rcmnet", out, [Stage((64, 70), 1)], batch_size=8, seed=0)
+    fit(data_dir, split_file, out, TrainingSettings([Stage((64, 70), 1)], batch_size=8))
     return out / "best.ckpt"
 
 
@@ -89,7 +89,8 @@ def test_a_bundle_tells_the_trainings_before_the_last(
 ):
     runs, start = [tmp_path / "second", tmp_path / "third"], checkpoint
     for seed, run in enumerate(runs, 5):
-        fit(data_dir, split_file, "rcmnet", run, [Stage((32, 32), 1)], batch_size=8, seed=seed, start=start)
+        settings = TrainingSettings([Stage((32, 32), 1)], batch_size=8, seed=seed, start=start)
+        fit(data_dir, split_file, run, settings)
         start = run / "best.ckpt"
     export_bundle(start, tmp_path / "mine")
     card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from cartcls.runtime.bundle.provenance import Provenance
 from cartcls.train.classifier import Classifier, select_score
 
+PROVENANCE = Provenance(arch="resnet18", data_sha256={}, split_file="", split_sha256="", split_unit="")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
 
@@ -20,7 +22,7 @@ def test_of_two_epochs_the_later_stage_wins_then_more_right_then_less_loss(
 
 def test_each_cell_of_select_counts_alike_whatever_its_batch():
     torch.manual_seed(0)
-    classifier = Classifier("resnet18", ["a", "b"], (32, 32), {}).eval()
+    classifier = Classifier(["a", "b"], (32, 32), PROVENANCE).eval()
     classifier.log = lambda *args, **kwargs: None
     images, labels = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
     with torch.inference_mode():

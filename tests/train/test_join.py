@@ -8,17 +8,17 @@ from torch.nn import functional as F
 
 from cartcls.export.bundle import export_bundle
 from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.images import load_images
 from cartcls.train.join import join
-from cartcls.train.loaders import Stage
 from cartcls.train.models.base import normalize
 from cartcls.train.models.build import build
 from cartcls.train.start import graph_weights, read_start, start_from
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
 
@@ -30,7 +30,7 @@ def members(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file
     """Checkpoints of three members, trained on real cells for a step or two; the last one as if by a script."""
     out = tmp_path_factory.mktemp("members")
     for arch, side in zip(ARCHS, (64, 32, 32), strict=True):
-        fit(data_dir, split_file, arch, out / arch, [Stage((side, side), 1)], batch_size=8, seed=0)
+        fit(data_dir, split_file, out / arch, TrainingSettings([Stage((side, side), 1)], arch, batch_size=8))
     files = [out / arch / "best.ckpt" for arch in ARCHS]
     changed = torch.load(files[-1], weights_only=True)
     changed["hyper_parameters"]["provenance"]["command"] = "a script"
@@ -118,9 +118,9 @@ def test_the_first_member_may_be_a_bundle_or_of_one(
         if name != "fc.bias" and value.is_floating_point():
             of = expected.model.state_dict()[name]
             assert (value - of).abs().max() <= 2e-3 * max(1, float(of.abs().max())), name
-    first = again.provenance["readers"][0]
-    assert first["bundle.json"] == load_bundle(bundle_dir).sha256
-    assert first["source"]["stages"] == expected.provenance["readers"][0]["source"]["stages"]
+    first = again.provenance.members[0]
+    assert first.bundle_sha256 == load_bundle(bundle_dir).sha256
+    assert first.provenance.stages == expected.provenance.members[0].provenance.stages
 
 
 def test_what_does_not_fit_is_said(members: list[Path], joined: Path, tmp_path: Path):
@@ -145,7 +145,8 @@ def test_what_does_not_fit_is_said(members: list[Path], joined: Path, tmp_path: 
         ("provenance", {"split_sha256": "0"}, "was not trained on the images and the split"),
     ):
         changed = torch.load(third, weights_only=True)
-        changed["hyper_parameters"][name] = value
+        held = changed["hyper_parameters"]
+        held[name] = {**held[name], **value} if isinstance(value, dict) else value
         torch.save(changed, tmp_path / "changed.ckpt")
         with pytest.raises(DataError, match=message):
             join(first, [second, tmp_path / "changed.ckpt"], tmp_path / "run")

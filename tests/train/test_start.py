@@ -8,16 +8,16 @@ import torch
 
 from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
 from cartcls.train.checkpoint import load_checkpoint, predict
-from cartcls.train.loaders import Stage
 from cartcls.train.models.build import build
 from cartcls.train.models.efficientnet import EFFICIENTNETS
 from cartcls.train.models.rcmnet import interpolate_table
 from cartcls.train.start import Start, graph_weights, imagenet_start, read_start, start_from
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_graph_without_names_is_refused():
 def test_an_efficientnet_starts_from_imagenet_and_keeps_its_first_stages(
     tmp_path: Path, data_dir: Path, split_file: Path
 ):
-    fit(data_dir, split_file, "efficientnet_lite0", tmp_path / "run", [Stage((32, 32), 1)], batch_size=4, seed=0)
+    fit(data_dir, split_file, tmp_path / "run", TrainingSettings([Stage((32, 32), 1)], "efficientnet_lite0", 4))
     start = imagenet_start("efficientnet_lite0")
     state = load_checkpoint(tmp_path / "run" / "best.ckpt").model.state_dict()
     assert start.weights.keys() == {name for name in state if not name.endswith("num_batches_tracked")}

@@ -1,25 +1,26 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
-from cartcls.train.loaders import Stage
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit, read_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
-STAGES = [Stage((32, 32), 1), Stage((48, 50), 1)]
+SETTINGS = TrainingSettings([Stage((32, 32), 1), Stage((48, 50), 1)], "resnet18_m", batch_size=4)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> Path:
     """Run folder of a short training on real cells."""
     out = tmp_path_factory.mktemp("run") / "run"
-    fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
+    fit(data_dir, split_file, out, SETTINGS)
     return out
 
 
@@ -36,6 +37,7 @@ def test_a_run_folder_holds_all_that_is_promised(finished: Path):
     )  # fmt: skip
     run = json.loads((finished / "run.json").read_text())
     assert {"command", "versions", "split_sha256", "data_sha256", "seed", "preprocessing"} <= run.keys()
+    assert load_checkpoint(finished / "best.ckpt").provenance == read_run(finished)
 
 
 def test_the_best_checkpoint_is_of_the_size_that_ships(finished: Path):
@@ -63,14 +65,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(training, "History", StopAfterFirstEpoch)
         with pytest.raises(Killed):
-            fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
+            fit(data_dir, split_file, out, SETTINGS)
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
 
     with pytest.raises(DataError, match="begun with other settings"):
-        fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=1, resume=True)
+        fit(data_dir, split_file, out, replace(SETTINGS, seed=1), resume=True)
     with pytest.raises(DataError, match="is not empty"):
-        fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0)
-    fit(data_dir, split_file, "resnet18_m", out, STAGES, batch_size=4, seed=0, resume=True)
+        fit(data_dir, split_file, out, SETTINGS)
+    fit(data_dir, split_file, out, SETTINGS, resume=True)
     with (out / "history.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     resumed, whole = (torch.load(run / "last.ckpt", weights_only=True) for run in (out, finished))
@@ -80,7 +82,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
 def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path, data_dir: Path, split_file: Path):
     with pytest.raises(DataError, match="nothing to resume"):
-        fit(data_dir, split_file, "resnet18", tmp_path / "new", STAGES, batch_size=4, seed=0, resume=True)
+        fit(data_dir, split_file, tmp_path / "new", SETTINGS, resume=True)
 
 
 def test_a_class_without_select_images_is_refused_before_training(tmp_path: Path, data_dir: Path, split_file: Path):
@@ -88,11 +90,11 @@ def test_a_class_without_select_images_is_refused_before_training(tmp_path: Path
     file = tmp_path / "split.csv"
     file.write_text("\n".join(line.replace("select", "fit") if line.startswith("ig/") else line for line in text))
     with pytest.raises(DataError, match="the part select no image of ig"):
-        fit(data_dir, file, "resnet18", tmp_path / "run", STAGES, batch_size=4, seed=0)
+        fit(data_dir, file, tmp_path / "run", SETTINGS)
 
 
 def test_a_training_of_any_number_of_steps_has_a_rate(tmp_path: Path, data_dir: Path, split_file: Path):
-    fit(data_dir, split_file, "resnet18", tmp_path / "run", [Stage((32, 32), 9)], batch_size=16, seed=0)
+    fit(data_dir, split_file, tmp_path / "run", TrainingSettings([Stage((32, 32), 9)], "resnet18", batch_size=16))
     rates = [float(row["rate"]) for row in csv.DictReader((tmp_path / "run" / "history.csv").open())]
     assert len(rates) == 9
     assert rates[0] == max(rates)
