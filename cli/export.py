@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from ..runtime.inference.tensorrt_engine import Precision
 
 
+def _compute_capability(text: str) -> str:
+    if not re.fullmatch("sm[0-9]+", text):
+        raise typer.BadParameter(f"{text!r} is no compute capability: write it as sm86")
+    return text
+
+
+Target = Annotated[
+    str | None,
+    typer.Option(
+        parser=_compute_capability,
+        metavar="SM",
+        help="Build ahead of time for other RTX GPUs: sm75, sm80, sm86, sm89, sm120 or sm121.",
+    ),
+]
+
+
 @app.command()
 def export(
     source: Annotated[
@@ -27,12 +43,7 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Half precision, and a graph with 8-bit convolutions beside it.")
     ] = False,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SM", help="Build ahead of time for other RTX GPUs: sm75, sm80, sm86, sm89, sm120 or sm121."
-        ),
-    ] = None,
+    target: Target = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Bundle folder to make of a checkpoint.", show_default="the name of its run folder"),
@@ -54,12 +65,8 @@ def export(
     from . import show
 
     precision = _precision(fp16, fp32, int8)
-    if target is not None and not re.fullmatch("sm[0-9]+", target):
-        raise typer.BadParameter(f"{target!r} is no compute capability: write it as sm86", param_hint="--target")
     if source is None or source.is_dir():
-        for_checkpoints = {"--out": out, "--data": data, "--notice": notice, "--report": report}
-        if misplaced := [name for name, value in for_checkpoints.items() if value]:
-            raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
+        _refuse({"--out": out, "--data": data, "--notice": notice, "--report": report})
         _export_engine(source or SHIPPED, precision, target)
         return
     bundle_dir = out or Path(source.resolve().parent.name)
@@ -68,6 +75,11 @@ def export(
         _export_engine(bundle_dir, precision, target)
     except (NotInstalledError, NoGpuError) as error:
         show.tell(f"no engine: {error}")
+
+
+def _refuse(for_checkpoints: dict[str, object]) -> None:
+    if misplaced := [name for name, value in for_checkpoints.items() if value]:
+        raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
 
 
 def _precision(fp16: bool, fp32: bool, int8: bool) -> "Precision":
