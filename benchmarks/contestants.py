@@ -26,7 +26,7 @@ from cartcls.runtime.slides.batch import classify_slide
 BATCH = 8
 BUNDLE = load_bundle()
 CLASSES = [entry.name for entry in BUNDLE.classes]
-LAST_LAYERS = (".bot", ".body.bn2")  # of each reader
+LAST_LAYERS = (".bot", ".body.bn2")  # of each member
 
 Seconds = tuple[float, float, int]
 
@@ -88,7 +88,8 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
-    from cartcls.train.models.rcmnet import build, normalize
+    from cartcls.train.models.base import normalize
+    from cartcls.train.models.build import build
     from cartcls.train.start import graph_weights
 
     started = time.perf_counter()

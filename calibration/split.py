@@ -104,7 +104,7 @@ def read_split(file: Path) -> Split:
     try:
         rows = _read_csv(file)
     except FileNotFoundError:
-        raise DataError(f"{file} does not exist: make a split with `python -m cartcls.train split`") from None
+        raise DataError(f"{file} does not exist: make a split with `cartcls train split`") from None
     if not rows or not {"path", "part"} <= rows[0].keys():
         raise DataError(f"{file} is not a split: it needs the columns path and part")
     if unknown := sorted({row["part"] for row in rows} - PARTS.keys()):
@@ -139,7 +139,7 @@ def check_split(split: Split, data_dir: Path) -> None:
             f"the split does not fit {data_dir}:"
             + (f" {len(missing)} of its files are not there ({_few(missing)});" if missing else "")
             + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
-            + " mend it, or, if no model was trained with it, make a new one with `python -m cartcls.train split`"
+            + " mend it, or, if no model was trained with it, make a new one with `cartcls train split`"
         )
     classes = {class_of(path) for path in present}
     for part in ("fit", "select"):

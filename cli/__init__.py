@@ -1,10 +1,13 @@
 """The command line `cartcls`."""
 
 from ..runtime import console
-from . import calibrate, reports
+from ..train.commands import app as train
+from . import calibrate, export, reports
 from .main import app
 
-__all__ = ["app", "calibrate", "main", "reports"]
+__all__ = ["app", "calibrate", "export", "main", "reports"]
+
+app.add_typer(train, name="train")
 
 
 def main() -> None:

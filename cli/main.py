@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     help="Classify single blood cells and write reports with heat maps. For research use only.\n\n"
     "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no CAR-T"
-    " class: a laboratory trains one on its own cells with `python -m cartcls.train`.",
+    " class: a laboratory trains one on its own cells with `cartcls train`.",
 )
 
 
@@ -194,79 +194,6 @@ def evaluate(
         show.evaluated(out / MISTAKES, metrics)
     if metrics["unreadable"]:
         raise typer.Exit(EXIT_UNREADABLE)
-
-
-@app.command()
-def export(
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CHECKPOINT|BUNDLE]",
-            help="Checkpoint of `python -m cartcls.train fit`, or a bundle folder.",
-            show_default="the shipped rcmnet-pbc8",
-        ),
-    ] = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, with float32 islands (the default).")] = False,
-    fp32: Annotated[bool, typer.Option("--fp32", help="Float32.")] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Half precision, and a graph with 8-bit convolutions beside it.")
-    ] = False,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SM", help="Build ahead of time for other RTX GPUs: sm75, sm80, sm86, sm89, sm120 or sm121."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Bundle folder to make of a checkpoint.", show_default="the name of its run folder"),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data folder, where it has moved since the training.")] = None,
-    notice: Annotated[Path | None, typer.Option(help="Text that the training data's licence asks to be kept.")] = None,
-    report: Annotated[
-        bool, typer.Option("--report", help="Open the part `report`, once per release, for the bundle's figures.")
-    ] = False,
-) -> None:
-    """Turn a checkpoint into a bundle, and a bundle into a TensorRT engine for the GPU of this machine.
-
-    A bundle is proven on the cells of `select`, an engine on the cells that the bundle carries. The exit code is 5
-    where answers differ from the model's: then that bundle or that engine is not written. A checkpoint becomes a bundle
-    also where there is no TensorRT or no GPU, and without its 8-bit graph where that alone gives other answers.
-    """
-    from ..runtime.bundle.bundle import SHIPPED, load_bundle
-    from ..runtime.errors import NoGpuError, NotInstalledError, ParityError
-    from . import show
-
-    if fp16 + fp32 + int8 > 1:
-        raise typer.BadParameter("give one precision", param_hint="--fp16, --fp32 and --int8")
-    precision = "fp32" if fp32 else "int8" if int8 else "fp16"
-    if target is not None and not re.fullmatch("sm[0-9]+", target):
-        raise typer.BadParameter(f"{target!r} is no compute capability: write it as sm86", param_hint="--target")
-    for_checkpoints = {"--out": out, "--data": data, "--notice": notice, "--report": report}
-    bundle_dir = source or SHIPPED
-    from_checkpoint = not bundle_dir.is_dir()
-    if from_checkpoint:
-        from ..export.bundle import export_bundle
-
-        checkpoint, bundle_dir = bundle_dir, out or Path(bundle_dir.resolve().parent.name)
-        proof = export_bundle(checkpoint, bundle_dir, precision, data, notice, report)
-        show.exported(bundle_dir, proof)
-        if int8 and not proof.has_int8:
-            raise ParityError(f"the 8-bit graph gives other answers than the model: {bundle_dir} was made without it")
-    elif misplaced := [name for name, value in for_checkpoints.items() if value]:
-        raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
-    from ..export.engine import export_engine
-
-    try:
-        with show.engine_progress() as progress:
-            made = export_engine(load_bundle(bundle_dir), precision, target, progress)
-    except (NotInstalledError, NoGpuError) as error:
-        if not from_checkpoint and isinstance(error, NoGpuError):
-            raise
-        show.tell(f"no engine: {error}")
-        raise typer.Exit(0 if from_checkpoint else EXIT_FAILED) from None
-    else:
-        show.engine_exported(made)
 
 
 @app.command()

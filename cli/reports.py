@@ -36,24 +36,14 @@ def verify(
 @app.command()
 def rebuild(
     out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    pages: Annotated[bool, typer.Option("--pages", help="Write only the pages, and print where they are.")] = False,
 ) -> None:
     """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
-    from ..runtime.reports.rebuild import rebuild_reports
-
-    for directory in rebuild_reports(out):
-        typer.echo(directory)
-
-
-@app.command()
-def report(
-    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
-) -> None:
-    """Write the pages again from the ledger, and print where they are; tables and thumbnails stay as they are."""
     from ..runtime.reports.page import PAGE
     from ..runtime.reports.rebuild import rebuild_reports
 
-    for directory in rebuild_reports(out, tables=False):
-        typer.echo(directory / PAGE)
+    for directory in rebuild_reports(out, tables=not pages):
+        typer.echo(directory / PAGE if pages else directory)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from cartcls.train.split import class_of, read_split
+from cartcls.calibration.split import class_of, read_split
 
 HERE = Path(__file__).parent
 PER_CLASS = 4

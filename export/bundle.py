@@ -2,14 +2,13 @@
 
 import hashlib
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
 from ..calibration.split import Split, check_split, class_of, read_split
 from ..runtime.bundle.bundle import FORMAT, INT8_MODEL, MODEL, PROOF, SAFE_NAME, load_bundle, manifest_files
+from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder
 from ..runtime.images import resize as preprocess
@@ -23,10 +22,10 @@ from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
 from .proof import Proof, prove
+from .provenance import bundle_source
 
 NOTICE = "NOTICE"
 PROOF_CELLS = 2  # of each class
-TRAIN = "python -m cartcls.train"
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
@@ -88,7 +87,7 @@ def export_bundle(
         "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
         "precision": {"graph": "half, with float32 islands" if half else "float32", "cpu": proof.cpu_precision},
         "calibration": None,
-        "source": _source(trained),
+        "source": bundle_source(trained).plain(),
         "metrics": metrics,
         "parity": {"part": "select", "reference": "PyTorch, float32", "checks": checks},
     }
@@ -110,15 +109,15 @@ def export_bundle(
 
 def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
     source = trained.provenance
-    directory = data_dir or Path(source["data_dir"])
-    if source["preprocessing"]["sha256"] != preprocess.digest():
+    directory = data_dir or Path(source.data_dir)
+    if source.preprocessing != Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()):
         raise DataError(f"{checkpoint} was trained with another preprocessing than this version has: train it again")
     split = _split(trained, checkpoint)
     if not directory.is_dir():
         raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
     check_split(split, directory)
     images = load_images(directory, split.paths(part), trained.classes, trained.image_size)
-    if images.sha256 != source["data_sha256"][part]:
+    if images.sha256 != source.data_sha256[part]:
         raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
     return images
 
@@ -126,54 +125,15 @@ def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Pat
 def _range_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
     paths = _split(trained, checkpoint).paths("fit")
     chosen = [paths[i] for i in range_cells([class_of(path) for path in paths])]
-    return load_images(data_dir or Path(trained.provenance["data_dir"]), chosen, trained.classes, trained.image_size)
+    return load_images(data_dir or Path(trained.provenance.data_dir), chosen, trained.classes, trained.image_size)
 
 
 def _split(trained: Checkpoint, checkpoint: Path) -> Split:
     file = checkpoint.parent / "split.csv"
     split = read_split(file)
-    if split.sha256 != trained.provenance["split_sha256"]:
+    if split.sha256 != trained.provenance.split_sha256:
         raise DataError(f"{file} is not the split that {checkpoint} was trained with")
     return split
-
-
-def _source(trained: Checkpoint) -> dict[str, Any]:
-    packages = ("onnx", "onnxruntime", "openvino", "torch")
-    return {
-        "arch": trained.arch,
-        **({} if "readers" in trained.provenance else {"epochs": trained.epochs}),
-        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
-        **_provenance(trained.provenance, trained.arch),
-        "export_versions": {package: version(package) for package in packages},
-    }
-
-
-def _provenance(source: dict[str, Any], arch: str) -> dict[str, Any]:
-    """Where weights came from, with nothing of the machine that they were trained on."""
-    kept = {name: value for name, value in source.items() if name not in ("data_dir", "preprocessing")}
-    if "readers" in source:
-        names = " ".join(f"{reader['arch']}.ckpt" for reader in source["readers"])
-        kept["command"] = f"{TRAIN} join {names} --out RUN_DIR"
-        kept["readers"] = [
-            {**reader, "source": _provenance(reader["source"], reader["arch"])} for reader in source["readers"]
-        ]
-        return kept
-    stages = ",".join("{}x{}".format(*stage["size"]) + f":{stage['epochs']}" for stage in source["stages"])
-    kept["command"] = (
-        f"{TRAIN} fit DATA_DIR --split {source['split_file']} --out RUN_DIR --arch {arch}"
-        f" --sizes {stages} --batch-size {source['batch_size']} --seed {source['seed']}"
-    )
-    if not source["command"].startswith(TRAIN):  # not made by `fit`: see docs/results/training.md
-        kept["command"] = f"# by a script of this recipe: {kept['command']}"
-    start, teacher = source["start"], source.get("teacher")
-    if start and "package" not in start:
-        kept["command"] += f" --start {start.get('bundle') or start['checkpoint']}"
-    if start and "source" in start:
-        kept["start"] = {**start, "source": _provenance(start["source"], arch)}
-    if teacher:
-        kept["command"] += f" --teacher TEACHER_DIR/{teacher['checkpoint']}"
-        kept["teacher"] = {**teacher, "source": _provenance(teacher["source"], teacher["arch"])}
-    return kept
 
 
 def _read_text(file: Path) -> str:

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..train.models.rcmnet import FeatureClassifier, MapClassifier, normalize
+from ..train.models.base import FeatureClassifier, MapClassifier, normalize
 
 
 class Graph(nn.Module):

@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import msgspec
+
 from ..runtime.bundle.bundle import NAMED_CAR_T
+from ..runtime.bundle.provenance import Provenance
 
 MODEL_CARD = "MODEL_CARD.md"
 
 _CARD = """\
 # {name}
 
-{arch}{readers}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
+{arch}{members}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
 
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
@@ -66,13 +69,14 @@ equal width {width:.4f}; Brier score {brier:.4f}. `reliability.png` and `risk-co
 
 def model_card(manifest: dict[str, Any]) -> str:
     """Write the model card (Markdown) of a manifest."""
-    source, names = manifest["source"], [entry["name"] for entry in manifest["classes"]]
-    by_group = source["split_unit"] == "split by group"
+    source = msgspec.convert(manifest["source"], Provenance)
+    names = [entry["name"] for entry in manifest["classes"]]
+    by_group = source.split_unit == "split by group"
     return _CARD.format(
         name=manifest["name"],
-        arch=source["arch"],
-        readers=_readers(source),
-        parameters=source["parameters"],
+        arch=source.arch,
+        members=_members(source),
+        parameters=source.parameters,
         width=manifest["input"]["width"],
         height=manifest["input"]["height"],
         precision=manifest["precision"]["graph"],
@@ -81,7 +85,7 @@ def model_card(manifest: dict[str, Any]) -> str:
         no_car_t=""
         if any(NAMED_CAR_T.search(name) for name in names)
         else " It has **no CAR-T class**, so a CAR-T cell gets the label of a look-alike.",
-        unit=source["split_unit"],
+        unit=source.split_unit,
         unit_meaning="no patient or slide is in two parts."
         if by_group
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
@@ -90,37 +94,34 @@ def model_card(manifest: dict[str, Any]) -> str:
         parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
         cpu=manifest["precision"]["cpu"],
         changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
-        commands="\n".join(_commands(source) if "readers" in source else [*_commands(source), _epoch(source, source)]),
-        split=source["split_sha256"],
-        fit=source["data_sha256"]["fit"],
+        commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
+        split=source.split_sha256,
+        fit=source.data_sha256["fit"],
     )
 
 
-def _readers(source: dict[str, Any]) -> str:
-    """Which networks read each cell, where there are several."""
-    if "readers" not in source:
+def _members(source: Provenance) -> str:
+    """How many networks read each cell, where there are several."""
+    if not source.members:
         return ""
-    return f" ({len(source['readers'])} networks read each cell, and the answer is the mean of theirs)"
+    return f" ({len(source.members)} networks read each cell, and the answer is the mean of theirs)"
 
 
-def _commands(source: dict[str, Any]) -> list[str]:
+def _commands(source: Provenance) -> list[str]:
     """The trainings that led to the weights, the first one first."""
     before = []
-    for reader in source.get("readers", ()):
-        before += [*_commands(reader["source"]), _epoch(reader, reader["source"])]
-    for role in ("start", "teacher"):
-        earlier = source.get(role) or {}
-        if "source" in earlier:
-            stopped = (
-                f"    # stopped after {earlier['epochs']} epochs in all; its {earlier['checkpoint']} is the {role} of"
-            )
-            before += [*_commands(earlier["source"]), stopped]
-    return [*before, f"    {source['command']}"]
+    for member in source.members:
+        before += [*_commands(member.provenance), _epoch(member.epochs, member.provenance)]
+    if source.start and source.start.source:
+        start = source.start
+        stopped = f"    # stopped after {start.epochs} epochs in all; its {start.checkpoint} is the start of"
+        before += [*_commands(start.provenance), stopped]
+    return [*before, f"    {source.command}"]
 
 
-def _epoch(trained: dict[str, Any], source: dict[str, Any]) -> str:
+def _epoch(epoch: int, source: Provenance) -> str:
     """Which epoch's weights they are: the best one on `select`, or the last before the training was stopped."""
-    return f"    # the weights of epoch {trained['epochs']} of {sum(stage['epochs'] for stage in source['stages'])}"
+    return f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
 
 
 def _figures(part: str, metrics: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import onnxscript.rewriter
 import torch
 from onnxscript.rewriter.rules import common as rules
 
-from ..train.models.rcmnet import FeatureClassifier
+from ..train.models.base import FeatureClassifier
 from .graph import graph_of
 
 OPSET = 18

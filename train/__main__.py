@@ -1,4 +1,4 @@
-"""`python -m cartcls.train`."""
+"""`python -m cartcls.train`, which is `cartcls train`."""
 
 from ..runtime import console
 from .commands import app

@@ -14,7 +14,6 @@ STAIN = 0.15
 TINT = 0.07
 LIGHT = 0.05
 FOCUS = (-0.6, 1.0)  # from sharper to softer
-MIXED = 0.5  # share of images that another one shines through, where a teacher says what they are then
 
 
 def augment(images: Tensor) -> Tensor:
@@ -71,10 +70,3 @@ def change_focus(x: Tensor) -> Tensor:
     amount = amount * (torch.rand(len(x), 1, 1, 1) < 0.5).to(x.device)
     soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return (x + amount * (soft - x)).clamp(0, 1)
-
-
-def mix(x: Tensor) -> Tensor:
-    """Lay each image of a batch (B, …) over another in any proportion, and leave half of them as they are."""
-    count = len(x)
-    share = (torch.rand(count) * (torch.rand(count) < MIXED)).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
-    return x + share * (x.flip(0) - x)

@@ -1,17 +1,14 @@
-"""`python -m cartcls.train`: split a data folder and train on it."""
+"""`cartcls train`: split a data folder and train on it."""
 
 import re
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..runtime.images.resize import parse_size
-
-if TYPE_CHECKING:
-    from .loaders import Stage
+from ..runtime.bundle.provenance import Stage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +18,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to learn from or to join."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to join to it."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -74,7 +71,7 @@ def fit(
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to learn from or to join.")
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to join to it.")
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
@@ -84,13 +81,8 @@ def fit(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Bundle or checkpoint whose weights to start from, also with other classes;"
-            " of several readers, --arch's."
+            help="Bundle or checkpoint whose weights to start from, also with other classes; of an ensemble, --arch's."
         ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint whose answers to learn in place of the labels.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     compile: Compile = False,
@@ -101,20 +93,9 @@ def fit(
     stages = _stages(sizes, size, epochs)
     from . import training
 
+    settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, compile)
     metrics = training.fit(
-        data_dir,
-        split,
-        arch.value,
-        out,
-        stages,
-        batch_size,
-        seed,
-        start,
-        teacher,
-        resume,
-        compile,
-        devices=int(devices) if devices.isdecimal() else devices,
-        num_nodes=num_nodes,
+        data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
     )
     if metrics:
         low, high = metrics["top1_interval"]
@@ -139,10 +120,10 @@ def join(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Make one model of several readers of the same cells: its answer is the mean of theirs. Export it as any other."""
-    from .models.ensemble import join as run
+    """Make one model of several: its answer to each cell is the mean of theirs. Export it as any other."""
+    from .join import join as run
 
-    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} readers", err=True)
+    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} models", err=True)
 
 
 @app.command()
@@ -162,13 +143,15 @@ def table5(
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
         raise typer.BadParameter(f"{seeds!r} is no list of seeds: write 0,1,2", param_hint="--seeds")
     from .table5 import train_table
+    from .training import TrainingSettings
 
-    train_table(data_dir, split, out, stages, batch_size, sorted({int(seed) for seed in seeds.split(",")}), compile)
+    settings = TrainingSettings(stages, batch_size=batch_size, compile=compile)
+    train_table(data_dir, split, out, settings, sorted({int(seed) for seed in seeds.split(",")}))
     typer.echo((out / "table5.md").read_text(encoding="utf-8"))
 
 
-def _stages(sizes: str | None, size: str, epochs: int) -> "list[Stage]":
-    from .loaders import Stage
+def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:
+    from ..runtime.images.resize import parse_size
 
     try:
         if sizes is None:

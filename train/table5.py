@@ -3,20 +3,22 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..calibration.split import read_split
+from ..runtime.bundle.provenance import Stage
 from ..runtime.errors import DataError
 from ..runtime.statistics import wilson_interval
 from . import training
 from .checkpoint import load_checkpoint
-from .loaders import Stage
-from .models.rcmnet import ARCHITECTURES, BASELINES, FeatureClassifier
+from .models.base import FeatureClassifier
+from .models.baselines import BASELINES
+from .models.rcmnet import ARCHITECTURES
+from .training import Metrics, TrainingSettings
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}
@@ -57,13 +59,7 @@ class Row:
 
 
 def train_table(
-    data_dir: Path,
-    split_file: Path,
-    out: Path,
-    stages: Sequence[Stage],
-    batch_size: int,
-    seeds: Sequence[int],
-    compile: bool = False,
+    data_dir: Path, split_file: Path, out: Path, settings: TrainingSettings, seeds: Sequence[int]
 ) -> list[Row]:
     """Train every model with every seed, and write `table5.csv` and `table5.md` after each.
 
@@ -71,10 +67,8 @@ def train_table(
         data_dir: Folder with one folder per class.
         split_file: Split that fits it.
         out: Folder for the run folders and the table. What is finished there is kept, what was interrupted goes on.
-        stages: Image sizes and epochs of every model.
-        batch_size: Images per step.
+        settings: How each is trained, but for its architecture and seed.
         seeds: One training of each model per seed.
-        compile: Compile the training steps.
 
     Raises:
         DataError: The data do not fit, or `out` was begun with other settings.
@@ -83,42 +77,33 @@ def train_table(
     for arch in ARCHS:
         runs = {seed: out / f"{arch}-{seed}" for seed in seeds}
         finished = [
-            _train(data_dir, split_file, run, arch, stages, batch_size, seed, compile) for seed, run in runs.items()
+            _train(data_dir, split_file, run, replace(settings, arch=arch, seed=seed)) for seed, run in runs.items()
         ]
         rows.append(_row(arch, finished, runs[seeds[0]] / "best.ckpt"))
-        _write(rows, out, stages)
+        _write(rows, out, settings.stages)
     return rows
 
 
-def _train(
-    data_dir: Path,
-    split_file: Path,
-    run: Path,
-    arch: str,
-    stages: Sequence[Stage],
-    batch_size: int,
-    seed: int,
-    compile: bool,
-) -> dict[str, Any]:
+def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettings) -> Metrics:
     metrics = run / "metrics.json"
     if not metrics.exists():
-        resume = (run / "last.ckpt").exists()
+        resume = (run / training.LAST).exists()
         if not resume and run.exists():  # stopped before its first checkpoint
             for name in training.BEGUN:
                 (run / name).unlink(missing_ok=True)
-        return training.fit(data_dir, split_file, arch, run, stages, batch_size, seed, resume=resume, compile=compile)
-    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        return training.fit(data_dir, split_file, run, settings, resume)
+    before = training.read_run(run)
     wanted = {
-        "stages": training.stage_settings(stages),
-        "batch_size": batch_size,
-        "split_sha256": read_split(split_file).sha256,
+        "stages": (before.stages, tuple(settings.stages)),
+        "batch_size": (before.batch_size, settings.batch_size),
+        "split_sha256": (before.split_sha256, read_split(split_file).sha256),
     }
-    if changed := [name for name, value in wanted.items() if settings[name] != value]:
+    if changed := [name for name, (old, new) in wanted.items() if old != new]:
         raise DataError(f"{run} was trained with other settings ({', '.join(changed)}): choose another --out")
     return json.loads(metrics.read_text(encoding="utf-8"))
 
 
-def _row(arch: str, finished: Sequence[dict[str, Any]], checkpoint: Path) -> Row:
+def _row(arch: str, finished: Sequence[Metrics], checkpoint: Path) -> Row:
     trained = load_checkpoint(checkpoint)
     return Row(
         arch,

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cartcls.cli import app
 from cartcls.cli.main import _seconds
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.train.commands import app as train
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,11 +25,12 @@ def cartcls(
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
 
 
-def test_importing_and_help_load_nothing_heavy():
+@pytest.mark.parametrize("command", [[], ["train"], ["train", "fit"]])
+def test_importing_and_help_load_nothing_heavy(command: list[str]):
     code = (
         "import sys, cartcls.runtime, cartcls.cli\n"
-        "try: cartcls.cli.app(['--help'])\n"
-        "except SystemExit: pass\n"
+        f"try: cartcls.cli.app({[*command, '--help']})\n"
+        "except SystemExit as stop: assert not stop.code\n"
         "heavy = {'torch', 'tensorrt', 'openvino', 'cv2', 'numpy'} & sys.modules.keys()\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
@@ -78,7 +80,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["correct", "."], 2, "give a file of corrections, or --export"),
         (["correct", ".", "corrections.csv"], 2, "--by"),
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
-        (["report", "."], 1, "holds no ledger"),
+        (["rebuild", ".", "--pages"], 1, "holds no ledger"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
         (["export", "--fp16", "--fp32"], 2, "give one precision"),
         (["export", "--fp16", "--int8"], 2, "give one precision"),
@@ -109,7 +111,7 @@ def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path
     exported = cartcls("correct", out, "--export", tmp_path / "cells", "--json")
     assert exported.returncode == 3
     assert json.loads(exported.stdout)["exported"]["summary"]["cells"] == 3
-    assert cartcls("report", out).stdout.splitlines() == [str(out / "slide" / "report.html")]
+    assert cartcls("rebuild", out, "--pages").stdout.splitlines() == [str(out / "slide" / "report.html")]
     assert cartcls("verify", out).returncode == 0
 
 
@@ -142,8 +144,8 @@ def test_a_bundle_without_tensorrt_says_what_to_install(tmp_path: Path):
         "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\nfrom cartcls.cli import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code, "export"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "no engine: TensorRT is not installed: pip install 'cartcls[tensorrt]'" in done.stderr
+    assert done.returncode == 4
+    assert "error: TensorRT is not installed: pip install 'cartcls[tensorrt]'" in done.stderr
 
 
 def test_version_is_the_packages():
@@ -153,27 +155,31 @@ def test_version_is_the_packages():
 
 
 def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: Path):
-    module = "cartcls.train"
-    done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module=module)
+    done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module="cartcls.train")  # the same app
     assert (done.returncode, "fit 24" in done.stderr) == (0, True)
     (tmp_path / "other.csv").write_text("path,part\na/1.jpg,fit\n")
-    done = cartcls("fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run", module=module)
+    done = cartcls("train", "fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run")
     assert done.returncode == 1
     assert done.stderr.startswith("error: the split does not fit")
     assert not (tmp_path / "run").exists()
-    done = cartcls("fit", data_dir, "--split", "x", "--out", "y", "--sizes", "128", module=module)
+    done = cartcls("train", "fit", data_dir, "--split", "x", "--out", "y", "--sizes", "128")
     assert done.returncode == 2
     assert "write SIZE:EPOCHS" in done.stderr
 
 
-@pytest.mark.parametrize("module", ["cartcls.cli", "cartcls.train"])
-def test_every_command_is_in_the_readme(module: str):
-    from cartcls.cli import app
-    from cartcls.train.__main__ import app as train_app
+def test_training_without_pytorch_says_what_to_install(tmp_path: Path):
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['pytorch_lightning'] = None\n"
+        "from cartcls.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "train", "fit", ".", "--split", "x", "--out", "y"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "pip install 'cartcls[train,export]'" in done.stderr) == (1, True)
 
+
+def test_every_command_is_in_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = (app if module == "cartcls.cli" else train_app).registered_commands
-    start = "cartcls" if module == "cartcls.cli" else f"python -m {module}"
-    for command in commands:
-        assert command.callback is not None
-        assert f"{start} {command.callback.__name__}" in readme
+    for start, commands in (("cartcls", app), ("cartcls train", train)):
+        for command in commands.registered_commands:
+            assert command.callback is not None
+            assert f"{start} {command.callback.__name__}" in readme

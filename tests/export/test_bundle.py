@@ -13,13 +13,13 @@ from cartcls.export.classes import cell_classes
 from cartcls.export.proof import prove
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import BundleError, DataError, ParityError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import INT8
 from cartcls.runtime.inference.parity import HALF_LIMIT, Reference, compare, read_reference
-from cartcls.train.loaders import Stage
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporte
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    fit(data_dir, split_file, "rcmnet", out, [Stage((64, 70), 1)], batch_size=8, seed=0)
+    fit(data_dir, split_file, out, TrainingSettings([Stage((64, 70), 1)], batch_size=8))
     return out / "best.ckpt"
 
 
@@ -88,31 +88,19 @@ def test_the_model_card_says_what_it_is_not_for(exported: Path):
 def test_a_bundle_tells_the_trainings_before_the_last(
     checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
 ):
-    run = tmp_path / "second"
-    stages = [Stage((32, 32), 1)]
-    fit(data_dir, split_file, "resnet18", run, stages, batch_size=8, seed=6, teacher=checkpoint)
-    fit(
-        data_dir,
-        split_file,
-        "rcmnet",
-        tmp_path / "third",
-        stages,
-        8,
-        seed=5,
-        start=checkpoint,
-        teacher=run / "best.ckpt",
-    )
-    export_bundle(tmp_path / "third" / "best.ckpt", tmp_path / "mine")
+    runs, start = [tmp_path / "second", tmp_path / "third"], checkpoint
+    for seed, run in enumerate(runs, 5):
+        settings = TrainingSettings([Stage((32, 32), 1)], batch_size=8, seed=seed, start=start)
+        fit(data_dir, split_file, run, settings)
+        start = run / "best.ckpt"
+    export_bundle(start, tmp_path / "mine")
     card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
-    told = card.split("## Where it came from\n")[1].splitlines()[:7]
-    assert [line for line in told if line.startswith("    #")] == [
-        "    # stopped after 1 epochs in all; its best.ckpt is the start of",
-        "    # stopped after 1 epochs in all; its best.ckpt is the teacher of",
-        "    # stopped after 1 epochs in all; its best.ckpt is the teacher of",
-    ]
-    assert told[0] == told[2] and "--arch rcmnet --sizes 64x70:1 --batch-size 8 --seed 0" in told[0]
-    assert "--arch resnet18 --sizes 32x32:1 --batch-size 8 --seed 6 --teacher TEACHER_DIR/best.ckpt" in told[4]
-    assert told[6].endswith("--seed 5 --start best.ckpt --teacher TEACHER_DIR/best.ckpt")
+    told = card.split("## Where it came from\n")[1].splitlines()[:5]
+    stopped = "    # stopped after 1 epochs in all; its best.ckpt is the start of"
+    assert [line for line in told if line.startswith("    #")] == [stopped, stopped]
+    assert "--arch rcmnet --sizes 64x70:1 --batch-size 8 --seed 0" in told[0]
+    assert told[2].endswith("--arch rcmnet --sizes 32x32:1 --batch-size 8 --seed 5 --start best.ckpt")
+    assert told[4].endswith("--seed 6 --start best.ckpt")
     assert str(data_dir) not in (tmp_path / "mine" / "bundle.json").read_text()
 
 

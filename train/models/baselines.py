@@ -1,9 +1,10 @@
 """The paper's comparisons (Table 5) that are not built from ResNet18: torchvision's, from scratch."""
 
-import torchvision.models
 from torch import Tensor, nn
 
-from .rcmnet import FeatureClassifier
+from .base import FeatureClassifier
+
+BASELINES = ("vgg19", "alexnet")
 
 
 class Baseline(FeatureClassifier):
@@ -16,9 +17,11 @@ class Baseline(FeatureClassifier):
         """Build the network.
 
         Args:
-            arch: `vgg19` or `alexnet`.
+            arch: One of `BASELINES`.
             num_classes: Number of logits K.
         """
+        import torchvision.models  # only here: an export of RCMNet does without
+
         super().__init__()
         network = getattr(torchvision.models, arch)(num_classes=num_classes)
         *hidden, self.fc = network.classifier

@@ -12,176 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .base import MapClassifier
+
 ARCHITECTURES = {
     "resnet18": {"cbam": False, "attention": False},
     "resnet18_c": {"cbam": True, "attention": False},
     "resnet18_m": {"cbam": False, "attention": True},
     "rcmnet": {"cbam": True, "attention": True},
 }
-BASELINES = ("vgg19", "alexnet")
-TEACHERS = ("efficientnet_lite0", "efficientnet_lite2")
-PLUS = "+"  # between the architectures of several readers
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32
-
-
-def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> "FeatureClassifier":
-    """Build one of `ARCHITECTURES`, `BASELINES` or `TEACHERS`, or several that read each cell, `rcmnet+NAME[+NAME]`.
-
-    Args:
-        arch: Name of the architecture.
-        num_classes: Number of logits K.
-        image_size: Width and height in pixels of the images that it is for; sets the size of the
-            relative-position tables.
-    """
-    if arch in BASELINES:
-        from .baselines import Baseline  # needs torchvision, which an export of RCMNet does not
-
-        return Baseline(arch, num_classes)
-    if arch in TEACHERS:
-        from .efficientnet import EfficientNetLite  # which needs this module
-
-        return EfficientNetLite(arch, num_classes)
-    if PLUS in arch:
-        from .ensemble import Readers
-
-        return Readers(arch, num_classes, image_size)
-    width, height = image_size
-    return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
-
-
-def normalize(image: Tensor) -> Tensor:
-    """Turn uint8 RGB images (N, H, W, 3) into normalised float32 (N, 3, H, W)."""
-    mean = torch.tensor(IMAGENET_MEAN, device=image.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=image.device) * 255
-    return ((image.float() - mean) / std).permute(0, 3, 1, 2)
-
-
-class FeatureClassifier(nn.Module):
-    """A network whose logits are one linear layer on its features.
-
-    Attributes:
-        fc: The linear layer.
-    """
-
-    fc: nn.Linear
-
-    def features(self, x: Tensor) -> Tensor:
-        """Features (N, D), float32, of normalised images (N, 3, H, W)."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify normalised images (N, 3, H, W) into logits (N, K)."""
-        return self.fc(self.features(x))
-
-
-class MapClassifier(FeatureClassifier):
-    """A network whose features are the mean of its last feature map, so that Grad-CAM needs no gradient.
-
-    See `cartcls.export.graph`.
-    """
-
-    def features(self, x: Tensor) -> Tensor:
-        """Mean of the last feature map (N, D), float32, of normalised images (N, 3, H, W)."""
-        return self.feature_map(x).float().mean((2, 3))
-
-    def feature_map(self, x: Tensor) -> Tensor:
-        """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
-        raise NotImplementedError
-
-    def distance_features(self, features: Tensor) -> Tensor:
-        """What of its features (N, D) the graph gives out, to tell cells that are unlike the training cells."""
-        return features
-
-
-class RCMNet(MapClassifier):
-    """ResNet18 + CBAM + MHSA, global average pooling and one linear layer."""
-
-    def __init__(self, num_classes: int, map_size: tuple[int, int], cbam: bool, attention: bool):
-        """Build the network.
-
-        Args:
-            num_classes: Number of logits K.
-            map_size: Height and width of the last feature map.
-            cbam: Whether every basic block has CBAM.
-            attention: Whether a BoT block follows layer 4.
-        """
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _layer(64, 64, stride=1, cbam=cbam)
-        self.layer2 = _layer(64, 128, stride=2, cbam=cbam)
-        self.layer3 = _layer(128, 256, stride=2, cbam=cbam)
-        self.layer4 = _layer(256, 512, stride=2, cbam=cbam)
-        self.bot = BoTBlock(512, heads=4, map_size=map_size) if attention else nn.Identity()
-        self.fc = nn.Linear(512, num_classes)
-        self._initialize()
-
-    def feature_map(self, x: Tensor) -> Tensor:
-        """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = max_pool(x)  # (N, 64, H/4, W/4)
-        x = self.layer1(x)
-        x = self.layer2(x)
-        x = self.layer3(x)
-        x = self.layer4(x)  # (N, 512, H/32, W/32)
-        return self.bot(x)
-
-    def _initialize(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if isinstance(module, BasicBlock | BoTBlock):
-                nn.init.zeros_(module.last_bn.weight)  # each block starts as its shortcut
-
-
-def _layer(channels_in: int, channels: int, stride: int, cbam: bool) -> nn.Sequential:
-    return nn.Sequential(BasicBlock(channels_in, channels, stride, cbam), BasicBlock(channels, channels, 1, cbam))
-
-
-class BasicBlock(nn.Module):
-    """Basic block of ResNet18, with CBAM between the second batch norm and the sum."""
-
-    def __init__(self, channels_in: int, channels: int, stride: int, cbam: bool):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, kernel_size=3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.cbam = CBAM(channels) if cbam else nn.Identity()
-        self.downsample = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, channels, kernel_size=1, stride=stride, bias=False),
-                nn.BatchNorm2d(channels),
-            )
-
-    @property
-    def last_bn(self) -> nn.BatchNorm2d:
-        """Batch norm before the sum."""
-        return self.bn2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C_in, H, W) to (N, C, H/stride, W/stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.cbam(self.bn2(self.conv2(out)))
-        return F.relu(out + self.downsample(x))
-
-
-class CBAM(nn.Module):
-    """Convolutional block attention module (Woo et al., ECCV 2018): first which channels, then where."""
-
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
-        self.channel = ChannelAttention(channels, reduction)
-        self.spatial = SpatialAttention()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh (N, C, H, W) by both attentions."""
-        x = x * self.channel(x)
-        return x * self.spatial(x)
 
 
 class ChannelAttention(nn.Module):
@@ -215,29 +53,47 @@ class SpatialAttention(nn.Module):
         return torch.sigmoid(self.conv(pooled))
 
 
-class BoTBlock(nn.Module):
-    """Bottleneck transformer block (Srinivas et al., CVPR 2021) at constant width."""
+class CBAM(nn.Module):
+    """Convolutional block attention module (Woo et al., ECCV 2018): first which channels, then where."""
 
-    def __init__(self, channels: int, heads: int, map_size: tuple[int, int]):
+    def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.channel = ChannelAttention(channels, reduction)
+        self.spatial = SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh (N, C, H, W) by both attentions."""
+        x = x * self.channel(x)
+        return x * self.spatial(x)
+
+
+class BasicBlock(nn.Module):
+    """Basic block of ResNet18, with CBAM between the second batch norm and the sum."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, cbam: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.attention = RelativeSelfAttention(channels, heads, map_size)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
+        self.cbam = CBAM(channels) if cbam else nn.Identity()
+        self.downsample = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels_in, channels, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(channels),
+            )
 
     @property
     def last_bn(self) -> nn.BatchNorm2d:
         """Batch norm before the sum."""
-        return self.bn3
+        return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to the same shape."""
+        """Map (N, C_in, H, W) to (N, C, H/stride, W/stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.attention(out)))
-        out = self.bn3(self.conv3(out))
-        return F.relu(out + x)
+        out = self.cbam(self.bn2(self.conv2(out)))
+        return F.relu(out + self.downsample(x))
 
 
 class RelativeSelfAttention(nn.Module):
@@ -285,20 +141,6 @@ class RelativeSelfAttention(nn.Module):
         return (rows + columns).reshape(-1, self.heads, height * width, height * width)
 
 
-def max_pool(x: Tensor) -> Tensor:
-    """Largest of each 3×3 window of (N, C, H, W), every second one: (N, C, ⌈H/2⌉, ⌈W/2⌉). No value may be negative.
-
-    In a compiled training step it is written as maxima, whose gradient a CPU computes several times as fast.
-    """
-    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-    x = F.pad(x, (1, 2, 1, 2))
-    columns = [x[..., first : first + 2 * ((x.shape[3] - 2) // 2) : 2] for first in range(3)]
-    x = torch.maximum(torch.maximum(columns[0], columns[1]), columns[2])
-    rows = [x[:, :, first : first + 2 * ((x.shape[2] - 2) // 2) : 2] for first in range(3)]
-    return torch.maximum(torch.maximum(rows[0], rows[1]), rows[2])
-
-
 def relative_vectors(table: Tensor, length: int) -> Tensor:
     """Vectors (length, length, d) with `[i, j] = table[j − i + length − 1]`, from a table (2n−1, d).
 
@@ -320,3 +162,87 @@ def interpolate_table(table: Tensor, rows: int) -> Tensor:
     if rows < table.shape[0]:
         return F.interpolate(channels_first, size=rows, mode="area")[0].T
     return F.interpolate(channels_first, size=rows, mode="linear", align_corners=True)[0].T
+
+
+class BoTBlock(nn.Module):
+    """Bottleneck transformer block (Srinivas et al., CVPR 2021) at constant width."""
+
+    def __init__(self, channels: int, heads: int, map_size: tuple[int, int]):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.attention = RelativeSelfAttention(channels, heads, map_size)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, channels, kernel_size=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
+
+    @property
+    def last_bn(self) -> nn.BatchNorm2d:
+        """Batch norm before the sum."""
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to the same shape."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.attention(out)))
+        out = self.bn3(self.conv3(out))
+        return F.relu(out + x)
+
+
+class RCMNet(MapClassifier):
+    """ResNet18 + CBAM + MHSA, global average pooling and one linear layer."""
+
+    def __init__(self, num_classes: int, map_size: tuple[int, int], cbam: bool, attention: bool):
+        """Build the network.
+
+        Args:
+            num_classes: Number of logits K.
+            map_size: Height and width of the last feature map.
+            cbam: Whether every basic block has CBAM.
+            attention: Whether a BoT block follows layer 4.
+        """
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = _layer(64, 64, stride=1, cbam=cbam)
+        self.layer2 = _layer(64, 128, stride=2, cbam=cbam)
+        self.layer3 = _layer(128, 256, stride=2, cbam=cbam)
+        self.layer4 = _layer(256, 512, stride=2, cbam=cbam)
+        self.bot = BoTBlock(512, heads=4, map_size=map_size) if attention else nn.Identity()
+        self.fc = nn.Linear(512, num_classes)
+        self._initialize()
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = max_pool(x)  # (N, 64, H/4, W/4)
+        x = self.layer1(x)
+        x = self.layer2(x)
+        x = self.layer3(x)
+        x = self.layer4(x)  # (N, 512, H/32, W/32)
+        return self.bot(x)
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, BasicBlock | BoTBlock):
+                nn.init.zeros_(module.last_bn.weight)  # each block starts as its shortcut
+
+
+def _layer(channels_in: int, channels: int, stride: int, cbam: bool) -> nn.Sequential:
+    return nn.Sequential(BasicBlock(channels_in, channels, stride, cbam), BasicBlock(channels, channels, 1, cbam))
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Largest of each 3×3 window of (N, C, H, W), every second one: (N, C, ⌈H/2⌉, ⌈W/2⌉). No value may be negative.
+
+    In a compiled training step it is written as maxima, whose gradient a CPU computes several times as fast.
+    """
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+    x = F.pad(x, (1, 2, 1, 2))
+    columns = [x[..., first : first + 2 * ((x.shape[3] - 2) // 2) : 2] for first in range(3)]
+    x = torch.maximum(torch.maximum(columns[0], columns[1]), columns[2])
+    rows = [x[:, :, first : first + 2 * ((x.shape[2] - 2) // 2) : 2] for first in range(3)]
+    return torch.maximum(torch.maximum(rows[0], rows[1]), rows[2])

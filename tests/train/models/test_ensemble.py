@@ -1,168 +1,26 @@
-import shutil
-from pathlib import Path
-
-import numpy as np
-import pytest
 import torch
 from torch.nn import functional as F
 
-from cartcls.export.bundle import export_bundle
-from cartcls.runtime.bundle.bundle import load_bundle
-from cartcls.runtime.errors import DataError
-from cartcls.runtime.inference.backend import Outputs
-from cartcls.runtime.inference.choose import open_backend
-from cartcls.train.checkpoint import load_checkpoint
-from cartcls.train.images import load_images
-from cartcls.train.loaders import Stage
-from cartcls.train.models.ensemble import join
-from cartcls.train.models.rcmnet import build, normalize
-from cartcls.train.start import graph_weights, read_start, start_from
-from cartcls.train.training import fit
-
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
-
-ARCHS = ("rcmnet", "efficientnet_lite0", "efficientnet_lite2")
+from cartcls.train.models.build import build
+from cartcls.train.models.ensemble import Ensemble
+from cartcls.train.models.rcmnet import RCMNet
 
 
-@pytest.fixture(scope="module")
-def readers(tmp_path_factory: pytest.TempPathFactory, data_dir: Path, split_file: Path) -> list[Path]:
-    """Checkpoints of three readers, trained on real cells for a step or two; the last one as if by a script."""
-    out = tmp_path_factory.mktemp("readers")
-    for arch, side in zip(ARCHS, (64, 32, 32), strict=True):
-        fit(data_dir, split_file, arch, out / arch, [Stage((side, side), 1)], batch_size=8, seed=0)
-    files = [out / arch / "best.ckpt" for arch in ARCHS]
-    changed = torch.load(files[-1], weights_only=True)
-    changed["hyper_parameters"]["provenance"]["command"] = "a script"
-    torch.save(changed, files[-1])
-    return files
-
-
-@pytest.fixture(scope="module")
-def joined(tmp_path_factory: pytest.TempPathFactory, readers: list[Path]) -> Path:
-    return join(readers[0], readers[1:], tmp_path_factory.mktemp("joined") / "run")
-
-
-@pytest.fixture(scope="module")
-def bundle_dir(tmp_path_factory: pytest.TempPathFactory, joined: Path) -> Path:
-    directory = tmp_path_factory.mktemp("bundle") / "three"
-    export_bundle(joined, directory)
-    return directory
-
-
-def test_the_answer_is_the_mean_of_all(readers: list[Path], joined: Path, crops: np.ndarray):
-    first, *others = (load_checkpoint(file).model for file in readers)
-    three = load_checkpoint(joined)
-    images = normalize(torch.from_numpy(crops[:4])).float()
-    images = F.interpolate(images, (64, 64), mode="area")
+def test_the_answer_is_the_mean_of_the_members():
+    torch.manual_seed(0)
+    members = [RCMNet(3, (2, 2), cbam=True, attention=True).eval() for _ in range(3)]
+    images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        answers = torch.stack([first(images), *(other(F.avg_pool2d(images, 2)) for other in others)])
+        half = F.avg_pool2d(images, 2)
+        answers = torch.stack([members[0](images), members[1](half), members[2](half)])
+        features = members[0].features(images)
+        ensemble = Ensemble(members)
         assert torch.pdist(answers.flatten(1)).min() > 0.05  # each has its own
-        assert torch.allclose(three.model(images), answers.mean(0), atol=1e-5)
-    assert (three.arch, three.image_size) == ("rcmnet+efficientnet_lite0+efficientnet_lite2", (64, 64))
+        assert torch.allclose(ensemble(images), answers.mean(0), atol=1e-5)
+        assert torch.equal(ensemble.distance_features(ensemble.features(images)), features)
 
 
-def test_a_bundle_of_all_gives_exact_maps_and_the_first_ones_features(
-    readers: list[Path], bundle_dir: Path, data_dir: Path
-):
-    bundle = load_bundle(bundle_dir)
-    first = load_checkpoint(readers[0])
-    paths = [str(path.relative_to(data_dir)) for path in sorted(data_dir.glob("*/*"))[:4]]
-    images = load_images(data_dir, paths, first.classes, first.image_size).images
-    backend = open_backend(bundle, "openvino")
-    outputs: Outputs = backend.infer(images)
-    backend.close()
-    with torch.inference_mode():
-        features = first.model.features(normalize(torch.from_numpy(images))).numpy()
-    assert np.abs(outputs.features - features).max() < 0.05 * np.abs(features).max()  # half precision
-    assert outputs.cams is not None
-    bias = graph_weights(bundle.model, bundle_dir)["fc.bias"].numpy()
-    assert np.abs(outputs.cams.sum((2, 3)) + bias - outputs.logits).max() < 1e-3
-
-
-def test_the_model_card_tells_of_all(bundle_dir: Path, data_dir: Path):
-    card = (bundle_dir / "MODEL_CARD.md").read_text()
-    told = card.split("## Where it came from\n")[1].splitlines()[:7]
-    for line, arch, size in zip(told[::2], ARCHS, ("64x64", "32x32", "32x32"), strict=False):
-        assert f"--arch {arch} --sizes {size}:1" in line
-    scripts = [line.startswith("    # by a script of this recipe: python -m cartcls.train fit") for line in told[:6:2]]
-    assert scripts == [False, False, True]
-    assert set(told[1:6:2]) == {"    # the weights of epoch 1 of 1"}
-    files = "rcmnet.ckpt efficientnet_lite0.ckpt efficientnet_lite2.ckpt"
-    assert told[6] == f"    python -m cartcls.train join {files} --out RUN_DIR"
-    assert "3 networks read each cell" in card
-    assert str(data_dir) not in (bundle_dir / "bundle.json").read_text()
-
-
-def test_a_training_that_starts_from_all_takes_its_own(readers: list[Path], joined: Path, bundle_dir: Path):
-    for file, arch in zip(readers, ARCHS, strict=True):
-        reader = load_checkpoint(file)
-        expected = reader.model.state_dict()
-        for place, limit in ((joined, 1e-6), (bundle_dir, 2e-3)):
-            start = read_start(place, arch)
-            model = build(arch, len(reader.classes), reader.image_size)
-            assert start_from(model, arch, reader.classes, start)
-            for name, value in model.state_dict().items():
-                if name != "fc.bias" and value.is_floating_point():
-                    most = max(1, float(expected[name].abs().max()))
-                    assert (value - expected[name]).abs().max() <= limit * most, name
-
-
-def test_the_first_reader_may_be_a_bundle_or_of_one(
-    readers: list[Path], joined: Path, bundle_dir: Path, tmp_path: Path
-):
-    again = load_checkpoint(join(bundle_dir, readers[1:], tmp_path / "again"))
-    expected = load_checkpoint(joined)
-    assert again.arch == expected.arch
-    for name, value in again.model.state_dict().items():
-        if name != "fc.bias" and value.is_floating_point():
-            of = expected.model.state_dict()[name]
-            assert (value - of).abs().max() <= 2e-3 * max(1, float(of.abs().max())), name
-    first = again.provenance["readers"][0]
-    assert first["bundle.json"] == load_bundle(bundle_dir).sha256
-    assert first["source"]["stages"] == expected.provenance["readers"][0]["source"]["stages"]
-
-
-def test_what_does_not_fit_is_said(readers: list[Path], joined: Path, tmp_path: Path):
-    first, second, third = readers
-    with pytest.raises(DataError, match="the first reader is rcmnet"):
-        join(second, [third], tmp_path / "run")
-    with pytest.raises(DataError, match="the other readers are efficientnet_lite0 or efficientnet_lite2"):
-        join(first, [second, first], tmp_path / "run")
-    with pytest.raises(DataError, match="are of one --arch"):
-        join(first, [second, third, second], tmp_path / "run")
-    with pytest.raises(DataError, match="exists already"):
-        join(first, [second], joined.parent)
-    with pytest.raises(DataError, match="are of rcmnet, efficientnet_lite0, efficientnet_lite2: train with --arch"):
-        read_start(joined, "resnet18")
-    alone = tmp_path / "alone.ckpt"
-    shutil.copy(second, alone)
-    with pytest.raises(DataError, match=r"split\.csv does not exist"):
-        join(first, [alone], tmp_path / "run")
-    for name, value, message in (
-        ("image_size", (40, 40), "half of what"),
-        ("classes", list("abcdefgh"), "knows other classes"),
-        ("provenance", {"split_sha256": "0"}, "was not trained on the images and the split"),
-    ):
-        changed = torch.load(third, weights_only=True)
-        changed["hyper_parameters"][name] = value
-        torch.save(changed, tmp_path / "changed.ckpt")
-        with pytest.raises(DataError, match=message):
-            join(first, [second, tmp_path / "changed.ckpt"], tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_sides_whose_maps_do_not_fit_are_refused(readers: list[Path], tmp_path: Path):
-    resized = []
-    for reader, side in zip(readers[:2], (96, 48), strict=True):
-        checkpoint = torch.load(reader, weights_only=True)
-        settings = checkpoint["hyper_parameters"]
-        settings["image_size"] = (side, side)
-        weights = build(settings["arch"], len(settings["classes"]), (side, side)).state_dict()
-        checkpoint["state_dict"] = {f"model.{name}": value for name, value in weights.items()}
-        folder = tmp_path / str(side)
-        folder.mkdir()
-        torch.save(checkpoint, folder / "best.ckpt")
-        shutil.copy(reader.parent / "split.csv", folder)
-        resized.append(folder / "best.ckpt")
-    with pytest.raises(DataError, match="maps do not fit each other"):
-        join(resized[0], resized[1:], tmp_path / "run")
+def test_weights_have_the_names_of_the_graphs_that_there_are():
+    names = build("rcmnet+efficientnet_lite0", 2, (64, 64)).state_dict().keys()
+    assert {"readers.0.conv1.weight", "readers.1.body.conv_stem.weight", "fc.weight", "fc.bias"} <= names
+    assert {name for name in names if "fc." in name and "mlp" not in name} == {"fc.weight", "fc.bias"}

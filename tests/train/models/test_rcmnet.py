@@ -1,16 +1,15 @@
+import math
+
 import pytest
 import torch
 
+from cartcls.train.models.build import build
 from cartcls.train.models.rcmnet import (
-    ARCHITECTURES,
-    BASELINES,
     CBAM,
     BasicBlock,
     RelativeSelfAttention,
-    build,
     interpolate_table,
     max_pool,
-    normalize,
     relative_vectors,
 )
 
@@ -28,21 +27,6 @@ def test_resnet18_is_torchvisions():
     images = torch.randn(2, 3, 96, 96)
     with torch.inference_mode():
         assert torch.allclose(ours.eval()(images), theirs.eval()(images), atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", [*ARCHITECTURES, *BASELINES])
-def test_every_ablation_classifies_and_learns(arch: str):
-    model = build(arch, 5, (64, 70))
-    logits = model(normalize(torch.randint(0, 256, (2, 70, 64, 3), dtype=torch.uint8)))
-    assert logits.shape == (2, 5)
-    logits.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-def test_normalize_is_imagenets():
-    image = torch.randint(0, 256, (2, 4, 5, 3), dtype=torch.uint8)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    assert torch.allclose(normalize(image), ((image / 255 - mean) / std).permute(0, 3, 1, 2), atol=1e-5)
 
 
 def test_attention_is_the_papers_equation_token_by_token():
@@ -130,7 +114,8 @@ def test_cbam_is_timms_with_the_same_weights():
 
 @pytest.mark.parametrize("shape", [(2, 4, 182, 180), (1, 3, 7, 8), (1, 1, 1, 1)])
 def test_a_compiled_step_pools_alike(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch):
-    x = torch.rand(shape, requires_grad=True)
+    count = math.prod(shape)
+    x = ((torch.randperm(count) + 1) / count).reshape(shape).requires_grad_()  # no two alike
     plain = max_pool(x)
     assert torch.equal(plain, torch.nn.functional.max_pool2d(x, 3, stride=2, padding=1))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)

@@ -1,0 +1,107 @@
+"""Where weights came from: what `run.json`, a checkpoint and the `source` of `bundle.json` hold.
+
+What does not apply is empty, and then left out of the file.
+"""
+
+import msgspec
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """Some epochs of training at one image size.
+
+    Attributes:
+        size: Width and height in pixels.
+        epochs: Number of epochs.
+    """
+
+    size: tuple[int, int]
+    epochs: int
+
+
+class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
+    """What turned files into the network's input.
+
+    Attributes:
+        name: Its name.
+        sha256: Digest of its code.
+    """
+
+    name: str
+    sha256: str
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Trained weights that others were made of: a checkpoint, a bundle or a package.
+
+    Attributes:
+        checkpoint: Name of the checkpoint file.
+        bundle: Name of the bundle.
+        bundle_sha256: Digest of its `bundle.json`.
+        package: Name of the Python package.
+        version: Its version.
+        sha256: Digest of the file of weights in it.
+        arch: Architecture.
+        epochs: Number of epochs that were trained.
+        source: Their own provenance, as it was written then.
+    """
+
+    checkpoint: str = ""
+    bundle: str = ""
+    bundle_sha256: str = msgspec.field(default="", name="bundle.json")
+    package: str = ""
+    version: str = ""
+    sha256: str = ""
+    arch: str = ""
+    epochs: int = 0
+    source: dict[str, object] = {}
+
+    @property
+    def provenance(self) -> "Provenance":
+        """The source, read; there must be one."""
+        return msgspec.convert(self.source, Provenance)
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the weights of one model came from: a training, or trained members that were joined.
+
+    Attributes:
+        arch: Architecture.
+        epochs: Number of epochs that were trained.
+        parameters: Number of weights.
+        data_dir: Folder of the images; no bundle has it.
+        data_sha256: Digest of the images of each part of the split.
+        split_file: Name of the split file.
+        split_sha256: Its digest.
+        split_unit: `split by image` or `split by group`.
+        preprocessing: How images were resized; a bundle has it elsewhere.
+        stages: Image sizes and epochs.
+        batch_size: Images per step.
+        seed: Of weights, order and augmentation.
+        versions: Versions of Python and of packages at the training.
+        start: The weights that it began with.
+        members: What an ensemble was made of.
+        command: What was run.
+        export_versions: Versions of packages at the export.
+    """
+
+    arch: str = ""
+    epochs: int = 0
+    parameters: int = 0
+    data_dir: str = ""
+    data_sha256: dict[str, str]
+    split_file: str
+    split_sha256: str
+    split_unit: str
+    preprocessing: Preprocessing | None = None
+    stages: tuple[Stage, ...] = ()
+    batch_size: int = 0
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    start: Origin | None = None
+    members: tuple[Origin, ...] = msgspec.field(default=(), name="readers")
+    command: str = ""
+    export_versions: dict[str, str] = {}
+
+    def plain(self) -> dict[str, object]:
+        """As JSON holds it, for files that are read without executing anything in them."""
+        return msgspec.json.decode(msgspec.json.encode(self))

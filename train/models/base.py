@@ -1,0 +1,52 @@
+"""What all models share: the normalisation before them, and logits that are one linear layer on features."""
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+STRIDE = 32  # pixels of the image to one place of the last feature map
+
+
+def normalize(image: Tensor) -> Tensor:
+    """Turn uint8 RGB images (N, H, W, 3) into normalised float32 (N, 3, H, W)."""
+    mean = torch.tensor(IMAGENET_MEAN, device=image.device) * 255
+    std = torch.tensor(IMAGENET_STD, device=image.device) * 255
+    return ((image.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+class FeatureClassifier(nn.Module):
+    """A network whose logits are one linear layer on its features.
+
+    Attributes:
+        fc: The linear layer.
+    """
+
+    fc: nn.Linear
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features (N, D), float32, of normalised images (N, 3, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify normalised images (N, 3, H, W) into logits (N, K)."""
+        return self.fc(self.features(x))
+
+
+class MapClassifier(FeatureClassifier):
+    """A network whose features are the mean of its last feature map, so that Grad-CAM needs no gradient.
+
+    See `cartcls.export.graph`.
+    """
+
+    def features(self, x: Tensor) -> Tensor:
+        """Mean of the last feature map (N, D), float32, of normalised images (N, 3, H, W)."""
+        return self.feature_map(x).float().mean((2, 3))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
+        raise NotImplementedError
+
+    def distance_features(self, features: Tensor) -> Tensor:
+        """What of its features (N, D) the graph gives out, to tell cells that are unlike the training cells."""
+        return features

@@ -1,0 +1,35 @@
+"""All models by name."""
+
+from collections.abc import Callable
+from typing import cast
+
+from .base import STRIDE, FeatureClassifier, MapClassifier
+from .baselines import BASELINES, Baseline
+from .efficientnet import EFFICIENTNETS, EfficientNetLite
+from .ensemble import PLUS, Ensemble
+from .rcmnet import ARCHITECTURES, RCMNet
+
+
+def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> FeatureClassifier:
+    """Build a model.
+
+    Args:
+        arch: One of `MODELS`, or those of an ensemble's members, `rcmnet+NAME[+NAME]`.
+        num_classes: Number of logits K.
+        image_size: Width and height in pixels of the images that it is for; sets the size of the
+            relative-position tables.
+    """
+    models = [MODELS[name](name, num_classes, image_size) for name in arch.split(PLUS)]
+    return models[0] if len(models) == 1 else Ensemble(cast(list[MapClassifier], models))
+
+
+def _rcmnet(arch: str, num_classes: int, image_size: tuple[int, int]) -> RCMNet:
+    width, height = image_size
+    return RCMNet(num_classes, map_size=(-(-height // STRIDE), -(-width // STRIDE)), **ARCHITECTURES[arch])
+
+
+MODELS: dict[str, Callable[[str, int, tuple[int, int]], FeatureClassifier]] = {
+    **dict.fromkeys(ARCHITECTURES, _rcmnet),
+    **dict.fromkeys(BASELINES, lambda arch, num_classes, _: Baseline(arch, num_classes)),
+    **dict.fromkeys(EFFICIENTNETS, lambda arch, num_classes, _: EfficientNetLite(arch, num_classes)),
+}
