@@ -8,20 +8,19 @@ from typing import Annotated
 import typer
 
 from ..runtime.console import EXIT_INTERRUPTED
-from .main import BackendName, app
+from .main import app
+from .options import Backend, BackendName, LabelledDir
 
 
 @app.command()
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate.", show_default=False)],
-    labelled_dir: Annotated[
-        Path, typer.Argument(metavar="DATA_DIR", help="Folder with one folder of images per class.", show_default=False)
-    ],
+    labelled_dir: LabelledDir,
     split: Annotated[Path, typer.Option(help="Split of that folder.", show_default=False)],
     max_error: Annotated[
         str, typer.Option(metavar="SHARE", help="Most of the passing cells that may be wrong, such as 1% or 0.01.")
     ] = "1%",
-    backend: Annotated[BackendName, typer.Option(help="What will run the model.")] = BackendName.auto,
+    backend: Backend = BackendName.auto,
     out: Annotated[
         Path | None, typer.Option(help="Bundle folder to write.", show_default="BUNDLE is changed itself")
     ] = None,

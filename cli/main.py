@@ -1,14 +1,13 @@
 """Commands: each reads its options, calls one function and shows the result."""
 
 import json
-import re
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
+from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, LabelledDir, Out, Poll, Quiet
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,15 +16,6 @@ app = typer.Typer(
     "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no CAR-T"
     " class: a laboratory trains one on its own cells with `cartcls train`.",
 )
-
-
-class BackendName(str, Enum):
-    """Backends that can be asked for."""
-
-    auto = "auto"
-    tensorrt = "tensorrt"
-    cuda = "cuda"
-    openvino = "openvino"
 
 
 @app.callback()
@@ -44,11 +34,9 @@ def batch(
         list[Path],
         typer.Argument(metavar="SLIDE_DIR...", help="Folders of cell crops, one for each slide.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")] = Path(
-        "cartcls-reports"
-    ),
-    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
-    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    out: Out = REPORTS,
+    bundle: BundleDir = None,
+    backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool,
         typer.Option("--no-build", help="Build no TensorRT engine where none fits: take another backend, or fail."),
@@ -94,26 +82,14 @@ def batch(
 
 @app.command()
 def watch(
-    capture_dir: Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")] = Path(
-        "cartcls-reports"
-    ),
+    capture_dir: CaptureDir,
+    out: Out = REPORTS,
     slide_level: Annotated[int, typer.Option(min=1, help="How deep the folders lie that are a slide each.")] = 1,
-    poll: Annotated[
-        float,
-        typer.Option(parser=lambda text: _seconds(text), metavar="SECONDS", help="Time between two looks, at least."),
-    ] = 1.0,
-    quiet: Annotated[
-        float,
-        typer.Option(
-            parser=lambda text: _seconds(text),
-            metavar="SECONDS",
-            help="Time for a file to come to rest; 10 on a network share.",
-        ),
-    ] = 2.0,
+    poll: Poll = 1.0,
+    quiet: Quiet = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
-    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    bundle: BundleDir = None,
+    backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) where none fits.")
     ] = False,
@@ -161,14 +137,12 @@ def watch(
 
 @app.command()
 def evaluate(
-    labelled_dir: Annotated[
-        Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)
-    ],
+    labelled_dir: LabelledDir,
     split: Annotated[Path | None, typer.Option(help="Split of that folder, to take only --part of it.")] = None,
     part: Annotated[str, typer.Option(help="Part of --split: fit, select, calibrate or report.")] = "select",
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("cartcls-evaluation"),
-    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
-    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    bundle: BundleDir = None,
+    backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Count how often a bundle is right on labelled cells, and show its mistakes.
@@ -201,8 +175,8 @@ def doctor(
     capture_dir: Annotated[
         Path | None, typer.Argument(help="Folder that the microscope writes to.", show_default=False)
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the reports.")] = Path("cartcls-reports"),
-    bundle: Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")] = None,
+    out: Out = REPORTS,
+    bundle: BundleDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look at this machine the way a run would: what works, what is missing, and what to do about it."""
@@ -219,14 +193,6 @@ def doctor(
         show.findings(findings)
     if any(finding.level == "failure" for finding in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _seconds(text: str | float) -> float:
-    """Read a time such as 2, 0.5 or 2s; a default comes as a number."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?s?", str(text).strip())
-    if not found or float(found[1]) < 0.1:
-        raise typer.BadParameter(f"{text!r} is no time of at least 0.1 s: write seconds, such as 2 or 2s")
-    return float(found[1])
 
 
 def _version(on: bool) -> None:

@@ -8,11 +8,12 @@ import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
 from .main import app
+from .options import ReportsDir
 
 
 @app.command()
 def verify(
-    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    out: ReportsDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
     """Compare every table with the ledger, and name each row that was edited, lost or added.
@@ -35,7 +36,7 @@ def verify(
 
 @app.command()
 def rebuild(
-    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    out: ReportsDir,
     pages: Annotated[bool, typer.Option("--pages", help="Write only the pages, and print where they are.")] = False,
 ) -> None:
     """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
@@ -48,7 +49,7 @@ def rebuild(
 
 @app.command()
 def correct(
-    out: Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)],
+    out: ReportsDir,
     corrections: Annotated[
         Path | None,
         typer.Argument(metavar="[CORRECTIONS.CSV]", help="What a page saved.", show_default=False),

@@ -1,0 +1,39 @@
+"""Options that several commands have."""
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class BackendName(str, Enum):
+    """Backends that can be asked for."""
+
+    auto = "auto"
+    tensorrt = "tensorrt"
+    cuda = "cuda"
+    openvino = "openvino"
+
+
+def _seconds(text: str | float) -> float:
+    """Read a time such as 2, 0.5 or 2s; a default comes as a number."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?s?", str(text).strip())
+    if not found or float(found[1]) < 0.1:
+        raise typer.BadParameter(f"{text!r} is no time of at least 0.1 s: write seconds, such as 2 or 2s")
+    return float(found[1])
+
+
+Backend = Annotated[BackendName, typer.Option(help="What runs the model.")]
+BundleDir = Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")]
+CaptureDir = Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", show_default=False)]
+LabelledDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
+ReportsDir = Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)]
+Poll = Annotated[float, typer.Option(parser=_seconds, metavar="SECONDS", help="Time between two looks, at least.")]
+Quiet = Annotated[
+    float,
+    typer.Option(parser=_seconds, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share."),
+]
+REPORTS = Path("cartcls-reports")
