@@ -17,7 +17,7 @@ class BackendName(str, Enum):
     openvino = "openvino"
 
 
-def _seconds(text: str | float) -> float:
+def seconds(text: str | float) -> float:
     """Read a time such as 2, 0.5 or 2s; a default comes as a number."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?s?", str(text).strip())
     if not found or float(found[1]) < 0.1:
@@ -31,9 +31,9 @@ CaptureDir = Annotated[Path, typer.Argument(help="Folder that the microscope wri
 LabelledDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
 ReportsDir = Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)]
-Poll = Annotated[float, typer.Option(parser=_seconds, metavar="SECONDS", help="Time between two looks, at least.")]
+Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Time between two looks, at least.")]
 Quiet = Annotated[
     float,
-    typer.Option(parser=_seconds, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share."),
+    typer.Option(parser=seconds, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share."),
 ]
 REPORTS = Path("cartcls-reports")

@@ -10,7 +10,6 @@ from reviewer import classify, corrections, make_slide
 from typer.testing import CliRunner
 
 from cartcls.cli import app
-from cartcls.cli.main import _seconds
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.train.commands import app as train
 
@@ -40,7 +39,7 @@ def test_importing_and_help_load_nothing_heavy(command: list[str]):
 
 @pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("1s", 1), ("0.5 s", 0.5), (".5", 0.5), (2.0, 2)])
 def test_a_time_is_written_with_its_unit_or_without(text: str | float, seconds: float):
-    assert _seconds(text) == seconds
+    assert seconds(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["0.05", "-1", "2m", "soon", "nan", ""])
