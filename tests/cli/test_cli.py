@@ -10,6 +10,7 @@ from reviewer import classify, corrections, make_slide
 from typer.testing import CliRunner
 
 from cartcls.cli import app
+from cartcls.cli.options import seconds
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.train.commands import app as train
 
