@@ -3,14 +3,16 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import Metrics
 from ..runtime.errors import DataError, OutputError
-from ..runtime.files import whole_folder
+from ..runtime.files import whole_folder, writing
 from ..runtime.inference.backend import Backend
 from ..runtime.ledger.records import CSV, Cell, Run, write_csv
 from ..runtime.reports.page import render
@@ -21,6 +23,38 @@ from .pictures import draw_confusion
 METRICS, CONFUSION, MISTAKES = "metrics.json", "confusion.png", "mistakes.html"
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of labelled cells, and what they were made with.
+
+    Attributes:
+        part: Which cells these are, as every figure is marked.
+        unreadable: Why a cell is not in the figures, by its path.
+        metrics: Of the others.
+        run: What was the same for all cells.
+    """
+
+    part: str
+    unreadable: dict[str, str]
+    metrics: Metrics
+    run: Run
+
+    def as_json(self) -> dict[str, object]:
+        """As `metrics.json` has it."""
+        return {
+            "part": self.part,
+            "unreadable": self.unreadable,
+            **msgspec.to_builtins(self.metrics),
+            "bundle": self.run.bundle.name,
+            "bundle_sha256": self.run.bundle.sha256,
+            "backend": self.run.backend,
+            "precision": self.run.precision,
+            "device": self.run.device,
+            "version": self.run.version,
+            "started_at": self.run.started_at,
+        }
+
+
 def evaluate(
     data_dir: Path,
     paths: Sequence[str],
@@ -29,7 +63,7 @@ def evaluate(
     bundle: Bundle,
     backend: Backend,
     progress: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> Evaluation:
     """Classify labelled images and compare; write metrics, confusion matrix, table and a page of the mistakes.
 
     Args:
@@ -40,9 +74,6 @@ def evaluate(
         bundle: Model.
         backend: The model, loaded.
         progress: Called with the number of images done and of all images.
-
-    Returns:
-        The metrics, as written to `metrics.json`.
 
     Raises:
         DataError: A class folder is no class of the bundle, or no image could be read.
@@ -55,39 +86,24 @@ def evaluate(
     if out.exists() and not (out / METRICS).is_file():
         raise OutputError(f"{out} exists and is no evaluation: move it away, or choose another --out")
     run = describe_run(data_dir, bundle, backend)
-    try:
-        with whole_folder(out) as folder:
-            cells = classify_images(data_dir, [os.fsencode(path) for path in paths], folder, bundle, backend, progress)
-            truth = {cell.seq: path.split("/")[0] for cell, path in zip(cells, paths, strict=True)}
-            metrics = _metrics(run, cells, truth, part, names)
-            write_csv(folder / CSV, run, cells)
-            (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-            draw_confusion(metrics["confusion"], names, part, folder / CONFUSION)
-            mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
-            mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
-            page = render(
-                MISTAKES, bundle.classes, metrics=metrics, mistakes=mistakes, confusion=CONFUSION, bundle=bundle
-            )
-            (folder / MISTAKES).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
-    return metrics
+    with writing(out), whole_folder(out) as folder:
+        cells = classify_images(data_dir, [os.fsencode(path) for path in paths], folder, bundle, backend, progress)
+        truth = {cell.seq: path.split("/")[0] for cell, path in zip(cells, paths, strict=True)}
+        evaluation = _evaluation(run, cells, truth, part, names)
+        write_csv(folder / CSV, run, cells)
+        (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")
+        draw_confusion(evaluation.metrics.confusion, names, part, folder / CONFUSION)
+        mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
+        mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
+        page = render(MISTAKES, bundle.classes, evaluation=evaluation, mistakes=mistakes, confusion=CONFUSION)
+        (folder / MISTAKES).write_text(page, encoding="utf-8")
+    return evaluation
 
 
-def _metrics(run: Run, cells: Sequence[Cell], truth: dict[int, str], part: str, names: Sequence[str]) -> dict[str, Any]:
+def _evaluation(run: Run, cells: Sequence[Cell], truth: dict[int, str], part: str, names: Sequence[str]) -> Evaluation:
     labelled = [cell for cell in cells if cell.label]
     if not labelled:
         raise DataError(f"{run.source}: no image could be read")
     labels = [names.index(truth[cell.seq]) for cell in labelled]
-    return {
-        "part": part,
-        "unreadable": {cell.path: cell.reason for cell in cells if not cell.label},
-        **classification_metrics(labels, np.array([cell.probabilities for cell in labelled]), names),
-        "bundle": run.bundle.name,
-        "bundle_sha256": run.bundle.sha256,
-        "backend": run.backend,
-        "precision": run.precision,
-        "device": run.device,
-        "version": run.version,
-        "started_at": run.started_at,
-    }
+    metrics = classification_metrics(labels, np.array([cell.probabilities for cell in labelled]), names)
+    return Evaluation(part, {cell.path: cell.reason for cell in cells if not cell.label}, metrics, run)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_INTERRUPTED
@@ -62,11 +63,10 @@ def calibrate(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         running.close()
-    source = {"split_sha256": chosen.sha256, "split_unit": chosen.unit}
-    calibrated = run(loaded, running, evidence, source, share)
+    calibrated = run(loaded, running, evidence, chosen, share)
     write_calibrated(loaded, calibrated, target)
     if as_json:
-        typer.echo(json.dumps({"bundle": str(target), **calibrated.record}, indent=2))
+        typer.echo(json.dumps({"bundle": str(target), **msgspec.to_builtins(calibrated.record)}, indent=2))
     else:
         show.calibrated(target, calibrated.record)
 

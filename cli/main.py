@@ -201,16 +201,16 @@ def evaluate(
     show.started(loaded, running)
     try:
         with show.progress(chosen) as progress:
-            metrics = run(labelled_dir, paths, chosen, out, loaded, running, progress)
+            evaluation = run(labelled_dir, paths, chosen, out, loaded, running, progress)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         running.close()
     if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
+        typer.echo(json.dumps(evaluation.as_json(), indent=2))
     else:
-        show.evaluated(out / MISTAKES, metrics)
-    if metrics["unreadable"]:
+        show.evaluated(out / MISTAKES, evaluation)
+    if evaluation.unreadable:
         raise typer.Exit(EXIT_UNREADABLE)
 
 

@@ -26,9 +26,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..calibration.evaluate import Evaluation
     from ..export.engine import EngineExport
     from ..export.proof import Proof
     from ..runtime.bundle.bundle import Bundle
+    from ..runtime.bundle.calibration import CalibrationRecord
     from ..runtime.doctor import Finding
     from ..runtime.inference.backend import Backend
     from ..runtime.reports.corrections import Corrected
@@ -52,8 +54,8 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     """Say what is about to classify."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
-    record = bundle.manifest["calibration"]
-    if record and (made_on := (record["backend"], record["precision"])) != (backend.name, backend.precision):
+    record = bundle.manifest.calibration
+    if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
         tell(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
 
 
@@ -231,44 +233,45 @@ def reviewed(folder: Path, made: "Exported") -> None:
     results.print(os.fspath(folder), markup=False, soft_wrap=True)
 
 
-def evaluated(page: Path, metrics: dict[str, Any]) -> None:
+def evaluated(page: Path, evaluation: "Evaluation") -> None:
     """Print the figures of an evaluation and where its page lies."""
+    metrics = evaluation.metrics
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "precision", "F1"):
         table.add_column(name, justify="right")
-    for name, row in metrics["per_class"].items():
-        figures = (f"{row['sensitivity']:.1%}", f"{row['precision']:.1%}", f"{row['f1']:.4f}")
-        table.add_row(Text(name), str(row["count"]), *figures)
+    for name, row in metrics.per_class.items():
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", f"{row.precision:.1%}", f"{row.f1:.4f}")
     results.print(table)
-    low, high = metrics["top1_interval"]
+    low, high = metrics.top1_interval
     results.print(
-        f"{metrics['correct']} of {metrics['count']} right ({metrics['part']}): {metrics['top1']:.2%}, 95 % interval"
-        f" {low:.2%} to {high:.2%}; macro F1 {metrics['macro_f1']:.4f}, weighted F1 {metrics['weighted_f1']:.4f}",
+        f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
+        f" {low:.2%} to {high:.2%}; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}",
         markup=False,
         soft_wrap=True,
     )
-    if metrics["unreadable"]:
-        results.print(f"warning: {len(metrics['unreadable'])} images could not be read", markup=False)
+    if evaluation.unreadable:
+        results.print(f"warning: {len(evaluation.unreadable)} images could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
 
 
-def calibrated(directory: Path, record: dict[str, Any]) -> None:
+def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     """Print what a calibration promises, and where the bundle lies."""
+    figures = record.calibrate
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "passing", "wrong among them"):
         table.add_column(name, justify="right")
-    for name, row in record["calibrate"]["per_class"].items():
-        figures = (str(row["passing"]), str(row["passing"] - row["right"]))
-        table.add_row(Text(name), str(row["count"]), f"{row['sensitivity']:.1%}", *figures)
+    for name, row in figures.per_class.items():
+        wrong = str(row.passing - row.right)
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", str(row.passing), wrong)
     results.print(table)
-    figures, error = record["calibrate"], record["calibrate"]["ece_equal_mass"]
-    flagged = ", ".join(f"{count} {reason}" for reason, count in figures["reasons"].items() if reason != "any")
+    error, before = figures.ece_equal_mass, figures.uncalibrated
+    flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
     for line in (
-        f"temperature {record['temperature']:.4f}; calibration error {error['value']:.4f} (calibrate; a perfect model's"
-        f" {error['perfect']:.4f}, before {figures['uncalibrated']['value']:.4f})",
-        f"for review below a confidence of {record['threshold']:.4f}: {record['promise']['sentence']}",
-        f"{figures['reasons']['any']} of {figures['count']} cells of `calibrate` for review: {flagged or 'none'}",
-        record["rare_classes"],
+        f"temperature {record.temperature:.4f}; calibration error {error.value:.4f} (calibrate; a perfect model's"
+        f" {error.perfect:.4f}, before {before.value:.4f})",
+        f"for review below a confidence of {record.threshold:.4f}: {record.promise.sentence}",
+        f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
+        record.rare_classes,
         os.fspath(directory),
     ):
         results.print(line, markup=False, soft_wrap=True)

@@ -56,7 +56,7 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
         return _reader(Start(checkpoint.arch, checkpoint.classes, weights, provenance), arch)
     bundle = load_bundle(path)
     start = Start(
-        bundle.manifest["source"]["arch"],
+        bundle.manifest.source.arch,
         [entry.name for entry in bundle.classes],
         graph_weights(bundle.model, path),
         {"bundle": bundle.name, MANIFEST: bundle.sha256},

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -232,10 +233,10 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
 def _finish(out: Path, data: CellData, split: Split) -> dict[str, Any]:
     best = load_checkpoint(out / "best.ckpt")
     select = data.images("select", data.stages[-1].size)
-    metrics = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
-    metrics = {"part": "select", "unit": split.unit, **metrics}
+    figures = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
+    metrics = {"part": "select", "unit": split.unit, **msgspec.to_builtins(figures)}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    draw_confusion(metrics["confusion"], data.classes, f"select, {split.unit}", out / "confusion.png")
+    draw_confusion(figures.confusion, data.classes, f"select, {split.unit}", out / "confusion.png")
     draw_curves(out / "history.csv", out / "curves.png")
     return metrics
 

@@ -23,7 +23,8 @@ from dataclasses import astuple
 from pathlib import Path
 from types import TracebackType
 
-from ..bundle.bundle import Bundle, recorded_bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import decode_manifest, encode_manifest
 from ..errors import OutputError
 from ..images.decode import Fingerprint
 from ..mounts import file_system, is_network
@@ -234,7 +235,8 @@ class Ledger:
         (other,) = self._database.execute("SELECT sha256 FROM bundle").fetchone() or (None,)
         if other is None:
             with self._transaction():
-                self._database.execute("INSERT INTO bundle VALUES (?, ?)", (bundle.sha256, json.dumps(bundle.manifest)))
+                values = bundle.sha256, encode_manifest(bundle.manifest).decode()
+                self._database.execute("INSERT INTO bundle VALUES (?, ?)", values)
         elif other != bundle.sha256:
             raise OutputError(
                 "the reports there are by another bundle: add --fresh to begin anew, or choose another --out"
@@ -243,7 +245,10 @@ class Ledger:
     def bundle(self) -> Bundle | None:
         """The bundle that all rows are by, without its graph; None where there is none yet."""
         found = self._database.execute("SELECT sha256, manifest FROM bundle").fetchone()
-        return recorded_bundle(json.loads(found[1]), found[0]) if found else None
+        if found is None:
+            return None
+        manifest = decode_manifest(found[1], "the bundle that the ledger remembers")
+        return Bundle(Path(manifest.name), manifest, found[0])
 
     def begin_run(self, slide: Slide, run: Run) -> None:
         """Note what is the same for all rows that come next."""

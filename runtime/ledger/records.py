@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..bundle.bundle import NOT_A_CELL, UNSURE, Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.calibration import CalibrationRecord
 from ..bundle.drift import drift
-from ..bundle.review import calibration_facts
+from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..reports.differential import differential
 
 CSV, THUMBNAILS = "cells.csv", "thumbnails"
@@ -189,7 +190,7 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         for cell in cells
         if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
     ]
-    record = run.bundle.manifest["calibration"]
+    record = run.bundle.manifest.calibration
     return {
         "slide": run.slide,
         "source": run.source,
@@ -204,17 +205,29 @@ def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
         "differential": differential(counted, run.bundle.classes),
         "differential_without_proposals": differential(counted - proposed, run.bundle.classes) if proposed else None,
         "calibrated": run.bundle.calibrated,
-        "calibration": calibration_facts(record),
-        "drift": drift(measured, record),
+        "calibration": _facts(record) if record else None,
+        "drift": drift(measured, record.typical if record else None),
         "drift_cells": len(measured),
         "research_use_only": True,
         "bundle": run.bundle.name,
         "bundle_sha256": run.bundle.sha256,
-        "bundle_split": run.bundle.split_unit,
+        "bundle_split": run.bundle.manifest.source.split_unit,
         "backend": run.backend,
         "precision": run.precision,
         "device": run.device,
         "version": run.version,
         "started_at": run.started_at,
         "last_analysed_at": max((cell.analysed_at for cell in cells), default=None),
+    }
+
+
+def _facts(record: CalibrationRecord) -> dict[str, object]:
+    return {
+        "temperature": round(record.temperature, 4),
+        "review_below": round(record.threshold, 4),
+        "promised_error": round(record.promise.error, 4),
+        "promise": record.promise.sentence,
+        "part": f"calibrate, {record.promise.split_unit}",
+        "cells": record.promise.cells,
+        "backend": f"{record.backend}, {record.precision}",
     }

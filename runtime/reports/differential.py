@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..bundle.bundle import CellClass
+from ..bundle.manifest import CellClass
 from ..statistics import wilson_interval
 
 FEWEST_LEUKOCYTES = 100

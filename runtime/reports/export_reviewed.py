@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import SAFE_NAME, Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import SAFE_NAME
 from ..errors import ImageError, OutputError
 from ..files import whole_folder
 from ..images.decode import read_file

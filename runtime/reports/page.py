@@ -14,8 +14,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from ..bundle.bundle import NAMED_CAR_T, Bundle, CellClass
+from ..bundle.bundle import Bundle
 from ..bundle.drift import FEWEST
+from ..bundle.manifest import NAMED_CAR_T, CellClass
 from ..files import replace_file
 from ..images import thumbnail as heatmap
 from ..ledger.ledger import Ledger

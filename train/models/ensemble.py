@@ -7,6 +7,7 @@ EfficientNet-Lite0 adds a twentieth to RCMNet's multiplications, EfficientNet-Li
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -121,13 +122,13 @@ def _read(path: Path) -> tuple[Checkpoint, dict[str, Any]]:
         checkpoint = load_checkpoint(path)
         return checkpoint, checkpoint_provenance(path, checkpoint)
     bundle, start = load_bundle(path), read_start(path)
-    source = bundle.manifest["source"]
+    source = bundle.manifest.provenance
     if "readers" in source:
         reader = source["readers"][0]
         source = {**reader["source"], "epochs": reader["epochs"]}
     model = build(start.arch, len(start.classes), (bundle.width, bundle.height))
     start_from(model, start.arch, start.classes, start)
-    made_with = {**source, "preprocessing": bundle.manifest["preprocessing"]}
+    made_with = {**source, "preprocessing": msgspec.to_builtins(bundle.manifest.preprocessing)}
     checkpoint = Checkpoint(
         model.eval(), start.arch, start.classes, (bundle.width, bundle.height), source["epochs"], made_with
     )

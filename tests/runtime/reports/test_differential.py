@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from cartcls.runtime.bundle.bundle import CellClass
+from cartcls.runtime.bundle.manifest import CellClass
 from cartcls.runtime.reports.differential import differential
 from cartcls.runtime.statistics import wilson_interval
 
