@@ -37,7 +37,7 @@ def cartcls_batch(crops: Path, out: Path) -> Seconds:
     loaded = time.perf_counter()
     with open_ledger(out, BUNDLE) as ledger:
         _, summary = classify_slide(crops, out, BUNDLE, backend, ledger, lambda done, count: None)
-    return loaded - started, time.perf_counter() - loaded, summary["images"]
+    return loaded - started, time.perf_counter() - loaded, summary.images
 
 
 def openvino_bare(crops: Path, out: Path) -> Seconds:

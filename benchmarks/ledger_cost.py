@@ -21,8 +21,9 @@ from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import CSV, summarize, write_csv
+from cartcls.runtime.ledger.records import CSV, write_csv
 from cartcls.runtime.reports.page import PAGE, render_page
+from cartcls.runtime.reports.summary import summarize
 from cartcls.runtime.slides.batch import classify_images, classify_slide, describe_run
 
 SPLIT = Path(__file__).resolve().parents[1] / "splits" / "pbc.csv"

@@ -158,8 +158,9 @@ def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
 
 
 def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
-    record, found = bundle.manifest.calibration, _assess(bundle, whites)
-    typical, measured = record.typical if record else None, _measured(bundle, whites)
+    assert bundle.manifest.calibration is not None
+    typical, found = bundle.manifest.calibration.typical, _assess(bundle, whites)
+    measured = _measured(bundle, whites)
     first = {
         subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], typical, subject)), None)
         for subject in SUBJECTS
@@ -190,7 +191,7 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
     ]
 
 
-def _alarmed(measured: list[tuple[str, float, float]], typical: Typical | None, subject: str) -> bool:
+def _alarmed(measured: list[tuple[str, float, float]], typical: Typical, subject: str) -> bool:
     return any(f"the {subject} " in sentence for sentence in drift(measured, typical))
 
 

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
@@ -84,7 +85,7 @@ def batch(
             for slide_dir in slide_dirs:
                 with show.progress(slide_name(slide_dir)) as progress:
                     directory, summary = classify_slide(slide_dir, out, loaded, running, ledger, progress, show.tell)
-                summaries.append({**summary, "report": str(directory)})
+                summaries.append({**msgspec.to_builtins(summary), "report": str(directory)})
                 if not as_json:
                     show.finished(directory, summary)
     except KeyboardInterrupt:
@@ -167,7 +168,7 @@ def watch(
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from None
     finally:
         running.close()
-    if once and any(slide.summary["status"]["rejected"] for slide in watched.slides):
+    if once and any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides):
         raise typer.Exit(EXIT_UNREADABLE)
 
 

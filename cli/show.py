@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..runtime.reports.corrections import Corrected
     from ..runtime.reports.export_reviewed import Exported
     from ..runtime.reports.rebuild import Verified
+    from ..runtime.reports.summary import Summary
     from ..runtime.slides.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
@@ -117,21 +119,19 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
     Yields:
         Functions to show it and to say a line.
     """
-    printed: dict[str, dict[str, Any]] = {}
+    printed: dict[str, Summary] = {}
     started, view = time.monotonic(), Live(console=messages, refresh_per_second=2, transient=True)
 
     def update(watch: "Watch") -> None:
         for slide in watch.slides:
-            if slide.summary and printed.get(slide.work.slide.name) != slide.summary:
-                printed[slide.work.slide.name] = slide.summary
+            name, summary = slide.work.slide.name, slide.summary
+            if summary and printed.get(name) != summary:
+                printed[name] = summary
                 if as_json:
-                    typer.echo(json.dumps({**slide.summary, "report": os.fspath(slide.work.directory)}))
+                    report = os.fspath(slide.work.directory)
+                    typer.echo(json.dumps({**msgspec.to_builtins(summary), "report": report}))
                 if not messages.is_terminal:
-                    counts = ", ".join(f"{n} {name}" for name, n in slide.summary["status"].items() if n)
-                    waiting = f", {slide.summary['waiting']} waiting" if slide.summary["waiting"] else ""
-                    tell(f"{slide.summary['slide']}: {counts or 'nothing yet'}{waiting}")
-                    for alarm in slide.summary["drift"]:
-                        tell(f"{slide.summary['slide']}: warning: {alarm}")
+                    _tell_counts(summary)
         if messages.is_terminal:
             view.update(_view(watch, time.monotonic() - started))
 
@@ -142,9 +142,20 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
         yield update, tell
 
 
+def _tell_counts(summary: "Summary") -> None:
+    waiting = f", {summary.waiting} waiting" if summary.waiting else ""
+    tell(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
+    for alarm in summary.drift:
+        tell(f"{summary.slide}: warning: {alarm}")
+
+
+def _counts(summary: "Summary") -> str:
+    return ", ".join(f"{count} {name}" for name, count in summary.status.items() if count)
+
+
 def _view(watch: "Watch", seconds: float) -> Table:
     summaries = [slide.summary for slide in watch.slides if slide.summary]
-    cells = sum(summary["images"] - summary["waiting"] for summary in summaries)
+    cells = sum(summary.images - summary.waiting for summary in summaries)
     table = Table(
         title=f"{len(summaries)} slides, {cells} cells, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
         title_justify="left",
@@ -156,39 +167,37 @@ def _view(watch: "Watch", seconds: float) -> Table:
     for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
         table.add_column(name)
     for summary in summaries[-SLIDES_SHOWN:]:
-        rows = sorted(summary["differential"]["rows"], key=lambda row: -row["count"])
-        shown = ", ".join(f"{row['count']} {row['title']}" for row in rows if row["count"])
-        status = summary["status"]
-        figures = (status["ok"] + status["review"], summary["awaiting_review"], summary["waiting"], status["rejected"])
-        table.add_row(Text(summary["slide"]), *map(str, figures), Text(shown))
-        for alarm in summary["drift"]:
+        rows = sorted(summary.differential.rows, key=lambda row: -row.count)
+        shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
+        status = summary.status
+        figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
+        table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
+        for alarm in summary.drift:
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table
 
 
-def finished(directory: Path, summary: dict[str, Any]) -> None:
+def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and where its report lies."""
-    table = Table(title=Text(summary["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
         table.add_column(name, justify="right")
-    for row in summary["differential"]["rows"]:
+    for row in summary.differential.rows:
         share = interval = ""
-        if row["percent"] is not None:
-            low, high = row["percent_interval"]
-            share, interval = f"{row['percent']:.1f} %", f"{low:.1f} to {high:.1f} %"
-        elif row["per_100_leukocytes"] is not None:
-            share = f"{row['per_100_leukocytes']:.1f} per 100 leukocytes"
-        table.add_row(Text(row["title"]), str(row["count"]), share, interval)
+        if row.percent is not None and row.percent_interval is not None:
+            low, high = row.percent_interval
+            share, interval = f"{row.percent:.1f} %", f"{low:.1f} to {high:.1f} %"
+        elif row.per_100_leukocytes is not None:
+            share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
+        table.add_row(Text(row.title), str(row.count), share, interval)
     results.print(table)
-    status = summary["status"]
-    counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
-    results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
-    if summary["awaiting_review"]:
-        results.print(f"PRELIMINARY: cells that await review: {summary['awaiting_review']}", markup=False)
-    for alarm in summary["drift"]:
+    results.print(f"{summary.images} images: {_counts(summary) or 'none found'}", markup=False)
+    if summary.awaiting_review:
+        results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
+    for alarm in summary.drift:
         results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
-    if warning := summary["differential"]["warning"]:
+    if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
 
@@ -205,19 +214,17 @@ def verified(found: "list[Verified]") -> None:
 
 def corrected(done: "Corrected") -> None:
     """Print a slide's counts before and after corrections, and where its report lies."""
-    table = Table(title=Text(done.after["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    before, after = (
-        {row["title"]: row for row in summary["differential"]["rows"]} for summary in (done.before, done.after)
-    )
+    before, after = ({row.title: row for row in summary.differential.rows} for summary in (done.before, done.after))
     for title, row in after.items():
-        shares = ["" if r["percent"] is None else f"{r['percent']:.1f} %" for r in (before[title], row)]
-        table.add_row(Text(title), str(before[title]["count"]), str(row["count"]), *shares)
-    for label in sorted(done.before["others"].keys() | done.after["others"].keys()):
-        table.add_row(Text(label), *(str(summary["others"].get(label, 0)) for summary in (done.before, done.after)))
-    for name, key in (("not a cell", "not_a_cell"), ("awaits review", "awaiting_review")):
-        table.add_row(name, str(done.before[key]), str(done.after[key]))
+        shares = ["" if r.percent is None else f"{r.percent:.1f} %" for r in (before[title], row)]
+        table.add_row(Text(title), str(before[title].count), str(row.count), *shares)
+    for label in sorted(done.before.others.keys() | done.after.others.keys()):
+        table.add_row(Text(label), *(str(summary.others.get(label, 0)) for summary in (done.before, done.after)))
+    table.add_row("not a cell", str(done.before.not_a_cell), str(done.after.not_a_cell))
+    table.add_row("awaits review", str(done.before.awaiting_review), str(done.after.awaiting_review))
     results.print(table)
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
     results.print(os.fspath(done.directory / "report.html"), markup=False, soft_wrap=True)

@@ -13,18 +13,18 @@ ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it 
 SUBJECTS = ("features", "colours")
 
 
-def drift(cells: Sequence[tuple[str, float, float]], typical: Typical | None) -> list[str]:
+def drift(cells: Sequence[tuple[str, float, float]], typical: Typical) -> list[str]:
     """Compare the last cells of a slide with the training cells.
 
     Args:
         cells: Label, distance of the features and distance of the colours of each cell, in the order they came.
-        typical: How far training cells are from their class; None where that is not known.
+        typical: How far training cells are from their class.
 
     Returns:
         A sentence for each alarm; none where there are too few cells to say.
     """
     last = cells[-WINDOW:]
-    if typical is None or len(last) < FEWEST:
+    if len(last) < FEWEST:
         return []
     alarms = []
     for position, (subject, usual) in enumerate(zip(SUBJECTS, (typical.features, typical.colours), strict=True), 1):

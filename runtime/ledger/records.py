@@ -1,18 +1,14 @@
-"""A slide's rows: what is known of each cell, its line in `cells.csv`, and what they sum up to."""
+"""A slide's rows: what is known of each cell, and its line in `cells.csv`."""
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..bundle.bundle import Bundle
-from ..bundle.calibration import CalibrationRecord
-from ..bundle.drift import drift
 from ..bundle.manifest import NOT_A_CELL, UNSURE
-from ..reports.differential import differential
 
 CSV, THUMBNAILS = "cells.csv", "thumbnails"
 OTHER = "other: "
@@ -173,61 +169,3 @@ def _csv(values: Sequence[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(values)
     return line.getvalue()
-
-
-def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
-    """Differential, counts and provenance of a slide, ready for JSON.
-
-    `differential` counts proposals that await review by their label, `differential_without_proposals` leaves them out
-    (None where nothing awaits review). Labels that are no class of the bundle are counted in `others` alone.
-    """
-    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
-    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    names = {entry.name for entry in run.bundle.classes}
-    statuses = Counter(cell.status for cell in cells)
-    measured = [
-        (cell.label, cell.distance, cell.stain)
-        for cell in cells
-        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
-    ]
-    record = run.bundle.manifest.calibration
-    return {
-        "slide": run.slide,
-        "source": run.source,
-        "images": len(cells) + waiting,
-        "waiting": waiting,
-        "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
-        "awaiting_review": proposed.total(),
-        "reviewed": sum(cell.corrected_label is not None for cell in cells),
-        "relabelled": sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
-        "not_a_cell": sum(cell.corrected_label == NOT_A_CELL for cell in cells),
-        "others": {label: count for label, count in sorted(counted.items()) if label not in names},
-        "differential": differential(counted, run.bundle.classes),
-        "differential_without_proposals": differential(counted - proposed, run.bundle.classes) if proposed else None,
-        "calibrated": run.bundle.calibrated,
-        "calibration": _facts(record) if record else None,
-        "drift": drift(measured, record.typical if record else None),
-        "drift_cells": len(measured),
-        "research_use_only": True,
-        "bundle": run.bundle.name,
-        "bundle_sha256": run.bundle.sha256,
-        "bundle_split": run.bundle.manifest.source.split_unit,
-        "backend": run.backend,
-        "precision": run.precision,
-        "device": run.device,
-        "version": run.version,
-        "started_at": run.started_at,
-        "last_analysed_at": max((cell.analysed_at for cell in cells), default=None),
-    }
-
-
-def _facts(record: CalibrationRecord) -> dict[str, object]:
-    return {
-        "temperature": round(record.temperature, 4),
-        "review_below": round(record.threshold, 4),
-        "promised_error": round(record.promise.error, 4),
-        "promise": record.promise.sentence,
-        "part": f"calibrate, {record.promise.split_unit}",
-        "cells": record.promise.cells,
-        "backend": f"{record.backend}, {record.precision}",
-    }

@@ -6,27 +6,25 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..bundle.bundle import Bundle
+from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..errors import CorrectionError, OutputError
 from ..ledger.folder import existing_ledger
 from ..ledger.ledger import Ledger
 from ..ledger.records import (
     CSV,
-    NOT_A_CELL,
     OTHER,
-    UNSURE,
     Cell,
     Correction,
     Run,
     corrected_line,
     csv_header,
-    summarize,
 )
 from ..ledger.schema import Slide
 from ..slides.pipeline import now
 from .page import write_pages
+from .summary import Summary, summarize
 from .table import project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
@@ -49,8 +47,8 @@ class Corrected:
     directory: Path
     confirmed: int
     changed: int
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Summary
+    after: Summary
 
 
 def correct(out: Path, file: Path, by: str) -> Corrected:

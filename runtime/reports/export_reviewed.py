@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.bundle import Bundle
-from ..bundle.manifest import SAFE_NAME
+from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
 from ..files import whole_folder
 from ..images.decode import read_file
 from ..images.discover import readable_name
 from ..ledger.folder import existing_ledger
 from ..ledger.ledger import Ledger
-from ..ledger.records import NOT_A_CELL, OTHER, UNSURE, Cell
+from ..ledger.records import OTHER, Cell
 from ..ledger.schema import Slide
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"

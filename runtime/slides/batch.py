@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..errors import OutputError
@@ -14,6 +13,7 @@ from ..images.discover import find_images, readable_name, slide_name
 from ..inference.backend import Backend
 from ..ledger.ledger import Ledger
 from ..ledger.records import THUMBNAILS, Cell, Run
+from ..reports.summary import Summary
 from .pipeline import classify_files, now
 from .slide import PAGE_FACTOR, SlideWork
 
@@ -28,7 +28,7 @@ def classify_slide(
     ledger: Ledger,
     progress: Callable[[int, int], None],
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Summary]:
     """Classify what is new of a slide, or was rejected before, and bring its report up to date.
 
     Whatever ends it, all that was classified until then is in the report, and the next run goes on from there.

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..images.decode import fingerprint
@@ -16,6 +15,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.records import CSV, THUMBNAILS, Cell, Run, csv_header, csv_line
 from ..ledger.schema import MAX_ATTEMPTS, WAITING, Known, Result, Slide
 from ..reports.page import write_pages
+from ..reports.summary import Summary
 from ..reports.table import project
 from .pipeline import Reading, classify_files, rejected
 
@@ -202,7 +202,7 @@ class SlideWork:
                 self._ledger.postpone(under_way)  # this end was not their doing
         return postponed
 
-    def write_summary(self) -> dict[str, Any]:
+    def write_summary(self) -> Summary:
         """Write summary and page.
 
         Raises:

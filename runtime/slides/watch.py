@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..bundle.bundle import Bundle
 from ..images.decode import Fingerprint, fingerprint
@@ -20,6 +19,7 @@ from ..inference.backend import Backend
 from ..ledger.ledger import Ledger
 from ..ledger.schema import WAITING, Known
 from ..mounts import file_system, is_network
+from ..reports.summary import Summary
 from .batch import describe_run
 from .slide import PAGE_FACTOR, SlideWork
 
@@ -85,7 +85,7 @@ class WatchedSlide:
         arrivals: Those that wait.
         page_due: Whether its page is behind.
         page_written: When its page was written last.
-        summary: What it said.
+        summary: What it said; None before.
     """
 
     directory: Path
@@ -94,7 +94,7 @@ class WatchedSlide:
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
     page_due: bool = True
     page_written: float = float("-inf")
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
 
 
 class Watch:

@@ -62,10 +62,10 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
 ):
     with open_ledger(tmp_path, calibrated) as ledger:
         _, summary = classify_slide(slide, tmp_path, calibrated, knowing, ledger, lambda done, count: None)
-    assert summary["status"]["ok"] >= 28
-    assert summary["drift"] == []
-    assert summary["calibration"]["promised_error"] == 0.05
-    assert summary["calibration"]["part"] == "calibrate, split by image"
+    assert summary.status["ok"] >= 28
+    assert summary.drift == []
+    assert summary.calibration is not None
+    assert (summary.calibration.promised_error, summary.calibration.part) == (0.05, "calibrate, split by image")
     stranger = FakeBackend()
     with open_ledger(tmp_path / "other", calibrated) as ledger:
         stranger.infer = lambda images: replace(  # the right labels from features of nowhere
@@ -74,7 +74,7 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
         directory, summary = classify_slide(
             slide, tmp_path / "other", calibrated, stranger, ledger, lambda done, count: None
         )
-    assert summary["status"]["review"] == 32
+    assert summary.status["review"] == 32
     assert (directory / "cells.csv").read_text().count("unlike the training cells (distance") == 32
 
 
@@ -90,7 +90,7 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
             FakeBackend().infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
         _, summary = classify_slide(folder, tmp_path / "out", calibrated, backend, ledger, lambda done, count: None)
-    (alarm,) = summary["drift"]
+    (alarm,) = summary.drift
     assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
 
 

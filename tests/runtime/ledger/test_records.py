@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.records import Cell, Run, summarize, write_csv
+from cartcls.runtime.ledger.records import Cell, Run, write_csv
 
 TIME = "2026-01-02T03:04:05Z"
 COLUMNS = [
@@ -54,11 +54,3 @@ def test_what_a_cell_counts_as(bundle: Bundle):
     assert counts(replace(cell, corrected_label="unsure")) == ("basophil", True)
     assert counts(replace(flagged, corrected_label="not a cell")) == (None, False)
     assert counts(replace(cell, status="duplicate")) == (None, False)
-
-
-def test_proposals_are_counted_with_and_without(bundle: Bundle):
-    cells = [a_cell(1, "a.jpg", 4, 0.9), replace(a_cell(2, "b.jpg", 4, 0.5), status="review")]
-    summary = summarize(a_run(bundle), cells, 0)
-    assert summary["awaiting_review"] == 1
-    assert (summary["differential"]["leukocytes"], summary["differential_without_proposals"]["leukocytes"]) == (2, 1)
-    assert summarize(a_run(bundle), cells[:1], 0)["differential_without_proposals"] is None

@@ -1,0 +1,157 @@
+"""What the cells of a slide sum up to."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..bundle.calibration import CalibrationRecord
+from ..bundle.drift import drift
+from ..bundle.manifest import NOT_A_CELL, UNSURE
+from ..ledger.records import Cell, Run, Status
+from .differential import Differential, differential
+
+
+class CalibrationFacts(Struct, frozen=True):
+    """What a report says of a bundle's calibration; shares and thresholds rounded.
+
+    Attributes:
+        temperature: Divides the logits before softmax.
+        review_below: Confidence below which a cell is for review.
+        promised_error: Share of the passing cells that may be wrong.
+        promise: The same in words.
+        part: On which cells it was measured.
+        cells: How many these were.
+        backend: What ran the graph then.
+    """
+
+    temperature: float
+    review_below: float
+    promised_error: float
+    promise: str
+    part: str
+    cells: int
+    backend: str
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Differential, counts and provenance of a slide.
+
+    Attributes:
+        slide: Readable name of the slide.
+        source: Readable path of its folder.
+        images: Number of images.
+        waiting: How many have no row yet.
+        status: Number of rows by status.
+        awaiting_review: Cells whose label is a proposal.
+        reviewed: Cells that a person has looked at.
+        relabelled: How many of those were called otherwise than by the model.
+        not_a_cell: How many of those are no cell.
+        others: Number of cells by a label that is no class of the bundle; in no differential.
+        differential: Of all cells, proposals by their label.
+        differential_without_proposals: Of the others; None where nothing awaits review.
+        calibrated: Whether confidences were calibrated.
+        calibration: What the calibration says; None where there is none.
+        drift: A sentence for each alarm.
+        drift_cells: Number of cells that were compared with the training cells.
+        research_use_only: Always.
+        bundle: Name of the bundle.
+        bundle_sha256: Its digest.
+        bundle_split: How the bundle's figures were made.
+        backend: What ran the graph.
+        precision: What it computed in.
+        device: Name of the processor.
+        version: Version of cartcls.
+        started_at: UTC, ISO 8601.
+        last_analysed_at: When the last row was made; None where there is none.
+    """
+
+    slide: str
+    source: str
+    images: int
+    waiting: int
+    status: dict[Status, int]
+    awaiting_review: int
+    reviewed: int
+    relabelled: int
+    not_a_cell: int
+    others: dict[str, int]
+    differential: Differential
+    differential_without_proposals: Differential | None
+    calibrated: bool
+    calibration: CalibrationFacts | None
+    drift: list[str]
+    drift_cells: int
+    research_use_only: bool = True
+    bundle: str
+    bundle_sha256: str
+    bundle_split: str
+    backend: str
+    precision: str
+    device: str
+    version: str
+    started_at: str
+    last_analysed_at: str | None
+
+
+def summarize(run: Run, cells: Sequence[Cell], waiting: int) -> Summary:
+    """Sum up a slide.
+
+    Args:
+        run: What is the same for all cells.
+        cells: All rows.
+        waiting: Number of images that have none yet.
+    """
+    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
+    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
+    statuses = Counter(cell.status for cell in cells)
+    bundle, record, measured = run.bundle, run.bundle.manifest.calibration, _measured(cells)
+    names = {entry.name for entry in bundle.classes}
+    return Summary(
+        slide=run.slide,
+        source=run.source,
+        images=len(cells) + waiting,
+        waiting=waiting,
+        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        awaiting_review=proposed.total(),
+        reviewed=sum(cell.corrected_label is not None for cell in cells),
+        relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
+        not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in cells),
+        others={label: count for label, count in sorted(counted.items()) if label not in names},
+        differential=differential(counted, bundle.classes),
+        differential_without_proposals=differential(counted - proposed, bundle.classes) if proposed else None,
+        calibrated=bundle.calibrated,
+        calibration=_facts(record) if record else None,
+        drift=drift(measured, record.typical) if record else [],
+        drift_cells=len(measured),
+        bundle=bundle.name,
+        bundle_sha256=bundle.sha256,
+        bundle_split=bundle.manifest.source.split_unit,
+        backend=run.backend,
+        precision=run.precision,
+        device=run.device,
+        version=run.version,
+        started_at=run.started_at,
+        last_analysed_at=max((cell.analysed_at for cell in cells), default=None),
+    )
+
+
+def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:
+    """Label and distances of each cell that counts for drift."""
+    return [
+        (cell.label, cell.distance, cell.stain)
+        for cell in cells
+        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
+    ]
+
+
+def _facts(record: CalibrationRecord) -> CalibrationFacts:
+    return CalibrationFacts(
+        temperature=round(record.temperature, 4),
+        review_below=round(record.threshold, 4),
+        promised_error=round(record.promise.error, 4),
+        promise=record.promise.sentence,
+        part=f"calibrate, {record.promise.split_unit}",
+        cells=record.promise.cells,
+        backend=f"{record.backend}, {record.precision}",
+    )
