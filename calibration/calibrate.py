@@ -110,19 +110,16 @@ class _Measured:
     """What was found, and what it says of the cells.
 
     Attributes:
-        temperature: From `select`.
-        calibration: Limits from `select`, the threshold from `calibrate`.
-        promise: Of that threshold.
-        select: Judged by all but the threshold.
-        others: Cells of `calibrate`, judged by all but the threshold.
-        calibrate: The same cells, judged by all.
+        select: Judged by all checks but the confidence.
+        before: `calibrate`, judged in the same way.
+        calibrate: The same cells, judged by all checks.
     """
 
     temperature: float
     calibration: Calibration
     promise: Promise
     select: Judged
-    others: Judged
+    before: Judged
     calibrate: Judged
 
 
@@ -130,10 +127,10 @@ def _measure(evidence: Mapping[str, Evidence], max_error: float) -> _Measured:
     fit, select, calibrate = (evidence[part] for part in PARTS)
     temperature = fit_temperature(select.logits, select.labels)
     usual = _usual(fit, select)
-    judged, others = judge(usual, select, temperature), judge(usual, calibrate, temperature)
-    found = _promise(judged, others, max_error)
+    judged, before = judge(usual, select, temperature), judge(usual, calibrate, temperature)
+    found = _promise(judged, before, max_error)
     calibration = replace(usual, threshold=found.chosen.threshold)
-    return _Measured(temperature, calibration, found, judged, others, judge(calibration, calibrate, temperature))
+    return _Measured(temperature, calibration, found, judged, before, judge(calibration, calibrate, temperature))
 
 
 def _usual(fit: Evidence, select: Evidence) -> Calibration:
@@ -204,7 +201,7 @@ def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
 
 def _promise_record(measured: _Measured, split_unit: str, same_split: bool) -> PromiseRecord:
     found, passes = measured.promise, measured.calibrate.passes
-    cells, tried = len(passes), int(measured.others.passes.sum())
+    cells, tried = len(passes), int(measured.before.passes.sum())
     needed = None if found.needed is None else ceil(found.needed * cells / tried)
     return PromiseRecord(
         asked=found.asked,
@@ -243,7 +240,7 @@ def _promise_sentence(found: Promise, cells: int, needed: int | None, split_unit
 
 def _pictures(measured: _Measured, figures: CalibrateFigures) -> dict[str, bytes]:
     """Curves of the cells of `calibrate`: of all, and of those that no other check flags."""
-    cells, found, tried = measured.others, measured.promise, measured.others.passes
+    cells, found, tried = measured.before, measured.promise, measured.before.passes
     by_width = bins(cells.confidences, cells.correct, equal_width(cells.confidences))
     curve = risk_coverage(cells.confidences[tried], cells.correct[tried])
     coverage = found.chosen.passing / int(tried.sum())

@@ -11,12 +11,7 @@ Limits = dict[str, tuple[float | None, float | None]]
 
 
 class Typical(Struct, frozen=True):
-    """Distance that most training cells of a class do not exceed, by class name.
-
-    Attributes:
-        features: In feature space.
-        colours: In colours.
-    """
+    """Distances, in feature space and in colours, that most training cells of a class do not exceed, by its name."""
 
     features: dict[str, float]
     colours: dict[str, float]
@@ -35,17 +30,11 @@ class PromiseRecord(Struct, frozen=True):
     """How many of the cells that pass may be wrong.
 
     Attributes:
-        asked: Share of wrong cells that was asked for.
-        error: Share that is promised.
-        reached: Whether that is what was asked for.
-        confidence: With which it holds.
-        cells: Number of cells of `calibrate`.
-        passing: How many pass.
-        wrong: How many of those are wrong.
+        asked: Share of wrong cells that was asked for; `error` is promised.
+        confidence: With which that holds.
+        cells: Number of cells of `calibrate`, whether they pass or not.
         coverage: Share that passes.
         needed: Number of cells like these that would reach what was asked for; None where it is reached, or none would.
-        split_unit: `split by image` or `split by group`.
-        sentence: All that in words.
         steps: Thresholds tried, from strict to loose.
     """
 
@@ -64,13 +53,12 @@ class PromiseRecord(Struct, frozen=True):
 
 
 class CalibrationError(Struct, frozen=True):
-    """Expected calibration error.
+    """Expected calibration error: mean over the cells of |accuracy − confidence| of their bin.
 
     Attributes:
-        value: Mean over the cells of |accuracy − confidence| of their bin.
-        interval: Its 95 % bootstrap interval.
-        perfect: What a perfectly calibrated model with these confidences shows on as many cells: the mean.
-        perfect_95: The 95 % quantile of the same.
+        interval: 95 % bootstrap interval.
+        perfect: Mean that a perfectly calibrated model with these confidences shows on as many cells.
+        perfect_95: 95 % quantile of the same.
     """
 
     value: float
@@ -80,15 +68,9 @@ class CalibrationError(Struct, frozen=True):
 
 
 class Reliability(Struct, frozen=True):
-    """Figures of the confidences of labelled cells.
+    """Figures of the confidences of labelled cells: mean confidence, Brier score over all classes, calibration errors.
 
-    Attributes:
-        count: Number of cells.
-        accuracy: Share that is right.
-        confidence: Mean confidence.
-        brier: Brier score over all classes.
-        ece_equal_width: Calibration error with bins of equal width.
-        ece_equal_mass: Calibration error with bins of as many cells each.
+    Bins are of equal width, or of as many cells each.
     """
 
     count: int
@@ -103,12 +85,8 @@ class ClassCounts(Struct, frozen=True):
     """What becomes of the cells of one class.
 
     Attributes:
-        count: Cells of the class.
-        sensitivity: Share of them that is called so.
-        passing: How many of them pass.
-        right: How many of those are called so.
+        passing: Cells of the class that pass; `right` of them are called so.
         others_called_so: Cells of other classes that pass as it.
-        others: Cells of other classes.
         others_at_most: Share of other cells that may pass as it, with 95 % confidence.
         right_if_rare: Share of its passing labels that is then right where 1 cell in 100 is of that class.
     """
@@ -129,7 +107,6 @@ class CalibrateFigures(Reliability, frozen=True):
     Attributes:
         uncalibrated: Calibration error before the temperature, with bins of as many cells each.
         reasons: How many cells each reason flags; the first, `any`, counts every cell once.
-        per_class: By class name.
     """
 
     uncalibrated: CalibrationError
@@ -145,17 +122,9 @@ class CalibrationRecord(Struct, frozen=True):
         threshold: Cells with a smaller confidence are for review.
         limits: Lowest and highest value that passes, by measure: those of `quality.FLAWS`, `DISTANCE` in feature space
             and `STAIN` in colours; None where any passes.
-        typical: How far training cells are from their class.
-        promise: What follows for the cells that pass.
-        calibrate: Figures of the part `calibrate`.
         parts: Number of cells by part.
-        split_sha256: Digest of the split file.
-        split_unit: `split by image` or `split by group`.
-        split_of_training: Whether that is the split that the weights were trained with.
-        backend: What ran the graph.
-        precision: What it computed in.
-        version: Version of cartcls.
-        made_at: UTC, ISO 8601.
+        split_of_training: Whether the split is the one that the weights were trained with.
+        backend: What ran the graph; it computed in `precision`.
         rare_classes: What the counts by class mean where a class is rare.
     """
 

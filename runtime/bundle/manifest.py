@@ -44,13 +44,7 @@ class CellClass(Struct, frozen=True):
 
 
 class GraphInput(Struct, frozen=True):
-    """What the graph takes.
-
-    Attributes:
-        width: In pixels.
-        height: In pixels.
-        um_per_pixel: Micrometres per pixel, if known.
-    """
+    """Size of the images that the graph takes, in pixels, and their scale, if known."""
 
     width: int
     height: int
@@ -80,8 +74,6 @@ class Source(Struct, frozen=True):
 
     Attributes:
         split_unit: `split by image` or `split by group`: how all figures were made.
-        split_sha256: Digest of the split file.
-        arch: Name of the architecture.
         data_sha256: Digest of the images by part.
     """
 
@@ -104,14 +96,10 @@ class Metrics(Struct, frozen=True):
     """Metrics of labelled cells.
 
     Attributes:
-        count: Number of cells.
-        correct: How many are right.
-        top1: Share that is right.
-        top1_interval: Its 95 % Wilson interval.
+        top1_interval: 95 % Wilson interval.
         top5: Share whose class is among the best five.
         macro_f1: Mean F1 of the classes that have cells.
         weighted_f1: Mean F1, weighted by number of cells.
-        per_class: By class name.
         confusion: Counts; rows are true classes, columns predicted ones.
     """
 
@@ -143,13 +131,7 @@ class ParityCheck(Struct, frozen=True, kw_only=True):
 
 
 class Parity(Struct, frozen=True):
-    """Comparisons of the graphs with PyTorch.
-
-    Attributes:
-        part: On which cells.
-        reference: What they were compared with.
-        checks: All comparisons; the last one is of what runs on a CPU.
-    """
+    """Comparisons of the graphs with PyTorch on the cells of one part; the last one is of what runs on a CPU."""
 
     part: str
     reference: str
@@ -161,15 +143,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: Version of this form.
-        name: Name of the bundle.
         classes: Classes in the order of the logits.
-        input: What the graph takes.
-        preprocessing: What makes that of an image.
-        precision: What is computed in.
-        calibration: What was measured of its confidences; None until calibrated.
-        provenance: Where the weights came from.
-        metrics: Metrics by part.
-        parity: How the graphs were proven.
+        provenance: Where the weights came from, with all that led to them.
+        metrics: By part.
         files: SHA-256 of every file beside it, by name.
     """
 

@@ -13,17 +13,11 @@ FEWEST_LEUKOCYTES = 100
 
 
 class DifferentialRow(Struct, frozen=True):
-    """Count of one class.
+    """Count of one class; what does not apply to it is None.
 
     Attributes:
-        name: Name of the class.
-        title: Name for people.
-        kind: What it counts as.
-        color: `#rrggbb`.
-        count: Number of cells.
-        percent: Of the leukocytes, or of all cells; None where it does not apply.
-        percent_interval: Its 95 % Wilson interval.
-        per_100_leukocytes: Of nucleated red cells; else None.
+        percent: Of the leukocytes, or of all cells; with its 95 % Wilson interval.
+        per_100_leukocytes: Of nucleated red cells.
     """
 
     name: str

@@ -13,17 +13,7 @@ from .differential import Differential, differential
 
 
 class CalibrationFacts(Struct, frozen=True):
-    """What a report says of a bundle's calibration; shares and thresholds rounded.
-
-    Attributes:
-        temperature: Divides the logits before softmax.
-        review_below: Confidence below which a cell is for review.
-        promised_error: Share of the passing cells that may be wrong.
-        promise: The same in words.
-        part: On which cells it was measured.
-        cells: How many these were.
-        backend: What ran the graph then.
-    """
+    """What a report says of a bundle's calibration, rounded; the backend is the one that it was made with."""
 
     temperature: float
     review_below: float
@@ -35,35 +25,17 @@ class CalibrationFacts(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """Differential, counts and provenance of a slide.
+    """Differential, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
-        slide: Readable name of the slide.
-        source: Readable path of its folder.
-        images: Number of images.
-        waiting: How many have no row yet.
-        status: Number of rows by status.
+        waiting: Images that have no row yet.
         awaiting_review: Cells whose label is a proposal.
-        reviewed: Cells that a person has looked at.
-        relabelled: How many of those were called otherwise than by the model.
-        not_a_cell: How many of those are no cell.
+        reviewed: Cells that a person has looked at; `relabelled` and `not_a_cell` are among them.
         others: Number of cells by a label that is no class of the bundle; in no differential.
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
-        calibrated: Whether confidences were calibrated.
-        calibration: What the calibration says; None where there is none.
-        drift: A sentence for each alarm.
-        drift_cells: Number of cells that were compared with the training cells.
-        research_use_only: Always.
-        bundle: Name of the bundle.
-        bundle_sha256: Its digest.
-        bundle_split: How the bundle's figures were made.
-        backend: What ran the graph.
-        precision: What it computed in.
-        device: Name of the processor.
-        version: Version of cartcls.
-        started_at: UTC, ISO 8601.
-        last_analysed_at: When the last row was made; None where there is none.
+        drift: A sentence for each alarm; `drift_cells` were compared with the training cells.
+        bundle_split: How the bundle's own figures were made.
     """
 
     slide: str
