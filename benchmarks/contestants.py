@@ -38,7 +38,7 @@ def cartcls_batch(crops: Path, out: Path) -> Seconds:
     loaded = time.perf_counter()
     with open_ledger(out, BUNDLE) as ledger:
         _, summary = classify_slide(crops, out, classifier, ledger)
-    return loaded - started, time.perf_counter() - loaded, summary["images"]
+    return loaded - started, time.perf_counter() - loaded, summary.images
 
 
 def openvino_bare(crops: Path, out: Path) -> Seconds:
@@ -93,7 +93,7 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     from cartcls.train.start import graph_weights
 
     started = time.perf_counter()
-    model = build(BUNDLE.manifest["source"]["arch"], len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
+    model = build(BUNDLE.manifest.source.arch, len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
     missing, unknown = model.load_state_dict(graph_weights(BUNDLE.model, BUNDLE.directory), strict=False)
     assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
     layers = [layer for name, layer in model.named_modules() if name.endswith(LAST_LAYERS)]

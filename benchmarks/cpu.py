@@ -116,7 +116,7 @@ def page(
     """The result as Markdown."""
     shares = [ours.rate / bare.rate for ours, bare in zip(timings[OURS], timings[BARE], strict=True)]
     rate = {name: statistics.median(timing.rate for timing in found) for name, found in timings.items()}
-    precision = load_bundle().manifest["precision"]["cpu"]
+    precision = load_bundle().cpu_precision
     packages = ("cartcls", "openvino", "onnxruntime", "torch", "grad-cam", "numpy", "opencv-python-headless")
     lines = [
         "# Speed and memory on a CPU",

@@ -19,8 +19,8 @@ from cartcls.calibration.split import read_split
 from cartcls.runtime import Classifier
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import summarize
 from cartcls.runtime.reports.page import PAGE, render_page
+from cartcls.runtime.reports.summary import summarize
 from cartcls.runtime.reports.table import CSV, write_csv
 from cartcls.runtime.slides.batch import classify_images, classify_slide, describe_run
 

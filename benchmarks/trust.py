@@ -12,18 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from alterations import FIXED, alterations, non_cells, white_cells
 
-from cartcls.calibration.calibrate import assessments, per_class, rare_sentence, reasons
 from cartcls.calibration.evidence import Evidence, gather
+from cartcls.calibration.judged import judge, per_class, rare_sentence, reasons
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.calibration import Typical
 from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, drift
 from cartcls.runtime.bundle.review import Assessment, Calibration
 from cartcls.runtime.images.quality import measure
@@ -110,7 +110,8 @@ def _options() -> argparse.Namespace:
 
 
 def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
-    record = bundle.manifest["calibration"]
+    record = bundle.manifest.calibration
+    assert record is not None
     command = shlex.join(Path(word).name if "/" in word and word != sys.argv[0] else word for word in sys.argv[1:])
     return [
         "# What a label is worth",
@@ -118,21 +119,19 @@ def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
         f"    python benchmarks/trust.py {command}        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
-        f" **{part}**. Temperature {record['temperature']:.4f}, review below a confidence of"
-        f" {record['threshold']:.4f}. Promised: {record['promise']['sentence']}. Intervals are 95 % (Wilson).",
+        f" **{part}**. Temperature {record.temperature:.4f}, review below a confidence of"
+        f" {record.threshold:.4f}. Promised: {record.promise.sentence}. Intervals are 95 % (Wilson).",
     ]
 
 
 def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, part: str) -> list[str]:
-    probabilities = softmax(evidence.logits, bundle.temperature)
-    found = _assess(bundle, evidence)
-    passes = np.array([not assessment.doubts for assessment in found])
-    right = probabilities.argmax(1) == evidence.labels
-    figures = reliability(probabilities, evidence.labels)
+    judged = judge(calibration, evidence, bundle.temperature)
+    passes, right = judged.passes, judged.correct
+    figures = reliability(judged.probabilities, evidence.labels)
     total, count, wrong = len(right), int(passes.sum()), int((passes & ~right).sum())
     reached = total - count <= MOST_FLAGGED * total
     before = reliability(softmax(evidence.logits), evidence.labels)
-    rows = per_class(evidence.labels, probabilities.argmax(1), passes, [entry.name for entry in bundle.classes])
+    rows = per_class(evidence.labels, judged.predicted, passes, [entry.name for entry in bundle.classes])
     lines = [
         "",
         f"## Untouched cells ({part})",
@@ -143,22 +142,25 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
         f"- **wrong among the passing: {_share(wrong, count)}**; with 95 % confidence at most"
         f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
         f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
-        f"- Brier score {figures['brier']:.4f} (before temperature {before['brier']:.4f})",
+        f"- Brier score {figures.brier:.4f} (before temperature {before.brier:.4f})",
     ]
-    for name, title in (("ece_equal_mass", "as many cells each"), ("ece_equal_width", "equal width")):
-        error, (low, high) = figures[name], figures[name]["interval"]
+    for title, error, earlier in (
+        ("as many cells each", figures.ece_equal_mass, before.ece_equal_mass),
+        ("equal width", figures.ece_equal_width, before.ece_equal_width),
+    ):
+        low, high = error.interval
         lines.append(
-            f"- calibration error, 15 bins of {title}: {error['value']:.4f} ({low:.4f} to {high:.4f}); a perfectly"
-            f" calibrated model of this size: {error['perfect']:.4f}, below {error['perfect_95']:.4f} in 95 % of draws;"
-            f" before temperature {before[name]['value']:.4f}"
+            f"- calibration error, 15 bins of {title}: {error.value:.4f} ({low:.4f} to {high:.4f}); a perfectly"
+            f" calibrated model of this size: {error.perfect:.4f}, below {error.perfect_95:.4f} in 95 % of draws;"
+            f" before temperature {earlier.value:.4f}"
         )
     lines += ["", "| reason | cells |", "|---|---|"]
-    lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
+    lines += [f"| {reason} | {number} |" for reason, number in reasons(judged.found).items()]
     lines += ["", "A cell with several reasons counts for each.", ""]
     lines += ["| class | cells | sensitivity | passing | wrong among them | others that pass as it |", "|" + "---|" * 6]
     lines += [
-        f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
-        f" {row['others_called_so']} of {row['others']} |"
+        f"| {name} | {row.count} | {row.sensitivity:.1%} | {row.passing} | {row.passing - row.right} |"
+        f" {row.others_called_so} of {row.others} |"
         for name, row in rows.items()
     ]
     return [*lines, "", rare_sentence(rows)]
@@ -173,10 +175,11 @@ def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
 
 
 def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
-    record, found = bundle.manifest["calibration"], _assess(bundle, whites)
+    assert bundle.manifest.calibration is not None
+    typical, found = bundle.manifest.calibration.typical, _assess(bundle, whites)
     measured = _measured(bundle, whites)
     first = {
-        subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], record, subject)), None)
+        subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], typical, subject)), None)
         for subject in SUBJECTS
     }
     flagged = sum(bool(assessment.doubts) for assessment in found)
@@ -185,7 +188,7 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
         f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")
         for subject, n in first.items()
     ]
-    lines += [f"- “{sentence}”" for sentence in drift(measured[:WINDOW], record)]
+    lines += [f"- “{sentence}”" for sentence in drift(measured[:WINDOW], typical)]
     lines += [f"- flagged one by one: {_share(flagged, len(found))}", "", "| reason | cells |", "|---|---|"]
     lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
     names = [entry.name for entry in bundle.classes]
@@ -195,7 +198,7 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
     shares = np.array([NATURAL.get(name, 0.0) for name in names])[untouched.labels]
     shares /= np.bincount(untouched.labels, minlength=len(names))[untouched.labels]
     slides = [random.choice(len(own), WINDOW, p=shares / shares.sum()) for _ in range(SLIDES)]
-    alarms = sum(bool(drift([own[i] for i in slide], record)) for slide in slides)
+    alarms = sum(bool(drift([own[i] for i in slide], typical)) for slide in slides)
     return [
         *lines,
         "",
@@ -205,8 +208,8 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
     ]
 
 
-def _alarmed(measured: list[tuple[str, float, float]], record: dict[str, Any], subject: str) -> bool:
-    return any(f"the {subject} " in sentence for sentence in drift(measured, record))
+def _alarmed(measured: list[tuple[str, float, float]], typical: Typical, subject: str) -> bool:
+    return any(f"the {subject} " in sentence for sentence in drift(measured, typical))
 
 
 def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, float]]:
@@ -217,7 +220,7 @@ def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, floa
 
 def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:
     assert bundle.calibration is not None
-    return assessments(bundle.calibration, evidence, bundle.temperature)
+    return judge(bundle.calibration, evidence, bundle.temperature).found
 
 
 def _observed(pictures: list[Image], classifier: Classifier) -> Evidence:

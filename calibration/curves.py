@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +9,7 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from ..runtime.bundle.calibration import Reliability
 from .reliability import Bin
 
 WIDTH, HEIGHT = 560, 520
@@ -19,23 +19,23 @@ INK, SOFT, LINE, MARK = "#1c2430", "#5a6473", "#2f76c4", "#d9573f"
 Point = tuple[float, float]
 
 
-def draw_reliability(found: Sequence[Bin], figures: dict[str, Any], part: str) -> bytes:
+def draw_reliability(found: Sequence[Bin], figures: Reliability, part: str) -> bytes:
     """Draw accuracy over confidence, one point for each bin, its area its number of cells.
 
     Args:
         found: Bins of equal width.
-        figures: As `reliability` gives them.
+        figures: Of the same cells.
         part: Which cells were counted.
 
     Returns:
         A PNG file.
     """
-    error = figures["ece_equal_width"]
-    low, high = error["interval"]
+    error = figures.ece_equal_width
+    low, high = error.interval
     lowest = min(0.9, *(min(b.confidence, b.accuracy) for b in found)) // 0.1 * 0.1
     picture, draw, at = _axes(
-        f"Reliability ({part}, {figures['count']} cells)",
-        f"calibration error {error['value']:.3f} ({low:.3f} to {high:.3f}), a perfect model's: {error['perfect']:.3f}",
+        f"Reliability ({part}, {figures.count} cells)",
+        f"calibration error {error.value:.3f} ({low:.3f} to {high:.3f}), a perfect model's: {error.perfect:.3f}",
         ("confidence", (lowest, 1.0)),
         ("share that is right", (lowest, 1.0)),
     )

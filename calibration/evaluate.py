@@ -3,12 +3,14 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.manifest import Metrics
 from ..runtime.errors import DataError, OutputError
 from ..runtime.files import whole_folder, writing
 from ..runtime.inference.classifier import Classifier
@@ -22,6 +24,40 @@ from .pictures import draw_confusion
 METRICS, CONFUSION, MISTAKES = "metrics.json", "confusion.png", "mistakes.html"
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of labelled cells, and what they were made with.
+
+    Attributes:
+        part: Which cells these are, as every figure is marked.
+        unreadable: Why a cell is not in the figures, by its path.
+        metrics: Of the others.
+        bundle: What classified them.
+        run: What was the same for all cells.
+    """
+
+    part: str
+    unreadable: dict[str, str]
+    metrics: Metrics
+    bundle: Bundle
+    run: Run
+
+    def as_json(self) -> dict[str, object]:
+        """As `metrics.json` has it."""
+        return {
+            "part": self.part,
+            "unreadable": self.unreadable,
+            **msgspec.to_builtins(self.metrics),
+            "bundle": self.bundle.name,
+            "bundle_sha256": self.bundle.sha256,
+            "backend": self.run.backend,
+            "precision": self.run.precision,
+            "device": self.run.device,
+            "version": self.run.version,
+            "started_at": self.run.started_at,
+        }
+
+
 def evaluate(
     data_dir: Path,
     paths: Sequence[str],
@@ -29,7 +65,7 @@ def evaluate(
     out: Path,
     classifier: Classifier,
     progress: Callable[[int, int], None],
-) -> dict[str, Any]:
+) -> Evaluation:
     """Classify labelled images and compare; write metrics, confusion matrix, table and a page of the mistakes.
 
     Args:
@@ -39,9 +75,6 @@ def evaluate(
         out: Folder to write; one of an earlier evaluation is replaced.
         classifier: The model, loaded.
         progress: Called with the number of images done and of all images.
-
-    Returns:
-        The metrics, as written to `metrics.json`.
 
     Raises:
         DataError: A class folder is no class of the bundle, or no image could be read.
@@ -58,32 +91,22 @@ def evaluate(
     with writing(out), whole_folder(out) as folder:
         cells = classify_images(data_dir, [os.fsencode(path) for path in paths], folder, classifier, progress)
         truth = {cell.seq: path.split("/")[0] for cell, path in zip(cells, paths, strict=True)}
-        metrics = _metrics(bundle, run, cells, truth, part)
+        evaluation = _evaluation(bundle, run, cells, truth, part)
         write_csv(folder / CSV, bundle, run, cells)
-        (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        draw_confusion(metrics["confusion"], names, part, folder / CONFUSION)
+        (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")
+        draw_confusion(evaluation.metrics.confusion, names, part, folder / CONFUSION)
         mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
         mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
-        page = render(MISTAKES, bundle.classes, metrics=metrics, mistakes=mistakes, confusion=CONFUSION, bundle=bundle)
+        page = render(MISTAKES, bundle.classes, evaluation=evaluation, mistakes=mistakes, confusion=CONFUSION)
         (folder / MISTAKES).write_text(page, encoding="utf-8")
-    return metrics
+    return evaluation
 
 
-def _metrics(bundle: Bundle, run: Run, cells: Sequence[Cell], truth: dict[int, str], part: str) -> dict[str, Any]:
+def _evaluation(bundle: Bundle, run: Run, cells: Sequence[Cell], truth: dict[int, str], part: str) -> Evaluation:
     labelled = [cell for cell in cells if cell.label]
     if not labelled:
         raise DataError(f"{run.source}: no image could be read")
     names = [entry.name for entry in bundle.classes]
     labels = [names.index(truth[cell.seq]) for cell in labelled]
-    return {
-        "part": part,
-        "unreadable": {cell.path: cell.reason for cell in cells if not cell.label},
-        **classification_metrics(labels, np.array([cell.probabilities for cell in labelled]), names),
-        "bundle": bundle.name,
-        "bundle_sha256": bundle.sha256,
-        "backend": run.backend,
-        "precision": run.precision,
-        "device": run.device,
-        "version": run.version,
-        "started_at": run.started_at,
-    }
+    metrics = classification_metrics(labels, np.array([cell.probabilities for cell in labelled]), names)
+    return Evaluation(part, {cell.path: cell.reason for cell in cells if not cell.label}, metrics, bundle, run)

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.bundle.calibration import DISTANCE, STAIN
 from ..runtime.bundle.drift import TYPICAL
-from ..runtime.bundle.review import DISTANCE, STAIN, Gaussians
+from ..runtime.bundle.review import Gaussians
 
 TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
 MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed

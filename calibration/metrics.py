@@ -1,15 +1,15 @@
 """Metrics of labelled cells, from probabilities or logits, in numpy alone."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.bundle.manifest import ClassMetrics, Metrics
 from ..runtime.statistics import wilson_interval
 
 
-def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
+def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes: Sequence[str]) -> Metrics:
     """Metrics of N labelled cells.
 
     Args:
@@ -18,8 +18,7 @@ def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes
         classes: Names of the K classes in order.
 
     Returns:
-        `count`, `correct`, `top1` with its 95 % Wilson interval, `top5` (top K where K < 5), `macro_f1`,
-        `weighted_f1`, `per_class` and `confusion` (rows are true classes).
+        The metrics; `top5` is top K where K < 5.
     """
     labels, scores = np.asarray(labels, int), np.asarray(scores, float)
     confusion = confusion_matrix(labels, scores.argmax(1), len(classes))
@@ -31,25 +30,20 @@ def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes
     present = support > 0
     correct = int(true_positive.sum())
     best = np.argsort(-scores, axis=1, kind="stable")[:, : min(5, len(classes))]
-    return {
-        "count": len(labels),
-        "correct": correct,
-        "top1": correct / len(labels),
-        "top1_interval": wilson_interval(correct, len(labels)),
-        "top5": float((best == labels[:, None]).any(1).mean()),
-        "macro_f1": float(f1[present].mean()),
-        "weighted_f1": float((f1 * support).sum() / support.sum()),
-        "per_class": {
-            name: {
-                "count": int(support[i]),
-                "sensitivity": float(sensitivity[i]),
-                "precision": float(precision[i]),
-                "f1": float(f1[i]),
-            }
+    return Metrics(
+        count=len(labels),
+        correct=correct,
+        top1=correct / len(labels),
+        top1_interval=wilson_interval(correct, len(labels)),
+        top5=float((best == labels[:, None]).any(1).mean()),
+        macro_f1=float(f1[present].mean()),
+        weighted_f1=float((f1 * support).sum() / support.sum()),
+        per_class={
+            name: ClassMetrics(int(support[i]), float(sensitivity[i]), float(precision[i]), float(f1[i]))
             for i, name in enumerate(classes)
         },
-        "confusion": confusion.tolist(),
-    }
+        confusion=confusion.tolist(),
+    )
 
 
 def confusion_matrix(labels: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.int64]:
@@ -59,5 +53,5 @@ def confusion_matrix(labels: npt.NDArray[np.intp], predicted: npt.NDArray[np.int
     return counts
 
 
-def _ratio(numerator: npt.NDArray[Any], denominator: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _ratio(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

@@ -1,10 +1,12 @@
 """How far confidences are from the share of right answers, and how far they would be by chance alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..runtime.bundle.calibration import CalibrationError, Reliability
 
 BINS = 15
 RESAMPLES = 1000
@@ -21,41 +23,24 @@ class Bin:
     accuracy: float
 
 
-def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int = 0) -> dict[str, Any]:
+def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int = 0) -> Reliability:
     """Figures of the confidences of N labelled cells.
 
     Args:
         probabilities: After temperature, (N, K).
         labels: True class indices, (N,).
         seed: Of the resampling.
-
-    Returns:
-        `count`, `accuracy`, `confidence` (mean), `brier` (all classes), and for the expected calibration error
-        `ece_equal_width` and `ece_equal_mass`: `value`, 95 % bootstrap `interval`, and `perfect` and `perfect_95`, the
-        mean and the 95 % quantile that a perfectly calibrated model with these confidences would show on as many cells.
     """
     random = np.random.default_rng(seed)
     confidences, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    figures: dict[str, Any] = {
-        "count": len(labels),
-        "accuracy": float(correct.mean()),
-        "confidence": float(confidences.mean()),
-        "brier": float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(1).mean()),
-    }
-    for name, edges_of in (("ece_equal_width", equal_width), ("ece_equal_mass", equal_mass)):
-        drawn = [random.integers(0, len(labels), len(labels)) for _ in range(RESAMPLES)]
-        resampled = [ece(confidences[i], correct[i], edges_of(confidences[i])) for i in drawn]
-        edges = edges_of(confidences)
-        value = ece(confidences, correct, edges)
-        bias = np.mean(resampled) - value  # drawing cells twice makes bins look farther off than they are
-        perfect = [ece(confidences, random.random(len(labels)) < confidences, edges) for _ in range(RESAMPLES)]
-        figures[name] = {
-            "value": value,
-            "interval": np.maximum(np.quantile(resampled, [0.025, 0.975]) - bias, 0).tolist(),
-            "perfect": float(np.mean(perfect)),
-            "perfect_95": float(np.quantile(perfect, 0.95)),
-        }
-    return figures
+    return Reliability(
+        count=len(labels),
+        accuracy=float(correct.mean()),
+        confidence=float(confidences.mean()),
+        brier=float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(1).mean()),
+        ece_equal_width=_calibration_error(confidences, correct, equal_width, random),
+        ece_equal_mass=_calibration_error(confidences, correct, equal_mass, random),
+    )
 
 
 def equal_width(confidences: Floats) -> Floats:
@@ -80,3 +65,16 @@ def ece(confidences: Floats, correct: Bools, edges: Floats) -> float:
     number = np.clip(np.searchsorted(edges, confidences, side="right") - 1, 0, len(edges) - 2)
     gaps = np.bincount(number, correct - confidences, len(edges) - 1)
     return float(np.abs(gaps).sum() / len(confidences))
+
+
+def _calibration_error(
+    confidences: Floats, correct: Bools, edges_of: Callable[[Floats], Floats], random: np.random.Generator
+) -> CalibrationError:
+    drawn = [random.integers(0, len(correct), len(correct)) for _ in range(RESAMPLES)]
+    resampled = [ece(confidences[i], correct[i], edges_of(confidences[i])) for i in drawn]
+    edges = edges_of(confidences)
+    value = ece(confidences, correct, edges)
+    bias = np.mean(resampled) - value  # drawing cells twice makes bins look farther off than they are
+    perfect = [ece(confidences, random.random(len(correct)) < confidences, edges) for _ in range(RESAMPLES)]
+    low, high = np.maximum(np.quantile(resampled, [0.025, 0.975]) - bias, 0).tolist()
+    return CalibrationError(value, (low, high), float(np.mean(perfect)), float(np.quantile(perfect, 0.95)))

@@ -11,6 +11,8 @@ from math import ceil, exp, lgamma, log, log1p
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.bundle.calibration import Step
+
 CONFIDENCE = 0.95
 ERRORS_TO_ALLOW = 2  # how many wrong cells the strictest threshold should stand without failing
 STEP = 0.005  # of the share of `select` that passes
@@ -19,16 +21,6 @@ SPARE = 0.04  # more of `select` than the strictest threshold needs: as many may
 FALLBACK = 0.95  # share that passes at the only threshold tried, where there are too few cells for the bound asked for
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One threshold that was tried: how many cells pass, how many of them are wrong, and the bound on their share."""
-
-    threshold: float
-    passing: int
-    wrong: int
-    bound: float
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..runtime.bundle.bundle import SAFE_NAME
+from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import DataError
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}

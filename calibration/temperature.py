@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.bundle.review import TEMPERATURES
+from ..runtime.bundle.calibration import TEMPERATURES
 from ..runtime.errors import DataError
 
 ROUNDS = 60  # of golden sections: the bracket is then narrower than a float's rounding

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_INTERRUPTED
@@ -57,11 +58,10 @@ def calibrate(
                     evidence[part] = gather(labelled_dir, chosen.paths(part), classifier, progress)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
-    source = {"split_sha256": chosen.sha256, "split_unit": chosen.unit}
-    calibrated = run(loaded, classifier.backend, evidence, source, share)
+    calibrated = run(loaded, classifier.backend, evidence, chosen, share)
     write_calibrated(loaded, calibrated, target)
     if as_json:
-        typer.echo(json.dumps({"bundle": str(target), **calibrated.record}, indent=2))
+        typer.echo(json.dumps({"bundle": str(target), **msgspec.to_builtins(calibrated.record)}, indent=2))
     else:
         show.calibrated(target, calibrated.record)
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
@@ -67,7 +68,7 @@ def batch(
                 for slide_dir in slide_dirs:
                     with show.progress(slide_name(slide_dir)) as progress:
                         directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.tell)
-                    summaries.append({**summary, "report": str(directory)})
+                    summaries.append({**msgspec.to_builtins(summary), "report": str(directory)})
                     if not as_json:
                         show.finished(directory, summary)
         except KeyboardInterrupt:
@@ -131,7 +132,7 @@ def watch(
                 alive=lambda: notify("WATCHDOG=1"),
             )
             run(watched, stop, update, once)
-    if once and any(slide.summary["status"]["rejected"] for slide in watched.slides):
+    if once and any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides):
         raise typer.Exit(EXIT_UNREADABLE)
 
 
@@ -159,14 +160,14 @@ def evaluate(
     with open_classifier(bundle, backend.value) as classifier:
         try:
             with show.progress(chosen) as progress:
-                metrics = run(labelled_dir, paths, chosen, out, classifier, progress)
+                evaluation = run(labelled_dir, paths, chosen, out, classifier, progress)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        typer.echo(json.dumps(metrics, indent=2))
+        typer.echo(json.dumps(evaluation.as_json(), indent=2))
     else:
-        show.evaluated(out / MISTAKES, metrics)
-    if metrics["unreadable"]:
+        show.evaluated(out / MISTAKES, evaluation)
+    if evaluation.unreadable:
         raise typer.Exit(EXIT_UNREADABLE)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
@@ -79,7 +80,7 @@ def correct(
         from ..runtime.reports.corrections import correct as apply
 
         applied = apply(out, corrections, by)
-        answers["corrected"] = {**asdict(applied), "directory": str(applied.directory)}
+        answers["corrected"] = msgspec.to_builtins(applied, enc_hook=str)
         if not as_json:
             show.corrected(applied)
     missing: dict[str, str] = {}

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -26,14 +27,17 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..calibration.evaluate import Evaluation
     from ..export.engine import EngineExport
     from ..export.proof import Proof
     from ..runtime.bundle.bundle import Bundle
+    from ..runtime.bundle.calibration import CalibrationRecord
     from ..runtime.doctor import Finding
     from ..runtime.inference.backend import Backend
     from ..runtime.reports.corrections import Corrected
     from ..runtime.reports.export_reviewed import Exported
     from ..runtime.reports.rebuild import Verified
+    from ..runtime.reports.summary import Summary
     from ..runtime.slides.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
@@ -52,8 +56,8 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     """Say what is about to classify."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
-    record = bundle.manifest["calibration"]
-    if record and (made_on := (record["backend"], record["precision"])) != (backend.name, backend.precision):
+    record = bundle.manifest.calibration
+    if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
         tell(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
 
 
@@ -115,21 +119,19 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
     Yields:
         Functions to show it and to say a line.
     """
-    printed: dict[str, dict[str, Any]] = {}
+    printed: dict[str, Summary] = {}
     started, view = time.monotonic(), Live(console=messages, refresh_per_second=2, transient=True)
 
     def update(watch: "Watch") -> None:
         for slide in watch.slides:
-            if slide.summary and printed.get(slide.work.ledger.slide.name) != slide.summary:
-                printed[slide.work.ledger.slide.name] = slide.summary
+            name, summary = slide.work.ledger.slide.name, slide.summary
+            if summary and printed.get(name) != summary:
+                printed[name] = summary
                 if as_json:
-                    typer.echo(json.dumps({**slide.summary, "report": os.fspath(slide.work.directory)}))
+                    report = os.fspath(slide.work.directory)
+                    typer.echo(json.dumps({**msgspec.to_builtins(summary), "report": report}))
                 if not messages.is_terminal:
-                    counts = ", ".join(f"{n} {name}" for name, n in slide.summary["status"].items() if n)
-                    waiting = f", {slide.summary['waiting']} waiting" if slide.summary["waiting"] else ""
-                    tell(f"{slide.summary['slide']}: {counts or 'nothing yet'}{waiting}")
-                    for alarm in slide.summary["drift"]:
-                        tell(f"{slide.summary['slide']}: warning: {alarm}")
+                    _tell_counts(summary)
         if messages.is_terminal:
             view.update(_view(watch, time.monotonic() - started))
 
@@ -140,9 +142,20 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
         yield update, tell
 
 
+def _tell_counts(summary: "Summary") -> None:
+    waiting = f", {summary.waiting} waiting" if summary.waiting else ""
+    tell(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
+    for alarm in summary.drift:
+        tell(f"{summary.slide}: warning: {alarm}")
+
+
+def _counts(summary: "Summary") -> str:
+    return ", ".join(f"{count} {name}" for name, count in summary.status.items() if count)
+
+
 def _view(watch: "Watch", seconds: float) -> Table:
     summaries = [slide.summary for slide in watch.slides if slide.summary]
-    cells = sum(summary["images"] - summary["waiting"] for summary in summaries)
+    cells = sum(summary.images - summary.waiting for summary in summaries)
     table = Table(
         title=f"{len(summaries)} slides, {cells} cells, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
         title_justify="left",
@@ -154,39 +167,37 @@ def _view(watch: "Watch", seconds: float) -> Table:
     for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
         table.add_column(name)
     for summary in summaries[-SLIDES_SHOWN:]:
-        rows = sorted(summary["differential"]["rows"], key=lambda row: -row["count"])
-        shown = ", ".join(f"{row['count']} {row['title']}" for row in rows if row["count"])
-        status = summary["status"]
-        figures = (status["ok"] + status["review"], summary["awaiting_review"], summary["waiting"], status["rejected"])
-        table.add_row(Text(summary["slide"]), *map(str, figures), Text(shown))
-        for alarm in summary["drift"]:
+        rows = sorted(summary.differential.rows, key=lambda row: -row.count)
+        shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
+        status = summary.status
+        figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
+        table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
+        for alarm in summary.drift:
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table
 
 
-def finished(directory: Path, summary: dict[str, Any]) -> None:
+def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and where its report lies."""
-    table = Table(title=Text(summary["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
         table.add_column(name, justify="right")
-    for row in summary["differential"]["rows"]:
+    for row in summary.differential.rows:
         share = interval = ""
-        if row["percent"] is not None:
-            low, high = row["percent_interval"]
-            share, interval = f"{row['percent']:.1f} %", f"{low:.1f} to {high:.1f} %"
-        elif row["per_100_leukocytes"] is not None:
-            share = f"{row['per_100_leukocytes']:.1f} per 100 leukocytes"
-        table.add_row(Text(row["title"]), str(row["count"]), share, interval)
+        if row.percent is not None and row.percent_interval is not None:
+            low, high = row.percent_interval
+            share, interval = f"{row.percent:.1f} %", f"{low:.1f} to {high:.1f} %"
+        elif row.per_100_leukocytes is not None:
+            share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
+        table.add_row(Text(row.title), str(row.count), share, interval)
     results.print(table)
-    status = summary["status"]
-    counts = ", ".join(f"{count} {name}" for name, count in status.items() if count)
-    results.print(f"{summary['images']} images: {counts or 'none found'}", markup=False)
-    if summary["awaiting_review"]:
-        results.print(f"PRELIMINARY: cells that await review: {summary['awaiting_review']}", markup=False)
-    for alarm in summary["drift"]:
+    results.print(f"{summary.images} images: {_counts(summary) or 'none found'}", markup=False)
+    if summary.awaiting_review:
+        results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
+    for alarm in summary.drift:
         results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
-    if warning := summary["differential"]["warning"]:
+    if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
 
@@ -203,19 +214,17 @@ def verified(found: "list[Verified]") -> None:
 
 def corrected(done: "Corrected") -> None:
     """Print a slide's counts before and after corrections, and where its report lies."""
-    table = Table(title=Text(done.after["slide"]), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")
-    before, after = (
-        {row["title"]: row for row in summary["differential"]["rows"]} for summary in (done.before, done.after)
-    )
+    before, after = ({row.title: row for row in summary.differential.rows} for summary in (done.before, done.after))
     for title, row in after.items():
-        shares = ["" if r["percent"] is None else f"{r['percent']:.1f} %" for r in (before[title], row)]
-        table.add_row(Text(title), str(before[title]["count"]), str(row["count"]), *shares)
-    for label in sorted(done.before["others"].keys() | done.after["others"].keys()):
-        table.add_row(Text(label), *(str(summary["others"].get(label, 0)) for summary in (done.before, done.after)))
-    for name, key in (("not a cell", "not_a_cell"), ("awaits review", "awaiting_review")):
-        table.add_row(name, str(done.before[key]), str(done.after[key]))
+        shares = ["" if r.percent is None else f"{r.percent:.1f} %" for r in (before[title], row)]
+        table.add_row(Text(title), str(before[title].count), str(row.count), *shares)
+    for label in sorted(done.before.others.keys() | done.after.others.keys()):
+        table.add_row(Text(label), *(str(summary.others.get(label, 0)) for summary in (done.before, done.after)))
+    table.add_row("not a cell", str(done.before.not_a_cell), str(done.after.not_a_cell))
+    table.add_row("awaits review", str(done.before.awaiting_review), str(done.after.awaiting_review))
     results.print(table)
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
     results.print(os.fspath(done.directory / "report.html"), markup=False, soft_wrap=True)
@@ -231,44 +240,45 @@ def reviewed(folder: Path, made: "Exported") -> None:
     results.print(os.fspath(folder), markup=False, soft_wrap=True)
 
 
-def evaluated(page: Path, metrics: dict[str, Any]) -> None:
+def evaluated(page: Path, evaluation: "Evaluation") -> None:
     """Print the figures of an evaluation and where its page lies."""
+    metrics = evaluation.metrics
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "precision", "F1"):
         table.add_column(name, justify="right")
-    for name, row in metrics["per_class"].items():
-        figures = (f"{row['sensitivity']:.1%}", f"{row['precision']:.1%}", f"{row['f1']:.4f}")
-        table.add_row(Text(name), str(row["count"]), *figures)
+    for name, row in metrics.per_class.items():
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", f"{row.precision:.1%}", f"{row.f1:.4f}")
     results.print(table)
-    low, high = metrics["top1_interval"]
+    low, high = metrics.top1_interval
     results.print(
-        f"{metrics['correct']} of {metrics['count']} right ({metrics['part']}): {metrics['top1']:.2%}, 95 % interval"
-        f" {low:.2%} to {high:.2%}; macro F1 {metrics['macro_f1']:.4f}, weighted F1 {metrics['weighted_f1']:.4f}",
+        f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
+        f" {low:.2%} to {high:.2%}; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}",
         markup=False,
         soft_wrap=True,
     )
-    if metrics["unreadable"]:
-        results.print(f"warning: {len(metrics['unreadable'])} images could not be read", markup=False)
+    if evaluation.unreadable:
+        results.print(f"warning: {len(evaluation.unreadable)} images could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
 
 
-def calibrated(directory: Path, record: dict[str, Any]) -> None:
+def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     """Print what a calibration promises, and where the bundle lies."""
+    figures = record.calibrate
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "passing", "wrong among them"):
         table.add_column(name, justify="right")
-    for name, row in record["calibrate"]["per_class"].items():
-        figures = (str(row["passing"]), str(row["passing"] - row["right"]))
-        table.add_row(Text(name), str(row["count"]), f"{row['sensitivity']:.1%}", *figures)
+    for name, row in figures.per_class.items():
+        wrong = str(row.passing - row.right)
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", str(row.passing), wrong)
     results.print(table)
-    figures, error = record["calibrate"], record["calibrate"]["ece_equal_mass"]
-    flagged = ", ".join(f"{count} {reason}" for reason, count in figures["reasons"].items() if reason != "any")
+    error, before = figures.ece_equal_mass, figures.uncalibrated
+    flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
     for line in (
-        f"temperature {record['temperature']:.4f}; calibration error {error['value']:.4f} (calibrate; a perfect model's"
-        f" {error['perfect']:.4f}, before {figures['uncalibrated']['value']:.4f})",
-        f"for review below a confidence of {record['threshold']:.4f}: {record['promise']['sentence']}",
-        f"{figures['reasons']['any']} of {figures['count']} cells of `calibrate` for review: {flagged or 'none'}",
-        record["rare_classes"],
+        f"temperature {record.temperature:.4f}; calibration error {error.value:.4f} (calibrate; a perfect model's"
+        f" {error.perfect:.4f}, before {before.value:.4f})",
+        f"for review below a confidence of {record.threshold:.4f}: {record.promise.sentence}",
+        f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
+        record.rare_classes,
         os.fspath(directory),
     ):
         results.print(line, markup=False, soft_wrap=True)

@@ -1,16 +1,16 @@
 """From a checkpoint to a bundle: graph, proof, provenance, model card."""
 
-import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
 from ..calibration.split import Split, check_split, class_of, read_split
-from ..runtime.bundle.bundle import FORMAT, INT8_MODEL, MODEL, PROOF, SAFE_NAME, load_bundle, manifest_files
+from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PROOF, write_bundle
+from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, Parity, ParityCheck, Precisions
 from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
-from ..runtime.files import whole_folder
+from ..runtime.files import whole_folder, writing
 from ..runtime.images import resize as preprocess
 from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
@@ -60,80 +60,114 @@ def export_bundle(
     if not SAFE_NAME.fullmatch(out.name):
         raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
-    trained = load_checkpoint(checkpoint)
-    select = _part_images("select", trained, checkpoint, data_dir)
+    run = _Run(checkpoint, load_checkpoint(checkpoint), data_dir)
+    trained, select = run.trained, run.images("select")
     logits = predict(trained.model, select.images)
-    half = precision != "fp32"
-    graph = onnx_bytes(trained.model, trained.image_size, half)
-    float32_graph = onnx_bytes(trained.model, trained.image_size, half=False) if half else graph
     reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
-    int8_graph = b""
-    if precision == "int8":
-        ranges = _range_images(trained, checkpoint, data_dir)
-        int8_graph = int8_bytes(float32_graph, ranges.images)
-    proof = prove(reference, float32_graph, graph, half, int8_graph)
+    graphs = _graphs(run, precision)
+    proof = prove(reference, graphs.float32, graphs.shipped, graphs.half, graphs.int8)
     metrics = {"select": classification_metrics(select.labels, logits, trained.classes)}
     if open_report:
-        report = _part_images("report", trained, checkpoint, data_dir)
-        logits = infer_all(OpenVINOBackend(graph, proof.cpu_precision, int8_graph).infer, report.images).logits
-        metrics["report"] = classification_metrics(report.labels, logits, trained.classes)
-    paths = _split(trained, checkpoint).paths("select")
-    checks = [{**asdict(check), "changed": [paths[i] for i in check.changed]} for check in proof.checks]
-    manifest = {
-        "format": FORMAT,
-        "name": out.name,
-        "classes": [asdict(entry) for entry in cell_classes(trained.classes)],
-        "input": {"width": trained.image_size[0], "height": trained.image_size[1], "um_per_pixel": None},
-        "preprocessing": {"name": preprocess.NAME, "sha256": preprocess.digest()},
-        "precision": {"graph": "half, with float32 islands" if half else "float32", "cpu": proof.cpu_precision},
-        "calibration": None,
-        "source": bundle_source(trained).plain(),
-        "metrics": metrics,
-        "parity": {"part": "select", "reference": "PyTorch, float32", "checks": checks},
+        metrics["report"] = _report_metrics(run, graphs, proof)
+    manifest = _manifest(out.name, trained, graphs.half, proof, metrics, select.paths)
+    files = {
+        MODEL: graphs.shipped,
+        PROOF: reference.first_of_each_class(PROOF_CELLS).to_bytes(),
+        MODEL_CARD: model_card(manifest).encode(),
+        NOTICE: notice_text.encode(),
     }
-    proof_cells = reference.first_of_each_class(PROOF_CELLS).to_bytes()
-    files = {MODEL: graph, PROOF: proof_cells, MODEL_CARD: model_card(manifest).encode(), NOTICE: notice_text.encode()}
     if proof.has_int8:
-        files[INT8_MODEL] = int8_graph
-    manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    files |= manifest_files(manifest)
-    try:
-        with whole_folder(out) as folder:
-            for name, data in files.items():
-                (folder / name).write_bytes(data)
-            load_bundle(folder)
-    except OSError as error:
-        raise DataError(f"{out} cannot be written: {error.strerror}") from None
+        files[INT8_MODEL] = graphs.int8
+    with writing(out, DataError), whole_folder(out) as folder:
+        write_bundle(folder, manifest, files)
     return proof
 
 
-def _part_images(part: str, trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
-    source = trained.provenance
-    directory = data_dir or Path(source.data_dir)
-    if source.preprocessing != Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()):
-        raise DataError(f"{checkpoint} was trained with another preprocessing than this version has: train it again")
-    split = _split(trained, checkpoint)
-    if not directory.is_dir():
-        raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
-    check_split(split, directory)
-    images = load_images(directory, split.paths(part), trained.classes, trained.image_size)
-    if images.sha256 != source.data_sha256[part]:
-        raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
-    return images
+@dataclass(frozen=True)
+class _Run:
+    """A checkpoint in its run folder, and the cells of its training; `data_dir` is where they have moved, if so."""
+
+    checkpoint: Path
+    trained: Checkpoint
+    data_dir: Path | None
+
+    def images(self, part: str) -> LabelledImages:
+        """The cells of a part, which must be those of the training."""
+        source = self.trained.provenance
+        if source.preprocessing != Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()):
+            raise DataError(
+                f"{self.checkpoint} was trained with another preprocessing than this version has: train it again"
+            )
+        split, directory = self._split(), self._directory()
+        if not directory.is_dir():
+            raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
+        check_split(split, directory)
+        images = self._load(split.paths(part))
+        if images.sha256 != source.data_sha256[part]:
+            raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
+        return images
+
+    def range_images(self) -> LabelledImages:
+        """Cells of `fit` that show the range of each activation."""
+        paths = self._split().paths("fit")
+        return self._load([paths[i] for i in range_cells([class_of(path) for path in paths])])
+
+    def _directory(self) -> Path:
+        return self.data_dir or Path(self.trained.provenance.data_dir)
+
+    def _load(self, paths: list[str]) -> LabelledImages:
+        return load_images(self._directory(), paths, self.trained.classes, self.trained.image_size)
+
+    def _split(self) -> Split:
+        file = self.checkpoint.parent / "split.csv"
+        split = read_split(file)
+        if split.sha256 != self.trained.provenance.split_sha256:
+            raise DataError(f"{file} is not the split that {self.checkpoint} was trained with")
+        return split
 
 
-def _range_images(trained: Checkpoint, checkpoint: Path, data_dir: Path | None) -> LabelledImages:
-    paths = _split(trained, checkpoint).paths("fit")
-    chosen = [paths[i] for i in range_cells([class_of(path) for path in paths])]
-    return load_images(data_dir or Path(trained.provenance.data_dir), chosen, trained.classes, trained.image_size)
+@dataclass(frozen=True)
+class _Graphs:
+    """The graph that ships, the same in float32, and in 8 bits; that is empty where it was not asked for."""
+
+    half: bool
+    shipped: bytes
+    float32: bytes
+    int8: bytes
 
 
-def _split(trained: Checkpoint, checkpoint: Path) -> Split:
-    file = checkpoint.parent / "split.csv"
-    split = read_split(file)
-    if split.sha256 != trained.provenance.split_sha256:
-        raise DataError(f"{file} is not the split that {checkpoint} was trained with")
-    return split
+def _graphs(run: _Run, precision: Precision) -> _Graphs:
+    model, size, half = run.trained.model, run.trained.image_size, precision != "fp32"
+    shipped = onnx_bytes(model, size, half)
+    float32 = onnx_bytes(model, size, half=False) if half else shipped
+    int8 = int8_bytes(float32, run.range_images().images) if precision == "int8" else b""
+    return _Graphs(half, shipped, float32, int8)
+
+
+def _report_metrics(run: _Run, graphs: _Graphs, proof: Proof) -> Metrics:
+    """Metrics of the cells of `report`, run as on the edge."""
+    report = run.images("report")
+    backend = OpenVINOBackend(graphs.shipped, proof.cpu_precision, graphs.int8)
+    return classification_metrics(report.labels, infer_all(backend.infer, report.images).logits, run.trained.classes)
+
+
+def _manifest(
+    name: str, trained: Checkpoint, half: bool, proof: Proof, metrics: dict[str, Metrics], paths: list[str]
+) -> Manifest:
+    """What is known of a bundle before its files are written; `paths` are those of the cells of the proof."""
+    width, height = trained.image_size
+    checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in proof.checks]
+    return Manifest(
+        name=name,
+        classes=tuple(cell_classes(trained.classes)),
+        input=GraphInput(width, height),
+        preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
+        precision=Precisions("half, with float32 islands" if half else "float32", proof.cpu_precision),
+        source=bundle_source(trained),
+        metrics=metrics,
+        parity=Parity("select", "PyTorch, float32", checks),
+        files={},
+    )
 
 
 def _read_text(file: Path) -> str:

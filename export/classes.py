@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..runtime.bundle.bundle import CellClass, Kind
+from ..runtime.bundle.manifest import CellClass, Kind
 
 _KNOWN: dict[str, tuple[str, Kind, str]] = {
     "basophil": ("basophil", "leukocyte", "#4b3f9e"),

@@ -1,18 +1,16 @@
 """The model card of a bundle, written from its manifest alone."""
 
-from typing import Any
-
-import msgspec
-
-from ..runtime.bundle.bundle import NAMED_CAR_T
+from ..runtime.bundle.calibration import CalibrationRecord
+from ..runtime.bundle.manifest import NAMED_CAR_T, Manifest, Metrics, ParityCheck
 from ..runtime.bundle.provenance import Provenance
 
 MODEL_CARD = "MODEL_CARD.md"
 
 _CARD = """\
-# {name}
+# {manifest.name}
 
-{arch}{members}, {parameters:,} parameters, {width}x{height} pixels (width x height), {precision}.
+{source.arch}{members}, {source.parameters:,} parameters, {size.width}x{size.height} pixels (width x height), \
+{precision.graph}.
 
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
@@ -25,7 +23,7 @@ magnification. **For research use only.** A person must look before anything is 
 - Diagnosis or treatment.
 
 ## Figures
-Each names the part of the split that it was made on. The split is a **{unit}**: {unit_meaning}
+Each names the part of the split that it was made on. The split is a **{source.split_unit}**: {unit_meaning}
 
 | part | right | top-1 | 95 % interval | macro F1 |
 |---|---|---|---|---|
@@ -39,12 +37,13 @@ Parity with PyTorch in float32, on the cells of `select`:
 |---|---|---|---|---|---|---|---|
 {parity}
 
-On a CPU it runs in {cpu}.{changed}
+On a CPU it runs in {precision.cpu}.{changed}
 
 ## Where it came from
 {commands}
 
-Digests: split `{split}`, images for the weights `{fit}`. All else is in `bundle.json`; the data's
+Digests: split `{source.split_sha256}`, images for the weights `{source.data_sha256[fit]}`. \
+All else is in `bundle.json`; the data's
 notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `select`, so that every machine can prove
 what it runs.
 """
@@ -52,51 +51,47 @@ what it runs.
 
 _CALIBRATION = """\
 ## What a confidence is worth
-Calibrated with {backend} ({precision}), {split_unit}: temperature {temperature:.4f} from `select`, then the review
-threshold {threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
-review: {flagged} of {count} of `calibrate`.
+Calibrated with {record.backend} ({record.precision}), {record.split_unit}: temperature {record.temperature:.4f} \
+from `select`, then the review
+threshold {record.threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
+review: {figures.reasons[any]} of {figures.count} of `calibrate`.
 
-Calibration error on `calibrate`, 15 bins of as many cells: {mass:.4f} (95 % interval {low:.4f} to {high:.4f}); a
-perfectly calibrated model of that size shows {perfect:.4f}, and this one showed {before:.4f} before. With 15 bins of
-equal width {width:.4f}; Brier score {brier:.4f}. `reliability.png` and `risk-coverage.png` show the curves.
+Calibration error on `calibrate`, 15 bins of as many cells: {mass.value:.4f} \
+(95 % interval {mass.interval[0]:.4f} to {mass.interval[1]:.4f}); a
+perfectly calibrated model of that size shows {mass.perfect:.4f}, and this one showed \
+{figures.uncalibrated.value:.4f} before. With 15 bins of
+equal width {figures.ece_equal_width.value:.4f}; Brier score {figures.brier:.4f}. \
+`reliability.png` and `risk-coverage.png` show the curves.
 
 | class (`calibrate`) | cells | sensitivity | passing | wrong among them |
 |---|---|---|---|---|
 {rows}
 
-{rare_classes}"""
+{record.rare_classes}"""
 
 
-def model_card(manifest: dict[str, Any]) -> str:
+def model_card(manifest: Manifest) -> str:
     """Write the model card (Markdown) of a manifest."""
-    source = msgspec.convert(manifest["source"], Provenance)
-    names = [entry["name"] for entry in manifest["classes"]]
-    by_group = source.split_unit == "split by group"
+    source, checks = manifest.source, manifest.parity.checks
     return _CARD.format(
-        name=manifest["name"],
-        arch=source.arch,
+        manifest=manifest,
+        size=manifest.input,
+        precision=manifest.precision,
+        source=source,
         members=_members(source),
-        parameters=source.parameters,
-        width=manifest["input"]["width"],
-        height=manifest["input"]["height"],
-        precision=manifest["precision"]["graph"],
-        count=len(names),
-        titles=", ".join(entry["title"] for entry in manifest["classes"]),
+        count=len(manifest.classes),
+        titles=", ".join(entry.title for entry in manifest.classes),
         no_car_t=""
-        if any(NAMED_CAR_T.search(name) for name in names)
+        if any(NAMED_CAR_T.search(entry.name) for entry in manifest.classes)
         else " It has **no CAR-T class**, so a CAR-T cell gets the label of a look-alike.",
-        unit=source.split_unit,
         unit_meaning="no patient or slide is in two parts."
-        if by_group
+        if source.split_unit == "split by group"
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
-        figures="\n".join(_figures(part, metrics) for part, metrics in manifest["metrics"].items()),
-        calibration=_calibration(manifest["calibration"]),
-        parity="\n".join(_parity(check) for check in manifest["parity"]["checks"]),
-        cpu=manifest["precision"]["cpu"],
-        changed=_changed(manifest["parity"]["checks"][-1].get("changed", [])),
+        figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
+        calibration=_calibration(manifest.calibration),
+        parity="\n".join(map(_parity, checks)),
+        changed=_changed(checks[-1].changed),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
-        split=source.split_sha256,
-        fit=source.data_sha256["fit"],
     )
 
 
@@ -124,37 +119,28 @@ def _epoch(epoch: int, source: Provenance) -> str:
     return f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
 
 
-def _figures(part: str, metrics: dict[str, Any]) -> str:
-    low, high = metrics["top1_interval"]
+def _figures(part: str, metrics: Metrics) -> str:
+    low, high = metrics.top1_interval
     return (
-        f"| {part} | {metrics['correct']} of {metrics['count']} | {metrics['top1']:.2%} |"
-        f" {low:.2%} to {high:.2%} | {metrics['macro_f1']:.4f} |"
+        f"| {part} | {metrics.correct} of {metrics.count} | {metrics.top1:.2%} |"
+        f" {low:.2%} to {high:.2%} | {metrics.macro_f1:.4f} |"
     )
 
 
-def _calibration(record: dict[str, Any] | None) -> str:
+def _calibration(record: CalibrationRecord | None) -> str:
     """What a confidence is worth."""
     if record is None:
         return "Confidences are not calibrated."
-    figures, promise = record["calibrate"], record["promise"]["sentence"]
-    mass, width = figures["ece_equal_mass"], figures["ece_equal_width"]
-    rows = "\n".join(
-        f"| {name} | {row['count']} | {row['sensitivity']:.1%} | {row['passing']} | {row['passing'] - row['right']} |"
-        for name, row in figures["per_class"].items()
-    )
+    promise, rows = record.promise.sentence, record.calibrate.per_class
     return _CALIBRATION.format(
-        **record,
+        record=record,
+        figures=record.calibrate,
+        mass=record.calibrate.ece_equal_mass,
         promised=promise[0].upper() + promise[1:],
-        flagged=figures["reasons"]["any"],
-        count=figures["count"],
-        mass=mass["value"],
-        low=mass["interval"][0],
-        high=mass["interval"][1],
-        perfect=mass["perfect"],
-        before=figures["uncalibrated"]["value"],
-        width=width["value"],
-        brier=figures["brier"],
-        rows=rows,
+        rows="\n".join(
+            f"| {name} | {row.count} | {row.sensitivity:.1%} | {row.passing} | {row.passing - row.right} |"
+            for name, row in rows.items()
+        ),
     )
 
 
@@ -163,9 +149,9 @@ def _changed(paths: list[str]) -> str:
     return f" Another label than PyTorch's there: {', '.join(paths)}." if paths else ""
 
 
-def _parity(check: dict[str, Any]) -> str:
+def _parity(check: ParityCheck) -> str:
     return (
-        f"| {check['graph']} | {check['runner']} | {check['max_probability_difference']:.5f} | {check['limit']} |"
-        f" {check['max_logit_difference']:.5f} | {check['correct']} (PyTorch {check['reference_correct']})"
-        f" of {check['count']} | {len(check.get('changed', []))} | {'yes' if check['passed'] else 'no'} |"
+        f"| {check.graph} | {check.runner} | {check.max_probability_difference:.5f} | {check.limit} |"
+        f" {check.max_logit_difference:.5f} | {check.correct} (PyTorch {check.reference_correct})"
+        f" of {check.count} | {len(check.changed)} | {'yes' if check.passed else 'no'} |"
     )

@@ -1,14 +1,16 @@
 """A bundle with another calibration: the same graph, a model card that tells what its answers are worth."""
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ..calibration.calibrate import Calibrated
-from ..runtime.bundle.bundle import SAFE_NAME, SHIPPED, Bundle, load_bundle, manifest_files, read_bundle_file
+from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, read_bundle_file, write_bundle
+from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import OutputError
-from ..runtime.files import whole_folder
+from ..runtime.files import whole_folder, writing
 from ..runtime.inference.tensorrt_engine import ENGINES
 from .model_card import MODEL_CARD, model_card
 
@@ -50,19 +52,13 @@ def write_calibrated(bundle: Bundle, calibrated: Calibrated, out: Path) -> Bundl
     Raises:
         OutputError: It cannot be written.
     """
-    files = {name: read_bundle_file(bundle, name) for name in bundle.manifest["files"]} | calibrated.files
-    manifest = {**bundle.manifest, "calibration": calibrated.record}
-    if out.resolve() != bundle.directory.resolve() and SAFE_NAME.fullmatch(out.name):
-        manifest["name"] = out.name
+    in_place = out.resolve() == bundle.directory.resolve()
+    name = bundle.name if in_place or not SAFE_NAME.fullmatch(out.name) else out.name
+    manifest = replace(bundle.manifest, name=name, calibration=calibrated.record)
+    files = {name: read_bundle_file(bundle, name) for name in bundle.manifest.files} | calibrated.files
     files[MODEL_CARD] = model_card(manifest).encode()
-    manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    try:
-        with whole_folder(out) as folder:
-            for name, data in (files | manifest_files(manifest)).items():
-                (folder / name).write_bytes(data)
-            if out.resolve() == bundle.directory.resolve() and (out / ENGINES).is_dir():
-                shutil.copytree(out / ENGINES, folder / ENGINES)
-            load_bundle(folder)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror}") from None
+    with writing(out), whole_folder(out) as folder:
+        write_bundle(folder, manifest, files)
+        if in_place and (out / ENGINES).is_dir():
+            shutil.copytree(out / ENGINES, folder / ENGINES)
     return load_bundle(out)

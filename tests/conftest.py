@@ -137,6 +137,5 @@ def calibrated(
     split = read_split(file)
     classifier = Classifier(bundle, knowing)
     evidence = {part: gather(directory, split.paths(part), classifier, lambda done, count: None) for part in PARTS}
-    source = {"split_sha256": split.sha256, "split_unit": split.unit}
-    made = calibrate(bundle, knowing, evidence, source, 0.05)
+    made = calibrate(bundle, knowing, evidence, split, 0.05)
     return write_calibrated(bundle, made, tmp_path_factory.mktemp("calibrated") / "rcmnet-pbc8")

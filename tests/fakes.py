@@ -1,5 +1,6 @@
 """What tests put in the place of a model."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, manifest_digest
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference.backend import Outputs, Progress
 
@@ -56,8 +58,14 @@ class InlinePool(ThreadPoolExecutor):
 
 def uncalibrated(bundle: Bundle) -> Bundle:
     """A bundle without its calibration, which would mark what a fake says for review."""
-    manifest = {**bundle.manifest, "calibration": None}
-    return replace(bundle, manifest=manifest, temperature=1.0, calibrated=False, calibration=None)
+    return replace(bundle, manifest=structs.replace(bundle.manifest, calibration=None), calibration=None)
+
+
+def write_manifest(directory: Path, manifest: dict[str, object]) -> None:
+    """Write what is to be `bundle.json`, right or wrong, and its digest."""
+    data = (json.dumps(manifest, indent=2) + "\n").encode()
+    (directory / MANIFEST).write_bytes(data)
+    (directory / MANIFEST_DIGEST).write_bytes(manifest_digest(data))
 
 
 class KnowingBackend(FakeBackend):

@@ -98,10 +98,10 @@ def fit(
         data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
     )
     if metrics:
-        low, high = metrics["top1_interval"]
+        low, high = metrics.top1_interval
         typer.echo(
-            f"{out}: {metrics['correct']} of {metrics['count']} right on select ({metrics['unit']}),"
-            f" {metrics['top1']:.2%} (95 % interval {low:.2%} to {high:.2%})",
+            f"{out}: {metrics.correct} of {metrics.count} right on select ({metrics.unit}),"
+            f" {metrics.top1:.2%} (95 % interval {low:.2%} to {high:.2%})",
             err=True,
         )
 

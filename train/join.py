@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-import msgspec
 import torch
 from msgspec.structs import replace
 
 from ..runtime.bundle.bundle import load_bundle
-from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance
+from ..runtime.bundle.provenance import Origin, Provenance
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, hyper_parameters, load_checkpoint
 from .models.base import STRIDE, MapClassifier
@@ -86,14 +85,13 @@ def _read(path: Path) -> tuple[Checkpoint, Origin]:
         checkpoint = load_checkpoint(path)
         return checkpoint, checkpoint_origin(path, checkpoint)
     bundle, start = load_bundle(path), read_start(path)
-    record = msgspec.convert(bundle.manifest["source"], Provenance)
+    record = bundle.manifest.source
     if record.members:
         record = replace(record.members[0].provenance, epochs=record.members[0].epochs)
     size = bundle.width, bundle.height
     model = build(start.arch, len(start.classes), size)
     start_from(model, start.arch, start.classes, start)
-    resized = msgspec.convert(bundle.manifest["preprocessing"], Preprocessing)
-    made_with = replace(record, preprocessing=resized)
+    made_with = replace(record, preprocessing=bundle.manifest.preprocessing)
     checkpoint = Checkpoint(model.eval(), start.arch, start.classes, size, record.epochs, made_with)
     return checkpoint, replace(start.origin, arch=start.arch, epochs=record.epochs, source=record.plain())
 

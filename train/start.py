@@ -61,7 +61,7 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
         return _member(Start(checkpoint.arch, checkpoint.classes, weights, checkpoint_origin(path, checkpoint)), arch)
     bundle = load_bundle(path)
     start = Start(
-        bundle.manifest["source"]["arch"],
+        bundle.manifest.source.arch,
         [entry.name for entry in bundle.classes],
         graph_weights(bundle.model, path),
         Origin(bundle=bundle.name, bundle_sha256=bundle.sha256),

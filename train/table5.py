@@ -1,11 +1,11 @@
 """The paper's Table 5 on one's own split: every model trained with the same schedule, side by side."""
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import msgspec
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,7 +18,7 @@ from .checkpoint import load_checkpoint
 from .models.base import FeatureClassifier
 from .models.baselines import BASELINES
 from .models.rcmnet import ARCHITECTURES
-from .training import Metrics, TrainingSettings
+from .training import METRICS, FitMetrics, TrainingSettings
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}
@@ -84,14 +84,14 @@ def train_table(
     return rows
 
 
-def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettings) -> Metrics:
-    metrics = run / "metrics.json"
+def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettings) -> FitMetrics:
+    metrics = run / METRICS
     if not metrics.exists():
         resume = (run / training.LAST).exists()
         if not resume and run.exists():  # stopped before its first checkpoint
             for name in training.BEGUN:
                 (run / name).unlink(missing_ok=True)
-        return training.fit(data_dir, split_file, run, settings, resume)
+        training.fit(data_dir, split_file, run, settings, resume)
     before = training.read_run(run)
     wanted = {
         "stages": (before.stages, tuple(settings.stages)),
@@ -100,17 +100,17 @@ def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettin
     }
     if changed := [name for name, (old, new) in wanted.items() if old != new]:
         raise DataError(f"{run} was trained with other settings ({', '.join(changed)}): choose another --out")
-    return json.loads(metrics.read_text(encoding="utf-8"))
+    return msgspec.json.decode(metrics.read_bytes(), type=FitMetrics)
 
 
-def _row(arch: str, finished: Sequence[Metrics], checkpoint: Path) -> Row:
+def _row(arch: str, finished: Sequence[FitMetrics], checkpoint: Path) -> Row:
     trained = load_checkpoint(checkpoint)
     return Row(
         arch,
         PAPER.get(arch, PAPER_OTHERS),
-        [metrics["correct"] for metrics in finished],
-        finished[0]["count"],
-        finished[0]["unit"],
+        [metrics.correct for metrics in finished],
+        finished[0].count,
+        finished[0].unit,
         sum(parameter.numel() for parameter in trained.model.parameters()),
         multiply_adds(trained.model, trained.image_size),
     )

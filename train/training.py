@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytorch_lightning as pl
@@ -20,6 +19,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from ..calibration.metrics import classification_metrics
 from ..calibration.pictures import draw_confusion
 from ..calibration.split import check_split, read_split
+from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 from ..runtime.errors import DataError
 from ..runtime.images import resize as preprocess
@@ -32,10 +32,15 @@ from .models.efficientnet import EFFICIENTNETS
 from .plots import draw_curves
 from .start import Start, imagenet_start, read_start, start_from
 
-RUN, LAST = "run.json", "last.ckpt"
+RUN, LAST, METRICS = "run.json", "last.ckpt", "metrics.json"
 BEGUN = (RUN, "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
 
-Metrics = dict[str, Any]  # as `classification_metrics` returns them
+
+class FitMetrics(Metrics, frozen=True, kw_only=True):
+    """Metrics of the part `select`, and how the split was made."""
+
+    part: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def fit(
     resume: bool = False,
     devices: int | str = "auto",
     num_nodes: int = 1,
-) -> Metrics:
+) -> FitMetrics | None:
     """Train a model on `fit`, choose its best checkpoint on `select`, and fill a run folder.
 
     Args:
@@ -126,15 +131,16 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
     )
 
 
-def _finish(out: Path, data: CellData) -> Metrics:
+def _finish(out: Path, data: CellData) -> FitMetrics:
     best = load_checkpoint(out / "best.ckpt")
     select = data.images("select", data.stages[-1].size)
-    metrics = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
-    metrics = {"part": "select", "unit": data.split.unit, **metrics}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    draw_confusion(metrics["confusion"], data.classes, f"select, {data.split.unit}", out / "confusion.png")
+    figures = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
+    marks = {"part": "select", "unit": data.split.unit}
+    metrics = {**marks, **msgspec.to_builtins(figures)}
+    (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}", out / "confusion.png")
     draw_curves(out / "history.csv", out / "curves.png")
-    return metrics
+    return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 
 
 def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | None) -> Provenance:

@@ -4,7 +4,8 @@ A slide has other numbers of each class than the training cells, so each cell is
 """
 
 from collections.abc import Sequence
-from typing import Any
+
+from .calibration import Typical
 
 WINDOW, FEWEST = 200, 50
 TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the distance kept for their class
@@ -12,22 +13,21 @@ ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it 
 SUBJECTS = ("features", "colours")
 
 
-def drift(cells: Sequence[tuple[str, float, float]], record: dict[str, Any] | None) -> list[str]:
+def drift(cells: Sequence[tuple[str, float, float]], typical: Typical) -> list[str]:
     """Compare the last cells of a slide with the training cells.
 
     Args:
         cells: Label, distance of the features and distance of the colours of each cell, in the order they came.
-        record: `calibration` of `bundle.json`; None where there is none.
+        typical: How far training cells are from their class.
 
     Returns:
         A sentence for each alarm; none where there are too few cells to say.
     """
     last = cells[-WINDOW:]
-    if record is None or len(last) < FEWEST:
+    if len(last) < FEWEST:
         return []
     alarms = []
-    for position, subject in enumerate(SUBJECTS, 1):
-        usual = record["typical"][subject]
+    for position, (subject, usual) in enumerate(zip(SUBJECTS, (typical.features, typical.colours), strict=True), 1):
         share = sum(not float(cell[position]) <= usual[cell[0]] for cell in last) / len(last)
         if share > ALARM:
             alarms.append(

@@ -8,21 +8,18 @@ import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import BundleError
 from ..images.quality import FLAWS, Quality
+from .calibration import DISTANCE, STAIN, CalibrationRecord, Limits
 
 CALIBRATION = "calibration.npz"
-TEMPERATURES = (0.05, 20.0)
-DISTANCE, STAIN = "distance", "stain"
 MOST_DIGITS = 6
 
-Vectors = npt.NDArray[np.floating[Any]]
-Limits = dict[str, tuple[float | None, float | None]]
+Vectors = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +100,7 @@ def assess(
     return Assessment(doubts, distance, stain)
 
 
-def read_calibration(record: dict[str, Any], arrays: bytes, model_sha256: str, classes: int) -> Calibration:
+def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str, classes: int) -> Calibration:
     """Read what `cartcls calibrate` wrote.
 
     Args:
@@ -113,14 +110,8 @@ def read_calibration(record: dict[str, Any], arrays: bytes, model_sha256: str, c
         classes: Number of its classes.
 
     Raises:
-        BundleError: It is out of range, malformed, or of another model.
-        KeyError: The record lacks something.
+        BundleError: It is malformed, or of another model.
     """
-    temperature, threshold = float(record["temperature"]), float(record["threshold"])
-    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[1]:
-        raise BundleError(f"the temperature {temperature} is not in {TEMPERATURES}: calibrate the bundle again")
-    if not 0 <= threshold <= 1:
-        raise BundleError(f"the review threshold {threshold} is no probability: calibrate the bundle again")
     try:
         with np.load(BytesIO(arrays), allow_pickle=False) as found:
             made_for = str(found["model_sha256"])
@@ -138,24 +129,7 @@ def read_calibration(record: dict[str, Any], arrays: bytes, model_sha256: str, c
             raise BundleError(f"{CALIBRATION}: the {name} do not fit each other: calibrate the bundle again")
         if not (np.isfinite(means).all() and np.isfinite(whitening).all()):
             raise BundleError(f"{CALIBRATION}: the {name} hold not-a-number: calibrate the bundle again")
-    limits = {name: (record["limits"][name][0], record["limits"][name][1]) for name in (DISTANCE, STAIN, *FLAWS)}
-    return Calibration(threshold, limits, features, stains)
-
-
-def calibration_facts(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a report says of a bundle's calibration: plain values by name; None where it has none."""
-    if record is None:
-        return None
-    promise = record["promise"]
-    return {
-        "temperature": round(record["temperature"], 4),
-        "review_below": round(record["threshold"], 4),
-        "promised_error": round(promise["error"], 4),
-        "promise": promise["sentence"],
-        "part": f"calibrate, {promise['split_unit']}",
-        "cells": promise["cells"],
-        "backend": f"{record['backend']}, {record['precision']}",
-    }
+    return Calibration(record.threshold, record.limits, features, stains)
 
 
 def _flaw(name: str, titles: tuple[str, str], value: float, limits: tuple[float | None, float | None]) -> list[str]:

@@ -42,7 +42,7 @@ class CudaBackend:
         self._session.disable_fallback()
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.device = "NVIDIA GPU 0"
-        self.precision = str(bundle.manifest["precision"]["graph"])
+        self.precision = bundle.manifest.precision.graph
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         """Run the graph on RGB images (N, H, W, 3).

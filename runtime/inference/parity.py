@@ -59,7 +59,7 @@ class Reference:
 
 def is_half(bundle: Bundle) -> bool:
     """Whether the graph of a bundle is half precision."""
-    return str(bundle.manifest["precision"]["graph"]).startswith("half")
+    return bundle.manifest.precision.graph.startswith("half")
 
 
 def answer_limit(bundle: Bundle, precision: str = "") -> float:

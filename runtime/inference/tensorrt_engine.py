@@ -19,7 +19,7 @@ import platformdirs
 
 from ..bundle.bundle import INT8_MODEL, Bundle
 from ..errors import BackendError, NotInstalledError
-from ..files import replace_file
+from ..files import replace_file, writing
 from .backend import Progress, no_progress
 from .cuda import Gpu
 
@@ -111,7 +111,7 @@ def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
 
 def stamp_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> Stamp:
     """The stamp that an engine gets which is built here and now."""
-    int8_digest = str(bundle.manifest["files"].get(INT8_MODEL, ""))
+    int8_digest = bundle.manifest.files.get(INT8_MODEL, "")
     return Stamp(
         graph=hashlib.sha256(bundle.model + int8_digest.encode()).hexdigest(),
         library=trt.__name__,
@@ -182,12 +182,10 @@ def save_engine(engine: Engine) -> None:
         "half_share": engine.half_share,
         "engine_sha256": hashlib.sha256(engine.data).hexdigest(),
     }
-    try:
+    with writing(engine.file, BackendError):
         engine.file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(engine.file, engine.data)
         replace_file(_stamp_file(engine.file), (json.dumps(record, indent=2) + "\n").encode())
-    except OSError as error:
-        raise BackendError(f"{engine.file} cannot be written: {error.strerror}") from None
 
 
 def build_engine(

@@ -4,12 +4,12 @@ It is the truth; tables, pages and thumbnails are projections that can be made a
 transaction, and what it says has happened is on the disk when it returns.
 """
 
-import json
 import os
 from pathlib import Path
 from types import TracebackType
 
-from ..bundle.bundle import Bundle, recorded_bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import decode_manifest, encode_manifest
 from ..errors import OutputError
 from .database import Database
 from .records import Slide
@@ -53,7 +53,7 @@ class Ledger:
         noted = self.bundle()
         if noted is None:
             with self._database.transaction():
-                values = (bundle.sha256, json.dumps(bundle.manifest))
+                values = bundle.sha256, encode_manifest(bundle.manifest).decode()
                 self._database.execute("INSERT INTO bundle VALUES (?, ?)", values)
         elif noted.sha256 != bundle.sha256:
             raise OutputError(
@@ -63,7 +63,10 @@ class Ledger:
     def bundle(self) -> Bundle | None:
         """The bundle that all rows are by, without its graph; None where there is none yet."""
         found = self._database.execute("SELECT sha256, manifest FROM bundle").fetchone()
-        return recorded_bundle(json.loads(found[1]), found[0]) if found else None
+        if found is None:
+            return None
+        manifest = decode_manifest(found[1], "the bundle that the ledger remembers")
+        return Bundle(Path(manifest.name), manifest, found[0])
 
     def add_slide(self, source: bytes, name: str) -> SlideLedger:
         """The slide of a folder of images, new or known; a known one keeps its name."""

@@ -1,16 +1,11 @@
 """What a ledger holds, as the rest of the edge sees it: slides, images, runs, cells and corrections."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Literal
 
-from ..bundle.bundle import NOT_A_CELL, UNSURE, Bundle
-from ..bundle.drift import drift
-from ..bundle.review import calibration_facts
+from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..images.decode import Fingerprint
-from ..reports.differential import differential
 
 OTHER = "other: "
 
@@ -220,49 +215,3 @@ class Cursor:
 def now() -> str:
     """UTC, ISO 8601."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> dict[str, Any]:
-    """Differential, counts and provenance of a slide, ready for JSON.
-
-    `differential` counts proposals that await review by their label, `differential_without_proposals` leaves them out
-    (None where nothing awaits review). Labels that are no class of the bundle are counted in `others` alone.
-    """
-    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
-    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    names = {entry.name for entry in bundle.classes}
-    statuses = Counter(cell.status for cell in cells)
-    measured = [
-        (cell.label, cell.distance, cell.stain)
-        for cell in cells
-        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
-    ]
-    record = bundle.manifest["calibration"]
-    return {
-        "slide": run.slide,
-        "source": run.source,
-        "images": len(cells) + waiting,
-        "waiting": waiting,
-        "status": {status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
-        "awaiting_review": proposed.total(),
-        "reviewed": sum(cell.corrected_label is not None for cell in cells),
-        "relabelled": sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
-        "not_a_cell": sum(cell.corrected_label == NOT_A_CELL for cell in cells),
-        "others": {label: count for label, count in sorted(counted.items()) if label not in names},
-        "differential": differential(counted, bundle.classes),
-        "differential_without_proposals": differential(counted - proposed, bundle.classes) if proposed else None,
-        "calibrated": bundle.calibrated,
-        "calibration": calibration_facts(record),
-        "drift": drift(measured, record),
-        "drift_cells": len(measured),
-        "research_use_only": True,
-        "bundle": bundle.name,
-        "bundle_sha256": bundle.sha256,
-        "bundle_split": bundle.split_unit,
-        "backend": run.backend,
-        "precision": run.precision,
-        "device": run.device,
-        "version": run.version,
-        "started_at": run.started_at,
-        "last_analysed_at": max((cell.analysed_at for cell in cells), default=None),
-    }

@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..bundle.bundle import NOT_A_CELL, UNSURE, Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..errors import CorrectionError
 from ..files import writing
 from ..ledger.folder import existing_ledger
 from ..ledger.ledger import Ledger
-from ..ledger.records import OTHER, Cell, Correction, Run, now, summarize
+from ..ledger.records import OTHER, Cell, Correction, Run, now
 from ..ledger.slide_ledger import SlideLedger
 from .page import write_pages
+from .summary import Summary, summarize
 from .table import CSV, project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
@@ -38,8 +39,8 @@ class Corrected:
     directory: Path
     confirmed: int
     changed: int
-    before: dict[str, Any]
-    after: dict[str, Any]
+    before: Summary
+    after: Summary
 
 
 def correct(out: Path, file: Path, by: str) -> Corrected:

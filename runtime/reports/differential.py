@@ -2,15 +2,49 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from ..bundle.bundle import CellClass
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..bundle.manifest import CellClass, Kind
 from ..statistics import wilson_interval
 
 FEWEST_LEUKOCYTES = 100
 
 
-def differential(counts: Counter[str], classes: Sequence[CellClass]) -> dict[str, Any]:
+class DifferentialRow(Struct, frozen=True):
+    """Count of one class; what does not apply to it is None.
+
+    Attributes:
+        percent: Of the leukocytes, or of all cells; with its 95 % Wilson interval.
+        per_100_leukocytes: Of nucleated red cells.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    color: str
+    count: int
+    percent: float | None = None
+    percent_interval: tuple[float, float] | None = None
+    per_100_leukocytes: float | None = None
+
+
+class Differential(Struct, frozen=True):
+    """Differential of a slide.
+
+    Attributes:
+        leukocytes: Their number; None where percentages are of all cells.
+        warning: What speaks against the percentages, or None.
+        rows: One for each class.
+    """
+
+    leukocytes: int | None
+    warning: str | None
+    rows: list[DifferentialRow]
+
+
+def differential(counts: Counter[str], classes: Sequence[CellClass]) -> Differential:
     """Differential of labelled cells.
 
     Leukocyte classes are percentages of all leukocytes; nucleated red cells are given per 100 leukocytes,
@@ -20,31 +54,22 @@ def differential(counts: Counter[str], classes: Sequence[CellClass]) -> dict[str
     Args:
         counts: Number of cells by class name.
         classes: Classes of the bundle.
-
-    Returns:
-        `leukocytes` (their number; None where percentages are of all cells), `warning` (or None), and `rows`: per
-        class `name`, `title`, `kind`, `color`, `count`, `percent` with its 95 % Wilson interval
-        `percent_interval`, and `per_100_leukocytes`; each None where it does not apply.
     """
     of_all = len(classes) == 2 or all(entry.kind != "leukocyte" for entry in classes)
-    shared = [entry.name for entry in classes if of_all or entry.kind == "leukocyte"]
-    total = sum(counts[name] for name in shared)
-    rows = []
-    for entry in classes:
-        count = counts[entry.name]
-        row: dict[str, Any] = {
-            "name": entry.name,
-            "title": entry.title,
-            "kind": entry.kind,
-            "color": entry.color,
-        }
-        row |= {"count": count, "percent": None, "percent_interval": None, "per_100_leukocytes": None}
-        if entry.name in shared and total:
-            row["percent"] = 100 * count / total
-            row["percent_interval"] = [100 * bound for bound in wilson_interval(count, total)]
-        elif entry.kind == "nrbc" and total:
-            row["per_100_leukocytes"] = 100 * count / total
-        rows.append(row)
+    total = sum(counts[entry.name] for entry in classes if of_all or entry.kind == "leukocyte")
     few = not of_all and total < FEWEST_LEUKOCYTES
-    warning = f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None
-    return {"leukocytes": None if of_all else total, "warning": warning, "rows": rows}
+    return Differential(
+        leukocytes=None if of_all else total,
+        warning=f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None,
+        rows=[_row(entry, counts[entry.name], total, of_all) for entry in classes],
+    )
+
+
+def _row(entry: CellClass, count: int, total: int, of_all: bool) -> DifferentialRow:
+    row = DifferentialRow(entry.name, entry.title, entry.kind, entry.color, count)
+    if total and (of_all or entry.kind == "leukocyte"):
+        low, high = wilson_interval(count, total)
+        return replace(row, percent=100 * count / total, percent_interval=(100 * low, 100 * high))
+    if total and entry.kind == "nrbc":
+        return replace(row, per_100_leukocytes=100 * count / total)
+    return row

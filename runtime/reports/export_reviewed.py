@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundle.bundle import NOT_A_CELL, SAFE_NAME, UNSURE, Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
 from ..files import whole_folder, writing
 from ..images.decode import read_file

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 from markupsafe import Markup
+from msgspec.structs import asdict
 
-from ..bundle.bundle import NAMED_CAR_T, Bundle, CellClass
+from ..bundle.bundle import Bundle
 from ..bundle.drift import FEWEST
+from ..bundle.manifest import NAMED_CAR_T, NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
-from ..ledger.records import NOT_A_CELL, OTHER, UNSURE, Cell, Run, summarize
+from ..ledger.records import OTHER, Cell, Run
 from ..ledger.slide_ledger import SlideLedger
+from .summary import Summary, summarize
 from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
@@ -33,7 +37,7 @@ KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no 
 
 def write_pages(
     ledger: SlideLedger, bundle: Bundle, run: Run, directory: Path, changed: Iterable[int] | None = None
-) -> dict[str, Any]:
+) -> Summary:
     """Write summary and page of a slide beside its table.
 
     Args:
@@ -61,13 +65,13 @@ def write_pages(
         maps = ledger.maps(chunk * MAPS + 1, (chunk + 1) * MAPS)
         packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
         _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
-    replace_file(directory / SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    replace_file(directory / SUMMARY, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
     page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps())
     replace_file(directory / PAGE, page.encode())
     return summary
 
 
-def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: dict[str, Any], has_maps: bool) -> str:
+def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Summary, has_maps: bool) -> str:
     """Render `report.html`: the differential, what was flagged, where it comes from, and room for the cells.
 
     Args:
@@ -79,22 +83,20 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: dic
     """
     classes = bundle.classes
     in_order = sorted(range(len(classes)), key=lambda index: KIND_ORDER.index(classes[index].kind))
-    without = summary["differential_without_proposals"]
-    rows = summary["differential"]["rows"]
+    rows, without = summary.differential.rows, summary.differential_without_proposals
     return render(
         PAGE,
         classes,
         scripts=SCRIPTS,
         summary=summary,
-        rows=[(index, rows[index], without and without["rows"][index]) for index in in_order],
+        rows=[(index, rows[index], without and without.rows[index]) for index in in_order],
         flagged=_flagged(cells),
-        calibration=summary.get("calibration") or {},
-        drift=summary.get("drift") or [],
-        too_few_to_compare=summary["drift_cells"] < FEWEST,
+        calibration=asdict(summary.calibration) if summary.calibration else {},
+        too_few_to_compare=summary.drift_cells < FEWEST,
         knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
-        provenance={key: value for key, value in summary.items() if isinstance(value, str)},
+        provenance={key: value for key, value in asdict(summary).items() if isinstance(value, str)},
         csv_name=CSV,
-        meta=_meta(bundle, report, summary["slide"], max((cell.seq for cell in cells), default=0), has_maps),
+        meta=_meta(bundle, report, summary.slide, max((cell.seq for cell in cells), default=0), has_maps),
     )
 
 

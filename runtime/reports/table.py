@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 
-from ..bundle.bundle import UNSURE, Bundle
+from ..bundle.bundle import Bundle
+from ..bundle.manifest import UNSURE
 from ..files import replace_file
 from ..ledger.records import Cell, Cursor, Run
 from ..ledger.slide_ledger import SlideLedger

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..files import writing
@@ -16,6 +15,7 @@ from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
 from ..ledger.records import Cell, Run, now
+from ..reports.summary import Summary
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .slide import PAGE_FACTOR, SlideWork
 
@@ -29,7 +29,7 @@ def classify_slide(
     ledger: Ledger,
     progress: Callable[[int, int], None] = lambda done, count: None,
     tell: Callable[[str], None] = lambda line: None,
-) -> tuple[Path, dict[str, Any]]:
+) -> tuple[Path, Summary]:
     """Classify what is new of a slide, or was rejected before, and bring its report up to date.
 
     Whatever ends it, all that was classified until then is in the report, and the next run goes on from there.

@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..images.decode import fingerprint
@@ -19,6 +18,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.records import MAX_ATTEMPTS, WAITING, Cell, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import write_pages
+from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 
@@ -165,7 +165,7 @@ class SlideWork:
                 self._under_way.clear()
         return postponed
 
-    def write_summary(self) -> dict[str, Any]:
+    def write_summary(self) -> Summary:
         """Write summary and page.
 
         Raises:

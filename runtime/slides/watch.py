@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..images.decode import Fingerprint, fingerprint
 from ..images.discover import find_images, readable_name
@@ -19,6 +18,7 @@ from ..inference.classifier import Classifier
 from ..ledger.ledger import Ledger
 from ..ledger.records import WAITING, LedgerImage
 from ..mounts import file_system, is_network
+from ..reports.summary import Summary
 from .batch import describe_run
 from .slide import PAGE_FACTOR, SlideWork
 
@@ -84,7 +84,7 @@ class WatchedSlide:
         arrivals: Those that wait.
         page_due: Whether its page is behind.
         page_written: When its page was written last.
-        summary: What it said.
+        summary: What it said; None before.
     """
 
     directory: Path
@@ -93,7 +93,7 @@ class WatchedSlide:
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
     page_due: bool = True
     page_written: float = float("-inf")
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: Summary | None = None
 
 
 class Watch:

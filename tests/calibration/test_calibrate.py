@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import KnowingBackend
+from msgspec import structs
 
-from cartcls.calibration.calibrate import PARTS, calibrate, check_parts, per_class, rare_sentence
+from cartcls.calibration.calibrate import PARTS, calibrate, check_parts
 from cartcls.calibration.evidence import Evidence, check_unbiased, gather
 from cartcls.calibration.risk import clopper_pearson_upper
+from cartcls.calibration.split import Split
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import DataError
@@ -21,22 +23,23 @@ def nothing(done: int, count: int) -> None:
 
 
 def test_the_record_says_what_was_measured_on_what(calibrated: Bundle):
-    record = calibrated.manifest["calibration"]
-    assert record["parts"] == {"fit": 320, "select": 160, "calibrate": 640}
-    assert record["calibrate"]["count"] == record["promise"]["cells"] == 640
-    assert record["promise"]["reached"]
-    assert record["promise"]["wrong"] < record["promise"]["passing"] * 0.05
-    steps = record["promise"]["steps"]
-    assert [step["threshold"] for step in steps] == sorted((s["threshold"] for s in steps), reverse=True)
-    assert record["calibrate"]["reasons"]["any"] == 640 - round(640 * record["promise"]["coverage"])
-    rows = record["calibrate"]["per_class"].values()
-    assert sum(row["passing"] - row["right"] for row in rows) == record["promise"]["wrong"]
-    assert record["threshold"] == calibrated.calibration.threshold  # pyright: ignore[reportOptionalMemberAccess]
-    assert (record["backend"], record["precision"]) == ("fake", "f32")
+    record = calibrated.manifest.calibration
+    assert record is not None
+    assert record.parts == {"fit": 320, "select": 160, "calibrate": 640}
+    assert record.calibrate.count == record.promise.cells == 640
+    assert record.promise.reached
+    assert record.promise.wrong < record.promise.passing * 0.05
+    thresholds = [step.threshold for step in record.promise.steps]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert record.calibrate.reasons["any"] == 640 - round(640 * record.promise.coverage)
+    rows = record.calibrate.per_class.values()
+    assert sum(row.passing - row.right for row in rows) == record.promise.wrong
+    assert record.threshold == calibrated.calibration.threshold  # pyright: ignore[reportOptionalMemberAccess]
+    assert (record.backend, record.precision) == ("fake", "f32")
 
 
 def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
-    two = replace(bundle, classes=bundle.classes[:2])
+    two = replace(bundle, manifest=structs.replace(bundle.manifest, classes=bundle.classes[:2]))
     random = np.random.default_rng(0)
     qualities = [measure(crop, 360, 363) for crop in crops]
 
@@ -47,22 +50,23 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
         return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
 
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
-    source = {"split_sha256": bundle.manifest["source"]["split_sha256"], "split_unit": "split by group"}
-    made = calibrate(two, KnowingBackend({}), parts, source, 0.01)
-    promise = made.record["promise"]
-    assert not promise["reached"]
-    assert promise["error"] == clopper_pearson_upper(promise["wrong"], promise["passing"]) > 0.05
-    assert "1.00% was asked for, and " in promise["sentence"]
-    assert promise["sentence"].endswith("which takes tens of patients in `calibrate`")
-    assert made.record["split_of_training"]
-    assert promise["needed"] is None or promise["needed"] >= 299 * promise["cells"] / promise["passing"]
-    assert list(made.record["calibrate"]["per_class"]) == ["basophil", "eosinophil"]
+    split = Split({}, by_group=True, sha256=bundle.manifest.source.split_sha256)
+    made = calibrate(two, KnowingBackend({}), parts, split, 0.01)
+    promise = made.record.promise
+    assert not promise.reached
+    assert promise.error == clopper_pearson_upper(promise.wrong, promise.passing) > 0.05
+    assert "1.00% was asked for, and " in promise.sentence
+    assert promise.sentence.endswith("which takes tens of patients in `calibrate`")
+    assert made.record.split_of_training
+    assert promise.needed is None or promise.needed >= 299 * promise.cells / promise.passing
+    assert list(made.record.calibrate.per_class) == ["basophil", "eosinophil"]
 
 
 def test_confidences_are_nearer_the_truth_than_before(calibrated: Bundle):
-    figures = calibrated.manifest["calibration"]["calibrate"]
-    assert figures["ece_equal_mass"]["value"] < figures["uncalibrated"]["value"] < 0.3
-    assert figures["accuracy"] == pytest.approx(figures["confidence"], abs=0.02)
+    assert calibrated.manifest.calibration is not None
+    figures = calibrated.manifest.calibration.calibrate
+    assert figures.ece_equal_mass.value < figures.uncalibrated.value < 0.3
+    assert figures.accuracy == pytest.approx(figures.confidence, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -100,24 +104,3 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, k
     (tmp_path / "ig" / "broken.jpg").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"ig/broken\.jpg .* take it out"):
         gather(tmp_path, ["ig/broken.jpg"], Classifier(bundle, knowing), nothing)
-
-
-def test_a_rare_class_is_right_less_often():
-    labels = np.repeat([0, 1], [900, 900])
-    predicted = labels.copy()
-    predicted[900:909] = 0
-    rows = per_class(labels, predicted, np.ones(1800, bool), ["rare", "common"])
-    most = clopper_pearson_upper(9, 900)
-    assert rows["rare"]["right_if_rare"] == pytest.approx(0.01 / (0.01 + most * 0.99))
-    sentence = rare_sentence(rows)
-    assert f"9 of 900 cells of other classes passed as rare, and up to {most:.2%} may" in sentence
-    assert "as little as 37% of the passing labels 'rare' may be right" in sentence
-
-
-def test_a_class_with_no_false_call_reads_no_worse_than_one_with_a_few():
-    labels = np.repeat([0, 1, 2], 400)
-    predicted = labels.copy()
-    predicted[400:402] = 0
-    rows = per_class(labels, predicted, np.ones(1200, bool), ["a", "b", "c"])
-    assert rows["a"]["right_if_rare"] < rows["b"]["right_if_rare"] <= rows["c"]["right_if_rare"]
-    assert "2 of 800 cells of other classes passed as a," in rare_sentence(rows)

@@ -21,12 +21,13 @@ def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, c
     platelet.rename(swapped / "eosinophil" / "not-one.jpg")
     (swapped / "ig" / "broken.jpg").write_bytes(b"junk")
     out = tmp_path / "out"
-    metrics = evaluate(swapped, list_images(swapped), "all of cells", out, classifier, nothing)
-    assert (metrics["count"], metrics["part"], list(metrics["unreadable"])) == (32, "all of cells", ["ig/broken.jpg"])
-    assert metrics["confusion"][1][7] == 1
-    assert metrics["correct"] >= 30
-    assert metrics["bundle_sha256"] == classifier.bundle.sha256
-    assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    found = evaluate(swapped, list_images(swapped), "all of cells", out, classifier, nothing)
+    assert (found.metrics.count, found.part, list(found.unreadable)) == (32, "all of cells", ["ig/broken.jpg"])
+    assert found.metrics.confusion[1][7] == 1
+    assert found.metrics.correct >= 30
+    written = json.loads((out / "metrics.json").read_text())
+    assert written == json.loads(json.dumps(found.as_json()))
+    assert written["bundle_sha256"] == classifier.bundle.sha256
     page = (out / "mistakes.html").read_text(encoding="utf-8")
     assert "<b>eosinophil</b> called <b>platelet</b>" in page
     assert "ig/broken.jpg" in page

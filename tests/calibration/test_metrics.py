@@ -4,6 +4,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
 from cartcls.calibration.metrics import classification_metrics
+from cartcls.runtime.bundle.manifest import ClassMetrics
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g"]
 
@@ -14,17 +15,17 @@ def test_metrics_agree_with_torchmetrics():
     scores = random.normal(size=(300, 7)) + 2 * np.eye(7)[labels]
     metrics = classification_metrics(labels, scores, NAMES)
     given = torch.tensor(scores), torch.tensor(labels), 7
-    assert metrics["top1"] == pytest.approx(float(multiclass_accuracy(*given, average="micro")))
-    assert metrics["top5"] == pytest.approx(float(multiclass_accuracy(*given, average="micro", top_k=5)))
-    assert metrics["macro_f1"] == pytest.approx(float(multiclass_f1_score(*given, average="macro")))
-    assert metrics["weighted_f1"] == pytest.approx(float(multiclass_f1_score(*given, average="weighted")))
-    sensitivity = [entry["sensitivity"] for entry in metrics["per_class"].values()]
+    assert metrics.top1 == pytest.approx(float(multiclass_accuracy(*given, average="micro")))
+    assert metrics.top5 == pytest.approx(float(multiclass_accuracy(*given, average="micro", top_k=5)))
+    assert metrics.macro_f1 == pytest.approx(float(multiclass_f1_score(*given, average="macro")))
+    assert metrics.weighted_f1 == pytest.approx(float(multiclass_f1_score(*given, average="weighted")))
+    sensitivity = [entry.sensitivity for entry in metrics.per_class.values()]
     assert sensitivity == pytest.approx(multiclass_accuracy(*given, average="none").tolist())
 
 
 def test_classes_without_cells_do_not_count_and_top5_is_topk_of_few_classes():
     metrics = classification_metrics([0, 0, 1], [[2.0, 1, 0], [0, 1, 0], [0, 1, 0]], ["a", "b", "c"])
-    assert (metrics["count"], metrics["correct"], metrics["top5"]) == (3, 2, 1.0)
-    assert metrics["confusion"] == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
-    assert metrics["per_class"]["a"] == {"count": 2, "sensitivity": 0.5, "precision": 1.0, "f1": pytest.approx(2 / 3)}
-    assert metrics["macro_f1"] == pytest.approx(2 / 3)
+    assert (metrics.count, metrics.correct, metrics.top5) == (3, 2, 1.0)
+    assert metrics.confusion == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert metrics.per_class["a"] == ClassMetrics(count=2, sensitivity=0.5, precision=1.0, f1=2 / 3)
+    assert metrics.macro_f1 == pytest.approx(2 / 3)

@@ -15,19 +15,18 @@ def drawn(count: int, confidence_of: float, seed: int = 0) -> tuple[np.ndarray, 
 def test_perfectly_calibrated_cells_show_what_such_a_model_shows():
     probabilities, labels = drawn(800, 1.0)
     figures = reliability(probabilities, labels)
-    for name in ("ece_equal_width", "ece_equal_mass"):
-        error = figures[name]
-        assert error["value"] <= error["perfect_95"]
-        assert 0.01 < error["perfect"] < error["perfect_95"] < 0.1
-        assert error["interval"][0] <= error["value"] <= error["interval"][1]
+    for error in (figures.ece_equal_width, figures.ece_equal_mass):
+        assert error.value <= error.perfect_95
+        assert 0.01 < error.perfect < error.perfect_95 < 0.1
+        assert error.interval[0] <= error.value <= error.interval[1]
 
 
 def test_cells_that_are_too_sure_show_more():
     probabilities, labels = drawn(800, 0.85)
     figures = reliability(probabilities, labels)
-    for name in ("ece_equal_width", "ece_equal_mass"):
-        assert figures[name]["value"] > figures[name]["perfect_95"]
-        assert figures[name]["value"] == pytest.approx(0.15 * 0.75, abs=0.04)
+    for error in (figures.ece_equal_width, figures.ece_equal_mass):
+        assert error.value > error.perfect_95
+        assert error.value == pytest.approx(0.15 * 0.75, abs=0.04)
 
 
 def test_figures_by_hand():
@@ -35,7 +34,7 @@ def test_figures_by_hand():
     assert ece(confidences, correct, equal_width(confidences)) == pytest.approx((0.1 * 2 + 0.1 * 2) / 4)
     assert [b.count for b in bins(confidences, correct, equal_width(confidences))] == [2, 2]
     probabilities = np.array([[0.8, 0.2], [0.3, 0.7]])
-    assert reliability(probabilities, np.array([0, 0]))["brier"] == pytest.approx((0.08 + 0.98) / 2)
+    assert reliability(probabilities, np.array([0, 0])).brier == pytest.approx((0.08 + 0.98) / 2)
 
 
 def test_bins_of_equal_mass_hold_as_many_cells_each():

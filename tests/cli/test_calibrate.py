@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from fakes import FakeBackend, KnowingBackend
+from msgspec import structs
 from typer.testing import CliRunner
 
 from cartcls.cli import app, show
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
 from cartcls.runtime.inference import choose as backends
+from cartcls.runtime.ledger.records import Cell, Run, Status
+from cartcls.runtime.reports.summary import Summary, summarize
 
 
 @pytest.fixture
@@ -70,37 +73,28 @@ def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, 
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
-def test_drift_is_told_on_the_command_line(capsys: pytest.CaptureFixture[str]):
+def a_summary(bundle: Bundle, drift: str) -> Summary:
+    run = Run("s", "/data/s", "openvino", "f32", "a processor", "0.1.0", "2026-01-02T03:04:05Z")
+    counts: dict[Status, int] = {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1}
+    cells = [
+        Cell(number, f"{number}.jpg", status, "", run.started_at, "lymphocyte")
+        for status, count in counts.items()
+        for number in range(count)
+    ]
+    return structs.replace(summarize(bundle, run, cells, waiting=1), drift=[drift])
+
+
+def test_drift_is_told_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):
     alarm = "the colours of the last 200 cells have left the training distribution"
-    differential = {"rows": [], "warning": None}
-    show.finished(
-        Path("out"),
-        {
-            "slide": "s",
-            "images": 200,
-            "status": {"ok": 200},
-            "differential": differential,
-            "drift": [alarm],
-            "awaiting_review": 0,
-        },
-    )
+    show.finished(Path("out"), a_summary(bundle, alarm))
     assert f"warning: {alarm}" in capsys.readouterr().out
 
 
 def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(show, "said", ["the disk is full"])
-    row = {"title": "lymphocyte", "count": 7}
-    summary = {
-        "slide": "s",
-        "images": 11,
-        "waiting": 1,
-        "status": {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1},
-        "awaiting_review": 3,
-        "differential": {"rows": [row]},
-        "drift": ["the colours have left"],
-    }
+    summary = a_summary(bundle, "the colours have left")
     watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
     show.results.print(show._view(watch, 1.0))
     _, header, first, warning, message = capsys.readouterr().out.splitlines()

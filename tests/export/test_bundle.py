@@ -10,6 +10,7 @@ from cartcls.calibration.split import choose_part, read_split
 from cartcls.export import proof as parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
+from cartcls.export.model_card import model_card
 from cartcls.export.proof import prove
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
@@ -53,12 +54,12 @@ def test_a_bundle_is_made_whole_and_classifies(exported: Path, data_dir: Path):
 
 def test_the_proof_is_in_the_bundle(exported: Path):
     bundle = load_bundle(exported)
-    checks = bundle.manifest["parity"]["checks"]
-    assert [check["graph"] for check in checks[:3]] == ["float32", "half", "half"]
-    assert [check["limit"] for check in checks[:3]] == [0.001, 0.02, 0.02]
-    assert all(check["count"] == 8 for check in checks)
-    assert checks[-1]["runner"] == f"OpenVINO, {bundle.cpu_precision}"
-    assert checks[-1]["passed"]
+    checks = bundle.manifest.parity.checks
+    assert [check.graph for check in checks[:3]] == ["float32", "half", "half"]
+    assert [check.limit for check in checks[:3]] == [0.001, 0.02, 0.02]
+    assert all(check.count == 8 for check in checks)
+    assert checks[-1].runner == f"OpenVINO, {bundle.cpu_precision}"
+    assert checks[-1].passed
 
 
 def test_the_bundle_carries_cells_that_prove_it_anywhere(exported: Path):
@@ -109,15 +110,15 @@ def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
     assert {check.graph for check in proof.checks} == {"float32"}
     bundle = load_bundle(tmp_path / "full")
     assert len(bundle.model) > 40_000_000
-    assert bundle.manifest["metrics"].keys() == {"select"}
+    assert bundle.manifest.metrics.keys() == {"select"}
 
 
 def test_an_8_bit_graph_lies_beside_and_runs_where_it_proved_itself(checkpoint: Path, tmp_path: Path):
     proof = export_bundle(checkpoint, tmp_path / "small", precision="int8")
     assert proof.has_int8
     bundle = load_bundle(tmp_path / "small")
-    check = bundle.manifest["parity"]["checks"][-1]
-    assert (check["graph"], check["limit"], check["passed"], check["changed"]) == ("int8", 0.1, True, [])
+    check = bundle.manifest.parity.checks[-1]
+    assert (check.graph, check.limit, check.passed, check.changed) == ("int8", 0.1, True, [])
     backend = open_backend(bundle, "openvino")
     assert backend.precision == bundle.cpu_precision == "int8 + f32 where unsure"
     backend.close()
@@ -135,8 +136,7 @@ def test_report_is_opened_on_request_and_evaluate_finds_the_same(
     paths, part = choose_part(data_dir, split_file, "report")
     with Classifier(bundle) as classifier:
         found = evaluate(data_dir, paths, part, tmp_path / "out", classifier, lambda done, count: None)
-    metrics = bundle.manifest["metrics"]["report"]
-    assert json.loads(json.dumps({name: found[name] for name in metrics})) == metrics
+    assert found.metrics == bundle.manifest.metrics["report"]
 
 
 def test_a_graph_that_gives_other_answers_is_refused_and_nothing_is_written(
@@ -211,21 +211,25 @@ def test_a_precision_that_changes_answers_is_not_used(
 
 def test_the_shipped_proof_holds():
     bundle = load_bundle()
-    metrics, checks = bundle.manifest["metrics"], bundle.manifest["parity"]["checks"]
-    assert metrics["select"]["top1"] >= 0.97
-    assert bundle.manifest["source"]["split_sha256"] == read_split(ROOT / "splits" / "pbc.csv").sha256
-    used = {(check["graph"], check["runner"]) for check in checks if check["passed"]}
+    metrics, checks = bundle.manifest.metrics, bundle.manifest.parity.checks
+    assert metrics["select"].top1 >= 0.97
+    assert bundle.manifest.source.split_sha256 == read_split(ROOT / "splits" / "pbc.csv").sha256
+    used = {(check.graph, check.runner) for check in checks if check.passed}
     emulated = ("half", "ONNX Runtime, float16 rounding emulated")
     on_cpu = ("int8" if bundle.cpu_precision == INT8 else "half", f"OpenVINO, {bundle.cpu_precision}")
     assert used == {("float32", "ONNX Runtime, float32"), emulated, on_cpu}
     for check in checks:
-        assert check["count"] == 392
-        assert check["passed"] == (
-            check["max_probability_difference"] <= check["limit"]
-            and abs(check["correct"] - check["reference_correct"]) <= 1
+        assert check.count == 392
+        assert check.passed == (
+            check.max_probability_difference <= check.limit and abs(check.correct - check.reference_correct) <= 1
         )
     for text in ((bundle.directory / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()):
-        assert f"{metrics['report']['correct']} of 392" in text
+        assert f"{metrics['report'].correct} of 392" in text
+
+
+def test_the_shipped_model_card_is_that_of_its_manifest():
+    bundle = load_bundle()
+    assert model_card(bundle.manifest) == (bundle.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_manifest_is_plain_json(exported: Path):

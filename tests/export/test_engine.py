@@ -2,10 +2,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from cartcls.export import engine as exports
 from cartcls.export.engine import export_engine
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.manifest import Precisions
 from cartcls.runtime.errors import BackendError, BundleError, NoGpuError, ParityError
 from cartcls.runtime.inference.backend import no_progress
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
@@ -43,8 +45,8 @@ def test_the_shipped_bundle_carries_cells_that_prove_it(bundle: Bundle):
 
 
 def test_a_bundle_that_carries_no_cells_gets_no_engine(bundle: Bundle, engines: Path):
-    files = {name: digest for name, digest in bundle.manifest["files"].items() if name != "proof.npz"}
-    without = dataclasses.replace(bundle, manifest={**bundle.manifest, "files": files})
+    files = {name: digest for name, digest in bundle.manifest.files.items() if name != "proof.npz"}
+    without = dataclasses.replace(bundle, manifest=structs.replace(bundle.manifest, files=files))
     with pytest.raises(BundleError, match=r"has no proof\.npz"):
         export_engine(without, "fp16", "sm86", no_progress)
     assert not list(engines.iterdir())
@@ -65,7 +67,7 @@ def test_a_graph_that_gives_other_answers_gets_no_engine(
 def test_what_cannot_be_built_is_a_clear_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(BackendError, match="does not build for sm50"):
         export_engine(bundle, "fp16", "sm50", no_progress)
-    manifest = {**bundle.manifest, "precision": {"graph": "float32", "cpu": "f32"}}
+    manifest = structs.replace(bundle.manifest, precision=Precisions("float32", "f32"))
     with pytest.raises(BundleError, match="is float32: export its checkpoint with --fp16"):
         export_engine(dataclasses.replace(bundle, manifest=manifest), "fp16", "sm86", no_progress)
 

@@ -28,7 +28,7 @@ def shipped() -> Start:
 
 def test_shipped_weights_give_the_same_logits_in_pytorch_onnxruntime_and_openvino(bundle: Bundle, crops: Image):
     cells = crops[::4]
-    model = build(bundle.manifest["source"]["arch"], len(bundle.classes), (bundle.width, bundle.height))
+    model = build(bundle.manifest.source.arch, len(bundle.classes), (bundle.width, bundle.height))
     missing, unknown = model.load_state_dict(graph_weights(bundle.model, bundle.directory), strict=False)
     assert not unknown
     assert all(name.endswith("num_batches_tracked") for name in missing)

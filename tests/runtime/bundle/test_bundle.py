@@ -4,13 +4,14 @@ import pickle
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
+from fakes import write_manifest
 
 from cartcls.runtime.bundle import bundle as bundles
-from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, manifest_files
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.bundle.manifest import decode_manifest, encode_manifest
 from cartcls.runtime.errors import BackendError, BundleError
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.parity import read_reference
@@ -23,10 +24,8 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
 
 
-def change(copy: Path, **values: Any) -> None:
-    manifest = json.loads((copy / "bundle.json").read_text())
-    for name, data in manifest_files(manifest | values).items():
-        (copy / name).write_bytes(data)
+def change(copy: Path, **values: object) -> None:
+    write_manifest(copy, json.loads((copy / "bundle.json").read_text()) | values)
 
 
 def test_the_shipped_bundle_is_whole(bundle: Bundle):
@@ -39,22 +38,28 @@ def test_the_shipped_bundle_is_whole(bundle: Bundle):
     assert kinds["platelet"] == "platelet"
 
 
+def test_the_shipped_manifest_is_written_as_it_was_read():
+    data = (SHIPPED / "bundle.json").read_bytes()
+    assert encode_manifest(decode_manifest(data, SHIPPED)) == data
+
+
 def test_the_shipped_bundle_names_nothing_of_the_machine_it_was_made_on(bundle: Bundle):
-    text = json.dumps(bundle.manifest) + (SHIPPED / "MODEL_CARD.md").read_text()
+    text = (SHIPPED / "bundle.json").read_text() + (SHIPPED / "MODEL_CARD.md").read_text()
     assert "data_dir" not in text
     assert "../" not in text
-    source = bundle.manifest["source"]
-    assert source["command"].startswith("python -m cartcls.train join ")
-    for reader in source["readers"]:
-        command = reader["source"]["command"].removeprefix("# by a script of this recipe: ")
+    source = bundle.manifest.source
+    assert source.command.startswith("python -m cartcls.train join ")
+    for member in source.members:
+        command = member.provenance.command.removeprefix("# by a script of this recipe: ")
         assert command.startswith("python -m cartcls.train fit DATA_DIR ")
 
 
 def accepted_flips(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Files of a bundle that may hold a flipped bit without being refused before anything parses them."""
     parsed: list[str] = []
-    load = json.loads
-    monkeypatch.setattr(json, "loads", lambda text: parsed.append("bundle.json") or load(text))
+    monkeypatch.setattr(
+        bundles, "decode_manifest", lambda data, where: parsed.append("bundle.json") or decode_manifest(data, where)
+    )
     accepted = []
     for file in sorted(copy.iterdir()):
         data = file.read_bytes()
@@ -87,7 +92,7 @@ class Canary:
     def __init__(self, file: Path):
         self.file = file
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.file,)
 
 
@@ -147,15 +152,15 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
         ({"classes": [ONE, {**ONE, "name": "Unsure"}]}, "no class may have the name 'unsure'"),
         ({"classes": [ONE, {**ONE, "name": "b", "color": "red; x"}]}, "a colour #rrggbb"),
         ({"classes": [ONE, {**ONE, "name": "b", "title": "\x1b[31m"}]}, "printable title"),
-        ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, "needs a kind"),
+        ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, r"'alien' - at `\$\.classes\[1\]\.kind`"),
         ({"name": "=cmd"}, "has other signs"),
         ({"source": {}}, "split_unit"),
         ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
-        ({"files": {}}, "malformed"),
+        ({"files": {}}, r"has no model\.onnx"),
         ({"input": {}}, "malformed"),
     ],
 )
-def test_a_malformed_manifest_is_refused(copy: Path, values: dict[str, Any], problem: str):
+def test_a_malformed_manifest_is_refused(copy: Path, values: dict[str, object], problem: str):
     change(copy, **values)
     with pytest.raises(BundleError, match=problem):
         load_bundle(copy)

@@ -4,15 +4,15 @@ import shutil
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from fakes import FakeBackend, KnowingBackend
+from fakes import FakeBackend, KnowingBackend, write_manifest
 
 from cartcls.runtime import Classifier
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle, manifest_files
-from cartcls.runtime.bundle.review import assess, calibration_facts
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.review import assess
 from cartcls.runtime.errors import BundleError
 from cartcls.runtime.images.quality import measure
 from cartcls.runtime.images.resize import Image
@@ -25,7 +25,7 @@ def copy(calibrated: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(calibrated.directory, tmp_path / "rcmnet-pbc8"))
 
 
-def change(directory: Path, npz: bytes | None = None, **record: Any) -> None:
+def change(directory: Path, npz: bytes | None = None, **record: object) -> None:
     """Change a calibration, with the right digests: what is left to find is what does not fit."""
     manifest = json.loads((directory / "bundle.json").read_text())
     manifest["calibration"] |= record
@@ -35,12 +35,7 @@ def change(directory: Path, npz: bytes | None = None, **record: Any) -> None:
     write_manifest(directory, manifest)
 
 
-def write_manifest(directory: Path, manifest: dict[str, Any]) -> None:
-    for name, data in manifest_files(manifest).items():
-        (directory / name).write_bytes(data)
-
-
-def arrays(directory: Path, **changed: Any) -> bytes:
+def arrays(directory: Path, **changed: npt.NDArray[np.generic]) -> bytes:
     with np.load(directory / "calibration.npz") as found:
         values = {**found, **changed}
     file = BytesIO()
@@ -68,17 +63,17 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
 ):
     with open_ledger(tmp_path, calibrated) as ledger:
         _, summary = classify_slide(slide, tmp_path, Classifier(calibrated, knowing), ledger)
-    assert summary["status"]["ok"] >= 28
-    assert summary["drift"] == []
-    assert summary["calibration"]["promised_error"] == 0.05
-    assert summary["calibration"]["part"] == "calibrate, split by image"
+    assert summary.status["ok"] >= 28
+    assert summary.drift == []
+    assert summary.calibration is not None
+    assert (summary.calibration.promised_error, summary.calibration.part) == (0.05, "calibrate, split by image")
     stranger = FakeBackend()
     with open_ledger(tmp_path / "other", calibrated) as ledger:
         stranger.infer = lambda images: replace(  # the right labels from features of nowhere
             knowing.infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
         directory, summary = classify_slide(slide, tmp_path / "other", Classifier(calibrated, stranger), ledger)
-    assert summary["status"]["review"] == 32
+    assert summary.status["review"] == 32
     assert (directory / "cells.csv").read_text().count("unlike the training cells (distance") == 32
 
 
@@ -94,14 +89,26 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
             FakeBackend().infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
         _, summary = classify_slide(folder, tmp_path / "out", Classifier(calibrated, backend), ledger)
-    (alarm,) = summary["drift"]
+    (alarm,) = summary.drift
     assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("nan"), 1000])
+@pytest.mark.parametrize("temperature", [0, -1, 1000])
 def test_a_wrong_temperature_is_refused(copy: Path, temperature: float):
     change(copy, temperature=temperature)
-    with pytest.raises(BundleError, match=r"temperature (must be positive|.* is not in .* calibrate the bundle again)"):
+    with pytest.raises(BundleError, match=rf"bundle\.json is malformed \(the temperature {temperature}\.0 is not in"):
+        load_bundle(copy)
+
+
+def test_a_temperature_that_is_not_a_number_is_refused(copy: Path):
+    change(copy, temperature=float("nan"))
+    with pytest.raises(BundleError, match=r"bundle\.json is malformed"):
+        load_bundle(copy)
+
+
+def test_a_missing_limit_is_named(copy: Path):
+    change(copy, limits={"distance": [None, 9.0], "stain": [None, 9.0]})
+    with pytest.raises(BundleError, match="there is no limit of size, shape, cell"):
         load_bundle(copy)
 
 
@@ -140,7 +147,7 @@ def test_a_class_that_is_missing_is_named_by_number(copy: Path):
         ({"feature_means": np.full((8, 64), np.nan)}, "the features hold not-a-number"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(copy: Path, changed: dict[str, Any], problem: str):
+def test_arrays_that_do_not_fit_are_refused(copy: Path, changed: dict[str, npt.NDArray[np.generic]], problem: str):
     change(copy, npz=arrays(copy, **changed))
     with pytest.raises(BundleError, match=problem):
         load_bundle(copy)
@@ -152,7 +159,3 @@ def test_a_calibration_without_its_file_is_refused(copy: Path):
     write_manifest(copy, manifest)
     with pytest.raises(BundleError, match=r"has no calibration\.npz"):
         load_bundle(copy)
-
-
-def test_an_uncalibrated_bundle_says_so():
-    assert calibration_facts(None) is None

@@ -3,9 +3,11 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from onnx import numpy_helper
 
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.manifest import GraphInput
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import openvino_backend
@@ -61,9 +63,10 @@ def test_a_graph_that_is_none_is_a_clear_error():
 
 
 def test_a_graph_that_does_not_fit_its_manifest_is_refused(bundle: Bundle):
-    for values in ({"width": 363}, {"classes": bundle.classes[1:]}):
+    for values in ({"input": GraphInput(363, 363)}, {"classes": bundle.classes[1:]}):
+        manifest = structs.replace(bundle.manifest, **values)
         with pytest.raises(BackendError, match="does not fit its"):
-            open_backend(dataclasses.replace(bundle, **values))
+            open_backend(dataclasses.replace(bundle, manifest=manifest))
 
 
 def test_a_failing_graph_is_a_clear_error(bundle: Bundle):

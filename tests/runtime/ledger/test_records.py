@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.records import Cell, Run, summarize
+from cartcls.runtime.ledger.records import Cell, Run
 
 TIME = "2026-01-02T03:04:05Z"
 
@@ -41,11 +41,3 @@ def test_a_cell_that_a_person_has_settled_is_reviewed():
     assert replace(cell, corrected_label="ig").present_status == "reviewed"
     assert replace(cell, status="review", corrected_label="not a cell").present_status == "reviewed"
     assert replace(cell, corrected_label="unsure").present_status == "review"
-
-
-def test_proposals_are_counted_with_and_without(bundle: Bundle):
-    cells = [a_cell(1, "a.jpg", 4, 0.9), replace(a_cell(2, "b.jpg", 4, 0.5), status="review")]
-    summary = summarize(bundle, a_run(), cells, 0)
-    assert summary["awaiting_review"] == 1
-    assert (summary["differential"]["leukocytes"], summary["differential_without_proposals"]["leukocytes"]) == (2, 1)
-    assert summarize(bundle, a_run(), cells[:1], 0)["differential_without_proposals"] is None

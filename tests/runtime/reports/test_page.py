@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from reviewer import classify, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images import thumbnail
 from cartcls.runtime.images.discover import readable_name
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Result, Run, summarize
+from cartcls.runtime.ledger.records import Cell, Result, Run
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
+from cartcls.runtime.reports.summary import CalibrationFacts, summarize
 
 TIME = "2026-01-02T03:04:05Z"
 
@@ -34,7 +36,7 @@ def a_cell(seq: int, bundle: Bundle, label: str = "lymphocyte", **others: Any) -
 
 
 def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
-    summary = summarize(bundle, a_run(slide), cells, waiting) | others
+    summary = structs.replace(summarize(bundle, a_run(slide), cells, waiting), **others)
     return Tags(render_page(bundle, "f" * 32, cells, summary, has_maps=True))
 
 
@@ -78,9 +80,10 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
 
 
 def test_drift_and_calibration_are_shown(bundle: Bundle):
-    page = rendered(bundle, a_cell(1, bundle), drift=["Colours are <odd>."], calibration={"temperature": 1.25})
+    facts = CalibrationFacts(1.25, 0.9, 0.01, "at most 1.00%", "calibrate", 640, "fake, f32")
+    page = rendered(bundle, a_cell(1, bundle), drift=["Colours are <odd>."], calibration=facts)
     assert page.text.count("Colours are <odd>.") == 2
-    assert "temperature: 1.25" in page.text
+    assert "temperature: 1.25 · review below: 0.9" in page.text
 
 
 def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):

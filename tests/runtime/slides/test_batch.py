@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import PIL.Image
 import pytest
 from fakes import FakeBackend
@@ -18,11 +18,12 @@ from cartcls.runtime.errors import BackendError, OutputError
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS
+from cartcls.runtime.reports.summary import Summary
 from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.batch import classify_slide
 
 
-def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], dict[str, Any], Path]:
+def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], Summary, Path]:
     with open_ledger(out, bundle) as ledger:
         directory, summary = classify_slide(slide, out, Classifier(bundle, backend), ledger)
     with (directory / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
@@ -39,8 +40,8 @@ def test_the_example_slide_is_classified_right(
     rows, summary, directory = run(slide, tmp_path, bundle, backend)
     assert [row["path"] for row in rows] == sorted(labels)
     assert sum(labels[row["path"]] == row["label"] for row in rows) >= 31
-    assert summary["status"] == {"ok": 32, "review": 0, "rejected": 0, "duplicate": 0}
-    assert json.loads((directory / "summary.json").read_text()) == summary
+    assert summary.status == {"ok": 32, "review": 0, "rejected": 0, "duplicate": 0}
+    assert json.loads((directory / "summary.json").read_text()) == msgspec.json.decode(msgspec.json.encode(summary))
     for row in rows:
         assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
         assert row["confidence"] == row[f"p_{row['label']}"]
@@ -74,7 +75,7 @@ def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path,
     for row in rows:
         bad = row["path"].startswith("bad")
         assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
-    assert summary["status"] == {"ok": 100, "review": 0, "rejected": 30, "duplicate": 0}
+    assert summary.status == {"ok": 100, "review": 0, "rejected": 30, "duplicate": 0}
 
 
 def test_a_model_without_maps_shows_the_crop_alone(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -92,7 +93,7 @@ def test_copies_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):
     rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
     assert [row["status"] for row in rows] == ["ok", "duplicate", "duplicate", "ok"]
     assert rows[2]["reason"] == "same bytes as a.jpg"
-    assert summary["differential"]["leukocytes"] == 2
+    assert summary.differential.leukocytes == 2
 
 
 def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -146,7 +147,7 @@ def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide:
     assert {row["path"] for row in rows} == {path.name for path in folder.iterdir()}
     changed = [new["path"] for old, new in zip(first, rows, strict=False) if old["sha256"] != new["sha256"]]
     assert sorted(changed) == sorted(["broken.jpg", cells[2].name])
-    assert summary["status"] == {"ok": 8, "review": 0, "rejected": 0, "duplicate": 0}
+    assert summary.status == {"ok": 8, "review": 0, "rejected": 0, "duplicate": 0}
 
 
 def test_files_that_swap_or_lose_their_bytes_are_counted_once_each(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -183,7 +184,7 @@ def test_a_run_that_classifies_nothing_leaves_what_computed_the_rows(slide: Path
     assert second == first
     shutil.copy(slide / "cell-02.jpg", folder)
     _, third, _ = run(folder, tmp_path / "out", bundle, other)
-    assert (third["device"], third["started_at"]) == ("another processor", first["started_at"])
+    assert (third.device, third.started_at) == ("another processor", first.started_at)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BackendError, OSError(28, "No space left on device")])
@@ -210,7 +211,7 @@ def test_what_stops_a_run_leaves_what_was_done_and_the_next_goes_on(
     assert sum(batches) == 32 - done
     assert after[:done] == rows
     assert [row["path"] for row in after] == sorted(path.name for path in slide.glob("*.jpg"))
-    assert summary["waiting"] == 0
+    assert summary.waiting == 0
 
 
 def test_an_image_that_ends_the_process_is_quarantined_and_the_others_are_not(
@@ -237,7 +238,7 @@ with open_ledger(out, bundle) as ledger:
         codes.append(subprocess.run([sys.executable, "-c", code], check=False).returncode)
     assert codes == [9] * MAX_ATTEMPTS + [0]
     rows, summary, _ = run(slide, tmp_path, bundle, FakeBackend())
-    assert summary["status"]["rejected"] == 1
+    assert summary.status["rejected"] == 1
     assert [row["reason"] for row in rows if row["path"] == killer] == [
         f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
     ]
@@ -296,7 +297,7 @@ def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bu
     assert {(row["status"], row["reason"], row["label"]) for row in rows} == {
         ("rejected", "the model gave not-a-number for it", "")
     }
-    assert (len(rows), summary["status"]["rejected"]) == (32, 32)
+    assert (len(rows), summary.status["rejected"]) == (32, 32)
     assert not list((directory / "thumbnails").iterdir())
     rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
     assert {row["status"] for row in rows} == {"ok"}
@@ -305,7 +306,7 @@ def test_no_label_is_ever_made_from_not_a_number(slide: Path, tmp_path: Path, bu
 def test_an_empty_slide_has_a_report(tmp_path: Path, bundle: Bundle):
     (tmp_path / "empty").mkdir()
     rows, summary, directory = run(tmp_path / "empty", tmp_path / "out", bundle, FakeBackend())
-    assert (rows, summary["images"]) == ([], 0)
+    assert (rows, summary.images) == ([], 0)
     assert (directory / "report.html").exists()
 
 

@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 from scene import Scene, put
 
 from cartcls.runtime.ledger.records import LedgerImage
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
+from cartcls.runtime.reports.summary import Summary
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.watch import AT_ONCE, Patience
@@ -82,7 +82,7 @@ def test_a_page_is_written_a_thirtieth_of_the_time_at_most(
     written: list[float] = []
     write = work.SlideWork.write_summary
 
-    def slow(slide: work.SlideWork) -> dict[str, Any]:
+    def slow(slide: work.SlideWork) -> Summary:
         written.append(scene.time)
         scene.time += 1
         summary = write(slide)

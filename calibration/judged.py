@@ -1,0 +1,102 @@
+"""Labelled cells as the edge would judge them, and counts of what passes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..runtime.bundle.calibration import ClassCounts
+from ..runtime.bundle.review import Assessment, Calibration, assess
+from ..runtime.inference.predictions import softmax
+from .evidence import Evidence
+from .risk import clopper_pearson_upper
+
+RARE = 0.01  # prevalence at which the sentence on rare classes is made
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Labelled cells, and what the edge would say of them.
+
+    Attributes:
+        evidence: Of the cells.
+        probabilities: After temperature, (N, K).
+        found: What speaks against each label.
+    """
+
+    evidence: Evidence
+    probabilities: npt.NDArray[np.float64]
+    found: list[Assessment]
+
+    @property
+    def predicted(self) -> npt.NDArray[np.intp]:
+        """Indices of the classes with the highest probability, (N,)."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def confidences(self) -> npt.NDArray[np.float64]:
+        """Their probabilities, (N,)."""
+        return self.probabilities.max(1)
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether they are the true ones, (N,)."""
+        return self.predicted == self.evidence.labels
+
+    @property
+    def passes(self) -> npt.NDArray[np.bool_]:
+        """Whether nothing speaks against them, (N,)."""
+        return np.array([not assessment.doubts for assessment in self.found])
+
+
+def judge(calibration: Calibration, evidence: Evidence, temperature: float) -> Judged:
+    """Judge cells as the edge would."""
+    probabilities = softmax(evidence.logits, temperature)
+    found = [
+        assess(calibration, float(confidence), features, quality)
+        for confidence, features, quality in zip(
+            probabilities.max(1), evidence.features, evidence.qualities, strict=True
+        )
+    ]
+    return Judged(evidence, probabilities, found)
+
+
+def reasons(found: Sequence[Assessment]) -> dict[str, int]:
+    """How many cells each reason flags, a cell with several for each; the first, `any`, counts every cell once."""
+    counted = Counter(doubt.split(" (")[0] for assessment in found for doubt in assessment.doubts)
+    return {"any": sum(bool(assessment.doubts) for assessment in found), **dict(counted.most_common())}
+
+
+def per_class(
+    labels: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp], passes: npt.NDArray[np.bool_], names: list[str]
+) -> dict[str, ClassCounts]:
+    """Count by class what passes, and what does so wrongly."""
+    rows = {}
+    for i, name in enumerate(names):
+        own, called = labels == i, predicted == i
+        true, false = int((own & called & passes).sum()), int((~own & called & passes).sum())
+        rate, most = true / max(own.sum(), 1), clopper_pearson_upper(false, int((~own).sum()))
+        rows[name] = ClassCounts(
+            count=int(own.sum()),
+            sensitivity=float((own & called).sum() / max(own.sum(), 1)),
+            passing=int((own & passes).sum()),
+            right=true,
+            others_called_so=false,
+            others=int((~own).sum()),
+            others_at_most=most,
+            right_if_rare=float(rate * RARE / (rate * RARE + most * (1 - RARE))),
+        )
+    return rows
+
+
+def rare_sentence(rows: Mapping[str, ClassCounts]) -> str:
+    """What the counts by class mean on a slide where that class is rare."""
+    name, row = min(rows.items(), key=lambda item: item[1].right_if_rare)
+    return (
+        "The promise is for all passing cells together, in the mix of `calibrate`, not for each class."
+        f" {row.others_called_so} of {row.others} cells of other classes passed as {name}, and up to"
+        f" {row.others_at_most:.2%} may: on a slide where 1 cell in 100 is one, as little as"
+        f" {row.right_if_rare:.0%} of the passing labels {name!r} may be right: look at every cell of a rare class."
+    )

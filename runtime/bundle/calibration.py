@@ -1,0 +1,153 @@
+"""What a calibration measured, as `bundle.json` keeps it."""
+
+from msgspec import Struct
+
+from ..images.quality import FLAWS
+
+TEMPERATURES = (0.05, 20.0)
+DISTANCE, STAIN = "distance", "stain"
+
+Limits = dict[str, tuple[float | None, float | None]]
+
+
+class Typical(Struct, frozen=True):
+    """Distances, in feature space and in colours, that most training cells of a class do not exceed, by its name."""
+
+    features: dict[str, float]
+    colours: dict[str, float]
+
+
+class Step(Struct, frozen=True):
+    """One threshold that was tried: how many cells pass, how many of them are wrong, and the bound on their share."""
+
+    threshold: float
+    passing: int
+    wrong: int
+    bound: float
+
+
+class PromiseRecord(Struct, frozen=True):
+    """How many of the cells that pass may be wrong.
+
+    Attributes:
+        asked: Share of wrong cells that was asked for; `error` is promised.
+        confidence: With which that holds.
+        cells: Number of cells of `calibrate`, whether they pass or not.
+        coverage: Share that passes.
+        needed: Number of cells like these that would reach what was asked for; None where it is reached, or none would.
+        steps: Thresholds tried, from strict to loose.
+    """
+
+    asked: float
+    error: float
+    reached: bool
+    confidence: float
+    cells: int
+    passing: int
+    wrong: int
+    coverage: float
+    needed: int | None
+    split_unit: str
+    sentence: str
+    steps: tuple[Step, ...]
+
+
+class CalibrationError(Struct, frozen=True):
+    """Expected calibration error: mean over the cells of |accuracy − confidence| of their bin.
+
+    Attributes:
+        interval: 95 % bootstrap interval.
+        perfect: Mean that a perfectly calibrated model with these confidences shows on as many cells.
+        perfect_95: 95 % quantile of the same.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    perfect: float
+    perfect_95: float
+
+
+class Reliability(Struct, frozen=True):
+    """Figures of the confidences of labelled cells: mean confidence, Brier score over all classes, calibration errors.
+
+    Bins are of equal width, or of as many cells each.
+    """
+
+    count: int
+    accuracy: float
+    confidence: float
+    brier: float
+    ece_equal_width: CalibrationError
+    ece_equal_mass: CalibrationError
+
+
+class ClassCounts(Struct, frozen=True):
+    """What becomes of the cells of one class.
+
+    Attributes:
+        passing: Cells of the class that pass; `right` of them are called so.
+        others_called_so: Cells of other classes that pass as it.
+        others_at_most: Share of other cells that may pass as it, with 95 % confidence.
+        right_if_rare: Share of its passing labels that is then right where 1 cell in 100 is of that class.
+    """
+
+    count: int
+    sensitivity: float
+    passing: int
+    right: int
+    others_called_so: int
+    others: int
+    others_at_most: float
+    right_if_rare: float
+
+
+class CalibrateFigures(Reliability, frozen=True):
+    """What was counted on the part `calibrate`.
+
+    Attributes:
+        uncalibrated: Calibration error before the temperature, with bins of as many cells each.
+        reasons: How many cells each reason flags; the first, `any`, counts every cell once.
+    """
+
+    uncalibrated: CalibrationError
+    reasons: dict[str, int]
+    per_class: dict[str, ClassCounts]
+
+
+class CalibrationRecord(Struct, frozen=True):
+    """What a calibration measured, and how.
+
+    Attributes:
+        temperature: Divides the logits before softmax.
+        threshold: Cells with a smaller confidence are for review.
+        limits: Lowest and highest value that passes, by measure: those of `quality.FLAWS`, `DISTANCE` in feature space
+            and `STAIN` in colours; None where any passes.
+        parts: Number of cells by part.
+        split_of_training: Whether the split is the one that the weights were trained with.
+        backend: What ran the graph; it computed in `precision`.
+        rare_classes: What the counts by class mean where a class is rare.
+    """
+
+    temperature: float
+    threshold: float
+    limits: Limits
+    typical: Typical
+    promise: PromiseRecord
+    calibrate: CalibrateFigures
+    parts: dict[str, int]
+    split_sha256: str
+    split_unit: str
+    split_of_training: bool
+    backend: str
+    precision: str
+    version: str
+    made_at: str
+    rare_classes: str
+
+    def __post_init__(self) -> None:
+        if not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:
+            raise ValueError(f"the temperature {self.temperature} is not in {TEMPERATURES}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"the review threshold {self.threshold} is no probability")
+        if missing := [name for name in (DISTANCE, STAIN, *FLAWS) if name not in self.limits]:
+            raise ValueError(f"there is no limit of {', '.join(missing)}")

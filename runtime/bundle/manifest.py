@@ -1,0 +1,183 @@
+"""What `bundle.json` holds: its records, with the checks that each must pass."""
+
+import json
+import os
+import re
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from ..errors import BundleError
+from .calibration import CalibrationRecord
+from .provenance import Preprocessing, Provenance
+
+FORMAT = 1
+NOT_A_CELL, UNSURE = "not a cell", "unsure"  # what people may call a cell besides: no class has such a name
+SAFE_NAME = re.compile(r"\w[\w .+-]*")
+COLOR = re.compile(r"#[0-9a-f]{6}")
+NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
+
+Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
+
+
+class CellClass(Struct, frozen=True):
+    """One class of a bundle.
+
+    Attributes:
+        name: Short name, as in file and column names.
+        title: Name for people.
+        kind: What it counts as in a differential.
+        color: `#rrggbb`.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    color: str
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if (name := self.name.casefold()) in (NOT_A_CELL, UNSURE):
+            raise ValueError(f"no class may have the name {name!r}: it is what people call a cell in review")
+        if not (COLOR.fullmatch(self.color) and self.title.isprintable()):
+            raise ValueError("each class needs a colour #rrggbb and a printable title")
+
+
+class GraphInput(Struct, frozen=True):
+    """Size of the images that the graph takes, in pixels, and their scale, if known."""
+
+    width: int
+    height: int
+    um_per_pixel: float | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height) < 1:
+            raise ValueError("sizes must be positive")
+
+
+class Precisions(Struct, frozen=True):
+    """What is computed in: by the graph itself, and by the OpenVINO backend on a CPU."""
+
+    graph: str
+    cpu: str
+
+
+class ClassMetrics(Struct, frozen=True):
+    """Number of cells of one class, and how well it is told from the others."""
+
+    count: int
+    sensitivity: float
+    precision: float
+    f1: float
+
+
+class Metrics(Struct, frozen=True):
+    """Metrics of labelled cells.
+
+    Attributes:
+        top1_interval: 95 % Wilson interval.
+        top5: Share whose class is among the best five.
+        macro_f1: Mean F1 of the classes that have cells.
+        weighted_f1: Mean F1, weighted by number of cells.
+        confusion: Counts; rows are true classes, columns predicted ones.
+    """
+
+    count: int
+    correct: int
+    top1: float
+    top1_interval: tuple[float, float]
+    top5: float
+    macro_f1: float
+    weighted_f1: float
+    per_class: dict[str, ClassMetrics]
+    confusion: list[list[int]]
+
+
+class ParityCheck(Struct, frozen=True, kw_only=True):
+    """How one graph compared with PyTorch: as `inference.parity.Check`, the cells of `changed` by their paths."""
+
+    graph: str
+    runner: str
+    count: int
+    max_probability_difference: float
+    limit: float
+    max_logit_difference: float
+    correct: int
+    reference_correct: int
+    cam_sum_error: float
+    changed: list[str] = []
+    passed: bool
+
+
+class Parity(Struct, frozen=True):
+    """Comparisons of the graphs with PyTorch on the cells of one part; the last one is of what runs on a CPU."""
+
+    part: str
+    reference: str
+    checks: list[ParityCheck]
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """All of `bundle.json`.
+
+    Attributes:
+        format: Version of this form.
+        classes: Classes in the order of the logits.
+        source: Where the weights came from, with all that led to them.
+        metrics: By part.
+        files: SHA-256 of every file beside it, by name.
+    """
+
+    format: int = FORMAT
+    name: str
+    classes: tuple[CellClass, ...]
+    input: GraphInput
+    preprocessing: Preprocessing
+    precision: Precisions
+    calibration: CalibrationRecord | None = None
+    source: Provenance
+    metrics: dict[str, Metrics]
+    parity: Parity
+    files: dict[str, str]
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if len(self.classes) < 2 or len({entry.name for entry in self.classes}) < len(self.classes):
+            raise ValueError("needs at least two classes, each of its own name")
+        for name in self.files:
+            if os.path.basename(name) != name or name in ("", ".", "..") or "\\" in name or ":" in name:
+                raise ValueError(f"the file {name!r} is outside its folder")
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The bytes of `bundle.json`."""
+    return (json.dumps(msgspec.to_builtins(manifest), indent=2) + "\n").encode()
+
+
+def decode_manifest(data: bytes | str, where: object) -> Manifest:
+    """Read the bytes of `bundle.json`.
+
+    Args:
+        data: Its bytes or text.
+        where: Where they are from, for messages.
+
+    Raises:
+        BundleError: It is malformed, or of a format that this version does not read.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_Head).format
+        if found != FORMAT:
+            raise BundleError(f"{where} has bundle format {found}: this version reads {FORMAT}")
+        return msgspec.json.decode(data, type=Manifest)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is malformed ({error}): export the bundle again") from None
+
+
+class _Head(Struct):
+    format: int
+
+
+def _check_name(name: str) -> None:
+    if not SAFE_NAME.fullmatch(name):
+        raise ValueError(f"the name {name!r} has other signs than letters, digits, space and . + - _")

@@ -1,0 +1,131 @@
+"""What the cells of a slide sum up to."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ..bundle.bundle import Bundle
+from ..bundle.calibration import CalibrationRecord
+from ..bundle.drift import drift
+from ..bundle.manifest import NOT_A_CELL, UNSURE
+from ..ledger.records import Cell, Run, Status
+from .differential import Differential, differential
+
+
+class CalibrationFacts(Struct, frozen=True):
+    """What a report says of a bundle's calibration, rounded; the backend is the one that it was made with."""
+
+    temperature: float
+    review_below: float
+    promised_error: float
+    promise: str
+    part: str
+    cells: int
+    backend: str
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Differential, counts and provenance of a slide, as `summary.json` has them.
+
+    Attributes:
+        waiting: Images that have no row yet.
+        awaiting_review: Cells whose label is a proposal.
+        reviewed: Cells that a person has looked at; `relabelled` and `not_a_cell` are among them.
+        others: Number of cells by a label that is no class of the bundle; in no differential.
+        differential: Of all cells, proposals by their label.
+        differential_without_proposals: Of the others; None where nothing awaits review.
+        drift: A sentence for each alarm; `drift_cells` were compared with the training cells.
+        bundle_split: How the bundle's own figures were made.
+    """
+
+    slide: str
+    source: str
+    images: int
+    waiting: int
+    status: dict[Status, int]
+    awaiting_review: int
+    reviewed: int
+    relabelled: int
+    not_a_cell: int
+    others: dict[str, int]
+    differential: Differential
+    differential_without_proposals: Differential | None
+    calibrated: bool
+    calibration: CalibrationFacts | None
+    drift: list[str]
+    drift_cells: int
+    research_use_only: bool = True
+    bundle: str
+    bundle_sha256: str
+    bundle_split: str
+    backend: str
+    precision: str
+    device: str
+    version: str
+    started_at: str
+    last_analysed_at: str | None
+
+
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> Summary:
+    """Sum up a slide.
+
+    Args:
+        bundle: What the rows are by.
+        run: The one that made the latest of them.
+        cells: All rows.
+        waiting: Number of images that have none yet.
+    """
+    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
+    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
+    statuses = Counter(cell.status for cell in cells)
+    record, measured = bundle.manifest.calibration, _measured(cells)
+    names = {entry.name for entry in bundle.classes}
+    return Summary(
+        slide=run.slide,
+        source=run.source,
+        images=len(cells) + waiting,
+        waiting=waiting,
+        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        awaiting_review=proposed.total(),
+        reviewed=sum(cell.corrected_label is not None for cell in cells),
+        relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
+        not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in cells),
+        others={label: count for label, count in sorted(counted.items()) if label not in names},
+        differential=differential(counted, bundle.classes),
+        differential_without_proposals=differential(counted - proposed, bundle.classes) if proposed else None,
+        calibrated=bundle.calibrated,
+        calibration=_facts(record) if record else None,
+        drift=drift(measured, record.typical) if record else [],
+        drift_cells=len(measured),
+        bundle=bundle.name,
+        bundle_sha256=bundle.sha256,
+        bundle_split=bundle.manifest.source.split_unit,
+        backend=run.backend,
+        precision=run.precision,
+        device=run.device,
+        version=run.version,
+        started_at=run.started_at,
+        last_analysed_at=max((cell.analysed_at for cell in cells), default=None),
+    )
+
+
+def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:
+    """Label and distances of each cell that counts for drift."""
+    return [
+        (cell.label, cell.distance, cell.stain)
+        for cell in cells
+        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
+    ]
+
+
+def _facts(record: CalibrationRecord) -> CalibrationFacts:
+    return CalibrationFacts(
+        temperature=round(record.temperature, 4),
+        review_below=round(record.threshold, 4),
+        promised_error=round(record.promise.error, 4),
+        promise=record.promise.sentence,
+        part=f"calibrate, {record.promise.split_unit}",
+        cells=record.promise.cells,
+        backend=f"{record.backend}, {record.precision}",
+    )
