@@ -104,7 +104,7 @@ def fit(
         start_from(classifier.model, settings.arch, data.classes, started)
     trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes)
     trainer.fit(classifier, data, ckpt_path=out / LAST if resume else None, weights_only=True)
-    return _finish(out, data) if trainer.is_global_zero else {}
+    return _finish(out, data) if trainer.is_global_zero else None
 
 
 def _start(settings: TrainingSettings) -> Start | None:
