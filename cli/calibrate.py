@@ -49,7 +49,7 @@ def calibrate(
     check_split(chosen, labelled_dir)
     check_parts({part: [class_of(path) for path in chosen.paths(part)] for part in PARTS}, loaded, share)
     if not is_split_of_training(loaded, chosen.sha256):
-        show.tell(f"{split}: {OTHER_SPLIT}")
+        show.notify(f"{split}: {OTHER_SPLIT}")
     evidence = {}
     with open_classifier(loaded, backend.value) as classifier:
         try:

@@ -74,7 +74,7 @@ def export(
     try:
         _export_engine(bundle_dir, precision, target)
     except (NotInstalledError, NoGpuError) as error:
-        show.tell(f"no engine: {error}")
+        show.notify(f"no engine: {error}")
 
 
 def _refuse(for_checkpoints: dict[str, object]) -> None:
@@ -95,9 +95,9 @@ def _export_bundle(
     from ..runtime.errors import ParityError
     from . import show
 
-    proof = export_bundle(checkpoint, out, precision, data, notice, report)
-    show.exported(out, proof)
-    if precision == "int8" and not proof.has_int8:
+    parity = export_bundle(checkpoint, out, precision, data, notice, report)
+    show.exported(out, parity)
+    if precision == "int8" and not parity.has_int8:
         raise ParityError(f"the 8-bit graph gives other answers than the model: {out} was made without it")
 
 

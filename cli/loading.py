@@ -32,6 +32,6 @@ def open_classifier(
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or SHIPPED)
     open_it = open_in_child if in_worker else open_backend
     with show.engine_progress() as progress:
-        classifier = Classifier(loaded, open_it(loaded, backend, show.tell, progress, build=build))
+        classifier = Classifier(loaded, open_it(loaded, backend, show.notify, progress, build=build))
     show.started(loaded, classifier.backend)
     return classifier

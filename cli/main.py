@@ -67,7 +67,7 @@ def batch(
             with open_ledger(out, classifier.bundle, fresh) as ledger:
                 for slide_dir in slide_dirs:
                     with show.progress(slide_name(slide_dir)) as progress:
-                        directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.tell)
+                        directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.notify)
                     summaries.append({**msgspec.to_builtins(summary), "report": str(directory)})
                     if not as_json:
                         show.finished(directory, summary)
@@ -106,30 +106,30 @@ def watch(
     from ..runtime.files import writing
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import check_slide
-    from ..runtime.slides.service import Stop, notify, run
-    from ..runtime.slides.watch import AT_ONCE, Patience, Watch
+    from ..runtime.slides.service import Stop, notify_systemd, run
+    from ..runtime.slides.watch import AT_ONCE, Watch, WatchTimings
     from . import show
     from .loading import open_classifier
 
     check_slide(capture_dir, out)
-    patience, stop = AT_ONCE if once else Patience(poll=poll, quiet=quiet), Stop()
+    timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
         show.watched(capture_dir)
         with (
             open_ledger(out, classifier.bundle) as ledger,
             stop.on_signals(),
-            show.watching(as_json) as (update, tell),
+            show.watching(as_json) as (update, notify),
         ):
             watched = Watch(
                 capture_dir,
                 out,
                 classifier,
                 ledger,
-                patience,
+                timings,
                 slide_level,
-                tell=tell,
+                notify=notify,
                 stop=stop,
-                alive=lambda: notify("WATCHDOG=1"),
+                alive=lambda: notify_systemd("WATCHDOG=1"),
             )
             run(watched, stop, update, once)
     if once and any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides):

@@ -29,7 +29,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from ..calibration.evaluate import Evaluation
     from ..export.engine import EngineExport
-    from ..export.proof import Proof
+    from ..export.parity import ParityReport
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.bundle.calibration import CalibrationRecord
     from ..runtime.doctor import Finding
@@ -58,10 +58,10 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
     record = bundle.manifest.calibration
     if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
-        tell(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
+        notify(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
 
 
-def tell(line: str) -> None:
+def notify(line: str) -> None:
     """Say something that people should know before it goes on."""
     said.append(line)
     messages.print(line, markup=False, soft_wrap=True)
@@ -136,17 +136,17 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
             view.update(_view(watch, time.monotonic() - started))
 
     if not messages.is_terminal:
-        yield update, tell
+        yield update, notify
         return
     with view:
-        yield update, tell
+        yield update, notify
 
 
 def _tell_counts(summary: "Summary") -> None:
     waiting = f", {summary.waiting} waiting" if summary.waiting else ""
-    tell(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
+    notify(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
     for alarm in summary.drift:
-        tell(f"{summary.slide}: warning: {alarm}")
+        notify(f"{summary.slide}: warning: {alarm}")
 
 
 def _counts(summary: "Summary") -> str:
@@ -291,13 +291,13 @@ def interrupted(done: int, slides: int) -> None:
 
 def engine_exported(made: "EngineExport") -> None:
     """Print what was built, how its answers were proven, and where it lies."""
-    stamp, check = made.engine.stamp, made.check
-    built_for = f"{stamp.gpu}, {stamp.compute_capability}" if stamp.gpu else f"any {stamp.compute_capability}"
+    record, check = made.engine.record, made.check
+    built_for = f"{record.gpu}, {record.compute_capability}" if record.gpu else f"any {record.compute_capability}"
     share = f"{made.engine.half_share:.0%} of the layers are typed half precision in the graph"
     if made.half_share is not None:
         share = f"{made.half_share:.0%} of the engine's layers run in half precision"
     lines = [
-        f"{stamp.library} {stamp.version} engine ({stamp.precision}) for {built_for}:"
+        f"{record.library} {record.version} engine ({record.precision}) for {built_for}:"
         f" {len(made.engine.data) / 1e6:.0f} MB in {made.seconds:.1f} s; {share}",
         f"{check.runner}: |Δp| {check.max_probability_difference:.5f} (limit {check.limit}),"
         f" {check.correct} of {check.count} right (PyTorch {check.reference_correct})",
@@ -306,12 +306,12 @@ def engine_exported(made: "EngineExport") -> None:
     results.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def exported(out: Path, proof: "Proof") -> None:
+def exported(out: Path, parity: "ParityReport") -> None:
     """Print the proof of an export, what each class counts as, and where the bundle lies."""
     from ..runtime.bundle.bundle import load_bundle
 
     table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
-    for check in proof.checks:
+    for check in parity.checks:
         differences = (f"{value:.5f}" for value in (check.max_probability_difference, check.limit))
         right = f"{check.correct} of {check.count}"
         verdict = "" if check.passed else "not used: too far off"

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
 from ..calibration.split import Split, check_split, class_of, read_split
-from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PROOF, write_bundle
+from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, write_bundle
 from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, Parity, ParityCheck, Precisions
 from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
@@ -21,11 +21,11 @@ from .classes import cell_classes
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
-from .proof import Proof, prove
+from .parity import ParityReport, check_parity
 from .provenance import bundle_source
 
 NOTICE = "NOTICE"
-PROOF_CELLS = 2  # of each class
+CELLS_PER_CLASS = 2  # of each class
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
@@ -36,7 +36,7 @@ def export_bundle(
     data_dir: Path | None = None,
     notice: Path | None = None,
     open_report: bool = False,
-) -> Proof:
+) -> ParityReport:
     """Make a bundle from a checkpoint, after proof on the cells of `select`.
 
     Args:
@@ -65,22 +65,22 @@ def export_bundle(
     logits = predict(trained.model, select.images)
     reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
     graphs = _graphs(run, precision)
-    proof = prove(reference, graphs.float32, graphs.shipped, graphs.half, graphs.int8)
+    parity = check_parity(reference, graphs.float32, graphs.shipped, graphs.half, graphs.int8)
     metrics = {"select": classification_metrics(select.labels, logits, trained.classes)}
     if open_report:
-        metrics["report"] = _report_metrics(run, graphs, proof)
-    manifest = _manifest(out.name, trained, graphs.half, proof, metrics, select.paths)
+        metrics["report"] = _report_metrics(run, graphs, parity)
+    manifest = _manifest(out.name, trained, graphs.half, parity, metrics, select.paths)
     files = {
         MODEL: graphs.shipped,
-        PROOF: reference.first_of_each_class(PROOF_CELLS).to_bytes(),
+        PARITY_CELLS: reference.first_of_each_class(CELLS_PER_CLASS).to_bytes(),
         MODEL_CARD: model_card(manifest).encode(),
         NOTICE: notice_text.encode(),
     }
-    if proof.has_int8:
+    if parity.has_int8:
         files[INT8_MODEL] = graphs.int8
     with writing(out, DataError), whole_folder(out) as folder:
         write_bundle(folder, manifest, files)
-    return proof
+    return parity
 
 
 @dataclass(frozen=True)
@@ -144,25 +144,25 @@ def _graphs(run: _Run, precision: Precision) -> _Graphs:
     return _Graphs(half, shipped, float32, int8)
 
 
-def _report_metrics(run: _Run, graphs: _Graphs, proof: Proof) -> Metrics:
+def _report_metrics(run: _Run, graphs: _Graphs, parity: ParityReport) -> Metrics:
     """Metrics of the cells of `report`, run as on the edge."""
     report = run.images("report")
-    backend = OpenVINOBackend(graphs.shipped, proof.cpu_precision, graphs.int8)
+    backend = OpenVINOBackend(graphs.shipped, parity.cpu_precision, graphs.int8)
     return classification_metrics(report.labels, infer_all(backend.infer, report.images).logits, run.trained.classes)
 
 
 def _manifest(
-    name: str, trained: Checkpoint, half: bool, proof: Proof, metrics: dict[str, Metrics], paths: list[str]
+    name: str, trained: Checkpoint, half: bool, parity: ParityReport, metrics: dict[str, Metrics], paths: list[str]
 ) -> Manifest:
     """What is known of a bundle before its files are written; `paths` are those of the cells of the proof."""
     width, height = trained.image_size
-    checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in proof.checks]
+    checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]
     return Manifest(
         name=name,
         classes=tuple(cell_classes(trained.classes)),
         input=GraphInput(width, height),
         preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
-        precision=Precisions("half, with float32 islands" if half else "float32", proof.cpu_precision),
+        precision=Precisions("half, with float32 islands" if half else "float32", parity.cpu_precision),
         source=bundle_source(trained),
         metrics=metrics,
         parity=Parity("select", "PyTorch, float32", checks),

@@ -8,16 +8,16 @@ from ..runtime.errors import BackendError, BundleError, NotInstalledError, Parit
 from ..runtime.inference.backend import Progress
 from ..runtime.inference.cuda import Gpu, open_cuda
 from ..runtime.inference.parity import Check, answer_limit, compare, explain, is_half, read_reference
-from ..runtime.inference.tensorrt_backend import build_and_prove
+from ..runtime.inference.tensorrt_backend import build_and_check
 from ..runtime.inference.tensorrt_engine import (
     RTX,
     Engine,
     Precision,
     build_engine,
+    build_record_for,
     engine_directory,
     load_tensorrt,
     save_engine,
-    stamp_for,
 )
 
 
@@ -59,7 +59,7 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
     if target is None:
         cuda = open_cuda()
         try:
-            engine, check, half_share = build_and_prove(trt, cuda, bundle, precision, graph, progress)
+            engine, check, half_share = build_and_check(trt, cuda, bundle, precision, graph, progress)
         finally:
             cuda.close()
     else:
@@ -70,8 +70,8 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
         check, half_share = _emulated(bundle, precision, graph), None
         if not check.passed:
             raise ParityError(f"the graph gives other answers than the model, so no engine is built: {explain(check)}")
-        stamp = stamp_for(trt, bundle, precision, Gpu("", target, "", 0))
-        engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
+        record = build_record_for(trt, bundle, precision, Gpu("", target, "", 0))
+        engine = build_engine(trt, graph, record, (bundle.height, bundle.width), engine_directory(bundle), progress)
     save_engine(engine)
     return EngineExport(engine, time.monotonic() - started, half_share, check)
 
@@ -89,7 +89,7 @@ def _graph(bundle: Bundle, precision: Precision) -> bytes:
 
 
 def _emulated(bundle: Bundle, precision: Precision, graph: bytes) -> Check:
-    from .proof import onnxruntime_infer
+    from .parity import onnxruntime_infer
     from .retype import emulate_half
 
     if precision != "fp16":

@@ -14,7 +14,7 @@ from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
 from .inference.cuda import DRIVER, Gpu, open_cuda
 from .inference.openvino_backend import has_bfloat16
-from .inference.tensorrt_engine import INSTALL, engine_directory, find_engine, load_tensorrt, stamp_for
+from .inference.tensorrt_engine import INSTALL, build_record_for, engine_directory, find_engine, load_tensorrt
 from .mounts import file_system, is_network
 
 Level = Literal["ok", "warning", "failure"]
@@ -109,7 +109,7 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
         trt = load_tensorrt()
     except BackendError as error:
         return Finding("warning", "engine", str(error), INSTALL)
-    wanted, directory = stamp_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
+    wanted, directory = build_record_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
     engine, reason = find_engine(directory, wanted)
     if engine is not None:
         return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its stamp fits")

@@ -97,7 +97,7 @@ def cell_key(image: npt.NDArray[np.uint8]) -> bytes:
 class FaultyBackend(FakeBackend):
     """Has one fault at its second batch; `begun` lists the processes that loaded it, and the batches that they took."""
 
-    def __init__(self, fault: str, begun: Path, tell: Callable[[str], None], progress: Progress):
+    def __init__(self, fault: str, begun: Path, notify: Callable[[str], None], progress: Progress):
         with begun.open("a") as file:
             file.write(f"{os.getpid()}\n")
         super().__init__()
@@ -107,7 +107,7 @@ class FaultyBackend(FakeBackend):
             raise BackendError("no GPU is there")
         if fault == "another" and not first:
             self.precision = "f16"
-        tell(f"loaded with the fault {fault}")
+        notify(f"loaded with the fault {fault}")
         progress("building", 1, 2)
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:

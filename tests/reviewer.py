@@ -27,8 +27,8 @@ def classify(folder: Path, bundle: Bundle, told: list[str] | None = None) -> Pat
     """Classify a slide; the reports are beside it."""
     out = folder.parent / "out"
     with open_ledger(out, bundle) as ledger:
-        tell = (told if told is not None else []).append
-        classify_slide(folder, out, Classifier(bundle, FakeBackend()), ledger, tell=tell)
+        notify = (told if told is not None else []).append
+        classify_slide(folder, out, Classifier(bundle, FakeBackend()), ledger, notify=notify)
     return out
 
 

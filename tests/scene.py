@@ -9,7 +9,7 @@ from fakes import FakeBackend
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.slides.watch import Patience, Watch
+from cartcls.runtime.slides.watch import Watch, WatchTimings
 
 
 class Scene:
@@ -24,13 +24,15 @@ class Scene:
         self.batches: list[int] = []
         self.begin()
 
-    def begin(self, patience: Patience | None = None, level: int = 1, alive: Callable[[], None] = lambda: None) -> None:
+    def begin(
+        self, timings: WatchTimings | None = None, level: int = 1, alive: Callable[[], None] = lambda: None
+    ) -> None:
         self.watch = Watch(
             self.captures,
             self.out,
             Classifier(self.bundle, FakeBackend(seen=self.batches)),
             self.ledger,
-            patience or Patience(),
+            timings or WatchTimings(),
             level,
             lambda: self.time,
             self.said.append,

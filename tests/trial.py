@@ -27,11 +27,11 @@ class Trial:
         expected: Digest of each file's last bytes, by name.
     """
 
-    def __init__(self, root: Path, *mutants: str, real: bool = False, patience: float = 600.0):
+    def __init__(self, root: Path, *mutants: str, real: bool = False, timings: float = 600.0):
         self.captures, self.out, self.log = root / "captures", root / "out", root / "watch.log"
         self.captures.mkdir()
         self.cells = [path.read_bytes() for path in sorted(EXAMPLES.glob("*.jpg"))]
-        self.mutants, self.real, self.patience = mutants, real, patience
+        self.mutants, self.real, self.timings = mutants, real, timings
         self.expected: dict[str, str] = {}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -83,7 +83,7 @@ class Trial:
         Raises:
             AssertionError: The process ended, or the trial's patience did.
         """
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.timings
         while not condition():
             assert self.process is not None
             if self.process.poll() is not None:

@@ -30,9 +30,9 @@ from cartcls.runtime.slides import pipeline, service
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.service import Stop, run
-from cartcls.runtime.slides.watch import AT_ONCE, Patience, Watch
+from cartcls.runtime.slides.watch import AT_ONCE, Watch, WatchTimings
 
-PATIENCE = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
+TIMINGS = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
 
 
 def table_lines(ledger: SlideLedger, bundle: Bundle, after: int, begun: bool) -> list[str]:
@@ -80,7 +80,7 @@ def end_when_full() -> None:
 
 def hurry() -> None:
     """Row 4: read what is there, whole or not."""
-    PATIENCE.update(quiet=0.0)
+    TIMINGS.update(quiet=0.0)
     PIL.ImageFile.LOAD_TRUNCATED_IMAGES = True
     decode._has_end_of_image = lambda data: True
 
@@ -119,7 +119,7 @@ def freeze_and_beat_on() -> None:
 
     def beat() -> None:
         while True:
-            service.notify("WATCHDOG=1")
+            service.notify_systemd("WATCHDOG=1")
             time.sleep(0.05)
 
     threading.Thread(target=beat, daemon=True).start()
@@ -140,7 +140,7 @@ def leak() -> None:
 def look_without_a_pause() -> None:
     """Row 6: look again at once."""
     watching.COST_FACTOR = 0
-    PATIENCE.update(poll=0.0)
+    TIMINGS.update(poll=0.0)
 
 
 def one_thread() -> None:
@@ -170,12 +170,12 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     bundle, stop = uncalibrated(load_bundle()), Stop()
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
-        patience = AT_ONCE if once else Patience(**PATIENCE)
-        watch = Watch(captures, out, Classifier(bundle, FakeBackend()), ledger, patience, tell=tell, stop=stop)
+        timings = AT_ONCE if once else WatchTimings(**TIMINGS)
+        watch = Watch(captures, out, Classifier(bundle, FakeBackend()), ledger, timings, notify=notify, stop=stop)
         run(watch, stop, lambda watch: None, once)
 
 
-def tell(line: str) -> None:
+def notify(line: str) -> None:
     """Say a line where a trial can read it."""
     print(line, file=sys.stderr, flush=True)
 

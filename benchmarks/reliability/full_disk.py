@@ -20,7 +20,7 @@ def main() -> None:
         skip("only root may mount a tmpfs")
     with new_trial("no-low-water") as trial:
         problems, rows, seconds = fill_and_free(trial)
-    with new_trial("full-is-fatal", patience=60) as trial:
+    with new_trial("full-is-fatal", timings=60) as trial:
         try:
             fill_and_free(trial)
             found = "the mutant that ends was NOT found"

@@ -44,10 +44,10 @@ EXIT_SKIPPED = 77  # as automake has it
 
 
 @contextmanager
-def new_trial(*mutants: str, real: bool = False, patience: float = 600.0) -> Iterator[Trial]:
+def new_trial(*mutants: str, real: bool = False, timings: float = 600.0) -> Iterator[Trial]:
     """A trial in a folder of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cartcls-trial-") as folder:
-        trial = Trial(Path(folder), *mutants, real=real, patience=patience)
+        trial = Trial(Path(folder), *mutants, real=real, timings=timings)
         try:
             yield trial
         finally:

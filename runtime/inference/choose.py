@@ -17,7 +17,7 @@ BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
 def open_backend(
     bundle: Bundle,
     name: str = "auto",
-    tell: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
     progress: Progress = no_progress,
     build: bool = True,
 ) -> Backend:
@@ -26,7 +26,7 @@ def open_backend(
     Args:
         bundle: What to run.
         name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
-        tell: Called with a line on what was chosen and why, and on what takes long.
+        notify: Called with a line on what was chosen and why, and on what takes long.
         progress: Called while an engine is built; see `cartcls.runtime.inference.tensorrt_engine`.
         build: Whether an engine may be built.
 
@@ -44,16 +44,16 @@ def open_backend(
         try:
             if name == "auto" and not installed():
                 raise NotInstalledError("not installed")
-            opened = open_candidate(bundle, tell, progress, build)
+            opened = open_candidate(bundle, notify, progress, build)
         except BackendError as error:
             if name == candidate or isinstance(error, NoEngineError):
                 raise
             reasons.append(f"{candidate}: {error}")
         else:
             if reasons:
-                tell(f"not by {'; '.join(reasons)}")
+                notify(f"not by {'; '.join(reasons)}")
             return opened
-    tell(f"on the CPU, not by {'; '.join(reasons)}")
+    notify(f"on the CPU, not by {'; '.join(reasons)}")
     return _open_openvino(bundle)
 
 
@@ -65,7 +65,7 @@ def _onnxruntime_gpu_is_installed() -> bool:
     return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
 
 
-def _open_cuda(bundle: Bundle, tell: Callable[[str], None], progress: Progress, build: bool) -> Backend:
+def _open_cuda(bundle: Bundle, notify: Callable[[str], None], progress: Progress, build: bool) -> Backend:
     return CudaBackend(bundle)
 
 

@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.bundle import PROOF, Bundle, read_bundle_file
+from ..bundle.bundle import PARITY_CELLS, Bundle, read_bundle_file
 from ..errors import BundleError
 from .backend import Outputs
 from .predictions import softmax
@@ -75,12 +75,13 @@ def read_reference(bundle: Bundle) -> Reference:
     Raises:
         BundleError: The file is missing, altered or malformed.
     """
-    data = read_bundle_file(bundle, PROOF)
+    data = read_bundle_file(bundle, PARITY_CELLS)
     try:
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
             return Reference(arrays["images"], arrays["labels"], arrays["logits"], arrays["bias"])
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise BundleError(f"{bundle.directory / PROOF} is malformed ({error}): export the bundle again") from None
+        file = bundle.directory / PARITY_CELLS
+        raise BundleError(f"{file} is malformed ({error}): export the bundle again") from None
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from .tensorrt_engine import (
     Engine,
     Precision,
     build_engine,
+    build_record_for,
     engine_directory,
     find_engine,
     load_tensorrt,
     save_engine,
-    stamp_for,
 )
 
 SETS = 2
@@ -78,7 +78,7 @@ class TensorRTBackend:
         """
         self._cuda = cuda
         self.device = cuda.gpu.name
-        self.precision = engine.stamp.precision
+        self.precision = engine.record.precision
         self._shape = (bundle.height, bundle.width, 3)
         with ExitStack() as stack:
             if closes_cuda:
@@ -194,13 +194,13 @@ class TensorRTBackend:
 
 
 def open_tensorrt(
-    bundle: Bundle, tell: Callable[[str], None], progress: Progress = no_progress, build: bool = True
+    bundle: Bundle, notify: Callable[[str], None], progress: Progress = no_progress, build: bool = True
 ) -> TensorRTBackend:
     """Load the engine of a bundle that was exported last; build one where none fits.
 
     Args:
         bundle: Bundle to run.
-        tell: Called with the line that says why an engine is built.
+        notify: Called with the line that says why an engine is built.
         progress: See `build_engine`.
         build: Whether an engine may be built; it takes minutes.
 
@@ -213,24 +213,24 @@ def open_tensorrt(
     cuda = open_cuda()
     try:
         precision: Precision = "fp16" if is_half(bundle) else "fp32"
-        wanted = stamp_for(trt, bundle, precision, cuda.gpu)
+        wanted = build_record_for(trt, bundle, precision, cuda.gpu)
         engine, reason = find_engine(engine_directory(bundle), wanted)
         if engine is None and not build:
             raise NoEngineError(f"no engine fits ({reason or 'none was built'}): run `cartcls export`")
         if engine is None:
-            tell(f"building an engine ({precision}) for {cuda.gpu.name}" + (f" again: {reason}" if reason else ""))
-            engine, _, _ = build_and_prove(trt, cuda, bundle, precision, bundle.model, progress)
+            notify(f"building an engine ({precision}) for {cuda.gpu.name}" + (f" again: {reason}" if reason else ""))
+            engine, _, _ = build_and_check(trt, cuda, bundle, precision, bundle.model, progress)
             try:
                 save_engine(engine)
             except BackendError as error:
-                tell(f"the engine is built again at the next start: {error}")
+                notify(f"the engine is built again at the next start: {error}")
     except BaseException:
         cuda.close()
         raise
     return TensorRTBackend(trt, cuda, engine, bundle)
 
 
-def build_and_prove(
+def build_and_check(
     trt: ModuleType, cuda: Cuda, bundle: Bundle, precision: Precision, graph: bytes, progress: Progress = no_progress
 ) -> tuple[Engine, Check, float | None]:
     """Build an engine for the GPU, and run it on the cells that the bundle carries.
@@ -255,11 +255,11 @@ def build_and_prove(
     """
     reference = read_reference(bundle)
     reference = reference.repeated(SETS * MAX_BATCH // len(reference.labels) + 1)
-    stamp = stamp_for(trt, bundle, precision, cuda.gpu)
-    engine = build_engine(trt, graph, stamp, (bundle.height, bundle.width), engine_directory(bundle), progress)
+    record = build_record_for(trt, bundle, precision, cuda.gpu)
+    engine = build_engine(trt, graph, record, (bundle.height, bundle.width), engine_directory(bundle), progress)
     backend = TensorRTBackend(trt, cuda, engine, bundle, closes_cuda=False)
     try:
-        runner = f"{stamp.library} on {cuda.gpu.name}"
+        runner = f"{record.library} on {cuda.gpu.name}"
         check = compare(
             precision, runner, backend.infer, reference, answer_limit(bundle, precision), len(reference.labels)
         )

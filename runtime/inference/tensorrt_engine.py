@@ -34,7 +34,7 @@ INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (R
 
 
 @dataclass(frozen=True)
-class Stamp:
+class BuildRecord:
     """What an engine was built from, for and with.
 
     Attributes:
@@ -60,7 +60,7 @@ class Stamp:
     driver: str
     recipe: int
 
-    def differences(self, wanted: "Stamp") -> list[str]:
+    def differences(self, wanted: "BuildRecord") -> list[str]:
         """What differs from the stamp that an engine would get here and now."""
         found, here = asdict(self), asdict(wanted)
         ahead_of_time = self.library == RTX and not self.gpu
@@ -78,13 +78,13 @@ class Engine:
 
     Attributes:
         data: What TensorRT serialised.
-        stamp: What it was built from, for and with.
+        record: What it was built from, for and with.
         half_share: Share of layers with half-precision outputs, as they are typed in the graph.
         file: Where it lies.
     """
 
     data: bytes
-    stamp: Stamp
+    record: BuildRecord
     half_share: float
     file: Path
 
@@ -109,10 +109,10 @@ def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
     raise NotInstalledError(f"TensorRT is not installed: {INSTALL}")
 
 
-def stamp_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> Stamp:
+def build_record_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> BuildRecord:
     """The stamp that an engine gets which is built here and now."""
     int8_digest = bundle.manifest.files.get(INT8_MODEL, "")
-    return Stamp(
+    return BuildRecord(
         graph=hashlib.sha256(bundle.model + int8_digest.encode()).hexdigest(),
         library=trt.__name__,
         version=str(trt.__version__),
@@ -133,7 +133,7 @@ def engine_directory(bundle: Bundle) -> Path:
     return platformdirs.user_cache_path("cartcls") / ENGINES / bundle.sha256[:16]
 
 
-def find_engine(directory: Path, wanted: Stamp) -> tuple[Engine | None, str]:
+def find_engine(directory: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
     """Look for the engine that was built last, in any precision, and fits.
 
     Args:
@@ -144,8 +144,8 @@ def find_engine(directory: Path, wanted: Stamp) -> tuple[Engine | None, str]:
         The engine, or None and the reason why there is none that may be loaded; the reason is empty where there never
         was one.
     """
-    stamps = [replace(wanted, precision=precision) for precision in PRECISIONS]
-    files = {file: stamp for stamp in stamps for file in engine_files(directory, stamp)}
+    records = [replace(wanted, precision=precision) for precision in PRECISIONS]
+    files = {file: record for record in records for file in engine_files(directory, record)}
     there = sorted((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime_ns, reverse=True)
     reasons = []
     for file in there:
@@ -156,19 +156,19 @@ def find_engine(directory: Path, wanted: Stamp) -> tuple[Engine | None, str]:
     return None, reasons[0] if reasons else ""
 
 
-def _read_engine(file: Path, wanted: Stamp) -> tuple[Engine | None, str]:
+def _read_engine(file: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
     try:
         data = file.read_bytes()
-        record = json.loads(_stamp_file(file).read_bytes())
-        sha256, half_share = record.pop("engine_sha256"), float(record.pop("half_share"))
-        stamp = Stamp(**record)
+        fields = json.loads(_record_file(file).read_bytes())
+        sha256, half_share = fields.pop("engine_sha256"), float(fields.pop("half_share"))
+        record = BuildRecord(**fields)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None, f"{file} has no valid stamp, or cannot be read"
     if hashlib.sha256(data).hexdigest() != sha256:
         return None, f"{file} is incomplete or was altered"
-    if differences := stamp.differences(wanted):
+    if differences := record.differences(wanted):
         return None, ", ".join(differences)
-    return Engine(data, stamp, half_share, file), ""
+    return Engine(data, record, half_share, file), ""
 
 
 def save_engine(engine: Engine) -> None:
@@ -177,21 +177,21 @@ def save_engine(engine: Engine) -> None:
     Raises:
         BackendError: It cannot be written.
     """
-    record = {
-        **asdict(engine.stamp),
+    fields = {
+        **asdict(engine.record),
         "half_share": engine.half_share,
         "engine_sha256": hashlib.sha256(engine.data).hexdigest(),
     }
     with writing(engine.file, BackendError):
         engine.file.parent.mkdir(parents=True, exist_ok=True)
         replace_file(engine.file, engine.data)
-        replace_file(_stamp_file(engine.file), (json.dumps(record, indent=2) + "\n").encode())
+        replace_file(_record_file(engine.file), (json.dumps(fields, indent=2) + "\n").encode())
 
 
 def build_engine(
     trt: ModuleType,
     graph: bytes,
-    stamp: Stamp,
+    record: BuildRecord,
     size: tuple[int, int],
     directory: Path,
     progress: Progress = no_progress,
@@ -201,7 +201,7 @@ def build_engine(
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
         graph: ONNX file.
-        stamp: What to build for; with no GPU's name, ahead of time for its compute capability (RTX only).
+        record: What to build for; with no GPU's name, ahead of time for its compute capability (RTX only).
         size: Height and width of its input in pixels.
         directory: Folder of the engines; the timing cache lies there too.
         progress: Called with a phase of the build, the step done in it, and its steps.
@@ -213,12 +213,12 @@ def build_engine(
     try:
         builder = trt.Builder(log)
     except TypeError:  # how the bindings say that it gave none
-        raise BackendError(f"{trt.__name__} {stamp.version} cannot build here: {log.problem()}") from None
+        raise BackendError(f"{trt.__name__} {record.version} cannot build here: {log.problem()}") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-        raise BackendError(f"{trt.__name__} {stamp.version} does not take the graph: {problems}")
+        raise BackendError(f"{trt.__name__} {record.version} does not take the graph: {problems}")
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     shapes = [(count, *size, 3) for count in (1, MAX_BATCH, MAX_BATCH)]
@@ -227,10 +227,10 @@ def build_engine(
     config.progress_monitor = monitor = _monitor(trt, progress)
     config.clear_flag(trt.BuilderFlag.TF32)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    cache = directory / f"{stamp.library}-{stamp.version}-{stamp.compute_capability}.timing"
-    if stamp.library == RTX:
+    cache = directory / f"{record.library}-{record.version}-{record.compute_capability}.timing"
+    if record.library == RTX:
         config.num_compute_capabilities = 1
-        target = "CURRENT" if stamp.gpu else stamp.compute_capability.upper()
+        target = "CURRENT" if record.gpu else record.compute_capability.upper()
         config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
     else:
         _use_timing_cache(config, cache)
@@ -239,26 +239,26 @@ def build_engine(
     if monitor.interrupted:
         raise KeyboardInterrupt
     if serialized is None:
-        raise BackendError(f"{trt.__name__} {stamp.version} cannot build an engine: {log.problem()}")
-    if stamp.library != RTX and (measured := config.get_timing_cache()) is not None:
+        raise BackendError(f"{trt.__name__} {record.version} cannot build an engine: {log.problem()}")
+    if record.library != RTX and (measured := config.get_timing_cache()) is not None:
         with suppress(OSError):  # it only makes the next build shorter
             directory.mkdir(parents=True, exist_ok=True)
             replace_file(cache, bytes(measured.serialize()))
-    return Engine(bytes(serialized), stamp, half_share, engine_file(directory, stamp))
+    return Engine(bytes(serialized), record, half_share, engine_file(directory, record))
 
 
-def engine_file(directory: Path, stamp: Stamp) -> Path:
+def engine_file(directory: Path, record: BuildRecord) -> Path:
     """Where the engine with such a stamp lies: one for each library, precision and model of GPU."""
-    model = f"-{hashlib.sha256(stamp.gpu.encode()).hexdigest()[:8]}" if stamp.gpu else ""
-    return directory / f"{stamp.library}-{stamp.precision}-{stamp.compute_capability}{model}.engine"
+    model = f"-{hashlib.sha256(record.gpu.encode()).hexdigest()[:8]}" if record.gpu else ""
+    return directory / f"{record.library}-{record.precision}-{record.compute_capability}{model}.engine"
 
 
-def engine_files(directory: Path, wanted: Stamp) -> list[Path]:
+def engine_files(directory: Path, wanted: BuildRecord) -> list[Path]:
     """Where an engine that may fit can lie: one for this GPU, or one built ahead of time for its kind."""
-    return [engine_file(directory, stamp) for stamp in (wanted, replace(wanted, gpu=""))]
+    return [engine_file(directory, record) for record in (wanted, replace(wanted, gpu=""))]
 
 
-def _stamp_file(file: Path) -> Path:
+def _record_file(file: Path) -> Path:
     return file.with_suffix(".json")
 
 

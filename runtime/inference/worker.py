@@ -24,8 +24,8 @@ from .backend import Backend, Outputs, Progress, no_progress
 from .choose import open_backend
 from .openvino_backend import F32, OpenVINOBackend
 
-Tell = Callable[[str], None]
-Open = Callable[[Tell, Progress], Backend]
+Notify = Callable[[str], None]
+Open = Callable[[Notify, Progress], Backend]
 
 TRIES = 3
 ANSWER_SECONDS = 30.0  # a batch takes one second on a slow CPU
@@ -52,7 +52,7 @@ class ChildBackend:
         self,
         open_child: Open,
         open_exact: Callable[[], Backend],
-        tell: Tell = lambda line: None,
+        notify: Notify = lambda line: None,
         progress: Progress = no_progress,
         answer_seconds: float = ANSWER_SECONDS,
     ):
@@ -61,7 +61,7 @@ class ChildBackend:
         Args:
             open_child: Called there, with functions for lines and progress. It must be picklable.
             open_exact: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
-            tell: Called with a line on what people should know.
+            notify: Called with a line on what people should know.
             progress: See `cartcls.runtime.inference.choose.open_backend`.
             answer_seconds: How long a batch may take; longer on a machine that has proven to be slower.
 
@@ -69,7 +69,7 @@ class ChildBackend:
             CartclsError: What `open_child` raised.
         """
         self._open_child, self._open_exact = open_child, open_exact
-        self._tell, self._progress, self._answer_seconds = tell, progress, answer_seconds
+        self._notify, self._progress, self._answer_seconds = notify, progress, answer_seconds
         self._slowest = 0.0
         self._exact: Backend | None = None
         self._ready = ready = self._start()
@@ -86,7 +86,7 @@ class ChildBackend:
         wrong = np.asarray(~np.isfinite(outputs.logits).all(1))
         if not wrong.any():
             return outputs
-        self._tell(f"{self.name} gave not-a-number for {wrong.sum()} cells: computed again on the CPU")
+        self._notify(f"{self.name} gave not-a-number for {wrong.sum()} cells: computed again on the CPU")
         self._exact = self._exact or self._open_exact()
         return outputs.replaced(wrong, self._exact.infer(images[wrong]))
 
@@ -104,12 +104,12 @@ class ChildBackend:
             except OutOfMemoryError as error:
                 if len(images) > 1:
                     self.batch_size = half = (len(images) + 1) // 2
-                    self._tell(f"{error}: going on with batches of {half}")
+                    self._notify(f"{error}: going on with batches of {half}")
                     return Outputs.joined([self._persist(images[:half]), self._persist(images[half:])])
                 problem = error
             except BackendError as error:
                 problem = error
-            self._tell(f"{problem}: beginning again in a new process")
+            self._notify(f"{problem}: beginning again in a new process")
             self._end()
             if self._start() != self._ready:
                 raise BackendError(f"{self.name} on {self.device} cannot be used any more")
@@ -150,7 +150,7 @@ class ChildBackend:
             if kind == "answer":
                 return value
             if kind == "line":
-                self._tell(value)
+                self._notify(value)
             else:
                 self._progress(*value)
         raise BackendError(f"the model's process has not answered for {seconds:.0f} s")
@@ -162,14 +162,14 @@ class ChildBackend:
 
 
 def open_in_child(
-    bundle: Bundle, name: str, tell: Tell = lambda line: None, progress: Progress = no_progress, build: bool = True
+    bundle: Bundle, name: str, notify: Notify = lambda line: None, progress: Progress = no_progress, build: bool = True
 ) -> ChildBackend:
     """Load a bundle's graph in a process of its own; see `cartcls.runtime.inference.choose.open_backend`."""
-    return ChildBackend(partial(_open, bundle, name, build), partial(_open_exact, bundle), tell, progress)
+    return ChildBackend(partial(_open, bundle, name, build), partial(_open_exact, bundle), notify, progress)
 
 
-def _open(bundle: Bundle, name: str, build: bool, tell: Tell, progress: Progress) -> Backend:
-    return open_backend(bundle, name, tell, progress, build)
+def _open(bundle: Bundle, name: str, build: bool, notify: Notify, progress: Progress) -> Backend:
+    return open_backend(bundle, name, notify, progress, build)
 
 
 def _open_exact(bundle: Bundle) -> Backend:

@@ -28,7 +28,7 @@ def classify_slide(
     classifier: Classifier,
     ledger: Ledger,
     progress: Callable[[int, int], None] = lambda done, count: None,
-    tell: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> tuple[Path, Summary]:
     """Classify what is new of a slide, or was rejected before, and bring its report up to date.
 
@@ -40,7 +40,7 @@ def classify_slide(
         classifier: The model, loaded.
         ledger: Ledger of `out`.
         progress: Called with the number of images that have a row, and of all images.
-        tell: Called with a line on what people should know.
+        notify: Called with a line on what people should know.
 
     Returns:
         Folder of the report and its summary.
@@ -51,7 +51,7 @@ def classify_slide(
     """
     check_slide(slide_dir, out)
     with writing(f"the report of {slide_dir}"):
-        work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, tell)
+        work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
         work.discover(find_images(slide_dir, out))
         written = time.monotonic()
 

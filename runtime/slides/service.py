@@ -62,11 +62,11 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
         OutputError: A report has no place, or, once, there is no room for it.
         OSError: A report cannot be written.
     """
-    notify("READY=1")
+    notify_systemd("READY=1")
     try:
         while not stop():
             done = watch.step()
-            notify("WATCHDOG=1")  # after a step, so that one which hangs is noticed
+            notify_systemd("WATCHDOG=1")  # after a step, so that one which hangs is noticed
             show(watch)
             if once and watch.full:
                 raise OutputError("there is no room for the reports: make some, or choose another --out")
@@ -75,12 +75,12 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
             if not done:
                 stop.wait(watch.pause())
     finally:
-        notify("STOPPING=1")
+        notify_systemd("STOPPING=1")
         watch.finish(float("inf") if once else PAGES_SECONDS)
         show(watch)
 
 
-def notify(state: str) -> None:
+def notify_systemd(state: str) -> None:
     """Tell systemd (`sd_notify`), where it asked to be told."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

@@ -43,7 +43,7 @@ class SlideWork:
         run: Run,
         classifier: Classifier,
         ledger: Ledger,
-        tell: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], None] = lambda line: None,
     ):
         """Find or begin a slide's report, and mend its table where the last process left it behind the ledger.
 
@@ -53,7 +53,7 @@ class SlideWork:
             run: What is the same for all rows that are to come.
             classifier: What classifies them.
             ledger: Ledger of `out`.
-            tell: Called with a line on what people should know.
+            notify: Called with a line on what people should know.
 
         Raises:
             OutputError: The place of its report is taken.
@@ -63,7 +63,7 @@ class SlideWork:
         self.directory = out / self.ledger.slide.name
         self.page_cost = 0.0
         self._root = os.fsencode(slide_dir)
-        self._classifier, self._tell = classifier, tell
+        self._classifier, self._notify = classifier, notify
         self._first_of: dict[str | None, str] | None = None
         noted = self.ledger.last_run()
         self._run = replace(run, started_at=noted.started_at) if noted else run
@@ -256,7 +256,7 @@ class SlideWork:
     def _project(self) -> None:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
-            self._tell(f"{self.directory / CSV} was not as it was left: it is now {moved}, and was written again")
+            self._notify(f"{self.directory / CSV} was not as it was left: it is now {moved}, and was written again")
 
     def _as_corrected(self, cell: Cell) -> Cell:
         """A correction belongs to the bytes that a person looked at: it stays with them, and with no others."""
@@ -266,7 +266,7 @@ class SlideWork:
         if made.sha256 == cell.sha256 and cell.can_be_corrected:
             return made.applied_to(cell)
         del self._corrections[cell.seq]
-        self._tell(
+        self._notify(
             f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has other bytes than when {made.corrected_by}"
             f" called it {made.to_label}: that no longer counts"
         )

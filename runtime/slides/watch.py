@@ -26,7 +26,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Patience:
+class WatchTimings:
     """How long to wait for what, in seconds.
 
     Attributes:
@@ -47,7 +47,7 @@ class Patience:
 
 
 NETWORK_QUIET = 10.0
-AT_ONCE = Patience(quiet=0, incomplete=0, check=0)
+AT_ONCE = WatchTimings(quiet=0, incomplete=0, check=0)
 COST_FACTOR = 10
 LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -111,10 +111,10 @@ class Watch:
         out: Path,
         classifier: Classifier,
         ledger: Ledger,
-        patience: Patience,
+        timings: WatchTimings,
         slide_level: int = 1,
         clock: Clock = time.monotonic,
-        tell: Callable[[str], None] = lambda line: None,
+        notify: Callable[[str], None] = lambda line: None,
         stop: Callable[[], bool] = lambda: False,
         alive: Callable[[], None] = lambda: None,
     ):
@@ -125,16 +125,16 @@ class Watch:
             out: Folder of all reports.
             classifier: The model, loaded.
             ledger: Ledger of `out`.
-            patience: How long to wait for what.
+            timings: How long to wait for what.
             slide_level: How deep the folders lie that are a slide each; what lies above belongs to a slide of its own.
             clock: Seconds that only go forward.
-            tell: Called with a line on what people should know.
+            notify: Called with a line on what people should know.
             stop: Asked before each batch.
             alive: Called after each slide, for a step through many may be long.
         """
         self._capture_dir, self._out, self._classifier = capture_dir, out, classifier
-        self._ledger, self._patience = ledger, patience
-        self._level, self._clock, self._tell = slide_level, clock, tell
+        self._ledger, self._timings = ledger, timings
+        self._level, self._clock, self._notify = slide_level, clock, notify
         self._stop, self._alive = stop, alive
         self._slides: dict[bytes, WatchedSlide] = {}
         self._checked, self._looked = clock(), float("-inf")
@@ -165,7 +165,7 @@ class Watch:
             self._wait_for_room(f"{free / 1024**2:.0f} MiB are free for {self._out}, less than {LOW_WATER >> 20}")
             return 0
         if self.full:
-            self._tell(f"there is room again for {self._out}")
+            self._notify(f"there is room again for {self._out}")
             self.full = False
         try:
             return self._look_and_classify()
@@ -178,7 +178,7 @@ class Watch:
     def _wait_for_room(self, reason: str) -> None:
         """Forget what is in memory only: when there is room again, the ledger says where it was."""
         if not self.full:
-            self._tell(f"{reason}: nothing is classified until there is room")
+            self._notify(f"{reason}: nothing is classified until there is room")
         self.full, self._looked = True, float("-inf")
         self._slides.clear()
 
@@ -212,7 +212,7 @@ class Watch:
     def pause(self) -> float:
         """How long to wait before the next step, in seconds: until there is something to look at, classify or write."""
         if self.full:
-            return self._patience.poll
+            return self._timings.poll
         times = [self._next_look()]
         for slide in self.slides:
             quiet = self._quiet(slide) if slide.arrivals else 0
@@ -221,25 +221,25 @@ class Watch:
         return max(0.0, min(times) - self._clock())
 
     def _next_look(self) -> float:
-        return self._looked + max(self._patience.poll, COST_FACTOR * self.cost)
+        return self._looked + max(self._timings.poll, COST_FACTOR * self.cost)
 
     def _next_page(self, slide: WatchedSlide) -> float:
-        return slide.page_written + max(self._patience.page, PAGE_FACTOR * slide.work.page_cost)
+        return slide.page_written + max(self._timings.page, PAGE_FACTOR * slide.work.page_cost)
 
     def _look(self) -> None:
         if not self._capture_dir.is_dir():
             if not self._away:
-                self._tell(f"{self._capture_dir} is not there: waiting for it")
+                self._notify(f"{self._capture_dir} is not there: waiting for it")
             self._away = True
             return
         if self._away:
-            self._tell(f"{self._capture_dir} is there again")
+            self._notify(f"{self._capture_dir} is there again")
             self._away = False
         by_slide: dict[bytes, list[bytes]] = {}
         for path in find_images(self._capture_dir, self._out):
             root, inner = self._split(path)
             by_slide.setdefault(root, []).append(inner)
-        check = self._clock() - self._checked >= max(self._patience.check, COST_FACTOR * self.cost)
+        check = self._clock() - self._checked >= max(self._timings.check, COST_FACTOR * self.cost)
         for root in by_slide.keys() | self._slides.keys():
             slide = self._slides.get(root) or self._add(root)
             self._note(slide, by_slide.get(root, []), check)
@@ -254,7 +254,7 @@ class Watch:
         if len(parts) > self._level + 1 and not self._told_of_depth:
             self._told_of_depth = True
             folder, slide = (readable_name(b"/".join(part)) for part in (parts[:-1], parts[: self._level]))
-            self._tell(
+            self._notify(
                 f"images in {folder} are counted to the slide {slide}: if each folder in it is a slide, use"
                 f" --slide-level {self._level + 1}"
             )
@@ -263,7 +263,7 @@ class Watch:
     def _add(self, root: bytes) -> WatchedSlide:
         directory = self._capture_dir / os.fsdecode(root)
         run = describe_run(directory, self._classifier.backend)
-        work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._tell)
+        work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._notify)
         stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
         work.ledger.postpone(stopped)  # by a full disk, which is not their doing
         slide = self._slides[root] = WatchedSlide(directory, work, work.ledger.images())
@@ -327,7 +327,7 @@ class Watch:
             for image in postponed:
                 arrival = slide.arrivals[image.path]
                 arrival.first_try = arrival.first_try if arrival.tries else now
-                arrival.not_before = now + self._patience.retry * 2**arrival.tries
+                arrival.not_before = now + self._timings.retry * 2**arrival.tries
                 arrival.tries += 1
             for path in paths:
                 if slide.known[path].state not in WAITING:
@@ -336,14 +336,14 @@ class Watch:
         return done
 
     def _is_last_try(self, arrival: Arrival, now: float) -> bool:
-        return self._patience.incomplete == 0 or (
-            arrival.tries > 0 and now - arrival.first_try >= self._patience.incomplete
+        return self._timings.incomplete == 0 or (
+            arrival.tries > 0 and now - arrival.first_try >= self._timings.incomplete
         )
 
     def _quiet(self, slide: WatchedSlide) -> float:
-        if self._patience.quiet and is_network(file_system(slide.directory)):
-            return max(self._patience.quiet, NETWORK_QUIET)
-        return self._patience.quiet
+        if self._timings.quiet and is_network(file_system(slide.directory)):
+            return max(self._timings.quiet, NETWORK_QUIET)
+        return self._timings.quiet
 
     def _write_page(self, slide: WatchedSlide) -> None:
         slide.summary = slide.work.write_summary()

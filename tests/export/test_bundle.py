@@ -7,11 +7,11 @@ import pytest
 
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import choose_part, read_split
-from cartcls.export import proof as parity
+from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
 from cartcls.export.model_card import model_card
-from cartcls.export.proof import prove
+from cartcls.export.parity import check_parity
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.bundle.provenance import Stage
@@ -106,16 +106,16 @@ def test_a_bundle_tells_the_trainings_before_the_last(
 
 
 def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
-    proof = export_bundle(checkpoint, tmp_path / "full", precision="fp32")
-    assert {check.graph for check in proof.checks} == {"float32"}
+    report = export_bundle(checkpoint, tmp_path / "full", precision="fp32")
+    assert {check.graph for check in report.checks} == {"float32"}
     bundle = load_bundle(tmp_path / "full")
     assert len(bundle.model) > 40_000_000
     assert bundle.manifest.metrics.keys() == {"select"}
 
 
 def test_an_8_bit_graph_lies_beside_and_runs_where_it_proved_itself(checkpoint: Path, tmp_path: Path):
-    proof = export_bundle(checkpoint, tmp_path / "small", precision="int8")
-    assert proof.has_int8
+    report = export_bundle(checkpoint, tmp_path / "small", precision="int8")
+    assert report.has_int8
     bundle = load_bundle(tmp_path / "small")
     check = bundle.manifest.parity.checks[-1]
     assert (check.graph, check.limit, check.passed, check.changed) == ("int8", 0.1, True, [])
@@ -161,7 +161,7 @@ def test_maps_that_do_not_add_up_are_refused(exported: Path):
     backend.close()
     reference = Reference(images, np.zeros(2, np.int64), logits, bias=np.full(8, 9, np.float32))
     with pytest.raises(ParityError, match="heat maps off their logits"):
-        prove(reference, bundle.model, bundle.model, half=True)
+        check_parity(reference, bundle.model, bundle.model, half=True)
 
 
 def test_what_does_not_fit_the_checkpoint_is_a_clear_error(
@@ -202,11 +202,11 @@ def test_a_precision_that_changes_answers_is_not_used(
 
     monkeypatch.setattr(parity, "OpenVINOBackend", Rough)
     monkeypatch.setattr(parity, "has_bfloat16", lambda: True)
-    proof = export_bundle(checkpoint, tmp_path / "b", precision="int8")
-    assert not proof.has_int8
+    report = export_bundle(checkpoint, tmp_path / "b", precision="int8")
+    assert not report.has_int8
     assert not (tmp_path / "b" / "model.int8.onnx").exists()
-    assert proof.cpu_precision == load_bundle(tmp_path / "b").cpu_precision == "f32"
-    assert [check.passed for check in proof.checks] == [True, True, False, False, False, True]
+    assert report.cpu_precision == load_bundle(tmp_path / "b").cpu_precision == "f32"
+    assert [check.passed for check in report.checks] == [True, True, False, False, False, True]
 
 
 def test_the_shipped_proof_holds():

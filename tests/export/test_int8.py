@@ -13,7 +13,7 @@ from cartcls.runtime.inference.backend import no_progress
 from cartcls.runtime.inference.cuda import Gpu
 from cartcls.runtime.inference.openvino_backend import F32, INT8, SURE, OpenVINOBackend
 from cartcls.runtime.inference.predictions import softmax
-from cartcls.runtime.inference.tensorrt_engine import build_engine, stamp_for
+from cartcls.runtime.inference.tensorrt_engine import build_engine, build_record_for
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_sure_cells_keep_their_label_and_unsure_ones_are_exact(bundle: Bundle, q
 
 def test_tensorrt_takes_it(bundle: Bundle, quantised: bytes, tmp_path: Path):
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
-    stamp = stamp_for(trt, bundle, "int8", Gpu("", "sm86", "", 0))
-    engine = build_engine(trt, quantised, stamp, (bundle.height, bundle.width), tmp_path, no_progress)
+    record = build_record_for(trt, bundle, "int8", Gpu("", "sm86", "", 0))
+    engine = build_engine(trt, quantised, record, (bundle.height, bundle.width), tmp_path, no_progress)
     assert len(engine.data) > 10_000_000
     assert engine.file.name == "tensorrt_rtx-int8-sm86.engine"

@@ -56,7 +56,7 @@ def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
 
 
 def test_a_gpu_whose_engine_may_not_be_built_is_no_reason_for_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
-    def refuse(bundle: object, tell: object, progress: object, build: bool) -> object:
+    def refuse(bundle: object, notify: object, progress: object, build: bool) -> object:
         assert not build
         raise NoEngineError("no engine fits")
 

@@ -15,7 +15,7 @@ from cartcls.runtime.inference import tensorrt_backend
 from cartcls.runtime.inference.cuda import Bytes, Gpu
 from cartcls.runtime.inference.parity import Reference
 from cartcls.runtime.inference.tensorrt_backend import TensorRTBackend, open_tensorrt
-from cartcls.runtime.inference.tensorrt_engine import MAX_BATCH, RECIPE, Engine, Stamp, engine_file
+from cartcls.runtime.inference.tensorrt_engine import MAX_BATCH, RECIPE, BuildRecord, Engine, engine_file
 
 GPU = Gpu("Pretended GPU", "sm86", "13.0", 1 << 34)
 SHAPES = {"logits": (8,), "cams": (8, 12, 12), "features": (512,)}
@@ -163,8 +163,8 @@ def pretended(cuda: LateCuda, works: int = 10**9, context: bool = True, loads: b
 
 @pytest.fixture
 def engine(tmp_path) -> Engine:  # type: ignore[no-untyped-def]
-    stamp = Stamp("0" * 64, "tensorrt", "10.0", "fp16", MAX_BATCH, "sm86", GPU.name, GPU.driver, RECIPE)
-    return Engine(b"engine", stamp, 1.0, tmp_path / "a.engine")
+    record = BuildRecord("0" * 64, "tensorrt", "10.0", "fp16", MAX_BATCH, "sm86", GPU.name, GPU.driver, RECIPE)
+    return Engine(b"engine", record, 1.0, tmp_path / "a.engine")
 
 
 @pytest.mark.parametrize("count", [1, MAX_BATCH, MAX_BATCH + 1, 5 * MAX_BATCH + 3])
@@ -251,9 +251,9 @@ def test_a_missing_engine_is_built_once_and_a_changed_driver_builds_it_again(
     monkeypatch.setattr(tensorrt_backend, "load_tensorrt", lambda: trt)
     monkeypatch.setattr(tensorrt_backend, "open_cuda", lambda: cuda)
 
-    def build(trt, graph, stamp, size, directory, progress):  # type: ignore[no-untyped-def]
+    def build(trt, graph, record, size, directory, progress):  # type: ignore[no-untyped-def]
         assert (graph, size) == (bundle.model, (bundle.height, bundle.width))
-        return Engine(b"built", stamp, 1.0, engine_file(directory, stamp))
+        return Engine(b"built", record, 1.0, engine_file(directory, record))
 
     images = np.arange(2, dtype=np.uint8)[:, None, None, None] + np.zeros((1, bundle.height, bundle.width, 3), np.uint8)
     logits = answers(images)["logits"].copy()

@@ -53,8 +53,8 @@ class SeeingBackend(FakeBackend):
 
 def watched(captures: Path, out: Path, bundle: Bundle, backend: FakeBackend) -> list[dict[str, str]]:
     """Rows of what is there."""
-    with open_ledger(out, bundle) as ledger, show.watching(as_json=False) as (update, tell):
-        watch = Watch(captures, out, Classifier(bundle, backend), ledger, AT_ONCE, tell=tell)
+    with open_ledger(out, bundle) as ledger, show.watching(as_json=False) as (update, notify):
+        watch = Watch(captures, out, Classifier(bundle, backend), ledger, AT_ONCE, notify=notify)
         while watch.step():
             update(watch)
         watch.finish()

@@ -33,7 +33,7 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
 
 @pytest.fixture
 def mutated(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
-    prepared = Trial(tmp_path, request.param, patience=10)
+    prepared = Trial(tmp_path, request.param, timings=10)
     yield prepared
     prepared.end()
 
@@ -48,7 +48,7 @@ def test_kill_nine_loses_doubles_and_tears_nothing(trial: Trial, files: int, kil
 
 @pytest.mark.parametrize("mutated", ["later"], indirect=True)
 def test_the_trial_of_kills_finds_a_table_that_is_remembered_too_late(mutated: Trial):
-    mutated.patience = 240
+    mutated.timings = 240
     kill_again_and_again(mutated, 300, 4)
     assert mutated.problems()
 
@@ -139,7 +139,7 @@ def heard(channel: socket.socket) -> bool:
     ("mutated", "beats"), [("frozen", False), ("frozen-beating", True)], indirect=["mutated"], ids=["ours", "mutant"]
 )
 def test_a_frozen_watch_sends_no_heartbeat(mutated: Trial, beats: bool):
-    mutated.patience = 240
+    mutated.timings = 240
     assert bool(beats_once_frozen(mutated, 1.0)) == beats
 
 

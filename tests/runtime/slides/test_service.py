@@ -10,7 +10,7 @@ import pytest
 
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.slides import service
-from cartcls.runtime.slides.service import Stop, notify, run
+from cartcls.runtime.slides.service import Stop, notify_systemd, run
 
 
 class FakeWatch:
@@ -106,9 +106,9 @@ def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstra
 
 def test_nobody_listening_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "none"))
-    notify("READY=1")
+    notify_systemd("READY=1")
     monkeypatch.delenv("NOTIFY_SOCKET")
-    notify("READY=1")
+    notify_systemd("READY=1")
 
 
 def test_a_step_that_hangs_sends_no_heartbeat(monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.summary import Summary
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
-from cartcls.runtime.slides.watch import AT_ONCE, Patience
+from cartcls.runtime.slides.watch import AT_ONCE, WatchTimings
 
 
 def test_the_pause_is_ten_times_what_a_look_costs(scene: Scene):
@@ -22,7 +22,7 @@ def test_the_pause_is_ten_times_what_a_look_costs(scene: Scene):
 
 
 def test_it_wakes_when_a_file_comes_to_rest_and_looks_at_it_again(scene: Scene, cells: list[bytes]):
-    scene.begin(Patience(poll=60, page=1000))
+    scene.begin(WatchTimings(poll=60, page=1000))
     file = put(scene.captures / "s", "1.jpg", cells[0][:5000])
     scene.watch.step()
     assert scene.watch.pause() == 2.0
@@ -67,7 +67,7 @@ def test_what_a_cell_costs_does_not_grow_with_the_slide(
     def ledger_rows() -> int:
         return len((scene.out / "s" / "cells.csv").read_text().splitlines()) - 1
 
-    scene.begin(Patience(page=1000))
+    scene.begin(WatchTimings(page=1000))
     for number in range(300):
         put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
     while len(read) < 2 or scene.watch.waiting():
@@ -100,7 +100,7 @@ def test_a_page_is_written_a_thirtieth_of_the_time_at_most(
 def test_pages_that_there_is_no_time_for_are_written_at_the_next_start(scene: Scene, cells: list[bytes]):
     for slide in "abc":
         put(scene.captures / slide, "1.jpg", cells[0])
-    scene.begin(Patience(page=1000))
+    scene.begin(WatchTimings(page=1000))
     scene.wait(1)
     assert [slide.page_due for slide in scene.watch.slides].count(True) == 2  # one at each step
     scene.watch.finish(0)

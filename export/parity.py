@@ -14,7 +14,7 @@ from .retype import emulate_half
 
 
 @dataclass(frozen=True)
-class Proof:
+class ParityReport:
     """What was compared, and what follows for the edge.
 
     Attributes:
@@ -31,9 +31,9 @@ class Proof:
         return self.cpu_precision == INT8
 
 
-def prove(
+def check_parity(
     reference: Reference, float32_graph: bytes, shipped_graph: bytes, half: bool, int8_graph: bytes = b""
-) -> Proof:
+) -> ParityReport:
     """Compare the graphs with the reference.
 
     Args:
@@ -65,7 +65,7 @@ def prove(
     required.append(checks[-1])
     if failed := [check for check in required if not check.passed]:
         raise ParityError("the exported graph gives other answers than the model: " + "; ".join(map(explain, failed)))
-    return Proof(checks, precision)
+    return ParityReport(checks, precision)
 
 
 def onnxruntime_infer(model: bytes) -> Callable[[Images], Outputs]:
