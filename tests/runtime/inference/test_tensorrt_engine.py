@@ -122,8 +122,8 @@ def test_half_written_altered_and_foreign_engines_are_never_loaded(saved: Engine
     saved.file.write_bytes(saved.data[:-1] + b"x")
     assert "incomplete or was altered" in reason()
     saved.file.write_bytes(saved.data)
-    record = json.loads(stamp_file.read_text())
-    for text in ("", "{", "[]", "null", json.dumps({**record, "more": 1}), json.dumps({"graph": record["graph"]})):
+    fields = json.loads(stamp_file.read_text())
+    for text in ("", "{", "[]", "null", json.dumps({**fields, "more": 1}), json.dumps({"graph": fields["graph"]})):
         stamp_file.write_text(text)
         assert "no valid stamp" in reason()
     stamp_file.unlink()
