@@ -136,7 +136,7 @@ def test_doctor_fails_where_a_run_would(tmp_path: Path):
     done = cartcls("doctor", "nowhere", "--bundle", "none", cwd=tmp_path)
     assert done.returncode == 1
     assert "none is not a bundle" in done.stdout
-    assert "→ make it, or name another" in done.stdout
+    assert "→ create it, or name another" in done.stdout
 
 
 def test_a_bundle_without_tensorrt_says_what_to_install(tmp_path: Path):
