@@ -192,7 +192,7 @@ def test_another_run_keeps_corrections_of_the_same_bytes_and_tells_of_those_that
     assert (now[1].corrected_label, now[1].corrected_by) == ("monocyte", "Ada")
     assert (now[2].label, now[2].corrected_label) == ("eosinophil", None)
     assert told == [
-        "slide: no. 2 (cell-02.jpg) has other bytes than when Ada called it platelet: that no longer counts"
+        "slide: no. 2 (cell-02.jpg) has changed since Ada labelled it platelet: that label no longer counts"
     ]
     assert table(out)[1]["label"] == "monocyte"
     assert not any(slide.differences for slide in verify_reports(out))

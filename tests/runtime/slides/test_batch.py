@@ -114,7 +114,7 @@ def test_two_slides_of_the_same_name_get_a_folder_each(slide: Path, tmp_path: Pa
 def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, bundle: Bundle):
     (tmp_path / "slide-01").mkdir()
     (tmp_path / "slide-01" / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report of"):
         run(slide, tmp_path, bundle, FakeBackend())
     assert contents(tmp_path / "slide-01") == {"thesis.txt": b"precious"}
 
