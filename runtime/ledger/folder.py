@@ -27,7 +27,7 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
     if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
-        raise OutputError(f"{out} has no ledger of cartcls: name the folder that --out was for")
+        raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
     with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
         if (bundle := ledger.bundle()) is None:
             raise OutputError(f"{out} has no reports yet")

@@ -80,7 +80,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["correct", "."], 2, "give a file of corrections, or --export"),
         (["correct", ".", "corrections.csv"], 2, "--by"),
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
-        (["rebuild", ".", "--pages"], 1, "holds no ledger"),
+        (["rebuild", ".", "--pages"], 1, "has no cartcls ledger"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
         (["export", "--fp16", "--fp32"], 2, "give one precision"),
         (["export", "--fp16", "--int8"], 2, "give one precision"),

@@ -59,7 +59,7 @@ def test_a_slide_that_was_hardly_begun_does_not_stop_the_others(out: Path, bundl
 
 def test_a_folder_without_a_ledger_or_one_in_use_is_a_clear_error(out: Path, tmp_path: Path, bundle: Bundle):
     for nothing in (tmp_path, tmp_path / "none"):
-        with pytest.raises(OutputError, match="holds no ledger"):
+        with pytest.raises(OutputError, match="has no cartcls ledger"):
             verify_reports(nothing)
     with open_ledger(out, bundle), pytest.raises(OutputError, match="in use by another cartcls"):
         rebuild_reports(out)
