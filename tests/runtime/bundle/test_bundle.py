@@ -154,7 +154,7 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
         ({"classes": [ONE, {**ONE, "name": "b", "title": "\x1b[31m"}]}, "printable title"),
         ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, r"'alien' - at `\$\.classes\[1\]\.kind`"),
         ({"name": "=cmd"}, "has other characters"),
-        ({"source": {}}, "split_unit"),
+        ({"source": {}}, "data_sha256"),
         ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
         ({"files": {}}, r"has no model\.onnx"),
         ({"input": {}}, "malformed"),
