@@ -1,4 +1,4 @@
-"""The command that measures what a bundle's confidences are worth."""
+"""The command that calibrates a bundle."""
 
 import json
 import re
@@ -17,9 +17,9 @@ from .options import Backend, BackendName, LabelledDir
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate.", show_default=False)],
     labelled_dir: LabelledDir,
-    split: Annotated[Path, typer.Option(help="Split of that folder.", show_default=False)],
+    split: Annotated[Path, typer.Option(help="Split file of that folder.", show_default=False)],
     max_error: Annotated[
-        str, typer.Option(metavar="SHARE", help="Most of the passing cells that may be wrong, such as 1% or 0.01.")
+        str, typer.Option(metavar="SHARE", help="Largest share of `ok` cells that may be wrong, such as 1% or 0.01.")
     ] = "1%",
     backend: Backend = BackendName.auto,
     out: Annotated[
@@ -27,11 +27,11 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
-    """Measure what a bundle's confidences are worth, and set from where on a person must look.
+    """Calibrate a bundle's confidences, and set below which of them a person must look.
 
     Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
-    `calibrate`: at most --max-error of the cells that pass are then wrong, with 95 % confidence, for cells like those.
-    Where there are too few cells to promise that, it says how many are needed, and keeps the bound that was reached.
+    `calibrate`: at most --max-error of the `ok` cells are then wrong, with 95 % confidence, for cells like those. If
+    there are too few cells to guarantee that, it says how many are needed, and keeps the bound that was reached.
     """
     from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
@@ -42,7 +42,7 @@ def calibrate(
     from . import show
     from .loading import open_classifier
 
-    share = _share(max_error)
+    share = _parse_share(max_error)
     loaded, chosen = load_bundle(bundle), read_split(split)
     target = check_writable(loaded, out)
     check_unbiased(labelled_dir)
@@ -66,10 +66,10 @@ def calibrate(
         show.calibrated(target, calibrated.record)
 
 
-def _share(text: str) -> float:
+def _parse_share(text: str) -> float:
     """Read a share such as 1% or 0.01."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?(%?)", text.strip())
     share = float(found[1]) / (100 if found[2] else 1) if found else 0.0
     if not 0.0001 <= share <= 0.5:
-        raise typer.BadParameter(f"{text!r} is no share from 0.01% to 50%", param_hint="--max-error")
+        raise typer.BadParameter(f"{text!r} is not a share from 0.01% to 50%", param_hint="--max-error")
     return share

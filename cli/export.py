@@ -1,4 +1,4 @@
-"""The command that makes bundles of checkpoints, and TensorRT engines of bundles."""
+"""The command that makes bundles from checkpoints, and TensorRT engines from bundles."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def _compute_capability(text: str) -> str:
     if not re.fullmatch("sm[0-9]+", text):
-        raise typer.BadParameter(f"{text!r} is no compute capability: write it as sm86")
+        raise typer.BadParameter(f"{text!r} is not a compute capability: write it as sm86")
     return text
 
 
@@ -38,7 +38,7 @@ def export(
             show_default="the shipped rcmnet-pbc8",
         ),
     ] = None,
-    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, with float32 islands (the default).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, partly float32 (the default).")] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32.")] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Half precision, and a graph with 8-bit convolutions beside it.")
@@ -48,17 +48,17 @@ def export(
         Path | None,
         typer.Option(help="Bundle folder to make of a checkpoint.", show_default="the name of its run folder"),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Data folder, where it has moved since the training.")] = None,
-    notice: Annotated[Path | None, typer.Option(help="Text that the training data's licence asks to be kept.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder, if it has moved since the training.")] = None,
+    notice: Annotated[Path | None, typer.Option(help="Text file to include, as the data's licence asks.")] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Open the part `report`, once per release, for the bundle's figures.")
+        bool, typer.Option("--report", help="Use the part `report`, once per release, for the bundle's figures.")
     ] = False,
 ) -> None:
     """Turn a checkpoint into a bundle, and a bundle into a TensorRT engine for the GPU of this machine.
 
-    A bundle is proven on the cells of `select`, an engine on the cells that the bundle carries. The exit code is 5
-    where answers differ from the model's: then that bundle or that engine is not written. A checkpoint becomes a bundle
-    also where there is no TensorRT or no GPU, and without its 8-bit graph where that alone gives other answers.
+    Parity is checked for a bundle on the cells of `select`, for an engine on the cells in the bundle. If answers differ
+    from the model's, the exit code is 5, and that bundle or that engine is not written. A checkpoint becomes a bundle
+    also without TensorRT or a GPU, and without its 8-bit graph if that alone gives other answers.
     """
     from ..runtime.bundle.bundle import SHIPPED
     from ..runtime.errors import NoGpuError, NotInstalledError
@@ -66,7 +66,7 @@ def export(
 
     precision = _precision(fp16, fp32, int8)
     if source is None or source.is_dir():
-        _refuse({"--out": out, "--data": data, "--notice": notice, "--report": report})
+        _refuse_for_bundle({"--out": out, "--data": data, "--notice": notice, "--report": report})
         _export_engine(source or SHIPPED, precision, target)
         return
     bundle_dir = out or Path(source.resolve().parent.name)
@@ -74,17 +74,17 @@ def export(
     try:
         _export_engine(bundle_dir, precision, target)
     except (NotInstalledError, NoGpuError) as error:
-        show.notify(f"no engine: {error}")
+        show.notify(f"no engine was built: {error}")
 
 
-def _refuse(for_checkpoints: dict[str, object]) -> None:
+def _refuse_for_bundle(for_checkpoints: dict[str, object]) -> None:
     if misplaced := [name for name, value in for_checkpoints.items() if value]:
         raise typer.BadParameter("this is for a checkpoint, not for a bundle", param_hint=", ".join(misplaced))
 
 
 def _precision(fp16: bool, fp32: bool, int8: bool) -> "Precision":
     if fp16 + fp32 + int8 > 1:
-        raise typer.BadParameter("give one precision", param_hint="--fp16, --fp32 and --int8")
+        raise typer.BadParameter("give only one precision", param_hint="--fp16, --fp32 and --int8")
     return "fp32" if fp32 else "int8" if int8 else "fp16"
 
 

@@ -1,4 +1,4 @@
-"""Loads the model that a command uses, and says which it is."""
+"""Loads the model for a command, and prints which it is."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ def open_classifier(
         bundle: The bundle or its folder; the shipped one where none is named.
         backend: What runs its graph.
         build: Whether an engine may be built.
-        in_worker: Whether the graph runs in a process of its own, for a service.
+        in_worker: Whether the graph runs in a child process, for a service.
 
     Raises:
         BundleError: A file of the bundle is missing, altered or malformed.

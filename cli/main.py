@@ -40,17 +40,17 @@ def batch(
     backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool,
-        typer.Option("--no-build", help="Build no TensorRT engine where none fits: take another backend, or fail."),
+        typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches."),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Begin anew; what is in --out is moved to a folder in it.")
+        bool, typer.Option("--fresh", help="Start over; the reports in --out are moved to a folder in it.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON.")] = False,
 ) -> None:
     """Classify slides: a table, a page and thumbnails for each.
 
-    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. Run again, it classifies what is
-    new, was changed, or could not be read. The exit code is 3 where some could not be read: each has its row with the
+    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. A second run classifies what is
+    new, has changed, or could not be read. The exit code is 3 if some could not be read: each has a row with the
     reason.
     """
     from ..runtime.images.discover import slide_name
@@ -85,14 +85,14 @@ def batch(
 def watch(
     capture_dir: CaptureDir,
     out: Out = REPORTS,
-    slide_level: Annotated[int, typer.Option(min=1, help="How deep the folders lie that are a slide each.")] = 1,
+    slide_level: Annotated[int, typer.Option(min=1, help="Depth of the folders that are one slide each.")] = 1,
     poll: Poll = 1.0,
     quiet: Quiet = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Take what is there, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Classify what is there, and exit.")] = False,
     bundle: BundleDir = None,
     backend: Backend = BackendName.auto,
     no_build: Annotated[
-        bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) where none fits.")
+        bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a slide's summary as a line of JSON at each change.")
@@ -100,8 +100,8 @@ def watch(
 ) -> None:
     """Watch a capture folder for weeks, and keep a report for each slide.
 
-    Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row, with the bytes that were finally there, or
-    with the reason why it has no label; after a crash it goes on where it was. Stop it with Ctrl-C or SIGTERM.
+    Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row: for its final content, or with the reason
+    why it has no label. After a crash, start it again: it continues where it stopped. Stop it with Ctrl-C or SIGTERM.
     """
     from ..runtime.files import writing
     from ..runtime.ledger.folder import open_ledger
@@ -139,7 +139,7 @@ def watch(
 @app.command()
 def evaluate(
     labelled_dir: LabelledDir,
-    split: Annotated[Path | None, typer.Option(help="Split of that folder, to take only --part of it.")] = None,
+    split: Annotated[Path | None, typer.Option(help="Split file of that folder, to use only --part of it.")] = None,
     part: Annotated[str, typer.Option(help="Part of --split: fit, select, calibrate or report.")] = "select",
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("cartcls-evaluation"),
     bundle: BundleDir = None,
@@ -148,7 +148,7 @@ def evaluate(
 ) -> None:
     """Count how often a bundle is right on labelled cells, and show its mistakes.
 
-    The exit code is 3 where some images could not be read: they are listed, and not in the figures.
+    The exit code is 3 if some images could not be read: they are listed, and not in the figures.
     """
     from ..calibration.evaluate import MISTAKES
     from ..calibration.evaluate import evaluate as run
@@ -180,7 +180,7 @@ def doctor(
     bundle: BundleDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look at this machine the way a run would: what works, what is missing, and what to do about it."""
+    """Check what a run needs on this machine: what works, what is missing, and how to fix it."""
     from dataclasses import asdict
 
     from ..runtime.bundle.bundle import SHIPPED

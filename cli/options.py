@@ -9,7 +9,7 @@ import typer
 
 
 class BackendName(str, Enum):
-    """Backends that can be asked for."""
+    """Names of the backends."""
 
     auto = "auto"
     tensorrt = "tensorrt"
@@ -21,7 +21,7 @@ def seconds(text: str | float) -> float:
     """Read a time such as 2, 0.5 or 2s; a default comes as a number."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?s?", str(text).strip())
     if not found or float(found[1]) < 0.1:
-        raise typer.BadParameter(f"{text!r} is no time of at least 0.1 s: write seconds, such as 2 or 2s")
+        raise typer.BadParameter(f"{text!r} is not a time of at least 0.1 s: write seconds, such as 2 or 2s")
     return float(found[1])
 
 
@@ -31,9 +31,9 @@ CaptureDir = Annotated[Path, typer.Argument(help="Folder that the microscope wri
 LabelledDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
 ReportsDir = Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)]
-Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Time between two looks, at least.")]
+Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Least time between two scans.")]
 Quiet = Annotated[
     float,
-    typer.Option(parser=seconds, metavar="SECONDS", help="Time for a file to come to rest; 10 on a network share."),
+    typer.Option(parser=seconds, metavar="SECONDS", help="Time without a change until a file is read; 10 on a share."),
 ]
 REPORTS = Path("cartcls-reports")

@@ -1,4 +1,4 @@
-"""The commands for reports that are there already: compare, write again, correct."""
+"""The commands for existing reports: compare, rebuild, correct."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def verify(
 ) -> None:
     """Compare every table with the ledger, and name each row that was edited, lost or added.
 
-    The exit code is 1 where there is one.
+    The exit code is 1 if there is one.
     """
     from dataclasses import asdict
 
@@ -38,9 +38,9 @@ def verify(
 @app.command()
 def rebuild(
     out: ReportsDir,
-    pages: Annotated[bool, typer.Option("--pages", help="Write only the pages, and print where they are.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Rebuild only the pages, and print their paths.")] = False,
 ) -> None:
-    """Write tables, summaries and pages again from the ledger; thumbnails stay as they are."""
+    """Rebuild tables, summaries and pages from the ledger; thumbnails stay as they are."""
     from ..runtime.reports.page import PAGE
     from ..runtime.reports.rebuild import rebuild_reports
 
@@ -53,19 +53,19 @@ def correct(
     out: ReportsDir,
     corrections: Annotated[
         Path | None,
-        typer.Argument(metavar="[CORRECTIONS.CSV]", help="What a page saved.", show_default=False),
+        typer.Argument(metavar="[CORRECTIONS.CSV]", help="File that a page saved.", show_default=False),
     ] = None,
     by: Annotated[str | None, typer.Option(metavar="NAME", help="Who made the corrections.")] = None,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write all cells that people have looked at as class folders to train on."),
+        typer.Option(metavar="DIR", help="Write all reviewed cells as class folders to train on."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Take corrections that a reviewer made in a page, and hand them on to training.
+    """Apply corrections that a reviewer made in a page, and export reviewed cells for training.
 
-    They are checked first: where one does not fit, none is applied. Nothing is overwritten: the ledger keeps who called
-    a cell what, and when. The exit code is 3 where the file of a reviewed cell is missing or has changed.
+    Corrections are checked first: if one does not match, none is applied. Nothing is overwritten: the ledger keeps who
+    labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
     """
     from dataclasses import asdict
 
@@ -74,7 +74,7 @@ def correct(
     if corrections is None and export is None:
         raise typer.BadParameter("give a file of corrections, or --export", param_hint="CORRECTIONS.CSV")
     if (corrections is None) != (by is None):
-        raise typer.BadParameter("goes with a file of corrections, and that with it", param_hint="--by")
+        raise typer.BadParameter("--by and a file of corrections belong together: give both, or neither")
     answers: dict[str, object] = {}
     if corrections is not None and by is not None:
         from ..runtime.reports.corrections import correct as apply

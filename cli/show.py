@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
 SLIDES_SHOWN = 12
-said: deque[str] = deque(maxlen=1)  # the last message, which the live view of a watch keeps in sight
+last_message: deque[str] = deque(maxlen=1)  # shown in the live view of a watch
 
 
 class _Rate(ProgressColumn):
@@ -53,17 +53,17 @@ class _Rate(ProgressColumn):
 
 
 def started(bundle: "Bundle", backend: "Backend") -> None:
-    """Say what is about to classify."""
+    """Print the model and the backend."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
     record = bundle.manifest.calibration
     if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
-        notify(f"it was calibrated on {', '.join(made_on)}: what it promises was not measured here")
+        notify(f"it was calibrated on {', '.join(made_on)}: its guarantee was not measured on this backend")
 
 
 def notify(line: str) -> None:
-    """Say something that people should know before it goes on."""
-    said.append(line)
+    """Print a message for the user."""
+    last_message.append(line)
     messages.print(line, markup=False, soft_wrap=True)
 
 
@@ -104,20 +104,20 @@ def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def watched(capture_dir: Path) -> None:
-    """Say what is being watched, and how if it is on another machine."""
+    """Print what is being watched, and whether it is on a network share."""
     from ..runtime.mounts import file_system, is_network
 
     kind = file_system(capture_dir)
-    share = f", on a network share ({kind}): files get longer to come to rest" if is_network(kind) else ""
+    share = f", on a network share ({kind}): files must stay unchanged for longer" if is_network(kind) else ""
     messages.print(f"watching {capture_dir}{share}", markup=False, soft_wrap=True)
 
 
 @contextmanager
 def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callable[[str], None]]]:
-    """Live view of a watch, or plain lines where stderr is no terminal.
+    """Live view of a watch, or plain lines if stderr is not a terminal.
 
     Yields:
-        Functions to show it and to say a line.
+        Functions to update it and to print a message.
     """
     printed: dict[str, Summary] = {}
     started, view = time.monotonic(), Live(console=messages, refresh_per_second=2, transient=True)
@@ -131,7 +131,7 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
                     report = os.fspath(slide.work.directory)
                     typer.echo(json.dumps({**msgspec.to_builtins(summary), "report": report}))
                 if not messages.is_terminal:
-                    _tell_counts(summary)
+                    _print_counts(summary)
         if messages.is_terminal:
             view.update(_view(watch, time.monotonic() - started))
 
@@ -142,7 +142,7 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
         yield update, notify
 
 
-def _tell_counts(summary: "Summary") -> None:
+def _print_counts(summary: "Summary") -> None:
     waiting = f", {summary.waiting} waiting" if summary.waiting else ""
     notify(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
     for alarm in summary.drift:
@@ -161,7 +161,7 @@ def _view(watch: "Watch", seconds: float) -> Table:
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),
-        caption=Text(f"last message: {said[0]}") if said else None,
+        caption=Text(f"last message: {last_message[0]}") if last_message else None,
         caption_justify="left",
     )
     for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
@@ -178,7 +178,7 @@ def _view(watch: "Watch", seconds: float) -> Table:
 
 
 def finished(directory: Path, summary: "Summary") -> None:
-    """Print a slide's differential and where its report lies."""
+    """Print a slide's differential and the path of its report."""
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
@@ -203,9 +203,9 @@ def finished(directory: Path, summary: "Summary") -> None:
 
 
 def verified(found: "list[Verified]") -> None:
-    """Print what of each table is not as the ledger has it."""
+    """Print where each table differs from the ledger."""
     for slide in found:
-        verdict = f"{slide.rows} rows, as written" if not slide.differences else f"{len(slide.differences)} differences"
+        verdict = f"{slide.rows} rows, {len(slide.differences) or 'no'} differences"
         results.print(f"{slide.file}: {verdict}", markup=False, soft_wrap=True)
         for difference in slide.differences:
             expected = f": the ledger has {difference.expected.rstrip()}" if difference.expected else ""
@@ -213,7 +213,7 @@ def verified(found: "list[Verified]") -> None:
 
 
 def corrected(done: "Corrected") -> None:
-    """Print a slide's counts before and after corrections, and where its report lies."""
+    """Print a slide's counts before and after corrections, and the path of its report."""
     table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -231,7 +231,7 @@ def corrected(done: "Corrected") -> None:
 
 
 def reviewed(folder: Path, made: "Exported") -> None:
-    """Print what an export holds, what it lacks, and where it lies."""
+    """Print what an export contains, what is left out, and its path."""
     for path, reason in made.missing.items():
         messages.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
     for slide in made.summary["slides"]:
@@ -241,7 +241,7 @@ def reviewed(folder: Path, made: "Exported") -> None:
 
 
 def evaluated(page: Path, evaluation: "Evaluation") -> None:
-    """Print the figures of an evaluation and where its page lies."""
+    """Print the figures of an evaluation and the path of its page."""
     metrics = evaluation.metrics
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "precision", "F1"):
@@ -262,10 +262,10 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
 
 
 def calibrated(directory: Path, record: "CalibrationRecord") -> None:
-    """Print what a calibration promises, and where the bundle lies."""
+    """Print the figures and the guarantee of a calibration, and the path of the bundle."""
     figures = record.calibrate
     table = Table("class", box=None, padding=(0, 2, 0, 0))
-    for name in ("cells", "sensitivity", "passing", "wrong among them"):
+    for name in ("cells", "sensitivity", "ok", "wrong among them"):
         table.add_column(name, justify="right")
     for name, row in figures.per_class.items():
         wrong = str(row.passing - row.right)
@@ -274,7 +274,7 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     error, before = figures.ece_equal_mass, figures.uncalibrated
     flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
     for line in (
-        f"temperature {record.temperature:.4f}; calibration error {error.value:.4f} (calibrate; a perfect model's"
+        f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
         f"for review below a confidence of {record.threshold:.4f}: {record.promise.sentence}",
         f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
@@ -285,12 +285,12 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
 
 
 def interrupted(done: int, slides: int) -> None:
-    """Say what an interrupted run leaves."""
-    messages.print(f"interrupted: {done} of {slides} slides are done; the same command goes on from here")
+    """Print how far an interrupted run came."""
+    messages.print(f"interrupted: {done} of {slides} slides are done; the same command continues from here")
 
 
 def engine_exported(made: "EngineExport") -> None:
-    """Print what was built, how its answers were proven, and where it lies."""
+    """Print an engine, its parity, and its path."""
     record, check = made.engine.record, made.check
     built_for = f"{record.gpu}, {record.compute_capability}" if record.gpu else f"any {record.compute_capability}"
     share = f"{made.engine.half_share:.0%} of the layers are typed half precision in the graph"
@@ -307,23 +307,23 @@ def engine_exported(made: "EngineExport") -> None:
 
 
 def exported(out: Path, parity: "ParityReport") -> None:
-    """Print the proof of an export, what each class counts as, and where the bundle lies."""
+    """Print the parity of an export, how each class is counted, and the path of the bundle."""
     from ..runtime.bundle.bundle import load_bundle
 
     table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
     for check in parity.checks:
         differences = (f"{value:.5f}" for value in (check.max_probability_difference, check.limit))
         right = f"{check.correct} of {check.count}"
-        verdict = "" if check.passed else "not used: too far off"
+        verdict = "" if check.passed else "not used: differs too much"
         table.add_row(check.graph, check.runner, *differences, f"{check.max_logit_difference:.5f}", right, verdict)
     results.print(table)
     for entry in load_bundle(out).classes:
-        messages.print(f"{entry.name} counts as {entry.kind}", markup=False)
+        messages.print(f"{entry.name} is counted as {entry.kind}", markup=False)
     results.print(os.fspath(out), markup=False, soft_wrap=True)
 
 
 def findings(found: "list[Finding]") -> None:
-    """Print an examination of the machine."""
+    """Print the checks of the machine."""
     colors = {"ok": "green", "warning": "yellow", "failure": "red"}
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in found:

@@ -93,7 +93,7 @@ def test_drift_is_told_on_the_command_line(bundle: Bundle, capsys: pytest.Captur
 def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(
     bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(show, "said", ["the disk is full"])
+    monkeypatch.setattr(show, "last_message", ["the disk is full"])
     summary = a_summary(bundle, "the colours have left")
     watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
     show.results.print(show._view(watch, 1.0))
@@ -110,4 +110,4 @@ def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: p
     other = FakeBackend()
     other.precision = "bf16"
     show.started(calibrated, other)
-    assert "it was calibrated on fake, f32: what it promises was not measured here" in capsys.readouterr().err
+    assert "it was calibrated on fake, f32: its guarantee was not measured on this backend" in capsys.readouterr().err

@@ -82,8 +82,8 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
         (["rebuild", ".", "--pages"], 1, "has no cartcls ledger"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
-        (["export", "--fp16", "--fp32"], 2, "give one precision"),
-        (["export", "--fp16", "--int8"], 2, "give one precision"),
+        (["export", "--fp16", "--fp32"], 2, "give only one precision"),
+        (["export", "--fp16", "--int8"], 2, "give only one precision"),
         (["export", str(SHIPPED), "--out", "x", "--report"], 2, "--out, --report"),
     ],
 )
