@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle, with proof that it still gives the same answers."""
+"""From a checkpoint to a bundle, with a check that it gives the same answers."""

@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: graph, proof, provenance, model card."""
+"""From a checkpoint to a bundle: graph, parity, provenance, model card."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from .parity import ParityReport, check_parity
 from .provenance import bundle_source
 
 NOTICE = "NOTICE"
-CELLS_PER_CLASS = 2  # of each class
+CELLS_PER_CLASS = 2  # in the file of parity cells
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 
@@ -37,22 +37,22 @@ def export_bundle(
     notice: Path | None = None,
     open_report: bool = False,
 ) -> ParityReport:
-    """Make a bundle from a checkpoint, after proof on the cells of `select`.
+    """Make a bundle from a checkpoint, after a parity check on the cells of `select`.
 
     Args:
         checkpoint: Checkpoint in its run folder.
         out: Bundle folder to make.
-        precision: Of the graph: `fp16` is half precision with float32 islands, and `int8` is that with an 8-bit graph
-            beside it, which is left out if it gives other answers.
-        data_dir: Data folder, where it has moved since the training.
-        notice: Text that the licence of the training data asks to be kept.
+        precision: Of the graph: `fp16` is half precision, partly float32, and `int8` is that with an 8-bit graph beside
+            it, which is left out if it gives other answers.
+        data_dir: Data folder, if it has moved since the training.
+        notice: Text file to include, as the licence of the training data asks.
         open_report: Whether to run the cells of `report` too, as on the edge, and put the figures into the bundle.
 
     Returns:
-        The proof, which is in the bundle too.
+        The parity checks, which are in the bundle too.
 
     Raises:
-        DataError: Checkpoint, data or output folder does not fit.
+        DataError: Checkpoint, data or output folder cannot be used.
         ParityError: The graph gives other answers than the model; nothing is written.
     """
     if out.exists():
@@ -85,7 +85,7 @@ def export_bundle(
 
 @dataclass(frozen=True)
 class _Run:
-    """A checkpoint in its run folder, and the cells of its training; `data_dir` is where they have moved, if so."""
+    """A checkpoint in its run folder, and the cells of its training; `data_dir` is their new place if they moved."""
 
     checkpoint: Path
     trained: Checkpoint
@@ -100,7 +100,7 @@ class _Run:
             )
         split, directory = self._split(), self._directory()
         if not directory.is_dir():
-            raise DataError(f"{directory} is not there any more: say with --data where the data folder is")
+            raise DataError(f"{directory} does not exist any more: give the data folder with --data")
         check_split(split, directory)
         images = self._load(split.paths(part))
         if images.sha256 != source.data_sha256[part]:
@@ -128,7 +128,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Graphs:
-    """The graph that ships, the same in float32, and in 8 bits; that is empty where it was not asked for."""
+    """The graph that ships, the same in float32, and in 8 bits; the last is empty if it was not asked for."""
 
     half: bool
     shipped: bytes
@@ -154,7 +154,7 @@ def _report_metrics(run: _Run, graphs: _Graphs, parity: ParityReport) -> Metrics
 def _manifest(
     name: str, trained: Checkpoint, half: bool, parity: ParityReport, metrics: dict[str, Metrics], paths: list[str]
 ) -> Manifest:
-    """What is known of a bundle before its files are written; `paths` are those of the cells of the proof."""
+    """The manifest before its files are written; `paths` are those of the cells of the parity check."""
     width, height = trained.image_size
     checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]
     return Manifest(

@@ -1,4 +1,4 @@
-"""What the folder names of laboratories mean: the field's usual names, with kind and colour."""
+"""Classes by their usual folder names: title, kind and colour."""
 
 from collections.abc import Sequence
 

@@ -27,10 +27,10 @@ class EngineExport:
 
     Attributes:
         engine: The engine, saved.
-        seconds: How long it took to build and prove.
-        half_share: Share of layers in half precision in the engine itself; None where there was none to ask.
-        check: The engine itself on the cells that the bundle carries; or, where it was built ahead of time for
-            another GPU, ONNX Runtime with half-precision rounding emulated.
+        seconds: How long the build and the parity check took.
+        half_share: Share of layers in half precision in the engine itself; None if unknown.
+        check: Parity of the engine itself on the cells in the bundle; or, if it was built ahead of time for another
+            GPU, of ONNX Runtime with half-precision rounding emulated.
     """
 
     engine: Engine
@@ -40,7 +40,7 @@ class EngineExport:
 
 
 def export_engine(bundle: Bundle, precision: Precision, target: str | None, progress: Progress) -> EngineExport:
-    """Compile a bundle's graph and prove what can be proven here.
+    """Compile a bundle's graph, and check its parity as far as this machine can.
 
     Args:
         bundle: The bundle.
@@ -78,7 +78,7 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
 
 def _graph(bundle: Bundle, precision: Precision) -> bytes:
     if precision == "fp32":
-        from .retype import to_float32  # needs onnx, which an edge box does without
+        from .retype import to_float32  # needs onnx, which an edge device does not need
 
         return to_float32(bundle.model)
     if precision == "int8":

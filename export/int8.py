@@ -1,4 +1,4 @@
-"""The 8-bit graph of a bundle: convolutions in integers, all that weighs and decides in floating point."""
+"""The 8-bit graph of a bundle: convolutions in integers, attention and head in floating point."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ KEPT = (".cbam.", ".attention.", *LITE_KEPT)  # in names of weights
 
 
 def int8_bytes(float32_graph: bytes, images: Images) -> bytes:
-    """Quantise the convolutions of a graph, batch norms folded into them, but those of `KEPT`.
+    """Quantise the convolutions of a graph, with batch norms folded into them, except those of `KEPT`.
 
-    Attention weighs and decides; EfficientNet-Lite's stem, first two stages, depthwise and last convolutions lose
-    answers in 8 bits. Symmetric with zero point 0, weights per channel, biases left alone, as TensorRT asks it. Weights
-    take 7 of the 8 bits: processors with no VNNI instructions add pairs of products in 16 bits, which would overflow.
+    Attention and EfficientNet-Lite's stem, first two stages, depthwise and last convolutions lose accuracy in 8 bits.
+    Symmetric with zero point 0, weights per channel, biases unchanged, as TensorRT requires it. Weights take 7 of the 8
+    bits: processors without VNNI instructions add pairs of products in 16 bits, which would overflow.
 
     Args:
         float32_graph: The bundle's graph in float32.

@@ -96,7 +96,7 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _members(source: Provenance) -> str:
-    """How many networks read each cell, where there are several."""
+    """The number of ensemble members, if there are several."""
     if not source.members:
         return ""
     return f" ({len(source.members)} networks read each cell, and the answer is the mean of theirs)"
@@ -128,7 +128,7 @@ def _figures(part: str, metrics: Metrics) -> str:
 
 
 def _calibration(record: CalibrationRecord | None) -> str:
-    """What a confidence is worth."""
+    """The section on the calibration."""
     if record is None:
         return "Confidences are not calibrated."
     promise, rows = record.promise.sentence, record.calibrate.per_class
@@ -145,7 +145,7 @@ def _calibration(record: CalibrationRecord | None) -> str:
 
 
 def _changed(paths: list[str]) -> str:
-    """Which cells of `select` get another label by what runs on a CPU."""
+    """The cells of `select` whose label is another on a CPU."""
     return f" Another label than PyTorch's there: {', '.join(paths)}." if paths else ""
 
 

@@ -1,4 +1,4 @@
-"""Proof that an exported graph gives the same answers as the PyTorch model it came from."""
+"""Parity: whether an exported graph gives the same answers as the PyTorch model it came from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from .retype import emulate_half
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What was compared, and what follows for the edge.
+    """The parity checks, and the CPU precision that follows.
 
     Attributes:
-        checks: All comparisons; a faster precision of the CPU that gave other answers is among them.
+        checks: All checks, also those of faster CPU precisions that gave other answers.
         cpu_precision: The fastest precision in which OpenVINO gives the same answers on a CPU.
     """
 
@@ -37,7 +37,7 @@ def check_parity(
     """Compare the graphs with the reference.
 
     Args:
-        reference: Cells and PyTorch's answers.
+        reference: Cells and PyTorch's logits.
         float32_graph: The float32 export, run by ONNX Runtime.
         shipped_graph: The graph that ships, run by OpenVINO as on the edge: in bfloat16 if this CPU computes in
             it and the answers stay the same, else with unsure cells in float32, else all in float32.

@@ -1,4 +1,4 @@
-"""Where a bundle's weights came from, with nothing of the machine that they were trained on."""
+"""Provenance of a bundle's weights, without details of the machine that trained them."""
 
 from importlib.metadata import version
 

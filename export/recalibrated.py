@@ -1,4 +1,4 @@
-"""A bundle with another calibration: the same graph, a model card that tells what its answers are worth."""
+"""A bundle with a new calibration: the same graph, and a model card with the new figures."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from .model_card import MODEL_CARD, model_card
 
 
 def check_writable(bundle: Bundle, out: Path | None) -> Path:
-    """Where the calibrated bundle goes, before anything is computed.
+    """Choose the folder of the calibrated bundle, before anything is computed.
 
     Raises:
         OutputError: The bundle is the shipped one or cannot be written, and no other place was named; or that is taken.
@@ -39,12 +39,12 @@ def check_writable(bundle: Bundle, out: Path | None) -> Path:
 
 
 def write_calibrated(bundle: Bundle, calibrated: Calibrated, out: Path) -> Bundle:
-    """Write a bundle with its calibration, whole or not at all; engines that lie in it stay.
+    """Write a bundle with its calibration atomically; its engines stay.
 
     Args:
         bundle: What was calibrated.
         calibrated: Its calibration.
-        out: Folder to write; the bundle's own is replaced, and a copy takes its folder's name where that can be one.
+        out: Folder to write; the bundle's own is replaced, and a copy is named after its folder if the name is valid.
 
     Returns:
         The bundle, as it was read back.

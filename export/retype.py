@@ -1,4 +1,4 @@
-"""A bundle's graph in another precision: whole in float32, or with what half precision rounds."""
+"""A bundle's graph in another precision: all float32, also with half-precision rounding."""
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -23,7 +23,7 @@ def emulate_half(model: bytes) -> bytes:
     """Retype a half-precision graph to float32 and round every tensor that was float16.
 
     ONNX Runtime computes float16 graphs in float32 on a CPU and rounds seldom; a cast to float16 and back
-    behind each such tensor shows what a GPU would round.
+    after each such tensor shows what a GPU would round.
     """
     typed = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
     half = {value.name for value in typed.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT16}

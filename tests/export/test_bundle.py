@@ -52,7 +52,7 @@ def test_a_bundle_is_made_whole_and_classifies(exported: Path, data_dir: Path):
     backend.close()
 
 
-def test_the_proof_is_in_the_bundle(exported: Path):
+def test_the_parity_is_in_the_bundle(exported: Path):
     bundle = load_bundle(exported)
     checks = bundle.manifest.parity.checks
     assert [check.graph for check in checks[:3]] == ["float32", "half", "half"]
@@ -62,7 +62,7 @@ def test_the_proof_is_in_the_bundle(exported: Path):
     assert checks[-1].passed
 
 
-def test_the_bundle_carries_cells_that_prove_it_anywhere(exported: Path):
+def test_the_bundle_carries_cells_to_check_its_parity_anywhere(exported: Path):
     bundle = load_bundle(exported)
     reference = read_reference(bundle)
     assert reference.labels.tolist() == list(range(8))
@@ -113,7 +113,7 @@ def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
     assert bundle.manifest.metrics.keys() == {"select"}
 
 
-def test_an_8_bit_graph_lies_beside_and_runs_where_it_proved_itself(checkpoint: Path, tmp_path: Path):
+def test_an_8_bit_graph_lies_beside_and_runs_where_its_parity_holds(checkpoint: Path, tmp_path: Path):
     report = export_bundle(checkpoint, tmp_path / "small", precision="int8")
     assert report.has_int8
     bundle = load_bundle(tmp_path / "small")
@@ -160,7 +160,7 @@ def test_maps_that_do_not_add_up_are_refused(exported: Path):
     logits = backend.infer(images).logits
     backend.close()
     reference = Reference(images, np.zeros(2, np.int64), logits, bias=np.full(8, 9, np.float32))
-    with pytest.raises(ParityError, match="heat maps off their logits"):
+    with pytest.raises(ParityError, match="heat maps differ from their logits"):
         check_parity(reference, bundle.model, bundle.model, half=True)
 
 
@@ -169,7 +169,7 @@ def test_what_does_not_fit_the_checkpoint_is_a_clear_error(
 ):
     with pytest.raises(DataError, match="exists already"):
         export_bundle(checkpoint, exported)
-    with pytest.raises(DataError, match="say with --data"):
+    with pytest.raises(DataError, match="give the data folder with --data"):
         export_bundle(checkpoint, tmp_path / "b", data_dir=tmp_path / "moved")
     run = Path(shutil.copytree(checkpoint.parent, tmp_path / "run"))
     (run / "split.csv").write_text((run / "split.csv").read_text().replace("report", "calibrate"))
@@ -209,7 +209,7 @@ def test_a_precision_that_changes_answers_is_not_used(
     assert [check.passed for check in report.checks] == [True, True, False, False, False, True]
 
 
-def test_the_shipped_proof_holds():
+def test_the_shipped_parity_holds():
     bundle = load_bundle()
     metrics, checks = bundle.manifest.metrics, bundle.manifest.parity.checks
     assert metrics["select"].top1 >= 0.97

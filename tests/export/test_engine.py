@@ -25,7 +25,7 @@ def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("precision", "runner"), [("fp16", "float16 rounding emulated"), ("fp32", "ONNX Runtime")])
-def test_an_engine_for_another_gpu_is_proven_by_emulation(bundle: Bundle, engines: Path, precision, runner: str):  # type: ignore[no-untyped-def]
+def test_the_parity_of_an_engine_for_another_gpu_is_emulated(bundle: Bundle, engines: Path, precision, runner: str):  # type: ignore[no-untyped-def]
     made = export_engine(bundle, precision, "sm86", no_progress)
     assert made.check.passed
     assert made.check.runner.startswith(runner)
@@ -36,7 +36,7 @@ def test_an_engine_for_another_gpu_is_proven_by_emulation(bundle: Bundle, engine
     assert made.engine.file.exists()
 
 
-def test_the_shipped_bundle_carries_cells_that_prove_it(bundle: Bundle):
+def test_the_shipped_bundle_carries_cells_to_check_its_parity(bundle: Bundle):
     reference = read_reference(bundle)
     assert len(reference.labels) == 2 * len(bundle.classes)
     backend = OpenVINOBackend(bundle.model, "f32")

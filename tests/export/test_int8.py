@@ -44,7 +44,7 @@ def test_convolutions_are_quantised_as_tensorrt_asks_it(quantised: bytes):
         assert np.abs(values.astype(int)).max() <= 64
         assert arrays[node.input[2]].dtype == np.float32  # the bias
         assert made_by[node.input[0]].op_type == "DequantizeLinear"
-    # ResNet18 and the block with attention; 1×1 convolutions of the small readers
+    # ResNet18 and the block with attention; 1×1 convolutions of the small ensemble members
     assert quantised_weights == 22 + 26 + 34
     assert {node.op_type for node in graph.node} >= {"MatMul", "Softmax", "Gemm"}
 
