@@ -1,4 +1,4 @@
-"""Augmentation: the paper's turns and flips, and the ways in which stains, microscopes and cameras differ."""
+"""Augmentation: the paper's rotations and flips, and variations of stain, microscope and camera."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ANY_TURN = 0.5  # share of images turned by any angle and resized; the others keep their pixels
+ANY_TURN = 0.5  # share of images rotated by any angle and resized; the others keep their pixels
 SIZE = 0.15  # standard deviations, the first two of logarithms
 ASPECT = 0.05
 SHIFT = 0.03  # of the image's side
@@ -30,9 +30,9 @@ def augment(images: Tensor) -> Tensor:
 
 
 def turn(x: Tensor) -> Tensor:
-    """Flip images (B, C, H, W) or not, turn all by 0°, 90°, 180° or 270°, and half of them further.
+    """Flip half of the images (B, C, H, W), rotate all by 0°, 90°, 180° or 270°, and half of them by any angle.
 
-    Those are turned by any angle, resized, stretched and shifted too. What is missing at the edge is mirrored.
+    The latter are also resized, stretched and shifted. Missing pixels at the edge are mirrored.
     """
     count = len(x)
     freely = (torch.rand(count) < ANY_TURN).float()
@@ -54,7 +54,7 @@ def turn(x: Tensor) -> Tensor:
 
 
 def change_stain(x: Tensor) -> Tensor:
-    """Stain images (B, 3, H, W) of 0 to 1 more or less, with another tint, under another light.
+    """Vary the strength and the tint of the stain, and the light, of images (B, 3, H, W) of 0 to 1.
 
     Stain is proportional to optical density, so intensities are raised to a power; light multiplies them.
     """

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: averaged weights, and a row for each epoch."""
+"""Callbacks of a training: averaged weights, and a row for each epoch."""
 
 import csv
 import sys
@@ -15,16 +15,16 @@ EMA_DECAY = 0.995
 
 
 class StageAveraging(WeightAveraging):
-    """Exponential average of weights and batch statistics, begun afresh at each image size.
+    """Exponential average of weights and batch statistics, restarted at each image size.
 
-    Statistics of another size would spoil it: a model that is 98 % right by itself is then 90 % right averaged.
+    Statistics of another size would spoil it: a model with an accuracy of 98 % then has 90 % averaged.
     """
 
     def __init__(self):
         super().__init__(avg_fn=exponential_average)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the average where a stage begins."""
+        """Reset the average when a stage starts."""
         data: CellData = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         epoch = trainer.current_epoch
         if self._average_model is not None and epoch and data.stage_index(epoch) != data.stage_index(epoch - 1):
@@ -32,7 +32,7 @@ class StageAveraging(WeightAveraging):
 
 
 class History(pl.Callback):
-    """Appends one row per epoch to `history.csv`, and prints it where there is no progress bar to see."""
+    """Appends one row per epoch to `history.csv`, and prints it if no progress bar is shown."""
 
     def __init__(self, file: Path):
         self.file = file
@@ -67,6 +67,6 @@ class History(pl.Callback):
 
 
 def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-    """Average of the weights so far; its memory grows with the steps, so that the first weights are soon forgotten."""
+    """Average of the weights so far; its decay grows with the steps, so that the first weights soon count little."""
     decay = min(EMA_DECAY, (1 + int(steps)) / (10 + int(steps)))
     return average * decay + current * (1 - decay)

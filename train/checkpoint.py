@@ -38,15 +38,15 @@ class Checkpoint:
 def hyper_parameters(
     arch: str, classes: list[str], image_size: tuple[int, int], provenance: Provenance
 ) -> dict[str, object]:
-    """What a checkpoint holds beside its weights."""
+    """What a checkpoint contains besides its weights."""
     return {"arch": arch, "classes": classes, "image_size": image_size, "provenance": provenance.plain()}
 
 
 def load_checkpoint(file: Path) -> Checkpoint:
-    """Load the averaged weights of a checkpoint, executing nothing in it.
+    """Load the averaged weights of a checkpoint, without executing code in it.
 
     Raises:
-        DataError: The file is missing or no checkpoint of `fit`.
+        DataError: The file is missing or not a checkpoint of `fit`.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)

@@ -18,7 +18,7 @@ from .models.build import build
 
 PEAK_RATE = 2e-3
 START_PEAK_RATE = 1e-3  # for weights that are trained already
-BASELINE_PEAK_RATE = 2e-4  # these have no batch norms to bear more
+BASELINE_PEAK_RATE = 2e-4  # lower, because they have no batch norms
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.05
 
@@ -39,7 +39,7 @@ class Classifier(pl.LightningModule):
         self.provenance = provenance
         self.save_hyperparameters(hyper_parameters(provenance.arch, classes, image_size, provenance))
         self.model = build(provenance.arch, len(classes), image_size).to(memory_format=torch.channels_last)
-        # A function, not a module: the state dict keeps its names. Each size is compiled anew, for fixed shapes.
+        # A function, not a module: the state dict keeps its names. Each size is compiled by itself, for fixed shapes.
         self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
         self.loss = MeanMetric()
         self.select_loss = MeanMetric()
@@ -85,7 +85,7 @@ class Classifier(pl.LightningModule):
             lr=rate,
         )
         steps = int(self.trainer.estimated_stepping_batches) + 1
-        rise = max(0.1, 2 / steps)  # of at least one step: a rise of none would be divided by
+        rise = max(0.1, 2 / steps)  # at least one step, or it would divide by zero
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps, pct_start=rise, anneal_strategy="linear"
         )
@@ -93,11 +93,11 @@ class Classifier(pl.LightningModule):
 
 
 def select_score(stage: int, top1: float, loss: float, cells: int) -> float:
-    """How good an epoch is: a later stage wins, for that is the size that ships; then more right; then less loss.
+    """Score of an epoch: first its stage, because the last size is the one that ships; then accuracy; then loss.
 
     Args:
-        stage: Its number.
-        top1: Share of `select` that is right.
+        stage: Index of its stage.
+        top1: Accuracy on `select`.
         loss: Mean cross-entropy there.
         cells: Number of cells there.
     """

@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and those to join to it."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and ensemble members."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -31,7 +31,7 @@ class Arch(str, Enum):
 
 
 DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
-SplitFile = Annotated[Path, typer.Option(help="Split file that fits the folder.", show_default=False)]
+SplitFile = Annotated[Path, typer.Option(help="Split file of the folder.", show_default=False)]
 Epochs = Annotated[int, typer.Option(min=1, help="Epochs at --size.")]
 Size = Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")]
 Sizes = Annotated[
@@ -40,9 +40,7 @@ Sizes = Annotated[
 ]
 Compile = Annotated[
     bool,
-    typer.Option(
-        "--compile", help="Compile each stage first: a minute or two of waiting, then twice as fast on a CPU."
-    ),
+    typer.Option("--compile", help="Compile each stage first: takes a minute or two, then twice as fast on a CPU."),
 ]
 BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 
@@ -69,22 +67,22 @@ def split(
 def fit(
     data_dir: DataDir,
     split: SplitFile,
-    out: Annotated[Path, typer.Option(help="Run folder to fill.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Run folder to write.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or one to join to it.")
+        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or an ensemble member.")
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
     sizes: Sizes = None,
     batch_size: BatchSize = 32,
-    seed: Annotated[int, typer.Option(help="Of weights, order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of weights, order and augmentation.")] = 0,
     start: Annotated[
         Path | None,
         typer.Option(
-            help="Bundle or checkpoint whose weights to start from, also with other classes; of an ensemble, --arch's."
+            help="Bundle or checkpoint to start from, also with other classes; of an ensemble, its member --arch."
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     compile: Compile = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
@@ -120,10 +118,10 @@ def join(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Make one model of several: its answer to each cell is the mean of theirs. Export it as any other."""
+    """Join models to an ensemble, whose answer is the mean of theirs. Export it like any other model."""
     from .join import join as run
 
-    typer.echo(f"{run(first, others, out)} holds {1 + len(others)} models", err=True)
+    typer.echo(f"{run(first, others, out)} has {1 + len(others)} members", err=True)
 
 
 @app.command()
@@ -138,10 +136,10 @@ def table5(
     seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
     compile: Compile = False,
 ) -> None:
-    """Train all models of the paper's Table 5 alike; run again to go on where it stopped."""
+    """Train all models of the paper's Table 5 with the same settings; run again to continue where it stopped."""
     stages = _stages(sizes, size, epochs)
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
-        raise typer.BadParameter(f"{seeds!r} is no list of seeds: write 0,1,2", param_hint="--seeds")
+        raise typer.BadParameter(f"{seeds!r} is not a list of seeds: write 0,1,2", param_hint="--seeds")
     from .table5 import train_table
     from .training import TrainingSettings
 

@@ -69,7 +69,7 @@ def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], si
     if problems := [problem for _, problem in results if problem]:
         raise DataError(
             f"{data_dir}: {len(problems)} image(s) cannot be used: {'; '.join(problems[:5])}."
-            " Mend or remove them and make the split again"
+            " Repair or remove them and make the split again"
         )
     digest = hashlib.sha256()
     for path, (sha256, _) in zip(paths, results, strict=True):

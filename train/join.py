@@ -1,4 +1,4 @@
-"""One model of trained ones: RCMNet and networks that saw the same images and the same split."""
+"""An ensemble of trained models: RCMNet and networks trained on the same images and the same split."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
 
     Args:
         first_path: Checkpoint or bundle folder of RCMNet. Of a bundle of an ensemble the first member is taken, with
-            the mean of all biases, for no other is left in it.
+            the mean of all biases, because the bundle has no other.
         other_files: Checkpoints of `EFFICIENTNETS` of `cartcls.train.models.efficientnet` in their run folders, one of
             each at most, of the same images and split, for half the width and height.
         out: Run folder to make.
@@ -34,7 +34,7 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
         The checkpoint in it.
 
     Raises:
-        DataError: They do not fit each other, or `out` exists.
+        DataError: They do not match each other, or `out` exists.
         BundleError: The bundle cannot be used.
     """
     first, origin = _read(first_path)
@@ -43,7 +43,7 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
     for file, other in zip(other_files, others, strict=True):
         _check_other(first_path, first, file, other)
     if len({other.arch for other in others}) < len(others):
-        raise DataError(f"two of {', '.join(map(str, other_files))} are of one --arch: name one of each")
+        raise DataError(f"two of {', '.join(map(str, other_files))} have the same --arch: name one of each")
     split = other_files[0].parent / "split.csv"
     if not split.exists():
         raise DataError(f"{split} does not exist: name a checkpoint in its run folder")
@@ -58,7 +58,7 @@ def join(first_path: Path, other_files: list[Path], out: Path) -> Path:
 
 
 def _joined(members: Sequence[Checkpoint], origins: tuple[Origin, ...]) -> dict[str, object]:
-    """A checkpoint of all, with the heads of the members made one."""
+    """A checkpoint of the ensemble, with the heads of its members joined to one."""
     arch = PLUS.join(member.arch for member in members)
     first, data = members[0], members[1].provenance
     provenance = Provenance(
@@ -107,7 +107,7 @@ def _check_other(first_path: Path, first: Checkpoint, other_file: Path, other: C
     if other.arch not in EFFICIENTNETS:
         raise DataError(f"{other_file} is {other.arch}: the other members are {' or '.join(EFFICIENTNETS)}")
     if first.classes != other.classes:
-        raise DataError(f"{other_file} knows other classes ({', '.join(other.classes)}) than {first_path}")
+        raise DataError(f"{other_file} has other classes ({', '.join(other.classes)}) than {first_path}")
     for name in ("split_sha256", "data_sha256", "preprocessing"):
         if getattr(first.provenance, name) != getattr(other.provenance, name):
             raise DataError(

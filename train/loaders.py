@@ -1,4 +1,4 @@
-"""The loaders that hand images to training, at the size of the present stage."""
+"""Data loaders of the training, at the image size of the current stage."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from .images import LabelledImages, load_images
 
 
 class BalancedSampler(Sampler[int]):
-    """Every class equally often: each goes round its own shuffled images until all have given the same number."""
+    """Draws every class equally often: each repeats its own shuffled images until all have given the same number."""
 
     def __init__(self, labels: npt.NDArray[np.int64], seed: int):
         self.labels = labels
@@ -35,7 +35,7 @@ class BalancedSampler(Sampler[int]):
 
 
 class CellData(pl.LightningDataModule):
-    """`fit` images to train on and `select` images to evaluate on, at the size of the present stage."""
+    """`fit` images to train on and `select` images to evaluate on, at the size of the current stage."""
 
     def __init__(self, data_dir: Path, split: Split, stages: Sequence[Stage], batch_size: int, seed: int):
         super().__init__()

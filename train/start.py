@@ -22,7 +22,7 @@ from .models.rcmnet import interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
-LAST_NORMS = ("bot.bn3.weight", "body.bn2.weight")  # of an ensemble's member: as many as it has features
+LAST_NORMS = ("bot.bn3.weight", "body.bn2.weight")  # of an ensemble member: one weight for each of its features
 FIXED = ("scale", "shift")  # of pixels, in `EfficientNetLite`
 COUNTER = "num_batches_tracked"
 
@@ -49,10 +49,10 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
 
     Args:
         path: Either.
-        arch: What they are for. Of an ensemble, the member of that name is taken.
+        arch: Architecture to train. Of an ensemble, the member of that name is taken.
 
     Raises:
-        DataError: The checkpoint cannot be used, or holds no member of that name.
+        DataError: The checkpoint cannot be used, or has no member of that name.
         BundleError: The bundle cannot be used.
     """
     if not path.is_dir():
@@ -70,13 +70,13 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
 
 
 def checkpoint_origin(file: Path, checkpoint: Checkpoint) -> Origin:
-    """A checkpoint, as another's provenance names it."""
+    """A checkpoint as it is named in the provenance of another."""
     source = msgspec.structs.replace(checkpoint.provenance, data_dir="").plain()
     return Origin(checkpoint=file.name, arch=checkpoint.arch, epochs=checkpoint.epochs, source=source)
 
 
 def imagenet_start(arch: str) -> Start:
-    """ImageNet's weights for `EfficientNetLite`, from the package that holds them.
+    """ImageNet's weights for `EfficientNetLite`, from the package that contains them.
 
     Args:
         arch: One of `EFFICIENTNETS` of `cartcls.train.models.efficientnet`.
@@ -107,7 +107,7 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         Whether the head was copied.
 
     Raises:
-        DataError: The weights are of another architecture, or not all there.
+        DataError: The weights are of another architecture, or incomplete.
     """
     if start.arch != arch:
         raise DataError(f"the weights to start from are of {start.arch}: train with --arch {start.arch}")
@@ -120,7 +120,7 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         weights[name] = own[name] if name.startswith(HEAD) and not same_classes else value
     weights.update({name: own[name] for name in own if name.endswith(COUNTER)})
     if missing := own.keys() ^ weights.keys():
-        raise DataError(f"the weights to start from do not fit {arch}: see {', '.join(sorted(missing)[:3])}")
+        raise DataError(f"the weights to start from do not fit {arch}: check {', '.join(sorted(missing)[:3])}")
     model.load_state_dict(weights)
     return same_classes
 
@@ -129,7 +129,7 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     """Weights and batch statistics, float32, by name, of a bundle's graph.
 
     Raises:
-        DataError: The graph does not hold them by name.
+        DataError: The graph does not have them by name.
     """
     import onnx  # only here, so that training needs it for nothing else
     from onnx import numpy_helper
@@ -146,7 +146,7 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     first = MEMBER.format(0) if MEMBER.format(0) + "conv1.weight" in weights else ""
     weights.update(zip([f"{first}{name}" for name in TABLES], map(_table, by_position), strict=False))
     if "fc.weight" not in weights:
-        raise DataError(f"{directory} does not hold its weights by name: start from its checkpoint")
+        raise DataError(f"{directory} does not have its weights by name: start from its checkpoint")
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
 
 

@@ -1,4 +1,4 @@
-"""The paper's Table 5 on one's own split: every model trained with the same schedule, side by side."""
+"""The paper's Table 5 on your own split: every model trained with the same schedule."""
 
 import csv
 from collections.abc import Sequence
@@ -65,13 +65,13 @@ def train_table(
 
     Args:
         data_dir: Folder with one folder per class.
-        split_file: Split that fits it.
-        out: Folder for the run folders and the table. What is finished there is kept, what was interrupted goes on.
-        settings: How each is trained, but for its architecture and seed.
+        split_file: Split file of it.
+        out: Folder for the run folders and the table. Finished runs there are kept, interrupted ones continue.
+        settings: How each is trained, except its architecture and seed.
         seeds: One training of each model per seed.
 
     Raises:
-        DataError: The data do not fit, or `out` was begun with other settings.
+        DataError: The data cannot be used, or `out` was started with other settings.
     """
     rows = []
     for arch in ARCHS:
@@ -89,7 +89,7 @@ def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettin
     if not metrics.exists():
         resume = (run / training.LAST).exists()
         if not resume and run.exists():  # stopped before its first checkpoint
-            for name in training.BEGUN:
+            for name in training.INITIAL_FILES:
                 (run / name).unlink(missing_ok=True)
         training.fit(data_dir, split_file, run, settings, resume)
     before = training.read_run(run)

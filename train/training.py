@@ -1,4 +1,4 @@
-"""Training of one model: schedule, checkpoints that resume, and what a run folder holds."""
+"""Training of one model: schedule, resumable checkpoints, and the files of a run folder."""
 
 import ctypes
 import json
@@ -33,7 +33,7 @@ from .plots import draw_curves
 from .start import Start, imagenet_start, read_start, start_from
 
 RUN, LAST, METRICS = "run.json", "last.ckpt", "metrics.json"
-BEGUN = (RUN, "split.csv", "history.csv")  # what a run folder holds before its first checkpoint
+INITIAL_FILES = (RUN, "split.csv", "history.csv")  # of a run folder before its first checkpoint
 
 
 class FitMetrics(Metrics, frozen=True, kw_only=True):
@@ -51,9 +51,9 @@ class TrainingSettings:
         stages: Image sizes and epochs; the last size is the one that the model is for.
         arch: One of `MODELS` of `cartcls.train.models.build`.
         batch_size: Images per step.
-        seed: Of weights, order and augmentation.
-        start: Bundle folder or checkpoint whose weights to start from; its head is used where the classes are the same.
-        compile: Compile the training step for each image size: minutes at first, then faster.
+        seed: Random seed of weights, order and augmentation.
+        start: Bundle folder or checkpoint to start from; its head is used where the classes are the same.
+        compile: Whether to compile the training step for each image size: minutes at first, then faster.
     """
 
     stages: Sequence[Stage]
@@ -73,14 +73,14 @@ def fit(
     devices: int | str = "auto",
     num_nodes: int = 1,
 ) -> FitMetrics | None:
-    """Train a model on `fit`, choose its best checkpoint on `select`, and fill a run folder.
+    """Train a model on `fit`, choose its best checkpoint on `select`, and write a run folder.
 
     Args:
         data_dir: Folder with one folder per class.
-        split_file: Split that fits it.
+        split_file: Split file of it.
         out: Run folder; must be new or empty unless `resume`.
         settings: How it is trained.
-        resume: Go on from `out/last.ckpt`, with the same settings.
+        resume: Whether to continue from `out/last.ckpt`, with the same settings.
         devices: Devices per machine, as Lightning's Trainer takes them.
         num_nodes: Number of machines.
 
@@ -88,7 +88,7 @@ def fit(
         The metrics of `select`, as written to `metrics.json`.
 
     Raises:
-        DataError: The folder, the split, an image, the start or the run folder does not fit.
+        DataError: The folder, the split, an image, the start or the run folder cannot be used.
     """
     _keep_memory()
     split = read_split(split_file)
@@ -145,7 +145,7 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
 
 def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | None) -> Provenance:
     digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
-    for part in ("calibrate", "report"):  # read now, so that what is broken is known before the training
+    for part in ("calibrate", "report"):  # read now, so that broken images are found before the training
         digests[part] = load_images(data.data_dir, data.split.paths(part), data.classes, (32, 32)).sha256
     arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
@@ -166,12 +166,12 @@ def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | Non
     )
 
 
-@rank_zero_only  # further processes find the folder that the first one made
+@rank_zero_only  # other processes find the folder that the first one made
 def _open_run(out: Path, resume: bool) -> None:
     if resume and not (out / LAST).exists():
         raise DataError(f"{out / LAST} does not exist: there is nothing to resume; leave out --resume")
     if not resume and out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty: add --resume to go on with it, or choose another folder")
+        raise DataError(f"{out} is not empty: add --resume to continue it, or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
 
 
@@ -182,7 +182,7 @@ def _write_run(out: Path, resume: bool, run: Provenance, split_file: Path) -> No
         fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start")
         if changed := [name for name in fixed if getattr(before, name) != getattr(run, name)]:
             raise DataError(
-                f"{out} was begun with other settings ({', '.join(changed)}): give the same, or a new folder"
+                f"{out} was started with other settings ({', '.join(changed)}): give the same, or a new folder"
             )
         return
     (out / RUN).write_text(json.dumps(run.plain(), indent=2) + "\n", encoding="utf-8")
@@ -195,7 +195,7 @@ def read_run(out: Path) -> Provenance:
 
 
 def _keep_memory() -> None:
-    """Have the C library keep freed memory: on a CPU, asking the system for it anew takes a third of every step."""
+    """Have the C library keep freed memory: on a CPU, requesting it again takes a third of every step."""
     if platform.libc_ver()[0] == "glibc" and not torch.cuda.is_available():
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**30)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD

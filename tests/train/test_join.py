@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_said(members: list[Path], joined: Path, tmp_path: 
         join(second, [third], tmp_path / "run")
     with pytest.raises(DataError, match="the other members are efficientnet_lite0 or efficientnet_lite2"):
         join(first, [second, first], tmp_path / "run")
-    with pytest.raises(DataError, match="are of one --arch"):
+    with pytest.raises(DataError, match="have the same --arch"):
         join(first, [second, third, second], tmp_path / "run")
     with pytest.raises(DataError, match="exists already"):
         join(first, [second], joined.parent)
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_said(members: list[Path], joined: Path, tmp_path: 
         join(first, [alone], tmp_path / "run")
     for name, value, message in (
         ("image_size", (40, 40), "half of what"),
-        ("classes", list("abcdefgh"), "knows other classes"),
+        ("classes", list("abcdefgh"), "has other classes"),
         ("provenance", {"split_sha256": "0"}, "was not trained on the images and the split"),
     ):
         changed = torch.load(third, weights_only=True)

@@ -82,7 +82,7 @@ def test_weights_of_another_architecture_are_refused(shipped: Start):
 
 
 def test_a_graph_without_names_is_refused():
-    with pytest.raises(DataError, match="does not hold its weights by name"):
+    with pytest.raises(DataError, match="does not have its weights by name"):
         graph_weights(b"", Path("bundle"))
 
 

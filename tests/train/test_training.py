@@ -68,7 +68,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
             fit(data_dir, split_file, out, SETTINGS)
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
 
-    with pytest.raises(DataError, match="begun with other settings"):
+    with pytest.raises(DataError, match="started with other settings"):
         fit(data_dir, split_file, out, replace(SETTINGS, seed=1), resume=True)
     with pytest.raises(DataError, match="is not empty"):
         fit(data_dir, split_file, out, SETTINGS)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-STRIDE = 32  # pixels of the image to one place of the last feature map
+STRIDE = 32  # pixels of the image per position of the last feature map
 
 
 def normalize(image: Tensor) -> Tensor:
@@ -48,5 +48,5 @@ class MapClassifier(FeatureClassifier):
         raise NotImplementedError
 
     def distance_features(self, features: Tensor) -> Tensor:
-        """What of its features (N, D) the graph gives out, to tell cells that are unlike the training cells."""
+        """Those features (N, D) that the graph outputs, for the distance to the training cells."""
         return features

@@ -1,4 +1,4 @@
-"""A small network that knows ordinary pictures (ImageNet), to read cells beside RCMNet."""
+"""A small network, pretrained on ImageNet, as an ensemble member beside RCMNet."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .base import IMAGENET_MEAN, IMAGENET_STD, MapClassifier
 
 EFFICIENTNETS = ("efficientnet_lite0", "efficientnet_lite2")
-FROZEN = 2  # the first stages: at a quarter of the image's width, edges and colours
+FROZEN = 2  # first stages, which see edges and colours at a quarter of the image's width
 
 
 class EfficientNetLite(MapClassifier):

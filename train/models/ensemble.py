@@ -1,7 +1,7 @@
-"""RCMNet with further networks beside it: all look at each cell, and the answer is the mean of theirs.
+"""An ensemble of RCMNet and further networks: its logits are the mean of the members'.
 
-Members that learned from other pictures first (ImageNet) make other mistakes. At half the image's width
-EfficientNet-Lite0 adds a twentieth to RCMNet's multiplications, EfficientNet-Lite2 a twelfth.
+Members that were pretrained on ImageNet make other mistakes. At half the image's width EfficientNet-Lite0 adds a
+twentieth to RCMNet's multiplications, EfficientNet-Lite2 a twelfth.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from torch.nn import functional as F
 from .base import MapClassifier
 
 PLUS = "+"  # between the architectures of an ensemble's members
-MEMBER = "readers.{}."  # before the names of a member's weights: graphs and checkpoints that there are have it
+MEMBER = "readers.{}."  # prefix of a member's weights: existing graphs and checkpoints have it
 
 
 class Ensemble(MapClassifier):
     """RCMNet at full size and others at half.
 
-    The mean of linear heads is one linear head on all feature maps, one behind the other; so heat maps are exact here
-    as well, and show what all of them looked at.
+    The mean of linear heads is one linear head on the concatenated feature maps; so heat maps are exact here too, and
+    show the evidence of all members.
     """
 
     def __init__(self, members: Sequence[MapClassifier]):
-        """Join networks, whose heads become one: they have none of their own any more.
+        """Join networks; their heads are removed and become one.
 
         Args:
             members: The first one sees images at full size, the others at half.
