@@ -1,4 +1,4 @@
-"""Cells that are altered, and pictures that are no cells, as `alterations.json` has fixed them."""
+"""Altered cells, and images that are not cells, as `alterations.json` defines them."""
 
 import json
 import zlib
@@ -18,11 +18,11 @@ Box = tuple[int, int, int, int]
 
 
 def alterations() -> dict[str, Callable[[Image], Image]]:
-    """What is done to an image, by name."""
-    return {fixed["name"]: _change(fixed) for fixed in FIXED["alterations"]}
+    """Functions that alter an image, by name."""
+    return {fixed["name"]: _alteration(fixed) for fixed in FIXED["alterations"]}
 
 
-def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
+def _alteration(fixed: dict[str, Any]) -> Callable[[Image], Image]:
     def change(image: Image) -> Image:
         values = image.astype(np.float64)
         if fixed["kind"] == "gaussian_blur":
@@ -39,7 +39,7 @@ def _change(fixed: dict[str, Any]) -> Callable[[Image], Image]:
             encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]  # OpenCV's order is BGR
             values = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float64)[..., ::-1]
         else:
-            raise ValueError(f"{fixed['kind']} is no kind of alteration")
+            raise ValueError(f"{fixed['kind']} is not a kind of alteration")
         return np.asarray(values.round().clip(0, 255), np.uint8)
 
     return change
@@ -56,7 +56,7 @@ def white_cells(bccd: Path, width: int, height: int) -> list[Image]:
 
 
 def non_cells(bccd: Path, width: int, height: int) -> dict[str, list[Image]]:
-    """Red cells, platelet clumps and background, by name, as many as were fixed or as there are."""
+    """Red cells, platelet clumps and background, by name, as many as defined or as there are."""
     random, fixed = np.random.default_rng(FIXED["seed"]), FIXED["non_cells"]
     found: dict[str, list[Image]] = {"red_cells": [], "platelet_clumps": [], "background": []}
     for field, boxes in _fields(bccd):
@@ -66,7 +66,7 @@ def non_cells(bccd: Path, width: int, height: int) -> dict[str, list[Image]]:
                 _square(field, box, 2) for box in boxes["RBC"] if not _touches(_around(box, 2), boxes["WBC"])
             ],
             "platelet_clumps": [_square(field, box, 1) for box in _clumps(boxes["Platelets"])],
-            "background": [_piece(field, _empty(field, every, random))],
+            "background": [_cut(field, _empty(field, every, random))],
         }
         for name, pictures in cuts.items():
             found[name] += [stretch(picture, width, height) for picture in pictures if picture is not None]
@@ -89,7 +89,7 @@ def _fields(bccd: Path) -> Iterator[tuple[Image, dict[str, list[Box]]]]:
 
 
 def _around(box: Box, times: float) -> Box:
-    """The square around a box that is so many times as long."""
+    """The square around a box, `times` as long as its longer side."""
     left, top, right, bottom = box
     half = round(max(right - left, bottom - top) * times / 2)
     x, y = (left + right) // 2, (top + bottom) // 2
@@ -97,11 +97,11 @@ def _around(box: Box, times: float) -> Box:
 
 
 def _square(field: Image, box: Box, times: float) -> Image | None:
-    return _piece(field, _around(box, times))
+    return _cut(field, _around(box, times))
 
 
-def _piece(field: Image, square: Box | None) -> Image | None:
-    """That part of a field; a square that goes over its edge is moved inward, and None where it is too large."""
+def _cut(field: Image, square: Box | None) -> Image | None:
+    """That part of a field; a square that goes over its edge is moved inward; None if the part is too small."""
     if square is None:
         return None
     height, width = field.shape[:2]
@@ -116,7 +116,7 @@ def _touches(square: Box, boxes: list[Box]) -> bool:
 
 
 def _clumps(boxes: list[Box]) -> list[Box]:
-    """The box around each group of two and more platelets that touch when they are made half as large again."""
+    """The box around each group of two and more platelets whose boxes touch when enlarged by half."""
     left_over, groups = list(boxes), []
     while left_over:
         group = [left_over.pop()]

@@ -2,7 +2,7 @@
 
     python benchmarks/checks.py DATA_DIR [BUNDLE]
 
-The page goes to docs/results/checks.md. Both times are of the processor, so that what else runs counts for neither.
+The page goes to docs/results/checks.md. Both are processor times, so that other processes do not count.
 """
 
 import random
@@ -13,7 +13,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from clock import put_clock
+from clock import time_calls
 
 from cartcls.calibration.split import read_split
 from cartcls.runtime import Classifier
@@ -29,13 +29,13 @@ COUNT, SEED, LIMIT = 400, 0, 0.05
 
 
 def main(data_dir: Path, bundle_dir: Path) -> None:
-    """Classify crops of `fit` as `cartcls batch` does, with a clock around the checks."""
+    """Classify crops of `fit` as `cartcls batch` does, and time the checks."""
     classifier = Classifier(bundle_dir)
     if classifier.bundle.calibration is None:
         sys.exit(f"{bundle_dir} is not calibrated, so nothing is checked: run `cartcls calibrate` first")
     files = [data_dir / path for path in read_split(ROOT / "splits" / "pbc.csv").paths("fit")]
-    measured = put_clock(reading, "measure", time.thread_time)
-    assessed = put_clock(predictions, "assess", time.thread_time)
+    measured = time_calls(reading, "measure", time.thread_time)
+    assessed = time_calls(predictions, "assess", time.thread_time)
     with tempfile.TemporaryDirectory(prefix="cartcls-checks-") as work:
         crops, out = Path(work) / "crops", Path(work) / "out"
         crops.mkdir()
@@ -57,15 +57,15 @@ def main(data_dir: Path, bundle_dir: Path) -> None:
         "",
         "| check | ms for each cell |",
         "|---|---|",
-        f"| picture: focus, exposure, stain, noise, compression, cell, border | {_each(measured)} |",
-        f"| distances, limits, threshold | {_each(assessed)} |",
+        f"| picture: focus, exposure, stain, noise, compression, cell, border | {_per_cell(measured)} |",
+        f"| distances, limits, threshold | {_per_cell(assessed)} |",
     ]
     RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     sys.exit(checks / processor > LIMIT)
 
 
-def _each(times: list[float]) -> str:
+def _per_cell(times: list[float]) -> str:
     return f"{1000 * sum(times) / COUNT:.2f}"
 
 

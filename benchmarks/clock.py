@@ -1,11 +1,11 @@
-"""Puts a clock around a function that something else calls."""
+"""Times the calls of a module's function."""
 
 from collections.abc import Callable
 from types import ModuleType
 
 
-def put_clock(module: ModuleType, name: str, clock: Callable[[], float]) -> list[float]:
-    """Replace a module's function by one that notes how long each call took, in seconds, in the list that it gives."""
+def time_calls(module: ModuleType, name: str, clock: Callable[[], float]) -> list[float]:
+    """Replace a module's function by one that also appends the seconds of each call to the returned list."""
     function, times = getattr(module, name), []
 
     def timed(*arguments: object) -> object:

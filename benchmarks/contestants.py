@@ -42,7 +42,7 @@ def cartcls_batch(crops: Path, out: Path) -> Seconds:
 
 
 def openvino_bare(crops: Path, out: Path) -> Seconds:
-    """OpenVINO on crops already in memory, at the precision that `cartcls batch` uses: the limit."""
+    """OpenVINO on crops already in memory, at the precision that `cartcls batch` uses: the upper limit."""
     return _bare(crops, lambda: open_backend(BUNDLE, "openvino"))
 
 

@@ -1,8 +1,8 @@
-"""Speed and memory on a CPU: `cartcls batch` beside other ways to do the same, in one run on the same real crops.
+"""Speed and memory on a CPU: `cartcls batch` and other ways to do the same, in one run on the same real crops.
 
     make benchmark DATA=cells/        # cells/: the class folders that splits/pbc.csv was made of
 
-Nothing else may run meanwhile. Writes `docs/results/cpu.md`.
+Nothing else may run at the same time. Writes `docs/results/cpu.md`.
 """
 
 import json
@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULT = ROOT / "docs" / "results" / "cpu.md"
 COUNT, SEED = 500, 0
-ROUNDS, PAIRS = 2, 5  # of everything, and of us beside the limit
+ROUNDS, PAIRS = 2, 5  # of all contestants, and of `cartcls batch` and its limit
 GROWTH = (100, 1_000, 10_000)
 PYTHON = sys.executable
 ULTRALYTICS = ROOT / ".venv-ultralytics" / "bin" / "python"
@@ -54,7 +54,7 @@ class Timing:
 
     @property
     def rate(self) -> float:
-        """Images per second, load apart."""
+        """Images per second, without loading."""
         return self.count / self.work
 
 
@@ -82,7 +82,7 @@ def main(data_dir: Path) -> None:
 
 
 def copy_crops(files: list[Path], count: int, folder: Path) -> Path:
-    """Copy that many crops into a new folder; where there are too few, they come again, with their number behind."""
+    """Copy that many crops into a new folder, named by number; if there are too few, they repeat."""
     folder.mkdir()
     for number in range(count):
         copy = folder / f"{number:05d}.jpg"
@@ -150,7 +150,7 @@ def page(
         "|---|---|---|---|",
         *(f"| {n} | {t.work:.1f} | {t.rate:.1f} | {t.peak / 1e6:.0f} |" for n, t in growth.items()),
         "",
-        f"Above {len(read_split(ROOT / 'splits' / 'pbc.csv').paths('fit'))} the crops come again; copies are classified"
+        f"Above {len(read_split(ROOT / 'splits' / 'pbc.csv').paths('fit'))} the crops repeat; copies are classified"
         " too, and marked `duplicate`.",
         "",
         f"`cartcls --help`: {statistics.median(help_times):.2f} s (least {min(help_times):.2f}, most"
@@ -170,7 +170,7 @@ def processor() -> str:
 
 
 def ultralytics_version() -> str:
-    """Version in the environment that is its own."""
+    """Version in its own environment."""
     command = [str(ULTRALYTICS), "-c", "from importlib.metadata import version; print(version('ultralytics'))"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

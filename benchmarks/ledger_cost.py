@@ -1,9 +1,9 @@
-"""What the ledger costs: `batch` beside the same pipeline with no ledger and no table, by turns on the same crops.
+"""The cost of the ledger: `batch` and the same pipeline without ledger and table, in turn on the same crops.
 
     python benchmarks/ledger_cost.py DATA [CROPS] [ROUNDS]
 
 DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Nothing else may run
-meanwhile.
+at the same time.
 """
 
 import statistics
@@ -29,12 +29,12 @@ LIMIT = 1.05
 
 
 def main(data: Path, count: int, rounds: int) -> None:
-    """Run both by turns, and compare the medians."""
-    ways: dict[Callable[[Path, Path, Classifier], None], list[float]] = {without: [], with_ledger: []}
+    """Run both in turn, and compare the medians."""
+    ways: dict[Callable[[Path, Path, Classifier], None], list[float]] = {without_ledger: [], with_ledger: []}
     with Classifier(backend="openvino") as classifier, tempfile.TemporaryDirectory(prefix="cartcls-ledger-") as folder:
         paths = read_split(SPLIT).paths("fit")
         crops = copy_crops([data / path for path in paths[:: len(paths) // count]], count, Path(folder) / "crops")
-        without(crops, Path(folder) / "warm-up", classifier)
+        without_ledger(crops, Path(folder) / "warm-up", classifier)
         for number in range(rounds):
             for way, seconds in ways.items():
                 started = time.monotonic()
@@ -49,8 +49,8 @@ def main(data: Path, count: int, rounds: int) -> None:
     raise SystemExit(whole / plain > LIMIT)
 
 
-def without(crops: Path, out: Path, classifier: Classifier) -> None:
-    """As before there was a ledger: classify, then write table, summary and page once."""
+def without_ledger(crops: Path, out: Path, classifier: Classifier) -> None:
+    """Classify, then write table, summary and page once."""
     out.mkdir()
     cells = classify_images(crops, list(find_images(crops, out)), out, classifier)
     bundle, run = classifier.bundle, describe_run(crops, classifier.backend)
@@ -60,7 +60,7 @@ def without(crops: Path, out: Path, classifier: Classifier) -> None:
 
 
 def with_ledger(crops: Path, out: Path, classifier: Classifier) -> None:
-    """As `cartcls batch` does it."""
+    """The same as `cartcls batch`."""
     with open_ledger(out, classifier.bundle) as ledger:
         classify_slide(crops, out, classifier, ledger)
 

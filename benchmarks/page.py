@@ -1,11 +1,11 @@
-"""Size and first paint of a report's page, and what keeping it current costs a run.
+"""Size and first paint of a report's page, and the share of a run that its updates take.
 
     python benchmarks/page.py make FOLDER 200 5000 20000     makes reports of that many stub cells, with real pictures
     python benchmarks/page.py paint FOLDER/*/report.html     opens each five times in Chromium, from disk
     python benchmarks/page.py cost CELLS                     classifies that many cells, and times what the page needs
     python benchmarks/page.py picture REPORT.HTML FILE.JPG   takes the README's picture of a report
 
-Stub cells are the 32 of `examples/slide-01` again and again; labels, confidences and maps are drawn at random.
+Stub cells are the 32 of `examples/slide-01`, repeated; labels, confidences and maps are drawn at random.
 """
 
 import os
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from clock import put_clock
+from clock import time_calls
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -98,10 +98,10 @@ def make(folder: Path, count: int) -> None:
             if cell.thumbnail:
                 os.link(pictures[cell.seq % len(pictures)], directory / cell.thumbnail)
         first = timed(lambda: write_pages(known, bundle, run, directory))
-        again = timed(lambda: write_pages(known, bundle, run, directory, [count]))
+        update = timed(lambda: write_pages(known, bundle, run, directory, [count]))
     sizes = (sum(file.stat().st_size for file in directory.glob(names)) / 1e6 for names in (PAGE, "*/rows*", "*/maps*"))
     page, rows, maps = (f"{size:.2f} MB" for size in sizes)
-    print(f"{count} cells: {page} page, {rows} rows, {maps} maps; written in {first:.2f} s, one more in {again:.2f} s")
+    print(f"{count} cells: {page} page, {rows} rows, {maps} maps; written in {first:.2f} s, one more in {update:.2f} s")
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -135,7 +135,7 @@ def paint(pages: list[Path]) -> None:
 
 
 def picture(page: Path, file: Path) -> None:
-    """Photograph the upper part of a report."""
+    """Take a screenshot of the upper part of a report."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -150,13 +150,13 @@ def picture(page: Path, file: Path) -> None:
 
 def cost(count: int) -> None:
     """Classify cells with the shipped bundle, and print which share of the time the page took in that run."""
-    packing = put_clock(thumbnail, "pack", time.perf_counter)
-    writing = put_clock(slide, "write_pages", time.perf_counter)
+    packing = time_calls(thumbnail, "pack", time.perf_counter)
+    writing = time_calls(slide, "write_pages", time.perf_counter)
     with Classifier() as classifier, tempfile.TemporaryDirectory() as name:
         folder, out = Path(name) / "slide", Path(name) / "out"
         folder.mkdir()
         cells = [file.read_bytes() for file in sorted(EXAMPLES.glob("*.jpg"))]
-        for number in range(count):  # bytes behind the end marker make each file its own
+        for number in range(count):  # bytes after the end marker make each file unique
             (folder / f"{number:05d}.jpg").write_bytes(cells[number % len(cells)] + b"%d" % number)
         with open_ledger(out, classifier.bundle) as ledger:
             whole = timed(lambda: classify_slide(folder, out, classifier, ledger))

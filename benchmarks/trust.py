@@ -1,4 +1,4 @@
-"""What a calibrated bundle's labels are worth: on untouched cells, altered ones, what is no cell, another laboratory.
+"""How reliable a calibrated bundle's labels are: on untouched and altered cells, non-cells, and another laboratory's.
 
     python benchmarks/trust.py DATA_DIR --split splits/pbc.csv --part report --bccd BCCD_DIR
 
@@ -36,7 +36,7 @@ from cartcls.runtime.statistics import wilson_interval
 ROOT = Path(__file__).resolve().parent.parent
 NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
 SLIDES = 500
-MOST_FLAGGED = 0.03  # of untouched cells, that is asked for
+MOST_FLAGGED = 0.03  # share of untouched cells, as asked for
 SEEN = (
     "Severities were fixed before any altered cell was looked at, and no limit is made from altered cells. What is"
     " measured was chosen with altered cells of `fit` in view, and how far the colours' covariance is shrunk was"
@@ -46,7 +46,7 @@ SEEN = (
 
 
 class AlteringClassifier(Classifier):
-    """One that alters each picture at the input size, before anything looks at it."""
+    """A classifier that alters each image at the input size, before it is checked and classified."""
 
     def __init__(self, bundle: Bundle, backend: Backend, change: Callable[[Image], Image]):
         super().__init__(bundle, backend)
@@ -73,7 +73,7 @@ def main() -> None:
         counted = [(sum(class_of(q) == class_of(p) for q in paths[:i]), p) for i, p in enumerate(paths)]
         paths, part = [p for number, p in counted if number < options.cells], f"{part}, {options.cells} of each class"
     lines = _head(bundle, backend, part)
-    untouched = gather(options.data_dir, paths, classifier, _told("untouched"))
+    untouched = gather(options.data_dir, paths, classifier, _progress("untouched"))
     lines += _untouched(bundle, bundle.calibration, untouched, part)
     lines += [
         "",
@@ -84,13 +84,15 @@ def main() -> None:
         *_table("alteration", "misclassified", "flagged of those"),
     ]
     for name, change in alterations().items():
-        altered = gather(options.data_dir, paths, AlteringClassifier(bundle, backend, change), _told(name))
+        altered = gather(options.data_dir, paths, AlteringClassifier(bundle, backend, change), _progress(name))
         lines.append(_altered(name, altered, _assess(bundle, altered)))
     lines += ["", "## What is no cell (BCCD)", "", *_table("picture", "pictures", "flagged")]
     for name, pictures in non_cells(options.bccd, bundle.width, bundle.height).items():
         found = _assess(bundle, _observed(pictures, classifier))
         flagged = sum(bool(assessment.reasons) for assessment in found)
-        lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_most(found)} |")
+        lines.append(
+            f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_top_reasons(found)} |"
+        )
     whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
     lines += _drift(bundle, untouched, whites, part)
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -104,7 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", required=True)
     parser.add_argument("--bccd", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, default=SHIPPED)
-    parser.add_argument("--cells", type=int, default=0, help="only so many of each class, for a trial")
+    parser.add_argument("--cells", type=int, default=0, help="number of cells of each class, for a trial")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "trust.md")
     return parser.parse_args()
 
@@ -120,7 +122,7 @@ def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
         f" **{part}**. Temperature {record.temperature:.4f}, review below a confidence of"
-        f" {record.threshold:.4f}. Promised: {record.promise.sentence}. Intervals are 95 % (Wilson).",
+        f" {record.threshold:.4f}. Guaranteed: {record.promise.sentence}. Intervals are 95 % (Wilson).",
     ]
 
 
@@ -137,9 +139,9 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
         f"## Untouched cells ({part})",
         "",
         f"- right labels: {_share(int(right.sum()), total)}",
-        f"- pass: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}"
+        f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}"
         f" (asked for: at most {MOST_FLAGGED:.0%}: {'reached' if reached else 'not reached'})",
-        f"- **wrong among the passing: {_share(wrong, count)}**; with 95 % confidence at most"
+        f"- **wrong among the `ok` cells: {_share(wrong, count)}**; with 95 % confidence at most"
         f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
         f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
         f"- Brier score {figures.brier:.4f} (before temperature {before.brier:.4f})",
@@ -157,7 +159,10 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
     lines += ["", "| reason | cells |", "|---|---|"]
     lines += [f"| {reason} | {number} |" for reason, number in reasons(judged.found).items()]
     lines += ["", "A cell with several reasons counts for each.", ""]
-    lines += ["| class | cells | sensitivity | passing | wrong among them | others that pass as it |", "|" + "---|" * 6]
+    lines += [
+        "| class | cells | sensitivity | `ok` | wrong among them | others `ok` with its label |",
+        "|" + "---|" * 6,
+    ]
     lines += [
         f"| {name} | {row.count} | {row.sensitivity:.1%} | {row.passing} | {row.passing - row.right} |"
         f" {row.others_called_so} of {row.others} |"
@@ -171,7 +176,7 @@ def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
     flagged = np.array([bool(assessment.reasons) for assessment in found])
     of_wrong = _share(int((wrong & flagged).sum()), int(wrong.sum())) if wrong.any() else "none is wrong"
     all_flagged = f"{int(flagged.sum())} of all"
-    return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_most(found)} |"
+    return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_top_reasons(found)} |"
 
 
 def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
@@ -224,7 +229,7 @@ def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:
 
 
 def _observed(pictures: list[Image], classifier: Classifier) -> Evidence:
-    """Pictures at the input size that have no label of their own."""
+    """The outputs for images at the input size that have no true label."""
     found = list(classifier.predict(pictures))
     logits, features = np.stack([p.logits for p in found]), np.stack([p.features for p in found])
     qualities = [p.reading.quality for p in found if p.reading.quality]
@@ -235,7 +240,7 @@ def _table(*columns: str) -> list[str]:
     return ["| " + " | ".join([*columns, "most common reasons"]) + " |", "|" + "---|" * (len(columns) + 1)]
 
 
-def _most(found: list[Assessment]) -> str:
+def _top_reasons(found: list[Assessment]) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in list(reasons(found).items())[1:4])
 
 
@@ -244,7 +249,7 @@ def _share(successes: int, count: int) -> str:
     return f"{successes} of {count} ({successes / max(count, 1):.1%}, {low:.1%} to {high:.1%})"
 
 
-def _told(name: str) -> Callable[[int, int], None]:
+def _progress(name: str) -> Callable[[int, int], None]:
     def progress(done: int, count: int) -> None:
         if done == count:
             print(f"{name}: {count} cells", file=sys.stderr)

@@ -2,8 +2,8 @@
 
     make reliability [DATA=cells/]
 
-Nothing else may run meanwhile. DATA, the class folders that splits/pbc.csv was made of, is for the trial of a new user
-alone. It takes about an hour and a half.
+Nothing else may run at the same time. Only the trial of a new user needs DATA, the class folders that splits/pbc.csv
+was made of. It takes about an hour and a half.
 """
 
 import subprocess

@@ -47,7 +47,7 @@ def count(call: str, files: int) -> int:
 
 
 def try_one(files: int, place: tuple[str, int, str], *mutants: str) -> list[str]:
-    """One fault, and then a clean start; what is lost, doubled or torn then."""
+    """One fault, and then a clean start; what is then lost, duplicated or incomplete."""
     call, number, fault = place
     with new_trial(*SETTINGS, *mutants) as trial:
         prepare(trial, files)
@@ -59,7 +59,7 @@ def try_one(files: int, place: tuple[str, int, str], *mutants: str) -> list[str]
 
 
 def prepare(trial: Trial, files: int) -> None:
-    """Put all files there."""
+    """Write all files."""
     for number in range(files):
         trial.put(number)
 

@@ -1,8 +1,8 @@
-"""Row 3: the disk of the reports gets full, stays so for a while, and is freed.
+"""Row 3: the disk of the reports becomes full, stays so for a while, and is freed.
 
     python benchmarks/reliability/full_disk.py
 
-Needs root, to mount a small tmpfs. The mutant to which a full disk is an error like any other must be found.
+Needs root, to mount a small tmpfs. The mutant that treats a full disk like any other error must be found.
 """
 
 import os
@@ -28,25 +28,25 @@ def main() -> None:
         except AssertionError:
             found = "the mutant that ends was found"
     if seconds > 10:
-        problems.append("it took more than 10 s to go on")
-    went_on = f"full after {rows} rows of {FILES}, for {SECONDS_FULL} s; went on {seconds:.1f} s after it was freed"
-    finish(f"{went_on}; {len(problems)} problems; {found}", problems)
+        problems.append("it took more than 10 s to continue")
+    measured = f"full after {rows} rows of {FILES}, for {SECONDS_FULL} s; continued {seconds:.1f} s after it was freed"
+    finish(f"{measured}; {len(problems)} problems; {found}", problems)
 
 
 def fill_and_free(trial: Trial) -> tuple[list[str], int, float]:
-    """Gives the problems, the rows when it was full, and how long it took to go on, in seconds."""
+    """The problems, the rows when the disk was full, and how long it took to continue, in seconds."""
     trial.out.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", str(trial.out)], check=True)
     try:
         for number in range(FILES):
             trial.put(number)
         trial.start()
-        trial.until(lambda: b"until there is room" in trial.log.read_bytes(), "it never got full")
+        trial.until(lambda: b"until there is room" in trial.log.read_bytes(), "it never became full")
         time.sleep(SECONDS_FULL)
         rows = len(trial.rows())
         subprocess.run(["mount", "-o", f"remount,size={LARGE}", str(trial.out)], check=True)
         freed = time.monotonic()
-        trial.until(lambda: len(trial.rows()) > rows, "it did not go on")
+        trial.until(lambda: len(trial.rows()) > rows, "it did not continue")
         seconds = time.monotonic() - freed
         trial.until_done()
         return trial.stop(), rows, seconds

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability/latency.py [FILES] [FILES_PER_SECOND]
 
-Nothing else may run meanwhile.
+Nothing else may run at the same time.
 """
 
 import os
@@ -17,7 +17,7 @@ QUIET, LIMIT, SOON = 2.0, 1.0, 0.01
 
 
 def main(files: int, rate: float) -> None:
-    """Write files at a rate, and see when their rows come."""
+    """Write files at a rate, and measure when their rows appear."""
     with new_trial(real=True) as trial:
         plain = [*trial.command()[: trial.command().index("--poll")]]  # poll and quiet time as they are shipped
         trial.command = lambda *more: [*plain, *more]

@@ -2,8 +2,8 @@
 
     python benchmarks/reliability/many_files.py [FILES] [SECONDS]
 
-Nothing else may run meanwhile. The time holds two looks at the files' own times at least, which cost the most. The
-mutant that looks without a pause must be found.
+Nothing else may run at the same time. SECONDS includes at least two checks of the files' times, which cost the most.
+The mutant that scans without a pause must be found.
 """
 
 import os
@@ -24,7 +24,7 @@ SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
 
 
 def main(files: int, seconds: float) -> None:
-    """Make the files known, and measure."""
+    """Add the files to the ledger, and measure."""
     with new_trial(real=True) as trial:
         remember(trial, files)
         scans = [scan(trial, files) for _ in range(5)]
@@ -32,7 +32,7 @@ def main(files: int, seconds: float) -> None:
     with new_trial("no-pause") as trial:
         remember(trial, files // 10)
         mutant = idle_share(trial, 10)
-    problems = [] if statistics.median(scans) <= SCAN_LIMIT else ["a look takes too long"]
+    problems = [] if statistics.median(scans) <= SCAN_LIMIT else ["a scan takes too long"]
     problems += [] if share <= LIMIT else ["idle CPU is too much"]
     problems += [] if mutant > LIMIT else ["the mutant without a pause was NOT found"]
     finish(
@@ -43,7 +43,7 @@ def main(files: int, seconds: float) -> None:
 
 
 def remember(trial: Trial, files: int) -> None:
-    """Files that were reported long ago."""
+    """Create files, and record them in the ledger as reported."""
     with open_ledger(trial.out, load_bundle()) as ledger:
         for number in range(SLIDES):
             folder = trial.captures / f"slide-{number:02d}"
@@ -83,7 +83,7 @@ def idle_share(trial: Trial, seconds: float) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and of those that it began."""
+    """CPU time of a process and of its children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

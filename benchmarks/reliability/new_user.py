@@ -1,8 +1,8 @@
-"""As somebody would try it: real crops come by cp, by rsync and from a slow writer; kill -9 in the middle, and again.
+"""The trial of a new user: real crops arrive by cp, rsync and a slow writer; kill -9 in the middle, and a new start.
 
     python benchmarks/reliability/new_user.py DATA [CROPS]
 
-DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Prints what the screen said.
+DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Prints its messages.
 """
 
 import hashlib
@@ -50,8 +50,8 @@ def main(data: Path, count: int) -> None:
         trial.until(lambda: len(rows_of(trial)) >= count + 1, "some have no row")
         time.sleep(3)
         trial.send(signal.SIGTERM)
-        again = subprocess.run(trial.command("--once"), capture_output=True, text=True, check=False)
-        print(trial.log.read_text(), again.stderr, sep="", file=sys.stderr)
+        second = subprocess.run(trial.command("--once"), capture_output=True, text=True, check=False)
+        print(trial.log.read_text(), second.stderr, sep="", file=sys.stderr)
         problems = compare(trial)
     finish(
         f"{count} crops by cp, rsync and a slow writer, kill -9 after {killed} rows, a broken file, a name with a"
@@ -72,7 +72,7 @@ def write_slowly(crops: list[Path], folder: Path) -> None:
 
 
 def compare(trial: Trial) -> list[str]:
-    """What of the files and the rows does not belong together."""
+    """Where the files and the rows do not match."""
     rows, found = rows_of(trial), []
     there = {
         (folder.name, os.fsencode(file.name)): file for folder in trial.captures.iterdir() for file in folder.iterdir()

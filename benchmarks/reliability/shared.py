@@ -69,7 +69,7 @@ def path_of(row: dict[str, str]) -> bytes:
 
 
 def finish(measured: str, problems: list[str]) -> None:
-    """Print what was measured, and end with 1 where something is not as it should be."""
+    """Print what was measured, and exit with 1 if there are problems."""
     for problem in problems[:20]:
         print(problem, file=sys.stderr)
     print(measured)
@@ -77,6 +77,6 @@ def finish(measured: str, problems: list[str]) -> None:
 
 
 def skip(reason: str) -> None:
-    """Say why nothing can be measured here."""
+    """Print why nothing can be measured here."""
     print(f"skipped: {reason}")
     raise SystemExit(EXIT_SKIPPED)

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability/soak.py [SECONDS] [FILES_PER_SECOND]
 
-The mutant that keeps what it classified must be found.
+The mutant that leaks memory and open files must be found.
 """
 
 import os
@@ -20,7 +20,7 @@ GROWTH, DESCRIPTORS, JOURNAL = 50 * 1024**2, 2, 64 * 1024**2
 
 @dataclass(frozen=True)
 class Sample:
-    """What a watch holds at one time: bytes of memory, open files, bytes of journal."""
+    """The resources of a watch at one time: bytes of memory, open files, bytes of journal."""
 
     memory: int
     descriptors: int
@@ -75,7 +75,7 @@ def soak(trial: Trial, seconds: float, rate: float) -> tuple[list[Sample], int]:
 
 
 def sample(trial: Trial) -> Sample:
-    """What it holds now."""
+    """Its resources now."""
     assert trial.process is not None
     here = Path(f"/proc/{trial.process.pid}")
     memory = int((here / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -84,7 +84,7 @@ def sample(trial: Trial) -> Sample:
 
 
 def excesses(samples: list[Sample]) -> list[str]:
-    """What grew too much: the last fifth against the first, for a sample alone may fall into the writing of a page."""
+    """What grew too much from the first fifth to the last: one sample alone may coincide with an update of a page."""
     fifth = max(1, len(samples) // 5)
     first, last = samples[:fifth], samples[-fifth:]
     growth = min(sample.memory for sample in last) - min(sample.memory for sample in first)
