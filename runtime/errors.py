@@ -1,7 +1,7 @@
 """Everything cartcls raises on purpose.
 
     CartclsError
-    ├── ImageError      one image cannot be read; the run goes on
+    ├── ImageError      one image cannot be read; the run continues
     │   └── IncompleteError     but it may be complete later
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used

@@ -17,7 +17,7 @@ EMA_DECAY = 0.995
 class StageAveraging(WeightAveraging):
     """Exponential average of weights and batch statistics, restarted at each image size.
 
-    Statistics of another size would spoil it: a model with an accuracy of 98 % then has 90 % averaged.
+    Statistics of another size would spoil it: a model of 98 % accuracy then has 90 % when averaged.
     """
 
     def __init__(self):

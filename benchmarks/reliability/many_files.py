@@ -26,11 +26,11 @@ SLIDES, LIMIT, SCAN_LIMIT = 20, 0.10, 1.0
 def main(files: int, seconds: float) -> None:
     """Add the files to the ledger, and measure."""
     with new_trial(real=True) as trial:
-        remember(trial, files)
+        record_files(trial, files)
         scans = [scan(trial, files) for _ in range(5)]
         share = idle_share(trial, seconds)
     with new_trial("no-pause") as trial:
-        remember(trial, files // 10)
+        record_files(trial, files // 10)
         mutant = idle_share(trial, 10)
     problems = [] if statistics.median(scans) <= SCAN_LIMIT else ["a scan takes too long"]
     problems += [] if share <= LIMIT else ["idle CPU is too much"]
@@ -42,7 +42,7 @@ def main(files: int, seconds: float) -> None:
     )
 
 
-def remember(trial: Trial, files: int) -> None:
+def record_files(trial: Trial, files: int) -> None:
     """Create files, and record them in the ledger as reported."""
     with open_ledger(trial.out, load_bundle()) as ledger:
         for number in range(SLIDES):

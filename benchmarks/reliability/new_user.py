@@ -2,7 +2,8 @@
 
     python benchmarks/reliability/new_user.py DATA [CROPS]
 
-DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Prints its messages.
+DATA holds the class folders that splits/pbc.csv was made of; only its part `fit` is used. Prints the output of the
+watch.
 """
 
 import hashlib

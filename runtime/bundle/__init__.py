@@ -1,1 +1,1 @@
-"""The bundle: a model with all that is known of it, and what follows for one cell."""
+"""The bundle: a model with its metadata and its calibration, and the review reasons."""

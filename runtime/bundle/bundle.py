@@ -28,7 +28,7 @@ class Bundle:
     """A verified bundle.
 
     Attributes:
-        directory: Where it lies.
+        directory: Its folder.
         manifest: All of `bundle.json`.
         sha256: Digest of `bundle.json`, which holds the digests of all other files.
         model: Bytes of `model.onnx`, as they were verified; empty if the bundle comes from a ledger.

@@ -18,11 +18,7 @@ class Typical(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One threshold that was tried: how many cells are `ok`, how many of these are wrong, and the bound on their share.
-
-    Attributes:
-        passing: Number of `ok` cells: they pass all checks.
-    """
+    """One threshold that was tried: number of `ok` cells, of wrong ones among them, and the bound on their share."""
 
     threshold: float
     passing: int

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .calibration import Typical
 
 WINDOW, FEWEST = 200, 50
-TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the distance kept for their class
+TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the typical distance of their class
 ALARM = 0.3  # share that may be farther: 0.1 expected; a false alarm in 1 of 50,000 checks of 50 cells, none of 200
 SUBJECTS = ("features", "colours")
 

@@ -44,7 +44,7 @@ class Reading:
 
 
 def read_cell(source: Source, width: int, height: int) -> Reading:
-    """Read one image of one cell; what is wrong with it is in the reading and raises nothing.
+    """Read one image of one cell; what is wrong with it is in the reading, not raised.
 
     Args:
         source: Path of a file, or its pixels: RGB, uint8, (H, W, 3).

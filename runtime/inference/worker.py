@@ -208,5 +208,5 @@ def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
         return "error", error
     except MemoryError:
         return "error", OutOfMemoryError("the machine is out of memory")
-    except Exception as error:  # or nobody would see it
+    except Exception as error:  # the service must get it
         return "error", BackendError(f"{type(error).__name__}: {error}")

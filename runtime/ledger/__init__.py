@@ -1,1 +1,1 @@
-"""The ledger: what became of every image, on the disk."""
+"""The ledger: the result of every image, on the disk."""

@@ -289,7 +289,7 @@ class Watch:
             self._is_unchanged(slide, path)
 
     def _requeue_changed(self, slide: WatchedSlide, paths: list[bytes]) -> list[bytes]:
-        """Queue files that have changed since their row was written; all files that are to be classified again."""
+        """Queue files that have changed since their row was written; returns all files that were queued."""
         known = [slide.known[path] for path in paths if path in slide.known]
         changed = [image for image in known if slide.work.has_changed(image)]
         return [image.path for image in slide.work.requeue(changed)] if changed else []
