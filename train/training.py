@@ -22,7 +22,7 @@ from ..calibration.split import check_split, read_split
 from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 from ..runtime.errors import DataError
-from ..runtime.images import resize as preprocess
+from ..runtime.images.resize import PREPROCESSING
 from .callbacks import History, StageAveraging
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
@@ -156,7 +156,7 @@ def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | Non
         split_file=split_file.name,
         split_sha256=data.split.sha256,
         split_unit=data.split.unit,
-        preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
+        preprocessing=Preprocessing(PREPROCESSING),
         stages=tuple(data.stages),
         batch_size=data.batch_size,
         seed=data.seed,
