@@ -1,6 +1,7 @@
 """Turns errors into one line on stderr and an exit code, for every command line of cartcls."""
 
 import sys
+import warnings
 from collections.abc import Callable
 
 from .errors import BackendError, CartclsError, ParityError
@@ -10,6 +11,7 @@ EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3
 
 def run(app: Callable[[], object]) -> None:
     """Run a command line; an expected error becomes a message and an exit code, a bug keeps its traceback."""
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with an image, its row tells better
     try:
         app()
     except CartclsError as error:
