@@ -12,8 +12,7 @@ from ..runtime.errors import DataError
 from ..runtime.images.quality import Quality
 from ..runtime.inference.classifier import Classifier
 from ..runtime.inference.predictions import NO_NUMBER
-
-EXPORT_NOTE = "cartcls-export.json"
+from ..runtime.reports.export_reviewed import EXPORT
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def check_unbiased(data_dir: Path) -> None:
     Raises:
         DataError: It does, or does not say.
     """
-    file = data_dir / EXPORT_NOTE
+    file = data_dir / EXPORT
     if not file.exists():
         return
     try:

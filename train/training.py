@@ -17,7 +17,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from ..calibration.metrics import classification_metrics
-from ..calibration.pictures import draw_confusion
+from ..calibration.plots import draw_confusion
 from ..calibration.split import check_split, read_split
 from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
@@ -138,7 +138,8 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     marks = {"part": "select", "unit": data.split.unit}
     metrics = {**marks, **msgspec.to_builtins(figures)}
     (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}", out / "confusion.png")
+    confusion = draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}")
+    (out / "confusion.png").write_bytes(confusion)
     draw_curves(out / "history.csv", out / "curves.png")
     return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 
