@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from importlib.metadata import version
 from io import BytesIO
 from math import ceil
@@ -26,6 +25,7 @@ from ..runtime.errors import DataError
 from ..runtime.images.quality import FLAWS
 from ..runtime.inference.backend import Backend
 from ..runtime.inference.predictions import softmax
+from ..runtime.ledger.records import now
 from .evidence import Evidence
 from .judged import Judged, judge, per_class, rare_sentence, reasons
 from .limits import gaussians, limits, stain_gaussians, typical
@@ -35,8 +35,8 @@ from .risk import CONFIDENCE, Promise, cells_to_stand, promise, threshold_sequen
 from .split import Split
 from .temperature import fit_temperature
 
-PARTS = ("fit", "select", "calibrate")
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}
+PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
 OTHER_SPLIT = (
     "this is not the split that the weights were trained with: the promise holds only if no cell of `select` or"
@@ -175,7 +175,7 @@ def _record(
         backend=backend.name,
         precision=backend.precision,
         version=version("cartcls"),
-        made_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=now(),
         rare_classes=rare_sentence(figures.per_class),
     )
 

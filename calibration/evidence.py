@@ -20,14 +20,12 @@ class Evidence:
     """N labelled cells of one part.
 
     Attributes:
-        paths: Relative to the data folder.
         labels: True class indices, (N,).
         logits: float32, (N, K).
         features: float32, (N, D).
         qualities: Of each picture.
     """
 
-    paths: list[str]
     labels: npt.NDArray[np.intp]
     logits: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
@@ -73,7 +71,7 @@ def gather(
         qualities.append(reading.quality)
         progress(len(qualities), len(paths))
     labels = np.array([names.index(path.split("/")[0]) for path in paths], np.intp)
-    return Evidence(list(paths), labels, np.stack(logits), np.stack(features), qualities)
+    return Evidence(labels, np.stack(logits), np.stack(features), qualities)
 
 
 def check_unbiased(data_dir: Path) -> None:

@@ -13,15 +13,14 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int = 0) -> Reliability:
+def reliability(probabilities: Floats, labels: npt.NDArray[np.intp]) -> Reliability:
     """Figures of the confidences of N labelled cells.
 
     Args:
         probabilities: After temperature, (N, K).
         labels: True class indices, (N,).
-        seed: Of the resampling.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     confidences, correct = probabilities.max(1), probabilities.argmax(1) == labels
     return Reliability(
         count=len(labels),
