@@ -5,8 +5,10 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from reviewer import corrections
 
 ROOT = Path(__file__).parent.parent
+OF_EXTRAS = ("matplotlib", "onnx", "scikit", "scipy")
 
 
 def test_every_folder_of_code_is_packaged():
@@ -21,7 +23,41 @@ def test_every_folder_of_code_is_packaged():
 def test_the_edge_needs_no_pytorch():
     base = [requirement for requirement in requires("cartcls") or () if "extra ==" not in requirement]
     assert base
-    assert not [requirement for requirement in base if requirement.startswith(("torch", "pytorch", "onnx"))]
+    assert not [requirement for requirement in base if requirement.startswith(("torch", "pytorch", *OF_EXTRAS))]
+
+
+def without_extras(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run cartcls where none of the extras for calibration and training is installed."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({[*OF_EXTRAS, 'sklearn', 'torch']}));"
+        " from cartcls.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_edge_needs_no_extra(slide: Path, tmp_path: Path):
+    def runs(*arguments: object, code: int = 0) -> None:
+        done = without_extras(*arguments)
+        assert done.returncode == code, done.stderr
+
+    folder, out = tmp_path / "captures" / "slide", tmp_path / "out"
+    folder.mkdir(parents=True)
+    shutil.copy(slide / "cell-01.jpg", folder)
+    runs("batch", folder, "--out", out, "--backend", "openvino")
+    runs("watch", folder.parent, "--once", "--out", tmp_path / "watched", "--backend", "openvino")
+    runs("correct", out, corrections(out, (1, "monocyte")), "--by", "Ada")
+    runs("correct", out, "--export", tmp_path / "cells")
+    runs("verify", out)
+    runs("rebuild", out)
+    runs("export", "--target", "sm1", code=4)  # no TensorRT builds for that
+
+
+def test_evaluate_and_calibrate_say_what_to_install(data_dir: Path, split_file: Path):
+    for command in (("evaluate", data_dir), ("calibrate", "x", data_dir, "--split", split_file)):
+        done = without_extras(*command)
+        assert done.returncode == 1
+        assert done.stderr.endswith(" is not installed: pip install 'cartcls[calibration]'\n")
 
 
 def test_notices_lie_beside_what_they_are_for():

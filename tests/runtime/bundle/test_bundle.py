@@ -155,7 +155,11 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
         ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, r"'alien' - at `\$\.classes\[1\]\.kind`"),
         ({"name": "=cmd"}, "has other signs"),
         ({"source": {}}, "data_sha256"),
-        ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
+        ({"preprocessing": {"name": "crop"}}, "another preprocessing"),
+        (
+            {"preprocessing": {"name": "stretch-area-linear", "sha256": "0"}},
+            r"another preprocessing \(stretch-area-linear\)",
+        ),
         ({"files": {}}, r"has no model\.onnx"),
         ({"input": {}}, "malformed"),
     ],
