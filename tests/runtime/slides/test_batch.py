@@ -225,7 +225,7 @@ from cartcls.runtime.slides import batch
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.ledger.folder import open_ledger
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+sys.path.insert(0, {str(Path(__file__).parents[2] / "support")!r})
 from fakes import FakeBackend
 read = classifier.read_cell
 classifier.read_cell = lambda path, *size: os._exit(9) if path.endswith({killer.encode()!r}) else read(path, *size)
