@@ -5,17 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from samples import RUN, TIME, a_cell
 
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.images.decode import Fingerprint
 from cartcls.runtime.ledger import database as databases
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Correction, Cursor, LedgerImage, Result, Run
+from cartcls.runtime.ledger.records import Correction, Cursor, LedgerImage, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 
-TIME = "2026-01-02T03:04:05Z"
 PRINT = Fingerprint(10, 20, 25, 30)
-RUN = Run("s", "/captures/s", "openvino", "bf16", "a processor", "0.1.0", TIME)
 
 
 @pytest.fixture
@@ -24,8 +23,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def reported(image: LedgerImage, seq: int, label: str = "ig") -> Result:
-    cell = Cell(seq, f"{image.id}.jpg", "ok", "", TIME, label, (0.25, 0.75), f"thumbnails/{seq}.jpg", "0" * 64, 3, 4)
-    return Result(image, "reported", PRINT, cell)
+    return Result(image, "reported", PRINT, a_cell(seq, label))
 
 
 def slide_with(ledger: Ledger, *paths: bytes) -> tuple[SlideLedger, dict[bytes, LedgerImage]]:
@@ -51,8 +49,7 @@ def test_an_image_goes_its_way_and_is_still_there_when_opened_again(file: Path):
         images = slide.images()
         assert (images[b"a.jpg"].state, images[b"a.jpg"].seq, images[b"a.jpg"].fingerprint) == ("reported", 1, PRINT)
         assert (images[b"\xff\n.jpg"].state, images[b"\xff\n.jpg"].attempts) == ("seen", 1)
-        assert [cell.label for cell in slide.cells()] == ["ig"]
-        assert next(slide.cells()).probabilities == (0.25, 0.75)
+        assert list(slide.cells()) == [a_cell(1, "ig")]
         assert slide.next_seq() == 2
 
 
