@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import os
 import shutil
@@ -257,25 +256,6 @@ def test_kills_that_are_nobodys_doing_do_not_hit_the_same_image_again_and_again(
         entry.begin([known[names[0]]])  # and then the first of it, alone
     rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())
     assert [row["path"].encode() for row in rows] == [*names[1:4], names[0], *names[4:]]
-
-
-def test_results_of_another_bundle_are_not_mixed_in(slide: Path, tmp_path: Path, bundle: Bundle):
-    run(slide, tmp_path, bundle, FakeBackend())
-    other = dataclasses.replace(bundle, sha256="0" * 64)
-    with pytest.raises(OutputError, match="by another bundle: add --fresh"):
-        run(slide, tmp_path, other, FakeBackend())
-    before = contents(tmp_path / "slide-01")
-    with open_ledger(tmp_path, other, fresh=True) as ledger:
-        assert not ledger.slides()
-    (aside,) = tmp_path.glob("before-*")
-    assert contents(aside / "slide-01") == before
-    assert (aside / "ledger.sqlite").exists()
-    run(slide, tmp_path, other, FakeBackend())
-
-
-def test_two_processes_do_not_write_the_same_reports(slide: Path, tmp_path: Path, bundle: Bundle):
-    with open_ledger(tmp_path, bundle), pytest.raises(OutputError, match="in use by another cartcls"):
-        run(slide, tmp_path, bundle, FakeBackend())
 
 
 def test_a_thumbnail_that_cannot_be_written_stops_the_run(
