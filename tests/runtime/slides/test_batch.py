@@ -102,22 +102,6 @@ def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bun
     assert len(rows) == 32
 
 
-def test_two_slides_of_the_same_name_get_a_folder_each(slide: Path, tmp_path: Path, bundle: Bundle):
-    one, two = (Path(shutil.copytree(slide, tmp_path / name / "slide")) for name in ("one", "two"))
-    first, second, again = (run(folder, tmp_path / "out", bundle, FakeBackend())[2] for folder in (one, two, one))
-    assert first != second
-    assert first == again
-    assert [path for path in (tmp_path / "out").iterdir() if path.is_dir()] in ([first, second], [second, first])
-
-
-def test_a_folder_that_is_no_report_is_left_alone(slide: Path, tmp_path: Path, bundle: Bundle):
-    (tmp_path / "slide-01").mkdir()
-    (tmp_path / "slide-01" / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputError, match="is no report"):
-        run(slide, tmp_path, bundle, FakeBackend())
-    assert contents(tmp_path / "slide-01") == {"thesis.txt": b"precious"}
-
-
 def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide: Path, tmp_path: Path, bundle: Bundle):
     folder = tmp_path / "slide"
     folder.mkdir()
