@@ -41,9 +41,11 @@ clean:
 	rm -rf $(VENV) $(DEMO) .venv-ultralytics build *.egg-info
 
 # A strict editable install links every file by itself (which pyright can follow), so a new file needs a new install.
+# Dependency groups need pip 25.1.
 $(VENV)/installed: pyproject.toml setup.py $(PARTS)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict -e '.[train,export,test]'
+	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict --group dev -e '.[train,export]'
 	touch $@
 
 $(DEMO)/installed: pyproject.toml setup.py $(wildcard $(addsuffix /*,$(PARTS)))

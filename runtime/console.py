@@ -9,7 +9,7 @@ EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3
 
 
 def run(app: Callable[[], object]) -> None:
-    """Run a command line; an expected error becomes a message and an exit code, a bug keeps its traceback."""
+    """Run a command line; an expected error becomes one line and an exit code, any other keeps its traceback."""
     try:
         app()
     except CartclsError as error:

@@ -20,7 +20,7 @@ def test_a_wrong_temperature_is_refused(temperature: float):
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.2, float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(threshold: float):
-    with pytest.raises(msgspec.ValidationError, match=r"the review threshold .+ is no probability"):
+    with pytest.raises(msgspec.ValidationError, match=r"the review threshold .+ is not a probability"):
         changed(threshold=threshold)
 
 
@@ -30,5 +30,5 @@ def test_the_ends_of_what_is_allowed_are_allowed():
 
 
 def test_a_missing_limit_is_named():
-    with pytest.raises(msgspec.ValidationError, match="there is no limit of size, shape, cell"):
+    with pytest.raises(msgspec.ValidationError, match="there are no limits for size, shape, cell"):
         changed(limits={"distance": [None, 9.0], "stain": [None, 9.0]})

@@ -47,15 +47,15 @@ def test_what_speaks_against_a_label_is_said_with_its_figures(calibrated: Bundle
     assert calibrated.calibration is not None
     calibration = replace(calibrated.calibration, threshold=0.93)
     features, quality = calibration.features.means[2], measure(crops[0], 360, 363)
-    assert assess(calibration, 0.95, features, quality).doubts == []
-    assert assess(calibration, 0.61, features, quality).doubts == ["low confidence (0.61 < 0.93)"]
-    assert assess(calibration, 0.9299, features, quality).doubts == ["low confidence (0.9299 < 0.9300)"]
+    assert assess(calibration, 0.95, features, quality).reasons == []
+    assert assess(calibration, 0.61, features, quality).reasons == ["low confidence (0.61 < 0.93)"]
+    assert assess(calibration, 0.9299, features, quality).reasons == ["low confidence (0.9299 < 0.9300)"]
     black = measure(np.zeros_like(crops[0]), 4000, 3000)
-    doubts = assess(calibration, 0.5, features + 99, black).doubts
-    titles = [doubt.split(" (")[0] for doubt in doubts]
+    reasons = assess(calibration, 0.5, features + 99, black).reasons
+    titles = [reason.split(" (")[0] for reason in reasons]
     assert titles[:3] == ["low confidence", "unlike the training cells", "stain unlike the training cells"]
     assert {"looks like a whole field", "no cell", "too dark"} <= set(titles)
-    assert assess(calibration, 0.95, np.full_like(features, np.nan), quality).doubts[0].startswith("unlike")
+    assert assess(calibration, 0.95, np.full_like(features, np.nan), quality).reasons[0].startswith("unlike")
 
 
 def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
@@ -111,14 +111,14 @@ def test_features_of_another_model_are_refused(copy: Path):
 
 def test_a_class_that_is_missing_is_named_by_number(copy: Path):
     change(copy, npz=arrays(copy, feature_means=np.zeros((7, 64), np.float32)))
-    with pytest.raises(BundleError, match="knows 7 of 8 classes"):
+    with pytest.raises(BundleError, match="has 7 of 8 classes"):
         load_bundle(copy)
 
 
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"stain_whitening": np.eye(3)}, "the stains do not fit"),
+        ({"stain_whitening": np.eye(3)}, "the sizes of the stains differ"),
         ({"feature_means": np.full((8, 64), np.nan)}, "the features hold not-a-number"),
     ],
 )

@@ -27,10 +27,10 @@ def test_what_another_backend_computed_takes_its_place_and_is_marked():
     first, chosen = outputs(1, 2, 3, 4), np.array([False, True, False, True])
     replaced = first.replaced(chosen, outputs(8, 9))
     assert numbers(replaced) == [[1, 8, 3, 9]] * 3
-    assert replaced.again is not None
-    assert replaced.again.tolist() == [False, True, False, True]
+    assert replaced.recomputed is not None
+    assert replaced.recomputed.tolist() == [False, True, False, True]
     assert numbers(first) == [[1, 2, 3, 4]] * 3
-    assert first.again is None
+    assert first.recomputed is None
 
 
 def test_maps_of_some_cells_alone_are_none():

@@ -7,7 +7,7 @@ import pytest
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images.reading import Reading, read_cell
 from cartcls.runtime.inference.backend import Outputs
-from cartcls.runtime.inference.predictions import COMPUTED_AGAIN, NO_NUMBER, Prediction, interpret, softmax
+from cartcls.runtime.inference.predictions import NO_NUMBER, RECOMPUTED, Prediction, interpret, softmax
 
 GONE = Reading(error="has vanished", incomplete=True)
 
@@ -69,16 +69,16 @@ def test_one_logit_that_is_no_number_is_no_label_and_moves_no_other_cell(bundle:
 
 
 def test_what_was_computed_again_is_for_review(bundle: Bundle, cell: Reading):
-    given = replace(outputs(6, 2), again=np.array([False, True]))
+    given = replace(outputs(6, 2), recomputed=np.array([False, True]))
     first, second = said(bundle, given, cell, cell)
     assert (first.status, first.reasons) == ("ok", ())
-    assert (second.status, second.reasons, second.label) == ("review", (COMPUTED_AGAIN,), "erythroblast")
+    assert (second.status, second.reasons, second.label) == ("review", (RECOMPUTED,), "erythroblast")
 
 
 def test_doubts_of_a_calibrated_bundle_follow_what_was_computed_again(cell: Reading):
     shipped = load_bundle()
-    (prediction,) = said(shipped, replace(outputs(6), again=np.array([True])), cell)
-    assert prediction.reasons[0] == COMPUTED_AGAIN
+    (prediction,) = said(shipped, replace(outputs(6), recomputed=np.array([True])), cell)
+    assert prediction.reasons[0] == RECOMPUTED
     assert any(reason.startswith("unlike the training cells") for reason in prediction.reasons[1:])
     assert prediction.distance is not None and prediction.stain is not None
     assert shipped.temperature != 1

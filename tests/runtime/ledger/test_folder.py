@@ -28,12 +28,12 @@ def test_a_ledger_is_made_and_found_again_with_its_bundle(out: Path, bundle: Bun
 
 def test_a_folder_without_reports_is_a_clear_error_and_stays_as_it_is(out: Path):
     for _ in ("not there", "empty"):
-        with pytest.raises(OutputError, match="holds no ledger"), existing_ledger(out):
+        with pytest.raises(OutputError, match="has no cartcls ledger"), existing_ledger(out):
             pass
         assert not out.exists() or not list(out.iterdir())
         out.mkdir(exist_ok=True)
     Ledger(out / LEDGER).close()
-    with pytest.raises(OutputError, match="holds no reports yet"), existing_ledger(out):
+    with pytest.raises(OutputError, match="has no reports yet"), existing_ledger(out):
         pass
 
 
@@ -84,7 +84,7 @@ def test_reports_on_a_share_have_their_ledger_on_this_machine(
     assert len(list((tmp_path / "state").rglob(LEDGER))) == 1
     with existing_ledger(out) as (ledger, _):
         assert [found.slide.name for found in ledger.slides()] == ["s"]
-    with pytest.raises(OutputError, match="holds no ledger"), existing_ledger(tmp_path / "none"):
+    with pytest.raises(OutputError, match="has no cartcls ledger"), existing_ledger(tmp_path / "none"):
         pass
     assert len(list((tmp_path / "state" / "cartcls").iterdir())) == 1
     with open_ledger(tmp_path / "other", bundle) as ledger:

@@ -44,7 +44,7 @@ def test_what_was_under_way_when_the_process_ended_is_waiting_again(file: Path):
         images = slide.images()
         slide.begin([images[b"begun"]])
         slide.postpone([images[b"postponed"]])
-        slide.forget([images[b"gone"]])
+        slide.mark_vanished([images[b"gone"]])
         states = {path: image.state for path, image in slide.images().items()}
         assert states == {b"begun": "queued", b"postponed": "retry", b"gone": "vanished"}
     with Ledger(file) as ledger:

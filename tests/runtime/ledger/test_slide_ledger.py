@@ -53,7 +53,7 @@ def test_what_was_seen_before_is_not_seen_anew(file: Path):
     with Ledger(file) as ledger:
         slide, ids = slide_with(ledger, b"a", b"b")
         slide.report([reported(ids[b"a"], 1)])
-        slide.forget([ids[b"b"]])
+        slide.mark_vanished([ids[b"b"]])
         slide, _ = slide_with(ledger, b"a", b"b", b"c")
         states = {path: known.state for path, known in slide.images().items()}
         assert states == {b"a": "reported", b"b": "seen", b"c": "seen"}
@@ -65,7 +65,7 @@ def test_an_image_that_has_a_row_and_is_seen_again_is_not_waiting_for_one(file: 
     with Ledger(file) as ledger:
         slide, ids = slide_with(ledger, b"a", b"b")
         slide.report([reported(ids[b"a"], 1)])
-        slide.supersede([ids[b"a"]])
+        slide.requeue([ids[b"a"]])
         assert slide.waiting() == 1
         assert slide.rows_to_be_replaced() == {1}
 
@@ -93,7 +93,7 @@ def test_a_newer_row_takes_the_place_of_the_older_which_stays_in_the_history(fil
         slide.move_cursor(Cursor(1, 100, stale=False))
         slide.report([reported(ids[b"b"], 2, "monocyte")])
         assert not slide.cursor().stale  # row 2 is not in the CSV yet
-        slide.supersede([ids[b"a"]])
+        slide.requeue([ids[b"a"]])
         slide.report([reported(ids[b"a"], 1, "platelet")])
         assert slide.cursor() == Cursor(1, 100, stale=True)
         assert labels(slide) == [(1, "platelet"), (2, "monocyte")]
@@ -146,7 +146,7 @@ def test_an_image_may_have_many_rows(file: Path):
         slide, ids = slide_with(ledger, b"a", b"b")
         slide.report([reported(ids[b"a"], 1), reported(ids[b"a"], 2), reported(ids[b"b"], 3)])
         assert [image.seq for image in slide.images().values()] == [1, 3]
-        slide.supersede([ids[b"a"]])
+        slide.requeue([ids[b"a"]])
         assert slide.rows_to_be_replaced() == {1, 2}
 
 

@@ -12,7 +12,7 @@ from cartcls.runtime.errors import OutputError
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS, LedgerImage
-from cartcls.runtime.slides.slide import SlideWork, _by_attempts
+from cartcls.runtime.slides.slide import SlideWork, _in_groups
 
 Begin = Callable[[Path], SlideWork]
 
@@ -23,7 +23,7 @@ def image(name: str, attempts: int = 0, seq: int | None = None) -> LedgerImage:
 
 def order(*images: LedgerImage) -> list[str]:
     """Names in the order in which they are tried, those of a group together."""
-    return [b"".join(image.path for image in group).decode() for group in _by_attempts(images)]
+    return [b"".join(image.path for image in group).decode() for group in _in_groups(images)]
 
 
 def test_new_images_are_tried_together_as_they_come():
@@ -86,12 +86,12 @@ def test_two_slides_of_the_same_name_get_a_folder_each(tmp_path: Path, begin: Be
 
 def test_a_folder_or_file_that_is_no_report_is_left_alone(folder: Path, out: Path, begin: Begin):
     (out / "slide").touch()
-    with pytest.raises(OutputError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report"):
         begin(folder)
     (out / "slide").unlink()
     (out / "slide").mkdir()
     (out / "slide" / "thesis.txt").write_text("precious")
-    with pytest.raises(OutputError, match="is no report"):
+    with pytest.raises(OutputError, match="is not a report"):
         begin(folder)
     assert [path.name for path in (out / "slide").iterdir()] == ["thesis.txt"]
     (out / "slide" / "thesis.txt").unlink()
