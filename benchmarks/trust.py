@@ -89,7 +89,7 @@ def main() -> None:
     lines += ["", "## What is no cell (BCCD)", "", *_table("picture", "pictures", "flagged")]
     for name, pictures in non_cells(options.bccd, bundle.width, bundle.height).items():
         found = _assess(bundle, _observed(pictures, classifier))
-        flagged = sum(bool(assessment.doubts) for assessment in found)
+        flagged = sum(bool(assessment.reasons) for assessment in found)
         lines.append(f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_most(found)} |")
     whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
     lines += _drift(bundle, untouched, whites, part)
@@ -168,7 +168,7 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
 
 def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
     wrong = evidence.logits.argmax(1) != evidence.labels
-    flagged = np.array([bool(assessment.doubts) for assessment in found])
+    flagged = np.array([bool(assessment.reasons) for assessment in found])
     of_wrong = _share(int((wrong & flagged).sum()), int(wrong.sum())) if wrong.any() else "none is wrong"
     all_flagged = f"{int(flagged.sum())} of all"
     return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_most(found)} |"
@@ -182,7 +182,7 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
         subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], typical, subject)), None)
         for subject in SUBJECTS
     }
-    flagged = sum(bool(assessment.doubts) for assessment in found)
+    flagged = sum(bool(assessment.reasons) for assessment in found)
     lines = ["", "## Another laboratory's slide (white cells cut from BCCD by their boxes)", ""]
     lines += [
         f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")

@@ -48,7 +48,7 @@ class Judged:
     @property
     def passes(self) -> npt.NDArray[np.bool_]:
         """Whether nothing speaks against them, (N,)."""
-        return np.array([not assessment.doubts for assessment in self.found])
+        return np.array([not assessment.reasons for assessment in self.found])
 
 
 def judge(calibration: Calibration, evidence: Evidence, temperature: float) -> Judged:
@@ -65,8 +65,8 @@ def judge(calibration: Calibration, evidence: Evidence, temperature: float) -> J
 
 def reasons(found: Sequence[Assessment]) -> dict[str, int]:
     """How many cells each reason flags, a cell with several for each; the first, `any`, counts every cell once."""
-    counted = Counter(doubt.split(" (")[0] for assessment in found for doubt in assessment.doubts)
-    return {"any": sum(bool(assessment.doubts) for assessment in found), **dict(counted.most_common())}
+    counted = Counter(reason.split(" (")[0] for assessment in found for reason in assessment.reasons)
+    return {"any": sum(bool(assessment.reasons) for assessment in found), **dict(counted.most_common())}
 
 
 def per_class(

@@ -1,6 +1,6 @@
-"""The edge: decode, classify, explain and report cells on a machine that has no PyTorch.
+"""Inference and reports on a machine without PyTorch: decode, classify and explain cells.
 
-`Classifier` is the door for other programs: see docs/python.md.
+`Classifier` is the interface for other programs: see docs/python.md.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ __all__ = ["Classifier"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the classifier when it is asked for, and what it needs with it."""
+    """Import the classifier, and what it needs, on first use."""
     if name != "Classifier":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .inference.classifier import Classifier

@@ -11,8 +11,8 @@ EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3
 
 
 def run(app: Callable[[], object]) -> None:
-    """Run a command line; an expected error becomes a message and an exit code, a bug keeps its traceback."""
-    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with an image, its row tells better
+    """Run a command line; an expected error becomes one line and an exit code, any other keeps its traceback."""
+    warnings.filterwarnings("ignore", module="PIL")  # the row of a damaged image says what is wrong with it
     try:
         app()
     except CartclsError as error:

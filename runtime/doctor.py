@@ -1,4 +1,4 @@
-"""Looks at a machine the way a run would, and says what is missing and how to mend it."""
+"""Checks what a run needs on this machine; says what is missing and how to fix it."""
 
 import importlib.metadata
 import os
@@ -25,13 +25,13 @@ PACKAGES = ("openvino", "tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "cuda-bin
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination.
+    """The result of one check.
 
     Attributes:
-        level: `ok`, `warning` (it works, but) or `failure` (it cannot work).
-        subject: What was looked at.
+        level: `ok`, `warning` (works with a drawback) or `failure` (cannot work).
+        subject: What was checked.
         text: What was found.
-        remedy: What to do about it; empty where nothing is to be done.
+        remedy: How to fix it; empty if there is nothing to fix.
     """
 
     level: Level
@@ -41,14 +41,14 @@ class Finding:
 
 
 def examine(bundle_dir: Path, capture_dir: Path | None, out: Path) -> list[Finding]:
-    """Examine Python, backends, GPU, bundle, engine, and the folders that a run would use."""
+    """Check Python, backends, GPU, bundle, engine, and the folders that a run would use."""
     findings = [_python(), *_packages()]
     gpu, finding = _gpu()
     findings += [finding, _openvino(gpu)]
     try:
         bundle = load_bundle(bundle_dir)
     except BundleError as error:
-        findings.append(Finding("failure", "bundle", str(error), "install cartcls again, or copy the bundle again"))
+        findings.append(Finding("failure", "bundle", str(error), "reinstall cartcls, or copy the bundle again"))
     else:
         findings += [_bundle(bundle), _engine(bundle, gpu)]
     findings += _folder("reports", _nearest(out), writes=True)
@@ -75,11 +75,11 @@ def _gpu() -> tuple[Gpu | None, Finding]:
         cuda = open_cuda()
     except BackendError as error:
         if not DRIVER.exists():
-            return None, Finding("ok", "GPU", f"none that can be used: {error}")
+            return None, Finding("ok", "GPU", f"none usable: {error}")
         remedy = INSTALL
         if "insufficient" in str(error):
-            remedy = "a newer driver, or pip install 'cuda-bindings<13' for one that takes CUDA 12"
-        return None, Finding("warning", "GPU", f"none that can be used: {error}", remedy)
+            remedy = "install a newer driver, or pip install 'cuda-bindings<13' for a driver with CUDA 12"
+        return None, Finding("warning", "GPU", f"none usable: {error}", remedy)
     gpu = cuda.gpu
     cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"
@@ -98,8 +98,8 @@ def _openvino(gpu: Gpu | None) -> Finding:
 def _bundle(bundle: Bundle) -> Finding:
     text = f"{bundle.name} {bundle.sha256[:12]}, {len(bundle.classes)} classes, {bundle.width}x{bundle.height}"
     if bundle.calibrated:
-        return Finding("ok", "bundle", f"{text}, calibrated, all digests right")
-    return Finding("warning", "bundle", f"{text}, all digests right, uncalibrated", "look at every cell yourself")
+        return Finding("ok", "bundle", f"{text}, calibrated, all digests match")
+    return Finding("warning", "bundle", f"{text}, all digests match, uncalibrated", "review every cell yourself")
 
 
 def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
@@ -112,28 +112,28 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
     wanted, directory = build_record_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
     engine, reason = find_engine(directory, wanted)
     if engine is not None:
-        return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its stamp fits")
-    text = f"none in {directory} fits: {reason or 'none was built yet'}"
-    return Finding("warning", "engine", text, "cartcls export builds it; so does the next run, in minutes")
+        return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its build record matches")
+    text = f"none in {directory} matches: {reason or 'none was built yet'}"
+    return Finding("warning", "engine", text, "run cartcls export, or the next run builds it, in minutes")
 
 
 def _folder(subject: str, folder: Path, writes: bool) -> Iterator[Finding]:
     if not folder.is_dir():
-        yield Finding("failure", subject, f"{folder} is not a folder", "make it, or name another")
+        yield Finding("failure", subject, f"{folder} is not a folder", "create it, or name another")
         return
     kind = file_system(folder) or "unknown file system"
     if is_network(kind):
-        remedy = "" if writes else "new files are seen by looking again and again, and given longer to settle"
+        remedy = "" if writes else "none needed: a file is read after 10 s without a change, in place of 2"
         yield Finding("warning", subject, f"{folder} is on a network share ({kind})", remedy)
     else:
         yield Finding("ok", subject, f"{folder} ({kind})")
     problem = _try(lambda: _write(folder)) if writes else _try(lambda: os.listdir(folder))
     if problem:
         what = "written to" if writes else "read"
-        yield Finding("failure", subject, f"{folder} cannot be {what}: {problem}", "give this user the right to")
+        yield Finding("failure", subject, f"{folder} cannot be {what}: {problem}", "give this user the permission")
     free = shutil.disk_usage(folder).free
     if writes and free < LOW_DISK:
-        yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "make room")
+        yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "free some space")
 
 
 def _write(folder: Path) -> None:

@@ -2,19 +2,19 @@
 
     CartclsError
     ├── ImageError      one image cannot be read; the run goes on
-    │   └── IncompleteError     but it may be whole later
+    │   └── IncompleteError     but it may be complete later
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used
     │   ├── NotInstalledError   because it is not installed
-    │   ├── NoGpuError          because there is no GPU, or no driver that fits
-    │   ├── NoEngineError       because no engine fits, and none may be built
-    │   └── OutOfMemoryError    because its memory is short: fewer cells at once may fit
-    ├── DataError       a data folder, split or checkpoint does not fit
-    ├── CorrectionError corrections of a reviewer do not fit the report
+    │   ├── NoGpuError          because there is no GPU, or no suitable driver
+    │   ├── NoEngineError       because no engine matches, and none may be built
+    │   └── OutOfMemoryError    because memory ran out: a smaller batch may fit
+    ├── DataError       a data folder, split or checkpoint cannot be used
+    ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
     └── OutputError     a report cannot be written where it was asked for
 
-Messages say what is wrong, with which file, and how to mend it. Only the command line turns them into
+Messages say what is wrong, with which file, and how to fix it. Only the command line turns them into
 exit codes.
 """
 
@@ -28,7 +28,7 @@ class ImageError(CartclsError):
 
 
 class IncompleteError(ImageError):
-    """An image is not whole: cut off, still being written, or gone for the moment."""
+    """An image is incomplete: cut off, still being written, or missing for the moment."""
 
 
 class BundleError(CartclsError):
@@ -44,23 +44,23 @@ class NotInstalledError(BackendError):
 
 
 class NoGpuError(BackendError):
-    """There is no NVIDIA GPU, or its driver does not fit."""
+    """There is no NVIDIA GPU, or its driver is unsuitable."""
 
 
 class NoEngineError(BackendError):
-    """No engine fits, and none may be built."""
+    """No engine matches, and none may be built."""
 
 
 class OutOfMemoryError(BackendError):
-    """The memory of the GPU or of the machine is short."""
+    """The GPU or the machine ran out of memory."""
 
 
 class DataError(CartclsError):
-    """A data folder, a split or a checkpoint does not fit."""
+    """A data folder, a split or a checkpoint cannot be used."""
 
 
 class CorrectionError(CartclsError):
-    """Corrections of a reviewer do not fit the report; none of them was applied."""
+    """Corrections of a reviewer do not match the report; none of them was applied."""
 
 
 class ParityError(CartclsError):

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ from .errors import CartclsError, OutputError
 
 @contextmanager
 def whole_folder(directory: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill, which then takes the place of `directory` and of all that was in it.
+    """Yield an empty folder to fill; it then replaces `directory` and everything in it.
 
-    Where filling it fails or is interrupted, `directory` stays as it was. A process that was killed while it
-    changed places left the older folder under another name: the next call puts it back first.
+    If filling it fails or is interrupted, `directory` stays as it was. A process that was killed during the
+    replacement left the older folder under another name: the next call first moves it back.
 
     Raises:
         OSError: The folder cannot be made, filled or moved.
@@ -27,7 +27,7 @@ def whole_folder(directory: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        os.sync()  # what the new name stands for must be on the disk before the name is
+        os.sync()  # the content must be on the disk before the rename
         shutil.rmtree(older, ignore_errors=True)
         try:
             if directory.exists():
@@ -47,9 +47,9 @@ def writing(subject: object, kind: type[CartclsError] = OutputError, then: str =
     """Turn an OSError into "… cannot be written: …".
 
     Args:
-        subject: What is written: a path, or words.
-        kind: Class of the error that is raised in its place.
-        then: What follows from it, or how to mend it.
+        subject: What is written: a path or a description.
+        kind: Class of the error that is raised instead.
+        then: The consequence, or how to fix it.
 
     Raises:
         CartclsError: Of that kind.
@@ -62,7 +62,7 @@ def writing(subject: object, kind: type[CartclsError] = OutputError, then: str =
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    """Write a file under another name, and give it its own when it is whole on the disk.
+    """Write a file under a temporary name, and rename it once all of it is on the disk.
 
     Raises:
         OSError: It cannot be written; an older file of that name stays as it was.

@@ -1,4 +1,4 @@
-"""What kind of file system a folder is on: network shares need another patience than disks."""
+"""What kind of file system a folder is on: files on network shares need longer waiting times."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "glusterfs", "lus
 
 
 def file_system(folder: Path) -> str:
-    """Type of the file system that an existing folder is on, such as `ext4` or `cifs`; empty where that is unknown."""
+    """Type of the file system that an existing folder is on, such as `ext4` or `cifs`; empty if unknown."""
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:

@@ -31,8 +31,8 @@ class Bundle:
         directory: Where it lies.
         manifest: All of `bundle.json`.
         sha256: Digest of `bundle.json`, which holds the digests of all other files.
-        model: Bytes of `model.onnx`, as they were verified; empty where the bundle is a ledger's memory.
-        calibration: What marks cells for review; None where it is not calibrated, or the bundle is a ledger's memory.
+        model: Bytes of `model.onnx`, as they were verified; empty if the bundle comes from a ledger.
+        calibration: What marks cells for review; None if it is not calibrated or comes from a ledger.
     """
 
     directory: Path
@@ -63,7 +63,7 @@ class Bundle:
 
     @property
     def cpu_precision(self) -> str:
-        """In which the OpenVINO backend computes: the fastest that gave the same answers at export."""
+        """Precision of the OpenVINO backend: the fastest that gave the same answers at export."""
         return self.manifest.precision.cpu
 
     @property
@@ -94,7 +94,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Fill an empty folder with a bundle, and read it back.
+    """Fill an empty folder with a bundle, and verify it by reading it back.
 
     Args:
         folder: The folder.
@@ -103,7 +103,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
     Raises:
         OSError: A file cannot be written.
-        BundleError: They are no bundle.
+        BundleError: They are not a valid bundle.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     data = encode_manifest(msgspec.structs.replace(manifest, files=digests))
@@ -113,7 +113,7 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
 
 
 def manifest_digest(data: bytes) -> bytes:
-    """What `bundle.json.sha256` says of the bytes of `bundle.json`."""
+    """Content of `bundle.json.sha256` for the bytes of `bundle.json`."""
     return f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode()
 
 

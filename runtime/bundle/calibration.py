@@ -1,4 +1,4 @@
-"""What a calibration measured, as `bundle.json` keeps it."""
+"""Results of a calibration, as `bundle.json` stores them."""
 
 from msgspec import Struct
 
@@ -18,7 +18,11 @@ class Typical(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One threshold that was tried: how many cells pass, how many of them are wrong, and the bound on their share."""
+    """One threshold that was tried: how many cells are `ok`, how many of these are wrong, and the bound on their share.
+
+    Attributes:
+        passing: Number of `ok` cells: they pass all checks.
+    """
 
     threshold: float
     passing: int
@@ -27,14 +31,14 @@ class Step(Struct, frozen=True):
 
 
 class PromiseRecord(Struct, frozen=True):
-    """How many of the cells that pass may be wrong.
+    """The guarantee: how many of the `ok` cells may be wrong.
 
     Attributes:
-        asked: Share of wrong cells that was asked for; `error` is promised.
-        confidence: With which that holds.
-        cells: Number of cells of `calibrate`, whether they pass or not.
-        coverage: Share that passes.
-        needed: Number of cells like these that would reach what was asked for; None where it is reached, or none would.
+        asked: Share of wrong cells that was asked for; `error` is guaranteed.
+        confidence: Probability with which the guarantee holds.
+        cells: Number of cells of `calibrate`, whether `ok` or not.
+        passing: Number of `ok` cells; `coverage` is their share.
+        needed: Number of such cells that would reach what was asked for; None if it is reached, or no number would.
         steps: Thresholds tried, from strict to loose.
     """
 
@@ -70,7 +74,7 @@ class CalibrationError(Struct, frozen=True):
 class Reliability(Struct, frozen=True):
     """Figures of the confidences of labelled cells: mean confidence, Brier score over all classes, calibration errors.
 
-    Bins are of equal width, or of as many cells each.
+    Bins are of equal width, or hold equally many cells.
     """
 
     count: int
@@ -82,13 +86,13 @@ class Reliability(Struct, frozen=True):
 
 
 class ClassCounts(Struct, frozen=True):
-    """What becomes of the cells of one class.
+    """Results for the cells of one class.
 
     Attributes:
-        passing: Cells of the class that pass; `right` of them are called so.
-        others_called_so: Cells of other classes that pass as it.
-        others_at_most: Share of other cells that may pass as it, with 95 % confidence.
-        right_if_rare: Share of its passing labels that is then right where 1 cell in 100 is of that class.
+        passing: `ok` cells of the class; `right` of them have its label.
+        others_called_so: Cells of other classes that are `ok` with its label.
+        others_at_most: Upper bound on their share of the other cells, with 95 % confidence.
+        right_if_rare: Share of its `ok` labels that is then right if 1 cell in 100 is of that class.
     """
 
     count: int
@@ -102,10 +106,10 @@ class ClassCounts(Struct, frozen=True):
 
 
 class CalibrateFigures(Reliability, frozen=True):
-    """What was counted on the part `calibrate`.
+    """Figures of the part `calibrate`.
 
     Attributes:
-        uncalibrated: Calibration error before the temperature, with bins of as many cells each.
+        uncalibrated: Calibration error before the temperature, with bins of equally many cells.
         reasons: How many cells each reason flags; the first, `any`, counts every cell once.
     """
 
@@ -115,16 +119,16 @@ class CalibrateFigures(Reliability, frozen=True):
 
 
 class CalibrationRecord(Struct, frozen=True):
-    """What a calibration measured, and how.
+    """Results of a calibration, and how it was made.
 
     Attributes:
         temperature: Divides the logits before softmax.
         threshold: Cells with a smaller confidence are for review.
-        limits: Lowest and highest value that passes, by measure: those of `quality.FLAWS`, `DISTANCE` in feature space
-            and `STAIN` in colours; None where any passes.
+        limits: Lowest and highest accepted value by measure: those of `quality.FLAWS`, `DISTANCE` in feature space and
+            `STAIN` in colours; None for no limit.
         parts: Number of cells by part.
         split_of_training: Whether the split is the one that the weights were trained with.
-        backend: What ran the graph; it computed in `precision`.
+        backend: What ran the graph, in `precision`.
         rare_classes: What the counts by class mean where a class is rare.
     """
 
@@ -148,6 +152,6 @@ class CalibrationRecord(Struct, frozen=True):
         if not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:
             raise ValueError(f"the temperature {self.temperature} is not in {TEMPERATURES}")
         if not 0 <= self.threshold <= 1:
-            raise ValueError(f"the review threshold {self.threshold} is no probability")
+            raise ValueError(f"the review threshold {self.threshold} is not a probability")
         if missing := [name for name in (DISTANCE, STAIN, *FLAWS) if name not in self.limits]:
-            raise ValueError(f"there is no limit of {', '.join(missing)}")
+            raise ValueError(f"there are no limits for {', '.join(missing)}")

@@ -9,7 +9,7 @@ from .calibration import Typical
 
 WINDOW, FEWEST = 200, 50
 TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the distance kept for their class
-ALARM = 0.3  # share that may be farther: 0.1 expected; 50 such cells exceed it once in 50,000 looks, 200 never
+ALARM = 0.3  # share that may be farther: 0.1 expected; a false alarm in 1 of 50,000 checks of 50 cells, none of 200
 SUBJECTS = ("features", "colours")
 
 
@@ -17,11 +17,11 @@ def drift(cells: Sequence[tuple[str, float, float]], typical: Typical) -> list[s
     """Compare the last cells of a slide with the training cells.
 
     Args:
-        cells: Label, distance of the features and distance of the colours of each cell, in the order they came.
-        typical: How far training cells are from their class.
+        cells: Label, distance of the features and distance of the colours of each cell, in order of arrival.
+        typical: Distances of the training cells from their class.
 
     Returns:
-        A sentence for each alarm; none where there are too few cells to say.
+        A sentence for each alarm; none if there are too few cells.
     """
     last = cells[-WINDOW:]
     if len(last) < FEWEST:
@@ -32,6 +32,6 @@ def drift(cells: Sequence[tuple[str, float, float]], typical: Typical) -> list[s
         if share > ALARM:
             alarms.append(
                 f"the {subject} of the last {len(last)} cells have left the training distribution: {share:.0%} of them"
-                f" are farther away than {TYPICAL:.0%} of the training side were (alarm above {ALARM:.0%})"
+                f" are farther away than {TYPICAL:.0%} of the training cells (alarm above {ALARM:.0%})"
             )
     return alarms

@@ -1,4 +1,4 @@
-"""What `bundle.json` holds: its records, with the checks that each must pass."""
+"""Records of `bundle.json`, with their validation."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from .calibration import CalibrationRecord
 from .provenance import Preprocessing, Provenance
 
 FORMAT = 1
-NOT_A_CELL, UNSURE = "not a cell", "unsure"  # what people may call a cell besides: no class has such a name
+NOT_A_CELL, UNSURE = "not a cell", "unsure"  # labels of a reviewer beside the classes; no class has such a name
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
 NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
@@ -27,7 +27,7 @@ class CellClass(Struct, frozen=True):
     Attributes:
         name: Short name, as in file and column names.
         title: Name for people.
-        kind: What it counts as in a differential.
+        kind: How it is counted in a differential.
         color: `#rrggbb`.
     """
 
@@ -39,7 +39,7 @@ class CellClass(Struct, frozen=True):
     def __post_init__(self) -> None:
         _check_name(self.name)
         if (name := self.name.casefold()) in (NOT_A_CELL, UNSURE):
-            raise ValueError(f"no class may have the name {name!r}: it is what people call a cell in review")
+            raise ValueError(f"no class may have the name {name!r}: it is a label that reviewers use")
         if not (COLOR.fullmatch(self.color) and self.title.isprintable()):
             raise ValueError("each class needs a colour #rrggbb and a printable title")
 
@@ -56,14 +56,14 @@ class GraphInput(Struct, frozen=True):
 
 
 class Precisions(Struct, frozen=True):
-    """What is computed in: by the graph itself, and by the OpenVINO backend on a CPU."""
+    """Precision of the graph itself, and of the OpenVINO backend on a CPU."""
 
     graph: str
     cpu: str
 
 
 class ClassMetrics(Struct, frozen=True):
-    """Number of cells of one class, and how well it is told from the others."""
+    """Number of cells of one class, and its metrics."""
 
     count: int
     sensitivity: float
@@ -121,10 +121,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """All of `bundle.json`.
 
     Attributes:
-        format: Version of this form.
+        format: Version of the file format.
         classes: Classes in the order of the logits.
-        source: Where the weights came from, with all that led to them.
-        metrics: By part.
+        source: Provenance of the weights.
+        metrics: By part of the split.
         files: SHA-256 of every file beside it, by name.
     """
 
@@ -143,7 +143,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _check_name(self.name)
         if len(self.classes) < 2 or len({entry.name for entry in self.classes}) < len(self.classes):
-            raise ValueError("needs at least two classes, each of its own name")
+            raise ValueError("needs at least two classes, each with its own name")
         for name in self.files:
             if os.path.basename(name) != name or name in ("", ".", "..") or "\\" in name or ":" in name:
                 raise ValueError(f"the file {name!r} is outside its folder")
@@ -159,7 +159,7 @@ def decode_manifest(data: bytes | str, where: object) -> Manifest:
 
     Args:
         data: Its bytes or text.
-        where: Where they are from, for messages.
+        where: Their origin, for messages.
 
     Raises:
         BundleError: It is malformed, or of a format that this version does not read.
@@ -179,4 +179,4 @@ class _Head(Struct):
 
 def _check_name(name: str) -> None:
     if not SAFE_NAME.fullmatch(name):
-        raise ValueError(f"the name {name!r} has other signs than letters, digits, space and . + - _")
+        raise ValueError(f"the name {name!r} has other characters than letters, digits, space and . + - _")

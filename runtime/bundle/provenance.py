@@ -1,6 +1,6 @@
-"""Where weights came from: what `run.json`, a checkpoint and the `source` of `bundle.json` hold.
+"""Provenance of weights, as in `run.json`, a checkpoint and the `source` of `bundle.json`.
 
-What does not apply is empty, and then left out of the file.
+Fields that do not apply are empty, and not written.
 """
 
 import msgspec
@@ -25,7 +25,7 @@ class Preprocessing(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Trained weights that others were made of: a checkpoint, a bundle or a package.
+    """Trained weights that others were made from: a checkpoint, a bundle or a package.
 
     Attributes:
         checkpoint: Name of the checkpoint file.
@@ -33,7 +33,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         bundle_sha256: Digest of its `bundle.json`.
         package: Name of the Python package.
         version: Its version.
-        sha256: Digest of the file of weights in it.
+        sha256: Digest of its file of weights.
         arch: Architecture.
         epochs: Number of epochs that were trained.
         source: Their own provenance, as it was written then.
@@ -51,7 +51,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def provenance(self) -> "Provenance":
-        """The source, read; there must be one."""
+        """`source` as a record; there must be one."""
         return msgspec.convert(self.source, Provenance)
 
 
@@ -62,7 +62,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         arch: Architecture.
         epochs: Number of epochs that were trained.
         parameters: Number of weights.
-        data_dir: Folder of the images; no bundle has it.
+        data_dir: Folder of the images; not in a bundle.
         data_sha256: Digest of the images of each part of the split.
         split_file: Name of the split file.
         split_sha256: Its digest.
@@ -70,11 +70,11 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         preprocessing: How images were resized; a bundle has it elsewhere.
         stages: Image sizes and epochs.
         batch_size: Images per step.
-        seed: Of weights, order and augmentation.
+        seed: Random seed of weights, order and augmentation.
         versions: Versions of Python and of packages at the training.
-        start: The weights that it began with.
-        members: What an ensemble was made of.
-        command: What was run.
+        start: The initial weights.
+        members: The members of an ensemble.
+        command: The command that was run.
         export_versions: Versions of packages at the export.
     """
 
@@ -97,5 +97,5 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     export_versions: dict[str, str] = {}
 
     def plain(self) -> dict[str, object]:
-        """As JSON holds it, for files that are read without executing anything in them."""
+        """As plain JSON values, for files that can be read without executing code in them."""
         return msgspec.json.decode(msgspec.json.encode(self))

@@ -1,7 +1,6 @@
-"""What a bundle knows of the worth of its answers, and what follows for one cell.
+"""Which cells a person must review, by the calibration of a bundle.
 
-All of it was measured on labelled cells by `cartcls calibrate`, lies beside the graph and never in it, and is applied
-here in numpy.
+`cartcls calibrate` computes it on labelled cells; it is stored beside the graph, not in it, and applied here in numpy.
 """
 
 import zipfile
@@ -46,12 +45,12 @@ class Gaussians:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What turns a graph's outputs into a label that passes, or one that a person must look at.
+    """What decides whether a cell is `ok` or for review.
 
     Attributes:
         threshold: Cells with a smaller confidence are for review.
-        limits: Lowest and highest value that passes, by measure: those of `quality.FLAWS`, `DISTANCE` in feature space
-            and `STAIN` in colours; None where any passes.
+        limits: Lowest and highest accepted value by measure: those of `quality.FLAWS`, `DISTANCE` in feature space and
+            `STAIN` in colours; None for no limit.
         features: The classes in feature space.
         stains: Kinds of stain among the training cells.
     """
@@ -64,15 +63,15 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What speaks against a label.
+    """The review reasons of one cell, and its distances.
 
     Attributes:
-        doubts: Reasons to look at the cell, the most important first; none where it passes.
-        distance: How far its features are from those of the nearest class.
-        stain: How far its colours are from those of the nearest kind of stain.
+        reasons: Why a person must look at it, the most important first; empty if it is `ok`.
+        distance: Distance of its features from those of the nearest class.
+        stain: Distance of its colours from those of the nearest kind of stain.
     """
 
-    doubts: list[str]
+    reasons: list[str]
     distance: float
     stain: float
 
@@ -80,24 +79,24 @@ class Assessment:
 def assess(
     calibration: Calibration, confidence: float, features: npt.NDArray[np.float32], quality: Quality
 ) -> Assessment:
-    """Say what speaks against the label of one cell.
+    """Find the review reasons of one cell.
 
     Args:
         calibration: Of the bundle.
         confidence: Probability of the label, after temperature.
         features: Of the cell, (D,).
-        quality: Of its picture.
+        quality: Of its image.
     """
     distance = float(calibration.features.distances(features[None])[0])
     stain = float(calibration.stains.distances(quality.stain[None])[0])
-    doubts = []
+    reasons = []
     if not confidence >= calibration.threshold:
-        doubts.append(f"low confidence ({_compared(confidence, calibration.threshold, '<')})")
-    doubts += _flaw("distance", ("", "unlike the training cells"), distance, calibration.limits[DISTANCE])
-    doubts += _flaw("distance", ("", "stain unlike the training cells"), stain, calibration.limits[STAIN])
+        reasons.append(f"low confidence ({_compared(confidence, calibration.threshold, '<')})")
+    reasons += _flaw("distance", ("", "unlike the training cells"), distance, calibration.limits[DISTANCE])
+    reasons += _flaw("distance", ("", "stain unlike the training cells"), stain, calibration.limits[STAIN])
     for name, titles in FLAWS.items():
-        doubts += _flaw(name, titles, quality.measures[name], calibration.limits[name])
-    return Assessment(doubts, distance, stain)
+        reasons += _flaw(name, titles, quality.measures[name], calibration.limits[name])
+    return Assessment(reasons, distance, stain)
 
 
 def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str, classes: int) -> Calibration:
@@ -122,11 +121,11 @@ def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str
     if made_for != model_sha256:
         raise BundleError(f"{CALIBRATION} was made with the features of another model: calibrate the bundle again")
     if len(features.means) != classes:
-        raise BundleError(f"{CALIBRATION} knows {len(features.means)} of {classes} classes: calibrate the bundle again")
+        raise BundleError(f"{CALIBRATION} has {len(features.means)} of {classes} classes: calibrate the bundle again")
     for name, gaussians in (("features", features), ("stains", stains)):
         means, whitening = gaussians.means, gaussians.whitening
         if means.ndim != 2 or whitening.shape != (means.shape[1],) * 2:
-            raise BundleError(f"{CALIBRATION}: the {name} do not fit each other: calibrate the bundle again")
+            raise BundleError(f"{CALIBRATION}: the sizes of the {name} differ: calibrate the bundle again")
         if not (np.isfinite(means).all() and np.isfinite(whitening).all()):
             raise BundleError(f"{CALIBRATION}: the {name} hold not-a-number: calibrate the bundle again")
     return Calibration(record.threshold, record.limits, features, stains)

@@ -1,1 +1,1 @@
-"""From a path to pixels: find, decode, measure and resize images, and draw thumbnails."""
+"""From a path to pixels: find, decode, check and resize images, and draw thumbnails."""

@@ -27,7 +27,7 @@ MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
 ROWS_AT_A_TIME = 256
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # those that a segment or the end follows
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # markers of segments and of the end
 VENDOR_FORMATS = {".czi": "Zeiss CZI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"}
 
 ORIENTATION = 0x0112  # of EXIF
@@ -47,9 +47,9 @@ _LARGE = threading.Lock()
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells a file from another under the same name, without reading it.
+    """What shows that a file has changed, without reading it.
 
-    A change of `ctime_ns` alone does not tell: a change of owner makes one too.
+    `ctime_ns` is not compared: a change of owner changes it too.
     """
 
     size: int
@@ -79,8 +79,8 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
     """Read a regular file once, following no link and never waiting for a pipe.
 
     Raises:
-        IncompleteError: The file is missing, cannot be opened, empty, or changed meanwhile.
-        ImageError: It is no regular file, or too large.
+        IncompleteError: The file is missing, cannot be opened, empty, or changed while it was read.
+        ImageError: It is not a regular file, or too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -92,7 +92,7 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
             errno.ENXIO: "is not a regular file",
         }
         reason = reasons.get(error.errno or 0)
-        if reason is None:  # another program may hold it, or the share be away
+        if reason is None:  # another program may lock it, or the share be disconnected
             raise IncompleteError(f"cannot be opened: {error.strerror}") from None
         raise ImageError(reason) from None
     before = os.fstat(descriptor)
@@ -121,8 +121,8 @@ def _fingerprint(status: os.stat_result) -> Fingerprint:
 def decode(data: bytes, suffix: str = "") -> Image:
     """Decode the bytes of one still image into upright RGB pixels.
 
-    JPEG, PNG, BMP and TIFF with 8 bits per channel are read; EXIF rotation is applied; transparency is laid
-    on white, as in an empty field of the slide.
+    JPEG, PNG, BMP and TIFF with 8 bits per channel are read; EXIF rotation is applied; transparent pixels become
+    white, like an empty field of the slide.
 
     Args:
         data: The whole file.
@@ -132,8 +132,8 @@ def decode(data: bytes, suffix: str = "") -> Image:
         RGB, uint8, (H, W, 3).
 
     Raises:
-        IncompleteError: The bytes are cut off, or no image at all: as while a file is being written.
-        ImageError: They are an image that is not taken. Both with the reason, for a person to read.
+        IncompleteError: The bytes are cut off or not an image: the file may still be being written.
+        ImageError: The image is of an unsupported kind. Both messages give the reason, for a person to read.
     """
     if vendor := VENDOR_FORMATS.get(suffix.lower()):
         raise ImageError(f"is a {vendor} file: export the cells as TIFF")
@@ -168,13 +168,13 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
 
 
 @contextmanager
-def large_ones_by_turns(data: bytes) -> Iterator[None]:
-    """Decode and use a large image while no other thread does, so that the memory for one is enough."""
+def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
+    """Lock out other large images while one is decoded and used, so that the memory for one is enough."""
     try:
         with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
             large = image.width * image.height > LARGE_PIXELS
     except Exception:
-        large = False  # what is wrong with it, `decode` says
+        large = False  # `decode` reports what is wrong with it
     with _LARGE if large else nullcontext():
         yield
 
@@ -198,7 +198,7 @@ def _check(image: PIL.Image.Image, data: bytes) -> None:
 
 
 def _has_end_of_image(data: bytes) -> bool:
-    """Walk a JPEG's segments to its EOI marker: thumbnails inside it and bytes behind it have markers of their own."""
+    """Walk a JPEG's segments to its EOI marker: thumbnails inside it and bytes after it have markers of their own."""
     position = 2
     while marker := JPEG_MARKER.search(data, position):
         position = marker.end()
@@ -209,7 +209,7 @@ def _has_end_of_image(data: bytes) -> bool:
 
 
 def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
-    # Pillow reads 16-bit RGB as mode RGB and drops the low byte without a word.
+    # Pillow reads 16-bit RGB as mode RGB and silently drops the low byte.
     if image.format == "PNG":
         return data[24]
     if image.format == "TIFF":
@@ -220,7 +220,7 @@ def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
 
 def _upright_rgb(image: PIL.Image.Image) -> Image:
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, ROWS_AT_A_TIME):  # by parts, for a large image has no room beside its copies
+    for top in range(0, image.height, ROWS_AT_A_TIME):  # in strips: whole copies of a large image need too much memory
         bottom = min(top + ROWS_AT_A_TIME, image.height)
         pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
     return np.ascontiguousarray(UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])(pixels))

@@ -1,4 +1,4 @@
-"""Which files of a slide's folder are cells, in which order, and how their names are written down."""
+"""Which files in a slide's folder may be images, in which order, and how their names are shown."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ BESIDE_IMAGES = {
     b".yaml",
     b".yml",
 }
-NEVER_NAMED = {b"Thumbs.db", b"desktop.ini", b".DS_Store"}
+SYSTEM_FILES = {b"Thumbs.db", b"desktop.ini", b".DS_Store"}
 REPORT_FILES = {b"cells.csv", b"summary.json"}
 LONGEST_NAME = 150
 FORMULA = ("=", "+", "-", "@")
@@ -28,9 +28,9 @@ FORMULA = ("=", "+", "-", "@")
 def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
     """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
-    Only what is known to lie beside images is passed over without a word: texts, tables, hidden folders, what
-    operating systems leave behind, and reports. Anything else is listed, links and unreadable folders too, so that
-    what cannot be read gets a row with the reason.
+    Only what usually lies beside images is skipped: texts, tables, hidden folders, files of the operating system, and
+    reports. Everything else is listed, also links and unreadable folders, so that what cannot be read gets a row with
+    the reason.
 
     Args:
         slide_dir: Folder of one slide.
@@ -61,11 +61,11 @@ def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
 
 def _may_be_image(name: bytes) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    return suffix not in BESIDE_IMAGES and not name.startswith(b"._") and name not in NEVER_NAMED
+    return suffix not in BESIDE_IMAGES and not name.startswith(b"._") and name not in SYSTEM_FILES
 
 
 def readable_name(name: bytes) -> str:
-    """A file name as it is, or, where that is not safe to show, percent-encoded; `needs_encoding` tells which."""
+    """A file name as it is, or percent-encoded if that is not safe to show (see `needs_encoding`)."""
     text = _text(name)
     if not needs_encoding(name):
         return text
@@ -78,7 +78,7 @@ def readable_name(name: bytes) -> str:
 
 
 def needs_encoding(name: bytes) -> bool:
-    """Whether bytes of a file name are no printable UTF-8, or its first sign makes a formula in a spreadsheet."""
+    """Whether a file name is not printable UTF-8, or its first character starts a formula in a spreadsheet."""
     text = _text(name)
     return not text.isprintable() or text[:1] in FORMULA
 
@@ -88,7 +88,7 @@ def _text(name: bytes) -> str:
 
 
 def slide_name(slide_dir: Path) -> str:
-    """Name of a slide, fit to be a folder of its own: the folder's readable name, shortened with a digest if long."""
+    """Name of a slide, valid as a folder name: its folder's readable name, shortened with a digest if long."""
     name = readable_name(os.fsencode(slide_dir.resolve().name)) or "slide"
     name = name.replace(":", "%3A").replace("\\", "%5C")
     if len(name.encode()) > LONGEST_NAME:
@@ -97,5 +97,5 @@ def slide_name(slide_dir: Path) -> str:
 
 
 def short_digest(slide_dir: Path) -> str:
-    """Eight letters that tell this folder from another of the same name."""
+    """Eight hexadecimal digits that distinguish this folder from another of the same name."""
     return hashlib.sha256(os.fsencode(slide_dir.resolve())).hexdigest()[:8]

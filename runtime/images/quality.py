@@ -1,7 +1,7 @@
-"""What can be said of a picture with no model: is it sharp, well exposed, clean, and is there one whole stained cell?
+"""Image quality without a model: is it sharp, well exposed, clean, and does it show one whole stained cell?
 
-Each measure has its limits in the bundle, from cells of the training side (`cartcls.calibration.limits`). A measure is
-chosen such that it says one thing alone: sharpness does not depend on exposure, nor stain on the size of a cell.
+The bundle holds limits for each measure, computed from labelled cells (`cartcls.calibration.limits`). Each measure
+covers one property: sharpness does not depend on exposure, nor stain on the size of a cell.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .resize import Image
 
-DARKEST, BRIGHTEST = 0.01, 0.20  # shares of the pixels: a platelet's stain, and what is never a cell
+DARKEST, BRIGHTEST = 0.01, 0.20  # shares of the pixels: a platelet stains more, a cell leaves more free
 NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)  # Immerkær 1996: blind to edges
 NOISE_GAIN = 6 * 0.6745  # of the kernel on white noise, and of the median of its absolute value
 
@@ -26,15 +26,15 @@ FLAWS = {
     "noise": ("", "noisy"),
     "blocks": ("", "compressed too much"),
 }
-"""What people are told where a measure is below its lower limit, or above its upper one; empty where it has none."""
+"""Review reasons below the lower limit of a measure, and above its upper limit; empty where it has no such limit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """What was measured of a picture.
+    """Quality measurements of an image.
 
     Attributes:
-        measures: By their names in `FLAWS`.
+        measures: Values by their names in `FLAWS`.
         stain: Mean optical densities of the darkest pixels, of the brightest, and of all; red, green, blue each, (9,).
     """
 
@@ -43,7 +43,7 @@ class Quality:
 
 
 def measure(image: Image, width: int, height: int) -> Quality:
-    """Measure a picture.
+    """Measure an image.
 
     Args:
         image: At the size of the graph's input, RGB, uint8, (H, W, 3).
@@ -79,7 +79,7 @@ def _stain(small: Image, green: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64
 
 
 def _quantiles(values: npt.NDArray[np.uint8], *shares: float) -> list[float]:
-    """Smallest values that such shares of the pixels do not exceed."""
+    """Smallest values that these shares of the pixels do not exceed."""
     counts = cv2.calcHist([values], [0], None, [256], [0, 256]).ravel().cumsum()
     return np.searchsorted(counts, np.array(shares) * counts[-1]).astype(float).tolist()
 
@@ -95,7 +95,7 @@ def _sharpness(green: npt.NDArray[np.uint8]) -> float:
 def _noise(green: npt.NDArray[np.uint8]) -> float:
     """Standard deviation of white noise, from the median, so that edges and granules do not count.
 
-    It is the same in all of a picture, so the upper quarter tells it.
+    Noise is the same everywhere in an image, so the upper quarter is enough.
     """
     residual = cv2.convertScaleAbs(cv2.filter2D(green[: len(green) // 4], cv2.CV_16S, NOISE_KERNEL))
     return _quantiles(np.asarray(residual, np.uint8), 0.5)[0] / NOISE_GAIN
@@ -112,9 +112,9 @@ def _blocks(green: npt.NDArray[np.uint8]) -> float:
 
 
 def _border(purple: npt.NDArray[np.uint8], limit: float) -> float:
-    """How much of the stained part in the middle lies on the border: pixels there over the root of all its pixels.
+    """How much of the central stained part lies on the border: its border pixels over the square root of its area.
 
-    It is the part with the most pixels in the middle half of the picture; where there is none, the largest.
+    It is the part with the most pixels in the middle half of the image; if there is none, the largest.
     """
     mask = (purple > limit).view(np.uint8)
     if not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):

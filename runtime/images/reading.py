@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError, IncompleteError
-from .decode import Fingerprint, decode, fingerprint, large_ones_by_turns, read_file
+from .decode import Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
 from .quality import Quality, measure
 from .resize import Image, stretch
 from .thumbnail import shrink
@@ -18,18 +18,18 @@ Source = Image | bytes | str | Path
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One image, read: what the model, its checks and a thumbnail need of it, or why there is nothing.
+    """One image, read: what the model, its checks and a thumbnail need, or why there is nothing.
 
     Attributes:
-        fingerprint: Of the bytes that were read, or of the file that is there; None where there is none.
+        fingerprint: Of the file that was read or found; None where there is none.
         error: Why it cannot be classified; empty otherwise.
-        incomplete: Whether it may be whole later.
+        incomplete: Whether it may be complete later.
         sha256: Digest of the file; None of pixels.
         width: Width in pixels.
         height: Height in pixels.
         image: At the size of the graph's input, RGB, uint8, (H, W, 3); None once it is classified.
         small: At the size of a thumbnail, RGB, uint8.
-        quality: What was measured of it.
+        quality: Its quality measurements.
     """
 
     fingerprint: Fingerprint | None = None
@@ -44,7 +44,7 @@ class Reading:
 
 
 def read_cell(source: Source, width: int, height: int) -> Reading:
-    """Read one image of one cell; what is wrong with it is in the reading, no error.
+    """Read one image of one cell; what is wrong with it is in the reading and raises nothing.
 
     Args:
         source: Path of a file, or its pixels: RGB, uint8, (H, W, 3).
@@ -59,7 +59,7 @@ def read_cell(source: Source, width: int, height: int) -> Reading:
     try:
         raw = read_file(path)
         found, sha256 = raw.fingerprint, raw.sha256
-        with large_ones_by_turns(raw.data):
+        with one_large_image_at_a_time(raw.data):
             suffix = os.path.splitext(os.fsdecode(path))[1]
             return _prepared(lambda: decode(raw.data, suffix), width, height, found, sha256)
     except ImageError as error:
@@ -75,5 +75,5 @@ def _prepared(
 ) -> Reading:
     original = pixels()
     image, small, size = stretch(original, width, height), shrink(original), (original.shape[1], original.shape[0])
-    del original  # a large one is not kept while its quality is measured
+    del original  # frees a large one before its quality is measured
     return Reading(found, "", False, sha256, *size, image, small, measure(image, *size))

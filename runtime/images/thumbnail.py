@@ -1,4 +1,4 @@
-"""Thumbnails: a cell beside what the model looked at."""
+"""Thumbnails: a cell beside its heat map."""
 
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
         cam: Class activation map before its ReLU, float32, (h, w).
 
     Returns:
-        RGB, uint8, (H, W, 3). Where nothing speaks for the class, the crop is unchanged.
+        RGB, uint8, (H, W, 3). The crop is unchanged where the map has no positive value.
     """
     positive = np.maximum(cam, 0)
     heat = cv2.resize(positive / max(float(positive.max()), 1e-12), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
@@ -64,7 +64,7 @@ def colors() -> npt.NDArray[np.uint8]:
 def shrink(crop: Image) -> Image:
     """Scale a crop to a thumbnail's height, so that the original need not be kept."""
     width = min(max(1, round(crop.shape[1] * HEIGHT / crop.shape[0])), 4 * HEIGHT)
-    at_most_halved = crop.shape[0] < 2.1 * HEIGHT  # then linear misses no pixel, in a fifth of the time
+    at_most_halved = crop.shape[0] < 2.1 * HEIGHT  # then INTER_LINEAR skips no pixel, in a fifth of the time
     interpolation = cv2.INTER_LINEAR if at_most_halved else cv2.INTER_AREA
     return np.asarray(cv2.resize(crop, (width, HEIGHT), interpolation=interpolation), np.uint8)
 

@@ -1,1 +1,1 @@
-"""What runs a bundle's graph, and what its answers mean."""
+"""Backends that run a bundle's graph, and the interpretation of their outputs."""

@@ -1,4 +1,4 @@
-"""What runs a bundle's graph: a protocol of two methods, and what it gives."""
+"""What runs a bundle's graph: a protocol of two methods, and its outputs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def no_progress(phase: str, step: int, steps: int) -> None:
-    """Tell nobody."""
+    """Ignore the progress."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Outputs:
 
     Attributes:
         logits: float32, (N, K).
-        features: By which unlike cells are told, float32, (N, D).
+        features: For the distance to the training cells, float32, (N, D).
         cams: Class activation maps, float32, (N, K, h, w); None where the model's head has none.
-        again: Whether a cell was computed again elsewhere, because the backend gave not-a-number, bool, (N,); None
-            where none was.
+        recomputed: Whether a cell was recomputed on the CPU, because the backend gave not-a-number, bool, (N,); None
+            if none was.
     """
 
     logits: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
     cams: npt.NDArray[np.float32] | None
-    again: npt.NDArray[np.bool_] | None = None
+    recomputed: npt.NDArray[np.bool_] | None = None
 
     @staticmethod
     def joined(parts: "Sequence[Outputs]") -> "Outputs":
@@ -42,7 +42,7 @@ class Outputs:
         )
 
     def replaced(self, chosen: npt.NDArray[np.bool_], others: "Outputs") -> "Outputs":
-        """These outputs, those of `chosen` cells by another backend, and marked as `again`."""
+        """These outputs, with those of `chosen` cells from another backend, marked as `recomputed`."""
         logits, features, cams = self.logits.copy(), self.features.copy(), None
         logits[chosen], features[chosen] = others.logits, others.features
         if self.cams is not None and others.cams is not None:
@@ -57,8 +57,8 @@ class Backend(Protocol):
     Attributes:
         name: Such as `openvino`.
         device: Name of the processor.
-        precision: What the compiled model really computes in.
-        batch_size: Number of images that it takes best at once.
+        precision: Precision that the compiled model really uses.
+        batch_size: Best number of images at once.
     """
 
     name: str
@@ -71,5 +71,5 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         ...

@@ -1,11 +1,11 @@
-"""The choice of what runs a bundle's graph on this machine."""
+"""The choice of the backend on this machine."""
 
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 
 from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
-from ..errors import BackendError, NoEngineError, NotInstalledError
+from ..errors import BackendError, NoEngineError
 from .backend import Backend, Progress, no_progress
 from .onnxruntime_backend import CudaBackend
 from .openvino_backend import INT8, OpenVINOBackend
@@ -26,7 +26,7 @@ def open_backend(
     Args:
         bundle: What to run.
         name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
-        notify: Called with a line on what was chosen and why, and on what takes long.
+        notify: Called with messages on what was chosen and why, and on what takes long.
         progress: Called while an engine is built; see `cartcls.runtime.inference.tensorrt_engine`.
         build: Whether an engine may be built.
 
@@ -41,9 +41,10 @@ def open_backend(
     for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
         if name not in ("auto", candidate):
             continue
+        if name == "auto" and not installed():
+            reasons.append(f"{candidate} is not installed")
+            continue
         try:
-            if name == "auto" and not installed():
-                raise NotInstalledError("not installed")
             opened = open_candidate(bundle, notify, progress, build)
         except BackendError as error:
             if name == candidate or isinstance(error, NoEngineError):
@@ -51,9 +52,9 @@ def open_backend(
             reasons.append(f"{candidate}: {error}")
         else:
             if reasons:
-                notify(f"not by {'; '.join(reasons)}")
+                notify(f"using {candidate}; {', '.join(reasons)}")
             return opened
-    notify(f"on the CPU, not by {'; '.join(reasons)}")
+    notify(f"using the CPU (openvino); {', '.join(reasons)}")
     return _open_openvino(bundle)
 
 

@@ -1,4 +1,4 @@
-"""From images to predictions: what everything that classifies cells is made of."""
+"""From images to predictions: used by everything that classifies cells."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,14 +26,14 @@ BATCHES_AHEAD = 3
 
 
 class Classifier:
-    """A bundle, loaded.
+    """A loaded bundle.
 
         with Classifier() as classifier:
             for prediction in classifier.predict(["cell-1.jpg", "cell-2.jpg"]):
                 print(prediction.label, prediction.confidence, prediction.status, prediction.reasons)
 
     Attributes:
-        bundle: What it knows.
+        bundle: The bundle.
         backend: What runs the bundle's graph.
     """
 
@@ -60,15 +60,15 @@ class Classifier:
         self.close()
 
     def close(self) -> None:
-        """Give back the backend."""
+        """Close the backend."""
         self.backend.close()
 
     def predict(self, images: Iterable[Source]) -> Iterator[Prediction]:
         """Classify images: paths of files with one cell each, or pixels, RGB, uint8, (H, W, 3).
 
         Yields:
-            A prediction for each, in order, while others are being read; what cannot be read is `rejected` and says
-            why.
+            A prediction for each, in order, while others are being read; what cannot be read is `rejected`, with the
+            reason.
 
         Raises:
             BackendError: The backend failed.
@@ -78,9 +78,9 @@ class Classifier:
                 yield from batch
 
     def predict_batches(self, images: Iterable[Source]) -> Generator[list[Prediction]]:
-        """The same, batch by batch; images are drawn from the iterable as they are needed, in the caller's thread."""
-        # The model computes while the caller works with the batch before it.
-        cv2.setNumThreads(1)  # the workers are its threads
+        """The same, batch by batch; images are taken from the iterable as needed, in the caller's thread."""
+        # The model computes while the caller works with the previous batch.
+        cv2.setNumThreads(1)  # the workers run in parallel instead
         pool, model = ThreadPoolExecutor(WORKERS), ThreadPoolExecutor(1)
         computing: deque[tuple[list[tuple[Source, Reading]], Future[Outputs | None]]] = deque()
         try:

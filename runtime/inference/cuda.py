@@ -1,4 +1,4 @@
-"""What TensorRT needs of CUDA: memory, copies, a stream; by PyCUDA where it is installed, else by cuda-bindings."""
+"""What TensorRT needs of CUDA: memory, copies, a stream; through PyCUDA if it is installed, else cuda-bindings."""
 
 import ctypes
 import re
@@ -24,7 +24,7 @@ class Gpu:
     Attributes:
         name: As the driver calls it.
         compute_capability: Such as `sm86`.
-        driver: Version of the driver, such as `580.95.05`, where the system tells it; else its newest CUDA.
+        driver: Version of the driver, such as `580.95.05`, if the system gives it; else its newest CUDA.
         memory: Bytes.
     """
 
@@ -45,7 +45,7 @@ class Cuda(Protocol):
         ...
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
+        """Free device memory."""
         ...
 
     def pinned(self, size: int) -> Bytes:
@@ -53,7 +53,7 @@ class Cuda(Protocol):
         ...
 
     def unpin(self, memory: Bytes) -> None:
-        """Give page-locked memory back."""
+        """Free page-locked memory."""
         ...
 
     def copy_in(self, address: int, source: Bytes) -> None:
@@ -65,7 +65,7 @@ class Cuda(Protocol):
         ...
 
     def record(self) -> Any:
-        """Event behind all that is on the stream by now."""
+        """Record an event after all that is on the stream now."""
         ...
 
     def wait(self, event: Any) -> None:
@@ -73,7 +73,7 @@ class Cuda(Protocol):
         ...
 
     def close(self) -> None:
-        """Wait for the stream and give it back."""
+        """Wait for the stream and destroy it."""
         ...
 
 
@@ -92,13 +92,13 @@ def open_cuda() -> Cuda:
 
 
 class CudaBindings:
-    """CUDA by NVIDIA's cuda-bindings."""
+    """CUDA through NVIDIA's cuda-bindings."""
 
     def __init__(self) -> None:
         try:
             from cuda.bindings import runtime  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
         except ImportError:
-            raise NotInstalledError("no cuda-bindings are installed: pip install 'cartcls[tensorrt]'") from None
+            raise NotInstalledError("cuda-bindings is not installed: pip install 'cartcls[tensorrt]'") from None
         self._runtime: Any = runtime
         try:
             properties = self._call(runtime.cudaGetDeviceProperties, 0)
@@ -140,7 +140,7 @@ class CudaBindings:
 
     def record(self) -> Any:
         """See `Cuda`."""
-        # Waiting must not keep a core busy that decodes meanwhile.
+        # Waiting must not keep a core busy that could decode.
         event = self._call(self._runtime.cudaEventCreateWithFlags, self._runtime.cudaEventBlockingSync)
         self._call(self._runtime.cudaEventRecord, event, self._stream)
         return event
@@ -171,7 +171,7 @@ class CudaBindings:
 
 
 class PyCuda:
-    """CUDA by PyCUDA, in the primary context that other libraries in the process share."""
+    """CUDA through PyCUDA, in the primary context that other libraries in the process share."""
 
     def __init__(self) -> None:
         import pycuda.driver as driver  # pyright: ignore[reportMissingImports]

@@ -1,4 +1,4 @@
-"""ONNX Runtime with CUDA: an NVIDIA GPU with no TensorRT."""
+"""ONNX Runtime with CUDA: for an NVIDIA GPU without TensorRT."""
 
 import sys
 from contextlib import redirect_stdout
@@ -24,7 +24,7 @@ class CudaBackend:
         """Load a bundle's graph.
 
         Raises:
-            BackendError: ONNX Runtime is not installed, has no CUDA, or does not get the graph onto the GPU.
+            BackendError: ONNX Runtime is not installed, has no CUDA, or cannot load the graph onto the GPU.
         """
         runtime = _onnxruntime()
         if PROVIDER not in runtime.get_available_providers():
@@ -32,13 +32,13 @@ class CudaBackend:
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         try:
-            with redirect_stdout(sys.stderr):  # ONNX Runtime prints there, where results belong
+            with redirect_stdout(sys.stderr):  # ONNX Runtime prints to stdout, which is for results
                 runtime.preload_dlls()  # CUDA's libraries, where they were installed by pip
                 self._session = runtime.InferenceSession(bundle.model, options, providers=[PROVIDER], enable_fallback=0)
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise BackendError(f"ONNX Runtime cannot use CUDA: {error}") from None
-        if PROVIDER not in self._session.get_providers():  # it goes on without, on the CPU
-            raise BackendError("ONNX Runtime cannot use CUDA here: see its versions of CUDA and cuDNN")
+        if PROVIDER not in self._session.get_providers():  # it falls back to the CPU
+            raise BackendError("ONNX Runtime cannot use CUDA here: check which CUDA and cuDNN it needs")
         self._session.disable_fallback()
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.device = "NVIDIA GPU 0"
@@ -58,7 +58,7 @@ class CudaBackend:
         return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
 
     def close(self) -> None:
-        """Give back the graph."""
+        """Release the graph."""
         del self._session
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO: any x86 or Arm CPU, with no GPU."""
+"""OpenVINO: for any x86 or Arm CPU."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from .predictions import softmax
 
 BF16, F32 = "bf16", "f32"
 MIXED, INT8 = "bf16 + f32 where unsure", "int8 + f32 where unsure"
-PARTS = 2  # of a batch for each request: where other work slows one down, the others take more
-SURE = 0.8  # its logit is then ahead by more than rounding was ever seen to move it
+PARTS = 2  # of a batch for each request: if other work slows one down, the others take more
+SURE = 0.8  # from this confidence on, rounding was never seen to change the label
 
 
 class OpenVINOBackend:
     """A graph compiled for the CPU.
 
     Attributes:
-        shapes: Shape of each input and output by name; None where any size goes.
+        shapes: Shape of each input and output by name; None for a dynamic size.
     """
 
     name = "openvino"
@@ -30,12 +30,12 @@ class OpenVINOBackend:
 
         Args:
             model: ONNX file.
-            precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two compute again in float32 what is less than
-                `SURE` of its label, for there rounding can turn an answer. No bfloat16 on this CPU means float32.
+            precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two recompute in float32 all cells whose confidence
+                is below `SURE`, where rounding could change the label. A CPU without bfloat16 uses float32.
             int8_model: ONNX file of the 8-bit graph, for `INT8`.
 
         Raises:
-            BackendError: OpenVINO is not installed or does not take the graph.
+            BackendError: OpenVINO is not installed or cannot load the graph.
         """
         if precision in (BF16, MIXED) and not has_bfloat16():
             precision = F32
@@ -43,12 +43,12 @@ class OpenVINOBackend:
         try:
             core = _openvino().Core()
             compiled = _compile(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT")
-            self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run side by side
-            self._exact = None
+            self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run in parallel
+            self._float32 = None
             if precision in (MIXED, INT8):
-                self._exact = _openvino().AsyncInferQueue(_compile(core, model, F32, "LATENCY"), 1)
+                self._float32 = _openvino().AsyncInferQueue(_compile(core, model, F32, "LATENCY"), 1)
         except RuntimeError as error:
-            raise BackendError(f"OpenVINO does not take the graph: {_last_line(error)}") from None
+            raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
             for port in (*compiled.inputs, *compiled.outputs)
@@ -65,19 +65,19 @@ class OpenVINOBackend:
             BackendError: OpenVINO fails.
         """
         outputs = self._run(self._requests, images)
-        if self._exact is not None:
-            unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # so is what is not a number
-            again = self._run(self._exact, images[unsure]) if unsure.any() else {}
-            for name, values in again.items():
+        if self._float32 is not None:
+            unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # true for not-a-number too
+            recomputed = self._run(self._float32, images[unsure]) if unsure.any() else {}
+            for name, values in recomputed.items():
                 outputs[name][unsure] = values
         return Outputs(outputs["logits"], outputs["features"], outputs.get("cams"))
 
     def close(self) -> None:
-        """Give back the compiled graph."""
-        del self._requests, self._exact
+        """Release the compiled graph."""
+        del self._requests, self._float32
 
     def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Hand parts of the images to requests as these become free; each runs on threads of its own."""
+        """Give parts of the images to requests as these become free; each runs on its own threads."""
         parts = np.array_split(images, min(PARTS * len(requests) if len(requests) > 1 else 1, len(images)))
         names = [name for name in ("logits", "features", "cams") if name in self.shapes]
         found: list[list[npt.NDArray[np.float32]]] = [[] for _ in parts]

@@ -1,4 +1,4 @@
-"""Whether a graph gives the same answers as the PyTorch model it came from."""
+"""Parity: whether a graph gives the same answers as the PyTorch model it came from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Reference:
-    """Labelled cells, and what PyTorch says of them in float32.
+    """Labelled cells, with PyTorch's logits in float32.
 
     Attributes:
         images: RGB, uint8, (N, H, W, 3).
@@ -46,9 +46,9 @@ class Reference:
         return Reference(self.images[chosen], self.labels[chosen], self.logits[chosen], self.bias)
 
     def repeated(self, times: int) -> "Reference":
-        """All cells that many times over."""
-        again = np.tile(np.arange(len(self.labels)), times)
-        return Reference(self.images[again], self.labels[again], self.logits[again], self.bias)
+        """All cells, repeated that many times."""
+        indices = np.tile(np.arange(len(self.labels)), times)
+        return Reference(self.images[indices], self.labels[indices], self.logits[indices], self.bias)
 
     def to_bytes(self) -> bytes:
         """As a compressed npz file."""
@@ -63,14 +63,14 @@ def is_half(bundle: Bundle) -> bool:
 
 
 def answer_limit(bundle: Bundle, precision: str = "") -> float:
-    """Largest change of a probability that passes: the weights of a half-precision graph are rounded already."""
+    """Largest allowed change of a probability: more for half precision, whose weights are rounded."""
     if precision == "int8":
         return INT8_LIMIT
     return HALF_LIMIT if is_half(bundle) else FLOAT32_LIMIT
 
 
 def read_reference(bundle: Bundle) -> Reference:
-    """Read the cells that a bundle carries, so that every machine can prove what it runs.
+    """Read the labelled cells in a bundle, on which any machine can check the parity of what it runs.
 
     Raises:
         BundleError: The file is missing, altered or malformed.
@@ -93,13 +93,13 @@ class Check:
         runner: What ran it, and in which precision.
         count: N.
         max_probability_difference: Largest |Δp| over all cells and classes.
-        limit: What it may be.
+        limit: Its limit.
         max_logit_difference: Largest |Δlogit|.
-        correct: Right answers of the graph.
-        reference_correct: Right answers of PyTorch.
+        correct: Right labels of the graph.
+        reference_correct: Right labels of PyTorch.
         cam_sum_error: Largest |Σ cams + bias − logit|, as a share of the largest |logit|.
-        changed: Cells that get another answer than PyTorch's, by their number.
-        passed: Whether all that holds.
+        changed: Indices of the cells whose label differs from PyTorch's.
+        passed: Whether all limits are met.
     """
 
     graph: str
@@ -123,15 +123,15 @@ def compare(
     limit: float,
     batch: int = BATCH,
 ) -> Check:
-    """Compare what `infer` gives with the reference.
+    """Compare the outputs of `infer` with the reference.
 
     Args:
         graph: Which graph it runs.
         runner: What runs it, and in which precision.
         infer: Takes images (N, H, W, 3).
-        reference: Cells and PyTorch's answers.
-        limit: Largest change of a probability that passes.
-        batch: Most images at once.
+        reference: Cells and PyTorch's logits.
+        limit: Largest allowed change of a probability.
+        batch: Largest number of images at once.
     """
     outputs = infer_all(infer, reference.images, batch)
     logits = outputs.logits
@@ -164,9 +164,9 @@ def infer_all(infer: Callable[[Images], Outputs], images: Images, batch: int = B
 
 
 def explain(check: Check) -> str:
-    """One line that says how far the answers are apart."""
+    """One line on how far the answers differ."""
     return (
         f"{check.graph} graph by {check.runner}: |Δp| {check.max_probability_difference:.4f} (limit {check.limit}),"
         f" {check.correct} of {check.count} right (PyTorch {check.reference_correct}),"
-        f" heat maps off their logits by {check.cam_sum_error:.1%}"
+        f" heat maps differ from their logits by {check.cam_sum_error:.1%}"
     )

@@ -1,4 +1,4 @@
-"""From the graph's outputs to a label, a confidence, a place to look at, and what speaks against them."""
+"""From the graph's outputs to a label, a confidence, a heat map, and the review reasons."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from ..images.reading import Reading, Source
 from .backend import Outputs
 
 NO_NUMBER = "the model gave not-a-number for it"
-COMPUTED_AGAIN = "computed again on the CPU: the backend gave not-a-number"
+RECOMPUTED = "recomputed on the CPU: the backend gave not-a-number"
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +22,15 @@ class Prediction:
 
     Attributes:
         source: The image as it was given: a path, or pixels.
-        reading: What was read of it, without its pixels at the input size.
+        reading: The image as it was read, without its pixels at the input size.
         label: Name of the class with the highest probability; None where there is no label.
-        probabilities: Of the classes in the bundle's order, after temperature, float64, (K,); empty where no label is.
-        logits: float32, (K,); empty where no label is.
+        probabilities: Of the classes in the bundle's order, after temperature, float64, (K,); empty without a label.
+        logits: float32, (K,); empty without a label.
         cams: Heat maps of all classes before their ReLU, float32, (K, h, w); None where the model has none.
-        features: By which unlike cells are told, float32, (D,); empty where no label is.
+        features: For the distance to the training cells, float32, (D,); empty without a label.
         reasons: Why a person must look, the most important first; or why there is no label.
-        distance: How far its features are from the training cells; None where the bundle is not calibrated.
-        stain: How far its colours are from theirs; None likewise.
+        distance: Distance of its features from the training cells; None where the bundle is not calibrated.
+        stain: Distance of its colours from theirs; None likewise.
     """
 
     source: Source
@@ -66,7 +66,7 @@ class Prediction:
 
 
 def rejected(source: Source, reading: Reading) -> Prediction:
-    """What is said of an image that has no label."""
+    """The prediction for an image that has no label."""
     none = np.empty(0, np.float32)
     return Prediction(source, reading, None, none.astype(np.float64), none, None, none, (reading.error,))
 
@@ -74,11 +74,11 @@ def rejected(source: Source, reading: Reading) -> Prediction:
 def interpret(
     sources: Sequence[Source], readings: Sequence[Reading], outputs: Outputs | None, bundle: Bundle
 ) -> Iterator[Prediction]:
-    """Say what a batch's outputs mean.
+    """Turn a batch's outputs into predictions.
 
     Args:
         sources: Images as they were given.
-        readings: What was read of each.
+        readings: The same images as they were read.
         outputs: Of those that could be read, in their order; None where there are none.
         bundle: What classified them.
     """
@@ -93,13 +93,13 @@ def interpret(
 
 def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bundle: Bundle) -> Prediction:
     logits, features = outputs.logits[row], outputs.features[row]
-    if not np.isfinite(logits).all():  # no label is ever made from that
+    if not np.isfinite(logits).all():  # never gets a label
         return rejected(source, replace(reading, error=NO_NUMBER))
     probabilities = softmax(logits[None], bundle.temperature)[0]
     found = None
     if bundle.calibration is not None and reading.quality is not None:
         found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
-    again = outputs.again is not None and bool(outputs.again[row])
+    recomputed = outputs.recomputed is not None and bool(outputs.recomputed[row])
     return Prediction(
         source,
         reading,
@@ -108,7 +108,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         logits,
         None if outputs.cams is None else outputs.cams[row],
         features,
-        (*[COMPUTED_AGAIN] * again, *(found.doubts if found else ())),
+        (*[RECOMPUTED] * recomputed, *(found.reasons if found else ())),
         found.distance if found else None,
         found.stain if found else None,
     )

@@ -1,4 +1,4 @@
-"""TensorRT: an NVIDIA GPU, with the engine that `cartcls.runtime.inference.tensorrt_engine` builds and stamps."""
+"""TensorRT: for an NVIDIA GPU, with the engine that `cartcls.runtime.inference.tensorrt_engine` builds."""
 
 import json
 import math
@@ -40,8 +40,8 @@ class Buffers:
     Attributes:
         host: Page-locked memory by tensor name.
         device: Device address by tensor name.
-        count: Number of images under way; 0 when free.
-        done: Event behind their copies out.
+        count: Number of images in progress; 0 when free.
+        done: Event after their copies to the host.
     """
 
     host: dict[str, Bytes] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class TensorRTBackend:
     """An engine on the first GPU.
 
     Copies in, inference and copies out go through one stream with two sets of buffers: while the GPU works on one
-    batch, the next is copied into page-locked memory and the last one's answers are taken out of it.
+    batch, the next is copied into page-locked memory and the outputs of the previous one are read from it.
     """
 
     name = "tensorrt"
@@ -64,12 +64,12 @@ class TensorRTBackend:
     _context: Any
 
     def __init__(self, trt: ModuleType, cuda: Cuda, engine: Engine, bundle: Bundle, closes_cuda: bool = True):
-        """Load an engine and allocate all memory that it will ever need; nothing is kept where that fails.
+        """Load an engine and allocate all memory that it needs; if that fails, everything is freed.
 
         Args:
             trt: The library that built the engine.
             cuda: The GPU.
-            engine: Engine whose stamp fits.
+            engine: Engine whose build record matches.
             bundle: The bundle that it was built from.
             closes_cuda: Whether `cuda` is closed with it.
 
@@ -83,26 +83,26 @@ class TensorRTBackend:
         with ExitStack() as stack:
             if closes_cuda:
                 stack.callback(cuda.close)
-            stack.callback(self._forget)
+            stack.callback(self._delete_engine)
             self._log = trt.Logger(trt.Logger.ERROR)  # outlives the runtime
             try:
                 self._runtime = trt.Runtime(self._log)
-            except TypeError:  # how the bindings say that it gave none
+            except TypeError:  # raised by the bindings where there is no runtime
                 raise BackendError(f"{trt.__name__} {trt.__version__} cannot run on {cuda.gpu.name}") from None
             self._engine = self._runtime.deserialize_cuda_engine(engine.data)
             if self._engine is None:
-                raise BackendError(f"{engine.file} cannot be loaded: remove it, and it is built again")
+                raise BackendError(f"{engine.file} cannot be loaded: remove it, and it is rebuilt")
             self._context = self._create_context(trt, engine, stack)
             if self._context is None:
                 raise BackendError(f"{engine.file} needs more memory than {cuda.gpu.name} has free")
             self._shapes = self._tensor_shapes(trt)
             self._sets = [self._allocate(stack) for _ in range(SETS)]
-            stack.callback(self._drain)
+            stack.callback(self._synchronize)
             self._release = stack.pop_all()
         self.half_share = _inspected_half_share(trt, self._engine)
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
-        """Run the graph on RGB images (N, H, W, 3), N as large as you like.
+        """Run the graph on RGB images (N, H, W, 3) for any N.
 
         Raises:
             BackendError: The GPU failed.
@@ -125,7 +125,7 @@ class TensorRTBackend:
         return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         self._release.close()
 
     def _submit(self, images: npt.NDArray[np.uint8], buffers: Buffers) -> None:
@@ -148,26 +148,26 @@ class TensorRTBackend:
             answers = buffers.host[name][: _size(count, shape)].view(np.float32)
             arrays[name][first : first + count] = answers.reshape(count, *shape)
 
-    def _drain(self) -> None:
-        """Wait for all that is on the stream, before the memory that it uses is given back."""
+    def _synchronize(self) -> None:
+        """Wait for all that is on the stream, before the memory that it uses is freed."""
         self._cuda.wait(self._cuda.record())
 
-    def _forget(self) -> None:
-        """Let go of TensorRT's objects in their order, while CUDA is still there."""
+    def _delete_engine(self) -> None:
+        """Delete TensorRT's objects in their order, before CUDA is closed."""
         self._sets = []
         self._context = self._engine = self._runtime = None
 
     def _create_context(self, trt: ModuleType, engine: Engine, stack: ExitStack) -> Any:
         if trt.__name__ != RTX:
             return self._engine.create_execution_context()
-        # TensorRT for RTX compiles its kernels here, and again in the background unless told to do it at once: what was
-        # proven must be what runs. The cache makes the next start short.
+        # TensorRT for RTX compiles its kernels here, and others in the background unless EAGER: what parity was checked
+        # on must be what runs. The cache makes the next start short.
         file = engine.file.with_suffix(".kernels")
         config = self._engine.create_runtime_config()
         config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
         cache = config.create_runtime_cache()
         with suppress(OSError):
-            cache.deserialize(file.read_bytes())  # false where it is another machine's: then it is filled anew
+            cache.deserialize(file.read_bytes())  # false for another machine's, which is refilled
         config.set_runtime_cache(cache)
 
         def save() -> None:
@@ -196,16 +196,16 @@ class TensorRTBackend:
 def open_tensorrt(
     bundle: Bundle, notify: Callable[[str], None], progress: Progress = no_progress, build: bool = True
 ) -> TensorRTBackend:
-    """Load the engine of a bundle that was exported last; build one where none fits.
+    """Load the latest engine of a bundle whose build record matches; build one if none does.
 
     Args:
         bundle: Bundle to run.
-        notify: Called with the line that says why an engine is built.
+        notify: Called with the reason why an engine is built.
         progress: See `build_engine`.
         build: Whether an engine may be built; it takes minutes.
 
     Raises:
-        NoEngineError: No engine fits, and none may be built.
+        NoEngineError: No engine matches, and none may be built.
         BackendError: There is no GPU or no TensorRT.
         ParityError: The engine that was built gives other answers than the model.
     """
@@ -216,14 +216,14 @@ def open_tensorrt(
         wanted = build_record_for(trt, bundle, precision, cuda.gpu)
         engine, reason = find_engine(engine_directory(bundle), wanted)
         if engine is None and not build:
-            raise NoEngineError(f"no engine fits ({reason or 'none was built'}): run `cartcls export`")
+            raise NoEngineError(f"no engine matches ({reason or 'none was built'}): run `cartcls export`")
         if engine is None:
             notify(f"building an engine ({precision}) for {cuda.gpu.name}" + (f" again: {reason}" if reason else ""))
             engine, _, _ = build_and_check(trt, cuda, bundle, precision, bundle.model, progress)
             try:
                 save_engine(engine)
             except BackendError as error:
-                notify(f"the engine is built again at the next start: {error}")
+                notify(f"the next start builds the engine again: {error}")
     except BaseException:
         cuda.close()
         raise
@@ -233,9 +233,9 @@ def open_tensorrt(
 def build_and_check(
     trt: ModuleType, cuda: Cuda, bundle: Bundle, precision: Precision, graph: bytes, progress: Progress = no_progress
 ) -> tuple[Engine, Check, float | None]:
-    """Build an engine for the GPU, and run it on the cells that the bundle carries.
+    """Build an engine for the GPU, and check its parity on the labelled cells in the bundle.
 
-    They are run often enough to fill every buffer, and with a rest.
+    They are repeated to fill every buffer, with a remainder.
 
     Args:
         trt: `tensorrt` or `tensorrt_rtx`.
@@ -246,11 +246,11 @@ def build_and_check(
         progress: See `build_engine`.
 
     Returns:
-        The engine, the proof, and the share of layers that the engine really runs in half precision, where it tells.
+        The engine, its parity, and the share of its layers that really run in half precision, None if unknown.
 
     Raises:
         BackendError: It cannot be built or loaded here.
-        BundleError: The bundle carries no cells.
+        BundleError: The bundle has no labelled cells.
         ParityError: It gives other answers than the model.
     """
     reference = read_reference(bundle)
@@ -271,7 +271,7 @@ def build_and_check(
 
 
 def _inspected_half_share(trt: ModuleType, engine: Any) -> float | None:
-    """Share of layers whose first output is half precision in the engine itself; None where it does not tell."""
+    """Share of layers whose first output is half precision in the engine itself; None if unknown."""
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         layers = [layer for layer in json.loads(text)["Layers"] if layer.get("Outputs")]

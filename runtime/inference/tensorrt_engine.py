@@ -1,8 +1,8 @@
-"""TensorRT engines: compiled from a bundle's graph, stamped, and loaded only where the stamp fits.
+"""TensorRT engines: compiled from a bundle's graph, and loaded only if their build record matches.
 
-Loading an engine executes what it holds, and one that was built for another GPU, driver or version may crash or give
-wrong answers. So an engine lies beside a stamp that says what it was built from, for and with; where anything
-differs, it is built again, never loaded.
+Loading an engine executes code in it, and one that was built for another GPU, driver or version may crash or give
+wrong answers. So a build record beside each engine says what it was built from, for and with; if anything differs, the
+engine is rebuilt, never loaded.
 """
 
 import hashlib
@@ -43,11 +43,11 @@ class BuildRecord:
         library: `tensorrt` or `tensorrt_rtx`.
         version: Its version.
         precision: `fp16`, `fp32` or `int8`.
-        max_batch: Most images at once.
+        max_batch: Largest number of images at once.
         compute_capability: Such as `sm86`.
         gpu: Name of the GPU; empty where it was built ahead of time, for any of that compute capability.
         driver: Version of the driver; empty likewise.
-        recipe: Number of the way in which `build_engine` builds.
+        recipe: Version of the settings in `build_engine`.
     """
 
     graph: str
@@ -61,7 +61,7 @@ class BuildRecord:
     recipe: int
 
     def differences(self, wanted: "BuildRecord") -> list[str]:
-        """What differs from the stamp that an engine would get here and now."""
+        """Differences from the build record of an engine built here and now."""
         found, here = asdict(self), asdict(wanted)
         ahead_of_time = self.library == RTX and not self.gpu
         ignored = {"gpu", "driver"} if ahead_of_time else set()
@@ -80,7 +80,7 @@ class Engine:
         data: What TensorRT serialised.
         record: What it was built from, for and with.
         half_share: Share of layers with half-precision outputs, as they are typed in the graph.
-        file: Where it lies.
+        file: Its path.
     """
 
     data: bytes
@@ -90,7 +90,7 @@ class Engine:
 
 
 def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
-    """Import `tensorrt`, else `tensorrt_rtx`; the other way round to build for another machine's GPU.
+    """Import `tensorrt`, else `tensorrt_rtx`; in reverse order to build for another machine's GPU.
 
     Raises:
         NotInstalledError: Neither is installed.
@@ -110,7 +110,7 @@ def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
 
 
 def build_record_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> BuildRecord:
-    """The stamp that an engine gets which is built here and now."""
+    """Build record of an engine built here and now."""
     int8_digest = bundle.manifest.files.get(INT8_MODEL, "")
     return BuildRecord(
         graph=hashlib.sha256(bundle.model + int8_digest.encode()).hexdigest(),
@@ -126,7 +126,7 @@ def build_record_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu:
 
 
 def engine_directory(bundle: Bundle) -> Path:
-    """Where a bundle's engines lie: in its own folder, else, where that is read-only, in the user's cache."""
+    """Folder of a bundle's engines: in the bundle, or in the user's cache if the bundle is read-only."""
     own = bundle.directory / ENGINES
     if os.access(own if own.is_dir() else bundle.directory, os.W_OK):
         return own
@@ -134,11 +134,11 @@ def engine_directory(bundle: Bundle) -> Path:
 
 
 def find_engine(directory: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
-    """Look for the engine that was built last, in any precision, and fits.
+    """Find the latest engine whose build record matches, in any precision.
 
     Args:
         directory: Folder of the engines.
-        wanted: The stamp that an engine would get here and now; its precision does not count.
+        wanted: Build record of an engine built here and now; its precision is ignored.
 
     Returns:
         The engine, or None and the reason why there is none that may be loaded; the reason is empty where there never
@@ -163,7 +163,7 @@ def _read_engine(file: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
         sha256, half_share = fields.pop("engine_sha256"), float(fields.pop("half_share"))
         record = BuildRecord(**fields)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None, f"{file} has no valid stamp, or cannot be read"
+        return None, f"{file} has no valid build record, or cannot be read"
     if hashlib.sha256(data).hexdigest() != sha256:
         return None, f"{file} is incomplete or was altered"
     if differences := record.differences(wanted):
@@ -172,7 +172,7 @@ def _read_engine(file: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
 
 
 def save_engine(engine: Engine) -> None:
-    """Write an engine, then its stamp; half of it is never taken for an engine.
+    """Write an engine, then its build record, so that a part of an engine is never loaded.
 
     Raises:
         BackendError: It cannot be written.
@@ -207,18 +207,18 @@ def build_engine(
         progress: Called with a phase of the build, the step done in it, and its steps.
 
     Raises:
-        BackendError: TensorRT does not take the graph, or cannot build here.
+        BackendError: TensorRT rejects the graph, or cannot build here.
     """
     log = _log(trt)
     try:
         builder = trt.Builder(log)
-    except TypeError:  # how the bindings say that it gave none
+    except TypeError:  # raised by the bindings where there is no builder
         raise BackendError(f"{trt.__name__} {record.version} cannot build here: {log.problem()}") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
-        raise BackendError(f"{trt.__name__} {record.version} does not take the graph: {problems}")
+        raise BackendError(f"{trt.__name__} {record.version} rejects the graph: {problems}")
     config = builder.create_builder_config()
     profile = builder.create_optimization_profile()
     shapes = [(count, *size, 3) for count in (1, MAX_BATCH, MAX_BATCH)]
@@ -248,13 +248,13 @@ def build_engine(
 
 
 def engine_file(directory: Path, record: BuildRecord) -> Path:
-    """Where the engine with such a stamp lies: one for each library, precision and model of GPU."""
+    """Path of the engine with such a build record: one for each library, precision and model of GPU."""
     model = f"-{hashlib.sha256(record.gpu.encode()).hexdigest()[:8]}" if record.gpu else ""
     return directory / f"{record.library}-{record.precision}-{record.compute_capability}{model}.engine"
 
 
 def engine_files(directory: Path, wanted: BuildRecord) -> list[Path]:
-    """Where an engine that may fit can lie: one for this GPU, or one built ahead of time for its kind."""
+    """Paths of engines that may match: one for this GPU, or one built ahead of time for its kind."""
     return [engine_file(directory, record) for record in (wanted, replace(wanted, gpu=""))]
 
 
@@ -286,7 +286,7 @@ def _half_share(trt: ModuleType, network: Any) -> float:
 
 def _log(trt: ModuleType) -> Any:
     class Log(trt.ILogger):
-        """Keeps errors for the message; warnings of TensorRT mean nothing to the people who run this."""
+        """Keeps errors for the message; TensorRT's warnings do not help users."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -306,7 +306,7 @@ def _log(trt: ModuleType) -> Any:
 
 def _monitor(trt: ModuleType, progress: Progress) -> Any:
     class Monitor(trt.IProgressMonitor):
-        """Hands on what TensorRT tells of its phases; an exception would end nothing but the telling."""
+        """Forwards TensorRT's progress; an exception would end only these calls, not the build."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -315,25 +315,25 @@ def _monitor(trt: ModuleType, progress: Progress) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             """A phase begins."""
-            with self.noting_interruption():
+            with self.catching_interruption():
                 self.steps[phase_name] = num_steps
                 progress(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             """A step of a phase is done; says whether the build goes on."""
-            with self.noting_interruption():
+            with self.catching_interruption():
                 progress(phase_name, step + 1, self.steps.get(phase_name, step + 1))
             return not self.interrupted
 
         def phase_finish(self, phase_name: str) -> None:
             """A phase ends."""
-            with self.noting_interruption():
+            with self.catching_interruption():
                 steps = self.steps.pop(phase_name, 0)
                 progress(phase_name, steps, steps)
 
         @contextmanager
-        def noting_interruption(self) -> Iterator[None]:
-            """Ctrl-C reaches Python in a callback, out of which it must not go."""
+        def catching_interruption(self) -> Iterator[None]:
+            """Remember Ctrl-C, which raises in a callback but must not leave it."""
             try:
                 yield
             except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""A backend in a process of its own, for a service: what befalls it there is mended, or told in a clear error.
+"""A backend in a child process, for a service: it recovers from failures, or raises a clear error.
 
 Drivers hang, GPUs run out of memory or fall off the bus, and a CUDA error stays for as long as its process. So the
-process is ended and begun again; memory that is short makes the batches smaller; what is not a number is computed
-again in float32 on the CPU.
+process is restarted; if memory runs out, batches get smaller; cells with not-a-number are recomputed in float32 on the
+CPU.
 """
 
 import multiprocessing
@@ -29,8 +29,8 @@ Open = Callable[[Notify, Progress], Backend]
 
 TRIES = 3
 ANSWER_SECONDS = 30.0  # a batch takes one second on a slow CPU
-SLOWER = 4  # times the longest answer so far is still no hang
-OPENING_SECONDS = 600.0  # without a sign of life: building an engine gives some
+SLOWER = 4  # times the longest answer so far is not a hang yet
+OPENING_SECONDS = 600.0  # without any message: building an engine sends some
 
 
 @dataclass(frozen=True)
@@ -42,61 +42,61 @@ class _Ready:
 
 
 class ChildBackend:
-    """A backend in a process of its own.
+    """A backend in a child process.
 
     Attributes:
-        batch_size: Becomes smaller where memory is short.
+        batch_size: Becomes smaller when memory runs out.
     """
 
     def __init__(
         self,
         open_child: Open,
-        open_exact: Callable[[], Backend],
+        open_float32: Callable[[], Backend],
         notify: Notify = lambda line: None,
         progress: Progress = no_progress,
         answer_seconds: float = ANSWER_SECONDS,
     ):
-        """Begin the process and load the model there.
+        """Start the process and load the model there.
 
         Args:
-            open_child: Called there, with functions for lines and progress. It must be picklable.
-            open_exact: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
-            notify: Called with a line on what people should know.
+            open_child: Called there, with functions for messages and progress. It must be picklable.
+            open_float32: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
+            notify: Called with messages for the user.
             progress: See `cartcls.runtime.inference.choose.open_backend`.
-            answer_seconds: How long a batch may take; longer on a machine that has proven to be slower.
+            answer_seconds: How long a batch may take; longer on a machine that was slower before.
 
         Raises:
             CartclsError: What `open_child` raised.
         """
-        self._open_child, self._open_exact = open_child, open_exact
+        self._open_child, self._open_float32 = open_child, open_float32
         self._notify, self._progress, self._answer_seconds = notify, progress, answer_seconds
         self._slowest = 0.0
-        self._exact: Backend | None = None
+        self._float32: Backend | None = None
         self._ready = ready = self._start()
         self.name, self.device, self.precision = ready.name, ready.device, ready.precision
         self.batch_size = ready.batch_size
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
-        """Run the graph on RGB images (N, H, W, 3); what is not a number is computed again on the CPU.
+        """Run the graph on RGB images (N, H, W, 3); cells with not-a-number are recomputed on the CPU.
 
         Raises:
-            BackendError: The process was begun again several times, and failed each time.
+            BackendError: The process was restarted several times, and failed each time.
         """
-        outputs = self._persist(images)
+        outputs = self._with_retries(images)
         wrong = np.asarray(~np.isfinite(outputs.logits).all(1))
         if not wrong.any():
             return outputs
-        self._notify(f"{self.name} gave not-a-number for {wrong.sum()} cells: computed again on the CPU")
-        self._exact = self._exact or self._open_exact()
-        return outputs.replaced(wrong, self._exact.infer(images[wrong]))
+        self._notify(f"{self.name} gave not-a-number for {wrong.sum()} cells: recomputed on the CPU")
+        self._float32 = self._float32 or self._open_float32()
+        return outputs.replaced(wrong, self._float32.infer(images[wrong]))
 
     def close(self) -> None:
         """End the process."""
         self._end()
-        if self._exact:
-            self._exact.close()
+        if self._float32:
+            self._float32.close()
 
-    def _persist(self, images: npt.NDArray[np.uint8]) -> Outputs:
+    def _with_retries(self, images: npt.NDArray[np.uint8]) -> Outputs:
         problem = BackendError("not tried")
         for number in range(TRIES):
             try:
@@ -104,12 +104,12 @@ class ChildBackend:
             except OutOfMemoryError as error:
                 if len(images) > 1:
                     self.batch_size = half = (len(images) + 1) // 2
-                    self._notify(f"{error}: going on with batches of {half}")
-                    return Outputs.joined([self._persist(images[:half]), self._persist(images[half:])])
+                    self._notify(f"{error}: continuing with batches of {half}")
+                    return Outputs.joined([self._with_retries(images[:half]), self._with_retries(images[half:])])
                 problem = error
             except BackendError as error:
                 problem = error
-            self._notify(f"{problem}: beginning again in a new process")
+            self._notify(f"{problem}: restarting the process")
             self._end()
             if self._start() != self._ready:
                 raise BackendError(f"{self.name} on {self.device} cannot be used any more")
@@ -127,10 +127,10 @@ class ChildBackend:
 
     def _start(self) -> _Ready:
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(self._open_child, theirs), daemon=True)
+        self._connection, child_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(self._open_child, child_end), daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
         try:
             return self._receive(OPENING_SECONDS)
         except BaseException:
@@ -138,7 +138,7 @@ class ChildBackend:
             raise
 
     def _receive(self, seconds: float) -> Any:
-        """The next answer; lines and progress on the way are passed on."""
+        """Wait for the next answer; messages and progress before it are passed on."""
         while self._connection.poll(seconds):
             try:
                 kind, value = self._connection.recv()
@@ -164,21 +164,21 @@ class ChildBackend:
 def open_in_child(
     bundle: Bundle, name: str, notify: Notify = lambda line: None, progress: Progress = no_progress, build: bool = True
 ) -> ChildBackend:
-    """Load a bundle's graph in a process of its own; see `cartcls.runtime.inference.choose.open_backend`."""
-    return ChildBackend(partial(_open, bundle, name, build), partial(_open_exact, bundle), notify, progress)
+    """Load a bundle's graph in a child process; see `cartcls.runtime.inference.choose.open_backend`."""
+    return ChildBackend(partial(_open, bundle, name, build), partial(_open_float32, bundle), notify, progress)
 
 
 def _open(bundle: Bundle, name: str, build: bool, notify: Notify, progress: Progress) -> Backend:
     return open_backend(bundle, name, notify, progress, build)
 
 
-def _open_exact(bundle: Bundle) -> Backend:
+def _open_float32(bundle: Bundle) -> Backend:
     return OpenVINOBackend(bundle.model, F32)
 
 
 def _serve(open_child: Open, connection: Connection) -> None:
-    """What the process does: load the model and answer, until nobody asks any more."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # these are for the service, which still needs answers
+    """Main function of the process: load the model and answer, until the connection is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the service handles them, and still needs answers
         signal.signal(number, signal.SIG_IGN)
     backend: Backend | None = None
 
@@ -197,16 +197,16 @@ def _serve(open_child: Open, connection: Connection) -> None:
 
 
 def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
-    """What becomes of something: an answer, or the error that the service gets to know."""
+    """The result of a call as the service gets it: an answer, or an error."""
     try:
         return "answer", work()
     except BackendError as error:
         text = str(error).lower().replace("_", " ")
-        short = any(sign in text for sign in ("out of memory", "bad alloc", "failed to allocate"))
-        return "error", OutOfMemoryError(str(error)) if short else error
+        no_memory = any(sign in text for sign in ("out of memory", "bad alloc", "failed to allocate"))
+        return "error", OutOfMemoryError(str(error)) if no_memory else error
     except CartclsError as error:
         return "error", error
     except MemoryError:
         return "error", OutOfMemoryError("the machine is out of memory")
-    except Exception as error:  # the last place where anybody could hear of it
+    except Exception as error:  # or nobody would see it
         return "error", BackendError(f"{type(error).__name__}: {error}")

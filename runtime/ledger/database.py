@@ -1,4 +1,4 @@
-"""The SQLite file behind a ledger: what a transaction said has happened is on the disk."""
+"""The SQLite file behind a ledger: a committed transaction is on the disk."""
 
 import errno
 import os
@@ -35,7 +35,7 @@ class Database:
             self._connection.execute("PRAGMA synchronous = FULL")
             self._prepare(file)
         except sqlite3.Error as error:
-            raise OutputError(f"{file} cannot be used ({error}): move it away to begin a new one") from None
+            raise OutputError(f"{file} cannot be used ({error}): move it away to start a new one") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -57,7 +57,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """What is executed in it happens as a whole, or not at all."""
+        """A transaction: all statements in it take effect, or none."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -78,4 +78,4 @@ class Database:
         if version == 0:
             self._connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
         elif version != SCHEMA:
-            raise OutputError(f"{file} is of another version of cartcls: move it away to begin a new one")
+            raise OutputError(f"{file} is of another version of cartcls: move it away to start a new one")

@@ -1,4 +1,4 @@
-"""The ledger of a folder of reports: where it lies, that one process alone opens it, and how to begin anew."""
+"""The ledger of a folder of reports: its place, its lock for one process, and how to start over."""
 
 import hashlib
 import os
@@ -21,72 +21,72 @@ LEDGER, LOCK = "ledger.sqlite", "ledger.lock"
 
 @contextmanager
 def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
-    """Open the ledger of a folder of reports that there are, alone, and the bundle that they are by.
+    """Open and lock the ledger of existing reports; yields it with the bundle that made them.
 
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
-    if not out.is_dir() or not (_home(out) / LEDGER).exists():
-        raise OutputError(f"{out} holds no ledger of cartcls: name a folder that --out was for")
-    with _alone(out) as home, Ledger(home / LEDGER) as ledger:
+    if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
+        raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
+    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
         if (bundle := ledger.bundle()) is None:
-            raise OutputError(f"{out} holds no reports yet")
+            raise OutputError(f"{out} has no reports yet")
         yield ledger, bundle
 
 
 @contextmanager
 def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> Iterator[Ledger]:
-    """Open the ledger of a folder of reports, alone, for one bundle.
+    """Open and lock the ledger of a folder of reports, for one bundle.
 
     Args:
-        out: Folder of reports; made where it is missing.
-        bundle: What will classify.
-        fresh: Whether to begin anew; what is there is moved to a folder `before-TIME` in it.
+        out: Folder of reports; created if missing.
+        bundle: The bundle that will classify.
+        fresh: Whether to start over; existing reports are moved to a folder `before-TIME` in it.
 
     Raises:
-        OutputError: It is in use, by another bundle, damaged, or cannot be written.
+        OutputError: It is in use, made by another bundle, damaged, or cannot be written.
     """
-    with _alone(out) as home:
+    with _locked(out) as directory:
         if fresh:
-            _set_aside(out, home)
-        with Ledger(home / LEDGER) as ledger:
+            _move_aside(out, directory)
+        with Ledger(directory / LEDGER) as ledger:
             ledger.bind(bundle)
             yield ledger
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[Path]:
+def _locked(out: Path) -> Iterator[Path]:
     """Lock a folder of reports; yields the folder of its ledger."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        home = _home(out)
-        lock = filelock.FileLock(home / LOCK)
+        directory = _ledger_directory(out)
+        lock = filelock.FileLock(directory / LOCK)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
     try:
-        yield home
+        yield directory
     finally:
         lock.release()
 
 
-def _home(out: Path) -> Path:
-    """Folder of the ledger: that of the reports, else, where they are on a network share, one of this machine."""
+def _ledger_directory(out: Path) -> Path:
+    """Folder of the ledger: that of the reports, or one on this machine if they are on a network share."""
     if not is_network(file_system(out)):
         return out
-    home = platformdirs.user_state_path("cartcls") / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16]
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+    directory = platformdirs.user_state_path("cartcls") / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:16]
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
-def _set_aside(out: Path, home: Path) -> None:
-    if not (home / LEDGER).exists():
+def _move_aside(out: Path, directory: Path) -> None:
+    if not (directory / LEDGER).exists():
         return
-    with Ledger(home / LEDGER) as ledger:
+    with Ledger(directory / LEDGER) as ledger:
         reports = [out / found.slide.name for found in ledger.slides()]
     before = out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
     before.mkdir()
-    for path in [*reports, *home.glob(f"{LEDGER}*")]:
+    for path in [*reports, *directory.glob(f"{LEDGER}*")]:
         if path.exists():
             path.rename(before / path.name)

@@ -1,7 +1,7 @@
-"""The ledger: one SQLite file that knows every image ever seen and what became of it.
+"""The ledger: one SQLite file with every image ever seen and its result.
 
-It is the truth; tables, pages and thumbnails are projections that can be made again. Each method that writes is one
-transaction, and what it says has happened is on the disk when it returns.
+It is the source of truth; tables and pages are rebuilt from it. Each method that writes is one transaction, which is on
+the disk when the method returns.
 """
 
 import os
@@ -17,13 +17,13 @@ from .slide_ledger import SlideLedger
 
 
 class Ledger:
-    """An open ledger: the bundle that all rows are by, and a part for each slide. One process writes.
+    """An open ledger: the bundle that made all rows, and a part for each slide. One process writes.
 
     Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
     def __init__(self, file: Path):
-        """Open a ledger, or make a new one; what was under way when the last process ended is waiting again.
+        """Open a ledger, or make a new one; images that the last process left unfinished wait again.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
@@ -45,27 +45,27 @@ class Ledger:
         self._database.close()
 
     def bind(self, bundle: Bundle) -> None:
-        """Note the bundle that all rows are by.
+        """Record the bundle that makes all rows.
 
         Raises:
             OutputError: There are rows by another bundle.
         """
-        noted = self.bundle()
-        if noted is None:
+        recorded = self.bundle()
+        if recorded is None:
             with self._database.transaction():
                 values = bundle.sha256, encode_manifest(bundle.manifest).decode()
                 self._database.execute("INSERT INTO bundle VALUES (?, ?)", values)
-        elif noted.sha256 != bundle.sha256:
+        elif recorded.sha256 != bundle.sha256:
             raise OutputError(
-                "the reports there are by another bundle: add --fresh to begin anew, or choose another --out"
+                "the reports there were made by another bundle: add --fresh to start over, or choose another --out"
             )
 
     def bundle(self) -> Bundle | None:
-        """The bundle that all rows are by, without its graph; None where there is none yet."""
+        """The bundle that made all rows, without its graph; None if there is none yet."""
         found = self._database.execute("SELECT sha256, manifest FROM bundle").fetchone()
         if found is None:
             return None
-        manifest = decode_manifest(found[1], "the bundle that the ledger remembers")
+        manifest = decode_manifest(found[1], "the bundle recorded in the ledger")
         return Bundle(Path(manifest.name), manifest, found[0])
 
     def add_slide(self, source: bytes, name: str) -> SlideLedger:
@@ -79,7 +79,7 @@ class Ledger:
         return known[0]
 
     def slides(self) -> list[SlideLedger]:
-        """All slides, in the order in which they came."""
+        """All slides, in the order in which they were added."""
         return self._slides()
 
     def _slides(self, condition: str = "", *values: bytes) -> list[SlideLedger]:

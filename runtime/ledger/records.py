@@ -1,4 +1,4 @@
-"""What a ledger holds, as the rest of the edge sees it: slides, images, runs, cells and corrections."""
+"""Records of the ledger: slides, images, runs, cells and corrections."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -13,7 +13,7 @@ Status = Literal["ok", "review", "rejected", "duplicate"]
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
 
 WAITING: tuple[State, ...] = ("seen", "queued", "retry")
-MAX_ATTEMPTS = 5  # kills that are nobody's doing may hit an image twice, hardly ever five times
+MAX_ATTEMPTS = 5  # kills that an image did not cause may hit it twice, hardly ever five times
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Slide:
         id: Its number in the ledger.
         source: Folder of its images.
         name: Folder of its report, among the reports.
-        report: Letters and digits that no other report has.
+        report: Unique id of its report, hexadecimal.
     """
 
     id: int
@@ -41,9 +41,9 @@ class LedgerImage:
         id: Its number in the ledger.
         path: Bytes, relative to the slide.
         state: See `cartcls.runtime.ledger.slide_ledger`.
-        attempts: How often it was begun.
+        attempts: How often its classification was started.
         seq: Its row, once it has one; the first of several.
-        fingerprint: Of the bytes that were reported; None before.
+        fingerprint: Of the file that its row was made from; None before.
     """
 
     id: int
@@ -62,7 +62,7 @@ class Run:
         slide: Readable name of the slide.
         source: Readable path of its folder.
         backend: Such as `openvino`.
-        precision: What the backend really computed in.
+        precision: Precision that the backend really used.
         device: Name of the processor.
         version: Version of cartcls.
         started_at: UTC, ISO 8601.
@@ -93,13 +93,13 @@ class Cell:
         sha256: Digest of the file, or None where it could not be read.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
-        corrected_label: What a person called it: a class, `not a cell`, `unsure`, or `other: ` and a name.
-        corrected_by: Who that was.
+        corrected_label: Label that a person gave it: a class, `not a cell`, `unsure`, or `other: ` and a name.
+        corrected_by: Name of that person.
         corrected_at: UTC, ISO 8601.
-        maps: Heat maps of all classes, as `thumbnail.pack` gives them; empty where there are none. A ledger keeps them
-            apart from the row.
-        distance: How far its features are from the training cells; None where the bundle is not calibrated.
-        stain: How far its colours are from theirs.
+        maps: Heat maps of all classes, as `thumbnail.pack` gives them; empty where there are none. A ledger stores
+            them apart from the row.
+        distance: Distance of its features from the training cells; None where the bundle is not calibrated.
+        stain: Distance of its colours from theirs.
         path_encoded: Whether `path` is percent-encoded.
     """
 
@@ -134,39 +134,39 @@ class Cell:
 
     @property
     def present_label(self) -> str | None:
-        """What a person called it, else what the model did."""
+        """Label that a person gave it, else the model's."""
         return self.corrected_label or self.label
 
     @property
     def counts_as(self) -> str | None:
-        """Label that it counts by; the model's while a person is unsure; None where it does not count."""
+        """Label that it is counted under: the model's while a person is unsure; None if it is not counted."""
         if not self.can_be_corrected or self.corrected_label == NOT_A_CELL:
             return None
         return self.label if self.corrected_label == UNSURE else self.present_label
 
     @property
     def present_status(self) -> str:
-        """`reviewed` once a person has settled the label, `review` while one is unsure, else `status`."""
+        """`reviewed` once a person has confirmed or changed the label, `review` if unsure, else `status`."""
         if self.corrected_label is None:
             return self.status
         return "review" if self.awaits_review else "reviewed"
 
     @property
     def awaits_review(self) -> bool:
-        """Whether its label is a proposal that no person has settled."""
+        """Whether its label is a proposal that no person has confirmed or changed."""
         return self.corrected_label == UNSURE or (self.status == "review" and self.corrected_label is None)
 
 
 @dataclass(frozen=True)
 class Correction:
-    """What a person called a cell.
+    """A label that a person gave a cell.
 
     Attributes:
         seq: Number of the cell.
-        sha256: Digest of the bytes that were looked at.
-        from_label: What it was called before.
-        to_label: What it is called now; the same where a label was confirmed.
-        corrected_by: Who that was.
+        sha256: Digest of the image that the person saw.
+        from_label: The label before.
+        to_label: The label now; the same if it was confirmed.
+        corrected_by: Name of that person.
         corrected_at: UTC, ISO 8601.
     """
 
@@ -178,7 +178,7 @@ class Correction:
     corrected_at: str
 
     def applied_to(self, cell: Cell) -> Cell:
-        """The row of the cell, as corrected."""
+        """The cell's row with this correction."""
         return replace(
             cell,
             corrected_label=self.to_label,
@@ -189,7 +189,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one image: its state, the bytes it was read from, and its row."""
+    """The result for one image: its state, the fingerprint of its file, and its row."""
 
     image: LedgerImage
     state: Literal["reported", "rejected", "quarantined"]
@@ -199,12 +199,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a slide's CSV has come.
+    """How much of the ledger a slide's CSV holds.
 
     Attributes:
-        seq: Last row in it.
-        size: Bytes of it that are right.
-        stale: Whether a row in it was superseded, so that it must be written anew.
+        seq: Number of its last row.
+        size: Length of its valid part in bytes.
+        stale: Whether one of its rows was replaced, so that the file must be rewritten.
     """
 
     seq: int

@@ -1,4 +1,4 @@
-"""The tables of a ledger. Some hold columns that nothing fills yet, so that a ledger keeps its form for longer."""
+"""The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
 SCHEMA = 2
 TABLES = """

@@ -1,4 +1,4 @@
-"""What the ledger knows of one slide: its images, their rows, and what people called them.
+"""The ledger of one slide: its images, their rows, and corrections.
 
     seen ── queued ──┬── reported       it has its rows (ok, review or duplicate)
       │       │      ├── rejected       it has a row with the reason
@@ -6,8 +6,7 @@
       │       └── retry ── queued       it could not be read yet
       └── vanished                      it was gone before it could be read; seen again if it comes back
 
-A file that changes after it was reported is seen again; its new row takes the place of the old one, which stays in the
-history.
+A file that changes after it was reported is `seen` again; its new row replaces the old one, which stays in the history.
 """
 
 import json
@@ -26,7 +25,7 @@ _ADD = (
     " SELECT ?1, (SELECT coalesce(max(version), 0) + 1 FROM cells WHERE slide = ?1 AND seq = ?2),"
     f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(_COLUMNS)))}"
 )
-_PRESENT = (
+_CURRENT = (
     "FROM cells WHERE slide = ? AND seq > ? AND version ="
     " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
 )
@@ -38,14 +37,14 @@ class SlideLedger:
     """The ledger of one slide.
 
     Attributes:
-        slide: Which one.
+        slide: The slide.
     """
 
     def __init__(self, database: Database, slide: Slide):
         self._database, self.slide = database, slide
 
     def images(self, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
-        """Images by path: all of them, or those that are named."""
+        """Images by path: all of them, or only the given ones."""
         query = (
             f"SELECT id, path, state, attempts, ({_ROW_OF_IMAGE}), size, mtime_ns, ctime_ns, inode FROM images"
             " WHERE slide = ?"
@@ -79,7 +78,7 @@ class SlideLedger:
         return {seq for (seq,) in self._database.execute(query, (self.slide.id,))}
 
     def discover(self, paths: Iterable[bytes]) -> None:
-        """Note images that were found; those that are known and not vanished stay as they are."""
+        """Add images that were found; known ones stay as they are, unless they had vanished."""
         self._database.execute_each(
             "INSERT INTO images (slide, path, state) VALUES (?, ?, 'seen') ON CONFLICT (slide, path)"
             " DO UPDATE SET state = 'seen', attempts = 0 WHERE state = 'vanished'",
@@ -87,19 +86,19 @@ class SlideLedger:
         )
 
     def begin(self, images: Iterable[LedgerImage]) -> None:
-        """Count one more attempt, before anything touches the images' bytes."""
+        """Count one more attempt, before the images are read."""
         self._update("state = 'queued', attempts = attempts + 1", images)
 
     def postpone(self, images: Iterable[LedgerImage]) -> None:
-        """Give images another try later; what could not be read yet has not ended the process."""
+        """Retry images later; no attempt is counted, because they did not end the process."""
         self._update("state = 'retry', attempts = 0", images)
 
-    def forget(self, images: Iterable[LedgerImage]) -> None:
-        """Note images as vanished; one that has a row from before keeps it."""
+    def mark_vanished(self, images: Iterable[LedgerImage]) -> None:
+        """Mark images as vanished; one that already has a row keeps it."""
         self._update(f"state = CASE WHEN ({_ROW_OF_IMAGE}) IS NULL THEN 'vanished' ELSE 'reported' END", images)
 
-    def supersede(self, images: Iterable[LedgerImage]) -> None:
-        """See images again whose file has changed since their row was written."""
+    def requeue(self, images: Iterable[LedgerImage]) -> None:
+        """Mark images to be classified again, because their file has changed."""
         self._update("state = 'seen', attempts = 0", images)
 
     def next_seq(self) -> int:
@@ -107,17 +106,17 @@ class SlideLedger:
         return self._database.number("SELECT max(seq) FROM cells WHERE slide = ?", self.slide.id) + 1
 
     def begin_run(self, run: Run) -> None:
-        """Note what is the same for all rows that come next."""
+        """Record the run that makes the next rows."""
         values = (self.slide.id, *astuple(run))
         with self._database.transaction():
             self._database.execute(f"INSERT INTO runs (slide, {_RUN}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def last_run(self) -> Run | None:
-        """The run that was noted last; None where the process ended before there was one."""
+        """The latest run; None if the process ended before there was one."""
         return next(reversed(self._runs().values()), None)
 
     def report(self, results: Sequence[Result]) -> None:
-        """Write down what became of images. A row that has its number already takes the place of the older one."""
+        """Save the results of images. A row replaces an earlier row of the same number."""
         run = self._database.number("SELECT max(id) FROM runs WHERE slide = ?", self.slide.id)
         with self._database.transaction():
             for result in results:
@@ -133,7 +132,7 @@ class SlideLedger:
                 )
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
-        """Write down what people called cells, and the rows that take the older ones' place."""
+        """Save corrections, and the corrected rows."""
         query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
         with self._database.transaction():
             for correction in corrections:
@@ -147,7 +146,7 @@ class SlideLedger:
                 self._add_row(image, run, cell)
 
     def corrections(self) -> list[Correction]:
-        """Everything that people ever called cells of the slide, the latest last."""
+        """All corrections of the slide, the latest last."""
         rows = self._database.execute(
             "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at FROM corrections"
             " WHERE slide = ? ORDER BY id",
@@ -161,29 +160,29 @@ class SlideLedger:
         return dict(self._database.execute(query, (self.slide.id, first, last)))
 
     def has_maps(self) -> bool:
-        """Whether the bundle gives heat maps."""
+        """Whether there are heat maps."""
         query = "SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)"
         return bool(self._database.number(query, self.slide.id))
 
     def cells(self) -> Iterator[Cell]:
-        """Present rows, in `seq` order, without their heat maps."""
+        """Current rows, in `seq` order, without their heat maps."""
         return (cell for cell, _ in self.rows())
 
     def rows(self, after: int = 0) -> Iterator[tuple[Cell, Run]]:
-        """Present rows behind a number, in `seq` order, each with the run that made it."""
+        """Current rows after a number, in `seq` order, each with the run that made it."""
         runs = self._runs()
-        query = f"SELECT run, {', '.join(_COLUMNS)} {_PRESENT}"
+        query = f"SELECT run, {', '.join(_COLUMNS)} {_CURRENT}"
         for run, *values in self._database.execute(query, (self.slide.id, after)):
             yield _cell(values), runs[run]
 
     def cursor(self) -> Cursor:
-        """How far the slide's CSV has come."""
+        """How much of the ledger the slide's CSV holds."""
         query = "SELECT csv_seq, csv_bytes, csv_stale FROM slides WHERE id = ?"
         seq, size, stale = self._database.execute(query, (self.slide.id,)).fetchone()
         return Cursor(seq, size, bool(stale))
 
     def move_cursor(self, cursor: Cursor) -> None:
-        """Note how far the slide's CSV has come; its bytes must be on the disk."""
+        """Record how much of the ledger the slide's CSV holds; its bytes must be on the disk."""
         with self._database.transaction():
             self._database.execute(
                 "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ? WHERE id = ?",

@@ -1,1 +1,1 @@
-"""What people read and send back: table, summary, page, corrections."""
+"""Reports: table, summary, page, and the corrections that come back."""

@@ -1,4 +1,4 @@
-"""Corrections that come back from a page: checked as a whole, then written down, or not at all."""
+"""Corrections that were saved from a page: all of them are applied, or none."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ PROBLEMS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Corrected:
-    """What came of a file of corrections.
+    """The result of applying a file of corrections.
 
     Attributes:
         directory: Folder of the report.
@@ -44,30 +44,30 @@ class Corrected:
 
 
 def correct(out: Path, file: Path, by: str) -> Corrected:
-    """Check a file of corrections that a page made, write them down in the ledger, and bring the report up to it.
+    """Check a file of corrections that a page saved, record them in the ledger, and update the report.
 
     Args:
         out: Folder of reports.
         file: `corrections.csv`.
-        by: Who made them.
+        by: Name of the person who made them.
 
     Raises:
-        CorrectionError: The file does not fit the report; nothing was written down.
-        OutputError: There is no ledger, it is in use, damaged or cannot be written, and nothing was written down; or
-            the report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
+        CorrectionError: The file does not match the report; nothing was recorded.
+        OutputError: There is no ledger, it is in use, damaged or cannot be written, and nothing was recorded; or the
+            report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
     """
     by = by.strip()
     if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
-        raise CorrectionError(f"{by!r} is no name: --by takes up to {LONGEST_NAME} letters, and none of = + - @ first")
+        raise CorrectionError(f"{by!r} is not a name: --by takes up to {LONGEST_NAME} letters, not = + - @ first")
     rows = _read(file)
     with existing_ledger(out) as (ledger, bundle):
         slide, run = _slide(ledger, bundle, file, rows)
         cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
         corrections = _check(file, rows, cells, bundle, by)
         before = summarize(bundle, run, list(cells.values()), slide.waiting())
-        with writing(f"the ledger of {out}", then=f"nothing of {file} was applied"):
+        with writing(f"the ledger of {out}", then=f"nothing in {file} was applied"):
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
-        with writing(directory, then="the corrections are kept, and `cartcls rebuild` shows them once it can"):
+        with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
             project(slide, bundle, directory / CSV)
             after = write_pages(slide, bundle, run, directory)
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
@@ -82,11 +82,11 @@ def _read(file: Path) -> list[dict[str, str]]:
     except OSError as error:
         raise CorrectionError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CorrectionError(f"{file} is no CSV in UTF-8 ({error}): save it from the page again") from None
+        raise CorrectionError(f"{file} is not a CSV in UTF-8 ({error}): save it from the page again") from None
     if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
         raise CorrectionError(f"{file} needs the columns {', '.join(COLUMNS)}: save it from the page again")
     if not rows or any(None in row or None in row.values() for row in rows):
-        raise CorrectionError(f"{file} has no corrections, or a row of another length: save it from the page again")
+        raise CorrectionError(f"{file} has no corrections, or a row of the wrong length: save it from the page again")
     return rows
 
 
@@ -94,7 +94,7 @@ def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, 
     reports = {(row["report"], row["slide"], row["bundle_sha256"]) for row in rows}
     if len(reports) > 1:
         names = ", ".join(sorted({name for _, name, _ in reports}))
-        raise CorrectionError(f"{file} holds corrections of {len(reports)} reports ({names}): give them one by one")
+        raise CorrectionError(f"{file} has corrections of {len(reports)} reports ({names}): use one file for each")
     ((report, name, bundle_sha256),) = reports
     slide = next((found for found in ledger.slides() if found.slide.report == report), None)
     run = slide and slide.last_run()
@@ -121,7 +121,7 @@ def _check(
     if problems:
         shown = list(dict.fromkeys(problems))
         more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []
-        raise CorrectionError(f"{file} was not applied, nothing of it: " + "; ".join([*shown[:PROBLEMS_SHOWN], *more]))
+        raise CorrectionError(f"nothing in {file} was applied: " + "; ".join([*shown[:PROBLEMS_SHOWN], *more]))
     return corrections
 
 
@@ -132,9 +132,9 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
     if times > 1:
         return f"it is in the file {times} times: keep one row"
     if not cell.can_be_corrected:
-        return f"it is {cell.status}, and counts for nothing: {cell.reason}"
+        return f"it is {cell.status}, and not counted: {cell.reason}"
     if row["sha256"] != cell.sha256:
-        return "its file has changed since: open the page again, and look at the new picture"
+        return "its image has changed since: open the page again, and look at the new one"
     if row["from"] != cell.present_label:
         since = f", by {cell.corrected_by} at {cell.corrected_at}" if cell.corrected_by else ""
         return (
@@ -142,15 +142,16 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
             " open the page again"
         )
     names = {entry.name for entry in bundle.classes}
-    if (known := _named_by_other(row["to"], bundle)) is not None:
-        return f"{row['to']!r} is a label of its own: write {known}"
+    if (known := _existing_label(row["to"], bundle)) is not None:
+        return f"{row['to']!r} is an existing label: write {known}"
     if row["to"] not in names | {NOT_A_CELL, UNSURE} and not _is_other(row["to"]):
-        return f"{row['to']!r} is no label: use {', '.join(sorted(names))}, {NOT_A_CELL}, {UNSURE} or {OTHER}and a name"
+        labels = f"{', '.join(sorted(names))}, {NOT_A_CELL}, {UNSURE} or {OTHER}and a name"
+        return f"{row['to']!r} is not a label: use {labels}"
     return ""
 
 
-def _named_by_other(label: str, bundle: Bundle) -> str | None:
-    """The label that `other: ` and a name says in other words; None where there is none."""
+def _existing_label(label: str, bundle: Bundle) -> str | None:
+    """The existing label that `other: ` and a name stands for; None where there is none."""
     labels = {entry.title.casefold(): entry.name for entry in bundle.classes}
     labels |= {name.casefold(): name for name in (*(entry.name for entry in bundle.classes), NOT_A_CELL, UNSURE)}
     name = " ".join(label.removeprefix(OTHER).split()).casefold()

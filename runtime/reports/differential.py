@@ -35,7 +35,7 @@ class Differential(Struct, frozen=True):
 
     Attributes:
         leukocytes: Their number; None where percentages are of all cells.
-        warning: What speaks against the percentages, or None.
+        warning: Why the percentages are not reliable, or None.
         rows: One for each class.
     """
 

@@ -1,4 +1,4 @@
-"""Cells that people have looked at, as class folders to train on."""
+"""Reviewed cells, as class folders to train on."""
 
 import json
 import os
@@ -21,7 +21,7 @@ EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export holds.
+    """The content of an export.
 
     Attributes:
         summary: As written to `cartcls-export.json`.
@@ -33,7 +33,7 @@ class Exported:
 
 
 def export_reviewed(out: Path, folder: Path) -> Exported:
-    """Copy the cells that people have looked at into one folder per class, with the bytes that were looked at.
+    """Copy reviewed cells into one folder per class, each with the bytes that the person saw.
 
     `not a cell` and `unsure` are left out; `other: blast` goes into the folder `blast`. `groups.csv` beside the folders
     names the slide of each image, so that a split can keep each slide in one part.
@@ -43,14 +43,14 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
         folder: Folder to write; an earlier export there is replaced.
 
     Returns:
-        What was written. `reviewed` is `all` where a person settled every counted cell of each slide in it, and each is
-        there; else `flagged`: those cells are no fair sample of a slide.
+        What was written. `reviewed` is `all` if a person confirmed or changed every counted cell of each slide in it,
+        and each was copied; else `flagged`: those cells are not a representative sample of a slide.
 
     Raises:
-        OutputError: There is no ledger, no cell was looked at, or the folder cannot be written.
+        OutputError: There is no ledger, no cell was reviewed, or the folder cannot be written.
     """
     if folder.exists() and not (folder / EXPORT).is_file():
-        raise OutputError(f"{folder} exists and is no export: move it away, or name another folder")
+        raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
     with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
@@ -60,7 +60,7 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
                 groups += [f"{path},{slide.slide.id:04d}\n" for path in paths]
                 missing |= lost
         if not slides:
-            raise OutputError(f"{out}: no cell was looked at by a person yet: apply a corrections.csv first")
+            raise OutputError(f"{out}: no cell was reviewed yet: apply a corrections.csv first")
         summary = _summary(bundle, slides)
         (unfinished / GROUPS).write_text("".join(groups), encoding="utf-8")
         (unfinished / EXPORT).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -78,45 +78,45 @@ def _summary(bundle: Bundle, slides: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[dict[str, Any], list[str], dict[str, str]] | None:
-    """Counts of a slide, paths of the copies, and why others are missing; None where no person has looked at it."""
+    """Counts of a slide, paths of the copies, and why others are missing; None if none was reviewed."""
     cells = [cell for cell in ledger.cells() if cell.can_be_corrected]
-    looked_at = [cell for cell in cells if cell.corrected_label is not None]
-    if not looked_at:
+    reviewed = [cell for cell in cells if cell.corrected_label is not None]
+    if not reviewed:
         return None
     slide = ledger.slide
     sources = {image.seq: image.path for image in ledger.images().values()}
     paths, missing = [], {}
-    labelled = [cell for cell in looked_at if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
+    labelled = [cell for cell in reviewed if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
     for cell in labelled:
         try:
             paths.append(_copy(slide, cell, sources[cell.seq], folder))
         except ImageError as error:
             missing[f"{slide.name}/{cell.path}"] = str(error)
-    settled = sum(cell.corrected_label != UNSURE for cell in looked_at)
+    decided = sum(cell.corrected_label != UNSURE for cell in reviewed)
     counts = {
         "slide": slide.name,
         "report": slide.report,
         "source": readable_name(slide.source),
-        "reviewed": "all" if settled == len(cells) and not missing else "flagged",
+        "reviewed": "all" if decided == len(cells) and not missing else "flagged",
         "counted": sum(cell.counts_as is not None for cell in cells),
-        "looked_at": len(looked_at),
+        "looked_at": len(reviewed),
         "exported": len(paths),
     }
     return counts, paths, missing
 
 
 def _copy(slide: Slide, cell: Cell, path: bytes, folder: Path) -> str:
-    """Copy one cell's file; its path in the export.
+    """Copy one cell's file; returns its path in the export.
 
     Raises:
-        ImageError: The file is not there, is not what a person looked at, or its label cannot be a folder.
+        ImageError: The file is missing, is not the one that the person saw, or its label cannot be a folder.
     """
     label = (cell.corrected_label or "").removeprefix(OTHER)
     if not SAFE_NAME.fullmatch(label):
         raise ImageError(f"the label {label!r} cannot be a folder: use letters, digits, space and . + - _")
     raw = read_file(os.path.join(slide.source, path))
     if raw.sha256 != cell.sha256:
-        raise ImageError("has changed since it was looked at")
+        raise ImageError("has changed since it was reviewed")
     (folder / label).mkdir(exist_ok=True)
     name = f"slide{slide.id:04d}-{cell.seq:06d}{Path(os.fsdecode(path)).suffix.lower()}"
     (folder / label / name).write_bytes(raw.data)

@@ -1,4 +1,4 @@
-"""A slide's page, its summary, and the files of cells that the page opens as they are looked at."""
+"""A slide's page, its summary, and the data files of cells that the page loads when it needs them."""
 
 import base64
 import hashlib
@@ -32,7 +32,7 @@ PICTURES = 6  # of each reason
 REPEATED = "same bytes as an earlier cell"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
 KIND_ORDER = ("leukocyte", "nrbc", "platelet", "other")
-KEYS = "123456789abdefghijklmpqrstvwxyz"  # those that are left name what is no class: see `tools.js`
+KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 
 def write_pages(
@@ -42,8 +42,8 @@ def write_pages(
 
     Args:
         ledger: The slide's ledger.
-        bundle: What its rows are by.
-        run: The one that made the latest of them.
+        bundle: The bundle that made its rows.
+        run: The run that made the latest of them.
         directory: Folder of the report.
         changed: Numbers of the rows that are newer than the page; None where that is not known.
 
@@ -72,13 +72,13 @@ def write_pages(
 
 
 def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Summary, has_maps: bool) -> str:
-    """Render `report.html`: the differential, what was flagged, where it comes from, and room for the cells.
+    """Render `report.html`: the differential, what was flagged, its provenance, and a place for the cells.
 
     Args:
-        bundle: What they are by.
-        report: Letters and digits that no other report has.
+        bundle: The bundle that made them.
+        report: Unique id of the report.
         cells: All rows.
-        summary: What `summarize` makes of them.
+        summary: Their summary.
         has_maps: Whether thumbnails show a heat map beside the cell.
     """
     classes = bundle.classes
@@ -101,13 +101,13 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
 
 
 def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
-    """Render one of the package's templates; whatever is put into it is escaped, and nothing else can run in it.
+    """Render one of the package's templates; all values are escaped, and no other script can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
-        scripts: Names of scripts beside the template, which become one: the only one in the page that may run.
-        **values: What the template needs.
+        scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
+        **values: Values for the template.
     """
     colors = "".join(f".k{index}{{--color:{entry.color}}}" for index, entry in enumerate(classes))
     style, code = _source("style.css") + colors, "".join(map(_source, scripts))
@@ -124,7 +124,7 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
 
 
 def reasons(cell: Cell) -> list[str]:
-    """Why a cell is not `ok`, without figures and names, so that cells of one reason can be found together."""
+    """Why a cell is not `ok`, without figures and names, so that cells can be grouped by reason."""
     if cell.status == "duplicate":
         return [REPEATED]
     return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in cell.reason.split("; ") if reason]
@@ -146,7 +146,7 @@ def _write_script(file: Path, kind: str, data: object) -> None:
 
 
 def _row(cell: Cell) -> dict[str, Any]:
-    """What the page shows of a cell; probabilities in 10,000ths."""
+    """The data of a cell for the page; probabilities in 10,000ths."""
     return {
         "seq": cell.seq,
         "path": cell.path,

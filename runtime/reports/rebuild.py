@@ -1,4 +1,4 @@
-"""Reports against the ledger: find what was changed in them, and write them again."""
+"""Compare reports with the ledger, and rebuild them from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,11 @@ def verify_reports(out: Path) -> list[Verified]:
 
 
 def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
-    """Write table, summary and page of every slide again; thumbnails stay as they are.
+    """Rebuild table, summary and page of every slide; thumbnails stay as they are.
 
     Args:
         out: Folder of reports.
-        tables: Whether tables are written too, whatever is in them.
+        tables: Whether tables are rebuilt too, whatever is in them.
 
     Returns:
         Folders of the reports.

@@ -1,4 +1,4 @@
-"""What the cells of a slide sum up to."""
+"""The summary of a slide's cells."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from .differential import Differential, differential
 
 
 class CalibrationFacts(Struct, frozen=True):
-    """What a report says of a bundle's calibration, rounded; the backend is the one that it was made with."""
+    """A bundle's calibration as a report shows it, rounded; the backend is the one that it was made with."""
 
     temperature: float
     review_below: float
@@ -31,12 +31,12 @@ class Summary(Struct, frozen=True, kw_only=True):
     Attributes:
         waiting: Images that have no row yet.
         awaiting_review: Cells whose label is a proposal.
-        reviewed: Cells that a person has looked at; `relabelled` and `not_a_cell` are among them.
-        others: Number of cells by a label that is no class of the bundle; in no differential.
+        reviewed: Cells that a person has reviewed; `relabelled` and `not_a_cell` are among them.
+        others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
         drift: A sentence for each alarm; `drift_cells` were compared with the training cells.
-        bundle_split: How the bundle's own figures were made.
+        bundle_split: How the data of the bundle's own figures were split.
     """
 
     slide: str
@@ -71,8 +71,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     """Sum up a slide.
 
     Args:
-        bundle: What the rows are by.
-        run: The one that made the latest of them.
+        bundle: The bundle that made the rows.
+        run: The run that made the latest of them.
         cells: All rows.
         waiting: Number of images that have none yet.
     """

@@ -1,4 +1,4 @@
-"""A slide's CSV as a projection of the ledger: appended to, and mended where it is not what the ledger says."""
+"""A slide's CSV as a projection of the ledger: rows are appended, and it is rebuilt if it differs from the ledger."""
 
 import csv
 import io
@@ -15,12 +15,12 @@ from ..ledger.records import Cell, Cursor, Run
 from ..ledger.slide_ledger import SlideLedger
 
 CSV, DAMAGED = "cells.csv", ".damaged"
-ENCODING = "utf-8-sig"  # with the mark by which spreadsheets know it
+ENCODING = "utf-8-sig"  # with a byte order mark, for spreadsheets
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One way in which a CSV is not what the ledger says.
+    """One difference between a CSV and the ledger.
 
     Attributes:
         line: Number of the line in the file, from 1; the header is line 1.
@@ -48,7 +48,7 @@ def csv_header(bundle: Bundle) -> str:
 
 
 def csv_line(bundle: Bundle, run: Run, cell: Cell) -> str:
-    """One cell's line: what counts, and what the model said."""
+    """One cell's line: the label that counts, and the model's."""
     probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(bundle.classes)
     confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
     unsure = cell.corrected_label == UNSURE
@@ -62,14 +62,14 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell) -> str:
 
 
 def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
-    """Bring a slide's CSV up to the ledger.
+    """Update a slide's CSV from the ledger.
 
-    Rows that an interrupted run has appended already are kept. A file that is not what the ledger says is moved aside,
-    and written again.
+    Rows that an interrupted run has appended already are kept. A file that differs from the ledger is moved aside and
+    rebuilt.
 
     Args:
         ledger: The slide's ledger.
-        bundle: What its rows are by.
+        bundle: The bundle that made its rows.
         file: The CSV.
 
     Returns:
@@ -102,7 +102,7 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
 
 
 def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
-    """Write a slide's CSV again from the ledger, whatever it holds.
+    """Rebuild a slide's CSV from the ledger, whatever it holds.
 
     Raises:
         OSError: The file cannot be written; it stays as it was.

@@ -1,1 +1,1 @@
-"""A slide's way from its images to its report: once, or while it grows."""
+"""From a slide's images to its report: once, or while new images arrive."""

@@ -19,7 +19,7 @@ from ..reports.summary import Summary
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .slide import PAGE_FACTOR, SlideWork
 
-PAGE_EVERY = 30.0  # seconds, at least, between two writings of a page while the slide is classified
+PAGE_EVERY = 30.0  # least seconds between two updates of a page while the slide is classified
 
 
 def classify_slide(
@@ -30,9 +30,9 @@ def classify_slide(
     progress: Callable[[int, int], None] = lambda done, count: None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> tuple[Path, Summary]:
-    """Classify what is new of a slide, or was rejected before, and bring its report up to date.
+    """Classify images of a slide that are new, changed or were rejected, and update its report.
 
-    Whatever ends it, all that was classified until then is in the report, and the next run goes on from there.
+    However it ends, all results so far are in the report, and the next run continues from there.
 
     Args:
         slide_dir: Folder of the slide.
@@ -40,13 +40,13 @@ def classify_slide(
         classifier: The model, loaded.
         ledger: Ledger of `out`.
         progress: Called with the number of images that have a row, and of all images.
-        notify: Called with a line on what people should know.
+        notify: Called with messages for the user.
 
     Returns:
         Folder of the report and its summary.
 
     Raises:
-        OutputError: The slide cannot be searched, or the report not be written.
+        OutputError: The slide cannot be searched, or the report cannot be written.
         BackendError: The backend failed.
     """
     check_slide(slide_dir, out)
@@ -55,7 +55,7 @@ def classify_slide(
         work.discover(find_images(slide_dir, out))
         written = time.monotonic()
 
-        def keep_current(done: int, count: int) -> None:
+        def update_page(done: int, count: int) -> None:
             nonlocal written
             progress(done, count)
             if done < count and time.monotonic() - written >= max(PAGE_EVERY, PAGE_FACTOR * work.page_cost):
@@ -63,14 +63,14 @@ def classify_slide(
                 written = time.monotonic()
 
         try:
-            work.classify(work.to_be_done(), keep_current)
+            work.classify(work.to_be_done(), update_page)
         finally:
             summary = work.write_summary()
     return work.directory, summary
 
 
 def check_slide(slide_dir: Path, out: Path) -> None:
-    """Make sure that a slide is a folder, and not the one that reports go to.
+    """Check that a slide is a folder, and not the one for the reports.
 
     Raises:
         OutputError: It is not.
@@ -82,7 +82,7 @@ def check_slide(slide_dir: Path, out: Path) -> None:
 
 
 def describe_run(slide_dir: Path, backend: Backend) -> Run:
-    """Note what is the same for all cells of a run that begins now."""
+    """Describe a run that starts now."""
     return Run(
         slide=slide_name(slide_dir),
         source=readable_name(os.fsencode(slide_dir.resolve())),
@@ -128,7 +128,7 @@ def classify_images(
 
 
 def _numbered(batches: Iterator[list[Prediction]], paths: Sequence[bytes]) -> Iterator[list[Row]]:
-    """Give predictions their rows, in the order of the images."""
+    """Turn predictions into rows, in the order of the images."""
     first_of: dict[str | None, str] = {}
     numbered = enumerate(paths, 1)
     for batch in batches:

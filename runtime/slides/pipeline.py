@@ -18,7 +18,7 @@ WORKERS = 2
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A prediction, and the row that it makes; None where its image is tried again later."""
+    """A prediction and its row; None if the image is retried later."""
 
     prediction: Prediction
     cell: Cell | None
@@ -28,10 +28,10 @@ def make_cell(prediction: Prediction, seq: int, path: str, first: str, path_enco
     """The row of a prediction.
 
     Args:
-        prediction: What it says.
-        seq: Its number.
+        prediction: The prediction.
+        seq: Number of the row.
         path: Readable path of the image.
-        first: That of the first image with the same bytes, which may be itself.
+        first: Path of the first image with the same bytes, which may be itself.
         path_encoded: Whether `path` is percent-encoded.
     """
     status: Status = prediction.status
@@ -62,12 +62,12 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
     """Draw the thumbnails of each batch while the next one is computed.
 
     Args:
-        batches: Rows; drawn from as they are needed, in the caller's thread.
+        batches: Rows; taken as they are needed, in the caller's thread.
         directory: Folder of the report, with `thumbnails/`.
-        bundle: What they are by.
+        bundle: The bundle that made the predictions.
 
     Yields:
-        Each batch, when its thumbnails are on the disk.
+        Each batch, once its thumbnails are on the disk.
 
     Raises:
         OSError: A thumbnail cannot be written.

@@ -1,4 +1,4 @@
-"""Runs a watch as a service: until it is told to stop, with a heartbeat for systemd while it makes progress."""
+"""Runs a watch as a service: until it is stopped, with a heartbeat for systemd while it makes progress."""
 
 import os
 import signal
@@ -11,25 +11,25 @@ from types import FrameType
 from ..errors import OutputError
 from .watch import Watch
 
-PAGES_SECONDS = 4.0  # for pages, of the ten in which it ends
+PAGES_SECONDS = 4.0  # for pages, of the ten seconds that a stop may take
 
 
 class Stop:
-    """Set by SIGTERM or SIGINT; asked between batches."""
+    """A flag that SIGTERM or SIGINT sets, checked between batches."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def __call__(self) -> bool:
-        """Whether it is time to stop."""
+        """Whether it is set."""
         return self._event.is_set()
 
     def wait(self, seconds: float) -> None:
-        """Wait, or less where it is time to stop."""
+        """Wait so long, or until it is set."""
         self._event.wait(seconds)
 
     def set(self) -> None:
-        """Stop."""
+        """Set it."""
         self._event.set()
 
     @contextmanager
@@ -49,17 +49,17 @@ class Stop:
 
 
 def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = False) -> None:
-    """Watch until told to stop, or, once, until nothing waits any more.
+    """Watch until stopped, or, with `once`, until no image waits.
 
     Args:
         watch: What to watch.
-        stop: When to stop; what is under way is finished first.
-        show: Called after each look.
-        once: Whether to end when everything that is there has a row.
+        stop: When to stop; the batch in progress is finished first.
+        show: Called after each step.
+        once: Whether to end when every image there has a row.
 
     Raises:
         BackendError: The backend failed.
-        OutputError: A report has no place, or, once, there is no room for it.
+        OutputError: The folder of a report is taken, or, with `once`, the disk is full.
         OSError: A report cannot be written.
     """
     notify_systemd("READY=1")
@@ -69,7 +69,7 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
             notify_systemd("WATCHDOG=1")  # after a step, so that one which hangs is noticed
             show(watch)
             if once and watch.full:
-                raise OutputError("there is no room for the reports: make some, or choose another --out")
+                raise OutputError("there is no room for the reports: free some space, or choose another --out")
             if once and not done:
                 break
             if not done:
@@ -81,7 +81,7 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
 
 
 def notify_systemd(state: str) -> None:
-    """Tell systemd (`sd_notify`), where it asked to be told."""
+    """Send a state to systemd (`sd_notify`), if it set `NOTIFY_SOCKET`."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

@@ -1,4 +1,4 @@
-"""One slide at work: what the ledger knows of it, its report, and the way of each image from the one to the other."""
+"""Processing of one slide: classifies its images, and keeps its ledger and its report up to date."""
 
 import os
 import time
@@ -23,17 +23,17 @@ from ..reports.table import CSV, project
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 
 DISCOVERIES = 500
-PAGE_FACTOR = 30  # how much longer than writing a page it takes, at least, until it is written again
+PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
 QUARANTINED = f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
 
 
 class SlideWork:
-    """One slide at work.
+    """Processing of one slide.
 
     Attributes:
-        ledger: What the ledger knows of it.
+        ledger: Its ledger.
         directory: Folder of its report.
-        page_cost: How long it took to write its page last, in seconds.
+        page_cost: Seconds that the last update of its page took.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class SlideWork:
         ledger: Ledger,
         notify: Callable[[str], None] = lambda line: None,
     ):
-        """Find or begin a slide's report, and mend its table where the last process left it behind the ledger.
+        """Find or create a slide's report, and repair its table if the last process left it behind the ledger.
 
         Args:
             slide_dir: Folder of its images.
             out: Folder of all reports.
-            run: What is the same for all rows that are to come.
-            classifier: What classifies them.
+            run: Description of this run.
+            classifier: The model, loaded.
             ledger: Ledger of `out`.
-            notify: Called with a line on what people should know.
+            notify: Called with messages for the user.
 
         Raises:
-            OutputError: The place of its report is taken.
+            OutputError: The folder of its report is taken.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
@@ -65,46 +65,46 @@ class SlideWork:
         self._root = os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
         self._first_of: dict[str | None, str] | None = None
-        noted = self.ledger.last_run()
-        self._run = replace(run, started_at=noted.started_at) if noted else run
-        self._shown = noted or run  # what the rows are by: this run only once it makes one
-        if noted is None:
+        last = self.ledger.last_run()
+        self._run = replace(run, started_at=last.started_at) if last else run
+        self._shown = last or run  # the run that made the latest rows: this one only once it makes some
+        if last is None:
             self.ledger.begin_run(run)
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         self._corrections = {correction.seq: correction for correction in self.ledger.corrections()}
-        self._changed: set[int] | None = None  # rows that are newer than the page; not known of an earlier process
-        self._under_way: dict[int, LedgerImage] = {}
+        self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
+        self._in_progress: dict[int, LedgerImage] = {}
         self._project()
 
     def discover(self, paths: Iterable[bytes]) -> None:
-        """Note what is in the folder now: new images, and those that were gone before they could be read."""
+        """Record what is in the folder now: new images, and those that vanished before they could be read."""
         found = list(paths)
         there, known = set(found), self.ledger.images().values()
-        self.note(found, [image for image in known if image.state in WAITING and image.path not in there])
+        self.record(found, [image for image in known if image.state in WAITING and image.path not in there])
 
-    def note(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
-        """Note new images, and those that were gone before they could be read."""
+    def record(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
+        """Record new images, and those that vanished before they could be read."""
         for first in range(0, len(new), DISCOVERIES):
             self.ledger.discover(new[first : first + DISCOVERIES])
         if gone:
-            self.ledger.forget(gone)
+            self.ledger.mark_vanished(gone)
             if any(image.seq for image in gone):
-                self._first_of = None  # a row that waited to be superseded stays
+                self._first_of = None  # a row that was to be replaced stays
 
     def to_be_done(self) -> list[LedgerImage]:
         """Images that are new, were changed since their row was written, or were rejected; by path."""
         images = self.ledger.images().values()
-        self.see_again([image for image in images if image.state == "rejected" or self.has_changed(image)])
+        self.requeue([image for image in images if image.state == "rejected" or self.has_changed(image)])
         images = self.ledger.images().values()
         return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
 
-    def see_again(self, images: Sequence[LedgerImage]) -> list[LedgerImage]:
-        """Have images classified again, and with them each duplicate, still there, of bytes that no row counts then.
+    def requeue(self, images: Sequence[LedgerImage]) -> list[LedgerImage]:
+        """Queue images to be classified again, with each duplicate whose original is then not counted.
 
         Returns:
             All of these images.
         """
-        self.ledger.supersede(images)
+        self.ledger.requeue(images)
         self._first_of = self._read_first_of_each()
         orphans = {
             cell.seq for cell in self.ledger.cells() if cell.status == "duplicate" and cell.sha256 not in self._first_of
@@ -112,11 +112,11 @@ class SlideWork:
         known = self.ledger.images().values() if orphans else []
         more = [image for image in known if image.seq in orphans and image.state not in WAITING]
         more = [image for image in more if fingerprint(self._file(image))]
-        self.ledger.supersede(more)
+        self.ledger.requeue(more)
         return [*images, *more]
 
     def has_changed(self, image: LedgerImage) -> bool:
-        """Whether a file is there whose row was written for other bytes."""
+        """Whether the file of an image has changed since its row was written."""
         found = None if image.state in (*WAITING, "vanished") else fingerprint(self._file(image))
         return found is not None and found != image.fingerprint
 
@@ -127,16 +127,16 @@ class SlideWork:
         patient: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> list[LedgerImage]:
-        """Classify images and write down what became of them, batch by batch.
+        """Classify images and save the results, batch by batch.
 
         Args:
             images: Images of this slide.
             progress: Called with the number of its images that have a row, and of all.
-            patient: Whether images that are not whole get another try in place of a row.
-            stop: Asked before each batch; what is under way is still written down.
+            patient: Whether incomplete images are retried later in place of getting a row.
+            stop: Checked before each batch; batches in progress are still saved.
 
         Returns:
-            Images that got no row, because they are not whole yet.
+            Images that got no row, because they are incomplete.
 
         Raises:
             BackendError: The backend failed.
@@ -146,23 +146,23 @@ class SlideWork:
             self.ledger.begin_run(self._run)
             self._shown = self._run
         if self._first_of is None or any(image.seq for image in images):
-            self._first_of = self._read_first_of_each()  # anew where rows may have changed in their place
+            self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
         by_file = {self._file(image): image for image in images}
         numbers, total = count(self.ledger.next_seq()), self.ledger.count()
         done, postponed = total - len(images), []
         try:
-            for group in self._groups(images, stop):  # each is written down before the next one is begun
+            for group in self._groups(images, stop):  # each is saved before the next one starts
                 rows = self._rows(group, by_file, numbers, patient)
                 with closing(group), closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
                     for batch in drawn:
-                        waiting = self._write_down(batch, by_file)
+                        waiting = self._save(batch, by_file)
                         postponed += waiting
                         done += len(batch) - len(waiting)
                         progress(done, total)
         finally:
-            if self._under_way:
-                self.ledger.postpone(self._under_way.values())  # this end was not their doing
-                self._under_way.clear()
+            if self._in_progress:
+                self.ledger.postpone(self._in_progress.values())  # they did not cause this end
+                self._in_progress.clear()
         return postponed
 
     def write_summary(self) -> Summary:
@@ -179,23 +179,23 @@ class SlideWork:
         return summary
 
     def _groups(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[Generator[list[Prediction]]]:
-        """Predictions by groups of images, batch by batch, in the order in which rows are numbered."""
+        """Predictions by group of images, batch by batch, in the order in which rows are numbered."""
         yield self._quarantined([image for image in images if image.attempts >= MAX_ATTEMPTS])
-        for group in _by_attempts(images):
-            yield self._classifier.predict_batches(self._begun(group, stop))
+        for group in _in_groups(images):
+            yield self._classifier.predict_batches(self._begin(group, stop))
 
     def _quarantined(self, images: Sequence[LedgerImage]) -> Generator[list[Prediction]]:
         if images:
             yield [rejected(file, Reading(fingerprint(file), QUARANTINED)) for file in map(self._file, images)]
 
-    def _begun(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[bytes]:
-        """Files of images, each noted as begun before anything touches it."""
+    def _begin(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[bytes]:
+        """Files of images; each attempt is counted in the ledger before the file is read."""
         size = self._classifier.backend.batch_size
         for first in range(0, len(images), size):
             if stop():
                 return
             batch = images[first : first + size]
-            self._under_way.update((image.id, image) for image in batch)
+            self._in_progress.update((image.id, image) for image in batch)
             self.ledger.begin(batch)
             yield from map(self._file, batch)
 
@@ -206,12 +206,12 @@ class SlideWork:
         numbers: Iterator[int],
         patient: bool,
     ) -> Iterator[list[Row]]:
-        """Give predictions their rows; an image that had one keeps its number."""
+        """Turn predictions into rows; an image that had a row keeps its number."""
         for batch in batches:
             rows = []
             for prediction in batch:
-                again = patient and prediction.reading.incomplete
-                cell = None if again else self._cell(prediction, by_file[_path(prediction)], numbers)
+                retry = patient and prediction.reading.incomplete
+                cell = None if retry else self._cell(prediction, by_file[_path(prediction)], numbers)
                 rows.append(Row(prediction, cell))
             yield rows
 
@@ -222,8 +222,8 @@ class SlideWork:
             first = self._first_of.setdefault(prediction.reading.sha256, path)
         return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
-    def _write_down(self, batch: Sequence[Row], by_file: dict[bytes, LedgerImage]) -> list[LedgerImage]:
-        """Write rows into ledger and table.
+    def _save(self, batch: Sequence[Row], by_file: dict[bytes, LedgerImage]) -> list[LedgerImage]:
+        """Save rows in ledger and table.
 
         Returns:
             Images that got none.
@@ -231,7 +231,7 @@ class SlideWork:
         results, waiting = [], []
         for row in batch:
             image = by_file[_path(row.prediction)]
-            self._under_way.pop(image.id, None)
+            self._in_progress.pop(image.id, None)
             if row.cell is None:
                 waiting.append(image)
             else:
@@ -245,10 +245,7 @@ class SlideWork:
         return waiting
 
     def _read_first_of_each(self) -> dict[str | None, str]:
-        """Path of the first image with each digest, by the rows that stay.
-
-        Those of images that are to be classified again say nothing of their bytes.
-        """
+        """Path of the first image with each digest; rows that are to be replaced do not count."""
         replaced = self.ledger.rows_to_be_replaced()
         cells = self.ledger.cells()
         return {cell.sha256: cell.path for cell in cells if cell.can_be_corrected and cell.seq not in replaced}
@@ -256,10 +253,10 @@ class SlideWork:
     def _project(self) -> None:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
-            self._notify(f"{self.directory / CSV} was not as it was left: it is now {moved}, and was written again")
+            self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")
 
     def _as_corrected(self, cell: Cell) -> Cell:
-        """A correction belongs to the bytes that a person looked at: it stays with them, and with no others."""
+        """Apply the correction of a row, if the image is still the one that the person saw."""
         made = self._corrections.get(cell.seq)
         if made is None:
             return cell
@@ -267,8 +264,8 @@ class SlideWork:
             return made.applied_to(cell)
         del self._corrections[cell.seq]
         self._notify(
-            f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has other bytes than when {made.corrected_by}"
-            f" called it {made.to_label}: that no longer counts"
+            f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {made.corrected_by} labelled it"
+            f" {made.to_label}: that label no longer counts"
         )
         return cell
 
@@ -276,12 +273,12 @@ class SlideWork:
         return os.path.join(self._root, image.path)
 
 
-def _by_attempts(images: Sequence[LedgerImage]) -> list[list[LedgerImage]]:
-    """Images in the order in which they are tried.
+def _in_groups(images: Sequence[LedgerImage]) -> list[list[LedgerImage]]:
+    """Groups of images in the order in which they are tried.
 
-    What was under way when a process was killed may have killed it: those first, one by one. The least tried go before
-    the others, so that a kill with another cause does not hit the same image each time. Of the others, images that
-    have a row go first, in its order: the earlier of two equal ones is the one that counts.
+    Images in progress when a process was killed may be the cause: they go first, one by one, least tried first, so that
+    a kill with another cause does not hit the same image each time. Of the others, images that have a row go first, in
+    its order: the earlier of two equal ones is the one that counts.
     """
     tried = sorted((image for image in images if 0 < image.attempts < MAX_ATTEMPTS), key=lambda i: i.attempts)
     others = sorted((image for image in images if not image.attempts), key=lambda i: (i.seq is None, i.seq or 0))
@@ -299,7 +296,7 @@ def _result(image: LedgerImage, reading: Reading, cell: Cell) -> Result:
 
 
 def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
-    """The slide in the ledger; a new one gets a folder that is nobody else's."""
+    """The slide in the ledger; a new one gets a folder of its own."""
     source = os.fsencode(slide_dir.resolve())
     slides = ledger.slides()
     if known := [found for found in slides if found.slide.source == source]:
@@ -309,5 +306,5 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
         name = f"{name}-{short_digest(slide_dir)}"
     directory = out / name
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OutputError(f"{directory} exists and is no report of this folder: move it away, or choose another --out")
+        raise OutputError(f"{directory} is not a report of this folder: move it away, or choose another --out")
     return ledger.add_slide(source, name)

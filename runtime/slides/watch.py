@@ -1,7 +1,7 @@
-"""Watches a folder that a microscope writes to, and classifies what comes to rest in it.
+"""Watches a folder that a microscope writes to, and classifies files once they are stable.
 
-Names are listed again and again, because events of file systems get lost. A file is at rest when its size, time and
-inode have not changed for a while; then it is read once. What is not whole is tried again, and rejected in the end.
+The folder is polled, because file system events get lost. A file is stable when its size, time and inode have not
+changed for a while; then it is read once. An incomplete file is retried, and rejected in the end.
 """
 
 import errno
@@ -27,15 +27,15 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class WatchTimings:
-    """How long to wait for what, in seconds.
+    """Waiting times in seconds.
 
     Attributes:
-        poll: Between two looks at the folder, at least; never less than ten times what a look costs.
-        quiet: For a file to come to rest.
-        incomplete: For a file that is not whole, before it is rejected.
-        retry: Before a file that is not whole is tried again; doubled each time.
-        check: Between two looks at files that have a row already, for they may change.
-        page: Between two writings of a slide's page while it grows; never less than thirty times what one costs.
+        poll: Between two scans of the folder, at least; never less than ten times what a scan takes.
+        quiet: Without a change, until a file is stable.
+        incomplete: Until an incomplete file is rejected.
+        retry: Until an incomplete file is retried; doubled each time.
+        check: Between two checks whether files that have a row have changed.
+        page: Between two updates of a slide's page; never less than thirty times what one takes.
     """
 
     poll: float = 1.0
@@ -56,14 +56,14 @@ BATCHES_AT_A_TIME = 8
 
 @dataclass
 class Arrival:
-    """A file that is not at rest yet, or not whole.
+    """A file that is not stable yet, or incomplete.
 
     Attributes:
-        fingerprint: When it was looked at last; None before.
-        since: Since when it has been so.
-        tries: How often it was read and was not whole.
-        first_try: When that was for the first time.
-        not_before: When it may be read again.
+        fingerprint: At the last scan; None before.
+        since: Time since which it has been the same.
+        tries: How often it was read and incomplete.
+        first_try: Time of the first such try.
+        not_before: Time from which it may be read again.
     """
 
     fingerprint: Fingerprint | None = None
@@ -81,10 +81,10 @@ class WatchedSlide:
         directory: Folder of its images.
         work: Its ledger entries and its report.
         known: Every image by path.
-        arrivals: Those that wait.
-        page_due: Whether its page is behind.
-        page_written: When its page was written last.
-        summary: What it said; None before.
+        arrivals: Files that wait, by path.
+        page_due: Whether its page is out of date.
+        page_written: When its page was last written.
+        summary: The last summary; None before.
     """
 
     directory: Path
@@ -97,11 +97,11 @@ class WatchedSlide:
 
 
 class Watch:
-    """A capture folder under watch. `step` is called again and again.
+    """A watched capture folder. `step` is called in a loop.
 
     Attributes:
-        full: Whether there is no room to write.
-        cost: How long the last look took, in seconds.
+        full: Whether the disk is full.
+        cost: Seconds that the last scan took.
         done: How many images got a row so far.
     """
 
@@ -118,27 +118,27 @@ class Watch:
         stop: Callable[[], bool] = lambda: False,
         alive: Callable[[], None] = lambda: None,
     ):
-        """Begin to watch; nothing is looked at yet.
+        """Prepare the watch; nothing is scanned yet.
 
         Args:
             capture_dir: Folder that the microscope writes to.
             out: Folder of all reports.
             classifier: The model, loaded.
             ledger: Ledger of `out`.
-            timings: How long to wait for what.
-            slide_level: How deep the folders lie that are a slide each; what lies above belongs to a slide of its own.
-            clock: Seconds that only go forward.
-            notify: Called with a line on what people should know.
-            stop: Asked before each batch.
-            alive: Called after each slide, for a step through many may be long.
+            timings: Waiting times.
+            slide_level: Depth of the folders that are one slide each; images above it form one slide of their own.
+            clock: Monotonic time in seconds.
+            notify: Called with messages for the user.
+            stop: Checked before each batch.
+            alive: Called after each slide, because a step through many may be long.
         """
         self._capture_dir, self._out, self._classifier = capture_dir, out, classifier
         self._ledger, self._timings = ledger, timings
         self._level, self._clock, self._notify = slide_level, clock, notify
         self._stop, self._alive = stop, alive
         self._slides: dict[bytes, WatchedSlide] = {}
-        self._checked, self._looked = clock(), float("-inf")
-        self._told_of_depth = False
+        self._checked, self._scanned = clock(), float("-inf")
+        self._warned_of_depth = False
         self._away = False
         self.full = False
         self.cost = 0.0
@@ -146,19 +146,19 @@ class Watch:
 
     @property
     def slides(self) -> list[WatchedSlide]:
-        """All slides, in the order in which they came."""
+        """All slides, in the order in which they were found."""
         return list(self._slides.values())
 
     def step(self) -> int:
-        """Look if it is time to, classify what is at rest, and keep the reports current; wait while the disk is full.
+        """Scan if it is time to, classify stable files, and update the reports; wait while the disk is full.
 
         Returns:
             How many images got a row.
 
         Raises:
             BackendError: The backend failed.
-            OutputError: A report has no place.
-            OSError: A report cannot be written, for another reason than that.
+            OutputError: The folder of a report is taken.
+            OSError: A report cannot be written, for another reason than a full disk.
         """
         free = shutil.disk_usage(self._out).free
         if free < LOW_WATER:
@@ -168,7 +168,7 @@ class Watch:
             self._notify(f"there is room again for {self._out}")
             self.full = False
         try:
-            return self._look_and_classify()
+            return self._scan_and_classify()
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -176,17 +176,17 @@ class Watch:
             return 0
 
     def _wait_for_room(self, reason: str) -> None:
-        """Forget what is in memory only: when there is room again, the ledger says where it was."""
+        """Drop the state in memory; when there is room again, it is read from the ledger."""
         if not self.full:
             self._notify(f"{reason}: nothing is classified until there is room")
-        self.full, self._looked = True, float("-inf")
+        self.full, self._scanned = True, float("-inf")
         self._slides.clear()
 
-    def _look_and_classify(self) -> int:
+    def _scan_and_classify(self) -> int:
         started = self._clock()
-        if started >= self._next_look():
-            self._look()
-            self._looked, self.cost = started, self._clock() - started
+        if started >= self._next_scan():
+            self._scan()
+            self._scanned, self.cost = started, self._clock() - started
         done = 0
         for slide in self.slides:
             done += self._classify(slide)
@@ -195,11 +195,11 @@ class Watch:
         for slide in self.slides:
             if slide.page_due and self._clock() >= self._next_page(slide):
                 self._write_page(slide)
-                break  # the others in the next steps: between them it is seen that the watch goes on
+                break  # one page per step, so that the heartbeat is not late
         return done
 
     def finish(self, seconds: float = float("inf")) -> None:
-        """Bring pages up to date, as many as there is time for; the others are written at the next start."""
+        """Update as many pages as there is time for; the others are written at the next start."""
         started = self._clock()
         for slide in self.slides:
             if slide.page_due and self._clock() - started < seconds:
@@ -210,23 +210,23 @@ class Watch:
         return sum(len(slide.arrivals) for slide in self.slides)
 
     def pause(self) -> float:
-        """How long to wait before the next step, in seconds: until there is something to look at, classify or write."""
+        """How long to wait before the next step, in seconds: until there is something to scan, classify or write."""
         if self.full:
             return self._timings.poll
-        times = [self._next_look()]
+        times = [self._next_scan()]
         for slide in self.slides:
             quiet = self._quiet(slide) if slide.arrivals else 0
             times += [max(a.since + quiet, a.not_before) for a in slide.arrivals.values() if a.fingerprint is not None]
             times += [self._next_page(slide)] if slide.page_due else []
         return max(0.0, min(times) - self._clock())
 
-    def _next_look(self) -> float:
-        return self._looked + max(self._timings.poll, COST_FACTOR * self.cost)
+    def _next_scan(self) -> float:
+        return self._scanned + max(self._timings.poll, COST_FACTOR * self.cost)
 
     def _next_page(self, slide: WatchedSlide) -> float:
         return slide.page_written + max(self._timings.page, PAGE_FACTOR * slide.work.page_cost)
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         if not self._capture_dir.is_dir():
             if not self._away:
                 self._notify(f"{self._capture_dir} is not there: waiting for it")
@@ -241,8 +241,8 @@ class Watch:
             by_slide.setdefault(root, []).append(inner)
         check = self._clock() - self._checked >= max(self._timings.check, COST_FACTOR * self.cost)
         for root in by_slide.keys() | self._slides.keys():
-            slide = self._slides.get(root) or self._add(root)
-            self._note(slide, by_slide.get(root, []), check)
+            slide = self._slides.get(root) or self._add_slide(root)
+            self._update(slide, by_slide.get(root, []), check)
         if check:
             self._checked = self._clock()
 
@@ -251,33 +251,33 @@ class Watch:
         parts = path.split(os.sep.encode())
         if len(parts) <= self._level:
             return b"", path
-        if len(parts) > self._level + 1 and not self._told_of_depth:
-            self._told_of_depth = True
+        if len(parts) > self._level + 1 and not self._warned_of_depth:
+            self._warned_of_depth = True
             folder, slide = (readable_name(b"/".join(part)) for part in (parts[:-1], parts[: self._level]))
             self._notify(
-                f"images in {folder} are counted to the slide {slide}: if each folder in it is a slide, use"
+                f"images in {folder} are part of the slide {slide}: if each folder in it is a slide, use"
                 f" --slide-level {self._level + 1}"
             )
         return os.sep.encode().join(parts[: self._level]), os.sep.encode().join(parts[self._level :])
 
-    def _add(self, root: bytes) -> WatchedSlide:
+    def _add_slide(self, root: bytes) -> WatchedSlide:
         directory = self._capture_dir / os.fsdecode(root)
         run = describe_run(directory, self._classifier.backend)
         work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._notify)
         stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
-        work.ledger.postpone(stopped)  # by a full disk, which is not their doing
+        work.ledger.postpone(stopped)  # by a full disk, so the attempt does not count
         slide = self._slides[root] = WatchedSlide(directory, work, work.ledger.images())
         slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
         return slide
 
-    def _note(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
-        """Take in what a look has found: what is new, gone or changed, and what is not at rest."""
+    def _update(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
+        """Update a slide from a scan: new, missing and changed files, and files that are not stable."""
         there = set(paths)
         new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
         gone = [path for path in slide.arrivals if path not in there]
-        changed = self._see_changed(slide, paths) if check else []
+        changed = self._requeue_changed(slide, paths) if check else []
         if new or gone:
-            slide.work.note(new, [slide.known[path] for path in gone])
+            slide.work.record(new, [slide.known[path] for path in gone])
         for path in gone:
             del slide.arrivals[path]
         for path in (*new, *changed):
@@ -286,16 +286,16 @@ class Watch:
             slide.known.update(slide.work.ledger.images(moved))
             slide.page_due = True
         for path in slide.arrivals:
-            self._is_as_before(slide, path)
+            self._is_unchanged(slide, path)
 
-    def _see_changed(self, slide: WatchedSlide, paths: list[bytes]) -> list[bytes]:
-        """Have files seen again that have changed since their row was written; all that is to be classified again."""
+    def _requeue_changed(self, slide: WatchedSlide, paths: list[bytes]) -> list[bytes]:
+        """Queue files that have changed since their row was written; all files that are to be classified again."""
         known = [slide.known[path] for path in paths if path in slide.known]
         changed = [image for image in known if slide.work.has_changed(image)]
-        return [image.path for image in slide.work.see_again(changed)] if changed else []
+        return [image.path for image in slide.work.requeue(changed)] if changed else []
 
-    def _is_as_before(self, slide: WatchedSlide, path: bytes) -> bool:
-        """Whether a file is there, and is what it was when it was looked at last."""
+    def _is_unchanged(self, slide: WatchedSlide, path: bytes) -> bool:
+        """Whether a file is there, and unchanged since it was last checked."""
         found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
         if found is None or found != slide.arrivals[path].fingerprint:
             slide.arrivals[path] = Arrival(found, since=self._clock())
@@ -314,7 +314,7 @@ class Watch:
         ]
         ready = sorted(ready)[: BATCHES_AT_A_TIME * self._classifier.backend.batch_size]
         if quiet:
-            ready = [path for path in ready if self._is_as_before(slide, path)]
+            ready = [path for path in ready if self._is_unchanged(slide, path)]
         last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
         done = 0
         for paths, patient in ((last_try, False), ([path for path in ready if path not in set(last_try)], True)):

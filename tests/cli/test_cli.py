@@ -80,7 +80,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["correct", "."], 2, "give a file of corrections, or --export"),
         (["correct", ".", "corrections.csv"], 2, "--by"),
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
-        (["rebuild", ".", "--pages"], 1, "holds no ledger"),
+        (["rebuild", ".", "--pages"], 1, "has no cartcls ledger"),
         (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
         (["export", "--fp16", "--fp32"], 2, "give one precision"),
         (["export", "--fp16", "--int8"], 2, "give one precision"),
@@ -136,7 +136,7 @@ def test_doctor_fails_where_a_run_would(tmp_path: Path):
     done = cartcls("doctor", "nowhere", "--bundle", "none", cwd=tmp_path)
     assert done.returncode == 1
     assert "none is not a bundle" in done.stdout
-    assert "→ make it, or name another" in done.stdout
+    assert "→ create it, or name another" in done.stdout
 
 
 def test_a_bundle_without_tensorrt_says_what_to_install(tmp_path: Path):

@@ -30,10 +30,10 @@ def test_a_machine_with_nothing_can_still_classify(tmp_path: Path):
     found = by_subject(examine(SHIPPED, None, tmp_path / "not" / "made" / "yet"))
     levels = Counter(finding.level for findings in found.values() for finding in findings)
     assert levels["failure"] == 0
-    assert found["GPU"][0].text == "none that can be used: CUDA cannot be used: no driver"
+    assert found["GPU"][0].text == "none usable: CUDA cannot be used: no driver"
     assert found["engine"][0].text == "none needed: no GPU"
     assert "cores, " in found["CPU"][0].text
-    assert "all digests right" in found["bundle"][0].text
+    assert "all digests match" in found["bundle"][0].text
     assert found["reports"][0].text.startswith(str(tmp_path))
     assert "captures" not in found
 
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(doctor, "_write", refuse)
     found = by_subject(examine(SHIPPED, None, tmp_path))
     assert found["reports"][-1] == Finding(
-        "failure", "reports", f"{tmp_path} cannot be written to: Permission denied", "give this user the right to"
+        "failure", "reports", f"{tmp_path} cannot be written to: Permission denied", "give this user the permission"
     )
 
 

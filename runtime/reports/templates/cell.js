@@ -32,7 +32,7 @@ async function drawCell() {
     view(byId("crop"), cell);
     view(byId("heat"), cell);
   }
-  drawChances(cell);
+  drawProbabilities(cell);
   byId("why").textContent = cell.reason ? `${cell.status}: ${cell.reason}` : "";
   byId("relabel").hidden = !canBeCorrected(cell);
   byId("relabel")
@@ -43,7 +43,7 @@ async function drawCell() {
     model: cell.label ? `${title(cell.label)}, ${decimals(confidence(cell), 4)}` : "no label",
     person:
       cell.corrected === null
-        ? "not looked at"
+        ? "not reviewed"
         : `${title(cell.corrected)}, by ${cell.correctedBy}, ${cell.correctedAt}`,
     pixels: cell.width ? `${cell.width} × ${cell.height}` : "",
     analysed: cell.analysedAt,
@@ -60,14 +60,14 @@ async function drawCell() {
   if (cell === current) drawHeat(cell);
 }
 
-function drawChances(cell) {
+function drawProbabilities(cell) {
   byId("chances-title").hidden = !cell.probabilities.length;
   byId("chances").replaceChildren(
     ...cell.probabilities.map((value, index) => {
       const entry = meta.classes[index];
       const element = button(`k${index}`, "", () => {
         shownClass = index;
-        drawChances(cell);
+        drawProbabilities(cell);
         drawHeat(cell);
         byId("chances").children[index].focus();
       });
@@ -122,7 +122,7 @@ function drawHeat(cell) {
   const packed = maps.get(cell.seq);
   byId("heat").querySelector("canvas")?.remove();
   if (!packed) {
-    byId("heat-title").textContent = "no heat map is kept";
+    byId("heat-title").textContent = "no heat map is stored";
     return;
   }
   const [count, rows, columns] = packed,
@@ -153,6 +153,6 @@ function drawHeat(cell) {
   byId("heat").append(canvas);
   const share = Math.round(packed[3 + shownClass] / 2.55);
   byId("heat-title").textContent = share
-    ? `What speaks for ${meta.classes[shownClass].title}; its peak is ${share} % of the strongest class's`
-    : `Nothing speaks for ${meta.classes[shownClass].title}`;
+    ? `Evidence for ${meta.classes[shownClass].title}: its peak is ${share} % of the highest peak of all classes`
+    : `No evidence for ${meta.classes[shownClass].title}`;
 }

@@ -1,6 +1,6 @@
 "use strict";
-// The cells of a report: found, opened and relabelled. Everything comes from files beside the page, as scripts, because a
-// page that was opened from disk may read nothing else. Text of cells only ever becomes `textContent`.
+// The cells of a report: load, find, open and relabel them. Data come from files beside the page, as scripts, because a
+// page that was opened from disk may read nothing else. Text from the data is only set as `textContent`.
 const byId = (id) => document.getElementById(id);
 const meta = JSON.parse(byId("meta").textContent);
 const PER_PAGE = 100;

@@ -1,25 +1,25 @@
-// Corrections: kept in this browser until the report says the same.
+// Corrections: stored in this browser until the report has them.
 
 const corrections = { entries: new Map(), lost: [], saved: true, key: `cartcls ${meta.report}` };
 
 function restore() {
   try {
-    const kept = JSON.parse(localStorage.getItem(corrections.key) ?? "null");
+    const stored = JSON.parse(localStorage.getItem(corrections.key) ?? "null");
     const bySeq = new Map(cells.map((cell) => [cell.seq, cell]));
-    for (const entry of kept?.entries ?? []) {
+    for (const entry of stored?.entries ?? []) {
       const cell = bySeq.get(entry.seq);
       const same = cell?.sha256 === entry.sha256;
       if (!cell || (same && saved(cell) === entry.from && cell.correctedAt === entry.since))
         corrections.entries.set(entry.seq, entry); // a cell whose file did not load may be there the next time
       else if (!same || cell.corrected !== entry.to) corrections.lost.push(entry.seq);
     }
-    corrections.saved = corrections.entries.size === 0 || (kept?.saved ?? true);
+    corrections.saved = corrections.entries.size === 0 || (stored?.saved ?? true);
   } catch {
-    /* a browser that keeps nothing still saves to a file */
+    /* a browser that stores nothing still saves to a file */
   }
 }
 
-function keep() {
+function store() {
   try {
     if (!corrections.entries.size) localStorage.removeItem(corrections.key);
     else
@@ -45,7 +45,7 @@ function relabel(cell, to) {
       since: cell.correctedAt,
     });
   corrections.saved = corrections.entries.size === 0;
-  keep();
+  store();
   drawCard(cell);
 }
 
@@ -66,7 +66,7 @@ function save() {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   corrections.saved = true;
-  keep();
+  store();
 }
 
 function discard() {
@@ -74,7 +74,7 @@ function discard() {
   corrections.entries.clear();
   corrections.lost = [];
   corrections.saved = true;
-  keep();
+  store();
   changed.forEach(drawCard);
 }
 

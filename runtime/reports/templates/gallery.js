@@ -1,11 +1,11 @@
-// The gallery: groups of cells, page by page, and the way among them.
+// The gallery: groups of cells, in pages, and how to move among them.
 
 function group(cell) {
   if (LEFT_OUT[cell.status]) return LEFT_OUT[cell.status];
-  return awaitsReview(cell) ? "Must be looked at" : saved(cell);
+  return awaitsReview(cell) ? "For review" : saved(cell);
 }
 
-function arrange() {
+function applyFilter() {
   const kept = cells.filter(
     (cell) =>
       (!filter.label || (saved(cell) === filter.label && canBeCorrected(cell))) &&
@@ -14,7 +14,7 @@ function arrange() {
   );
   const named = new Map();
   for (const cell of kept) named.has(group(cell)) ? named.get(group(cell)).push(cell) : named.set(group(cell), [cell]);
-  const known = ["Must be looked at", ...classOf.keys()],
+  const known = ["For review", ...classOf.keys()],
     last = Object.values(LEFT_OUT);
   const others = [...named.keys()].filter((name) => !known.includes(name) && !last.includes(name)).sort();
   groups = [...known, ...others, ...last]
@@ -25,12 +25,12 @@ function arrange() {
   drawPage();
 }
 
-// What a choice of status means.
+// Which cells a choice of status shows.
 const STATUSES = {
   "awaits review": awaitsReview,
   ok: (cell) => cell.status === "ok",
   review: (cell) => cell.status === "review",
-  "looked at by a person": (cell) => cell.corrected !== null,
+  "reviewed by a person": (cell) => cell.corrected !== null,
   relabelled: (cell) => ![null, meta.unsure, cell.label].includes(cell.corrected),
   "corrected here": (cell) => corrections.entries.has(cell.seq),
   rejected: (cell) => cell.status === "rejected",
@@ -70,7 +70,7 @@ function drawPage(focus = false) {
   byId("shown").textContent = found.length
     ? `${from + 1}–${to} of ${found.length}`
     : cells.length
-      ? "No cell is like that."
+      ? "No cell matches."
       : "There are no images yet.";
   byId("previous").disabled = page === 0;
   byId("next").disabled = to >= found.length;
@@ -148,7 +148,7 @@ function rove(focus) {
   if (focus) element.focus();
 }
 
-function turn(step) {
+function turnPage(step) {
   const next = page + step;
   if (next < 0 || next * PER_PAGE >= found.length) return false;
   page = next;
@@ -160,12 +160,12 @@ function turn(step) {
 function move(step, focus = true) {
   const index = found.indexOf(current) + step;
   if (index < 0 || index >= found.length) return;
-  if (Math.floor(index / PER_PAGE) !== page) turn(Math.sign(step));
+  if (Math.floor(index / PER_PAGE) !== page) turnPage(Math.sign(step));
   current = found[index];
   rove(focus);
 }
 
-/** Cells in the row above or below the present one: as far as the nearest whose picture begins in the same column. */
+/** How many cells it is to the one above or below: the nearest in another row that begins in the same column. */
 function rowStep(direction) {
   const all = [...byId("cells").querySelectorAll(".cell")],
     at = all.indexOf(cardOf(current));

@@ -1,7 +1,7 @@
 // Keys, filters, and the start.
 
-/** Relabel a cell as a key says, and go on to the next; whether the key means anything. */
-function press(key, cell) {
+/** Relabel a cell by a key, and go to the next one; returns whether the key has a meaning. */
+function relabelByKey(key, cell) {
   const entry = meta.classes.find((known) => known.key === key);
   const shown = present(cell);
   const to = { c: shown === meta.unsure ? cell.label : shown, n: meta.notACell, u: meta.unsure, Backspace: null, Delete: null };
@@ -11,18 +11,18 @@ function press(key, cell) {
   }
   if (!entry && !(key in to)) return false;
   relabel(cell, entry ? entry.name : to[key]);
-  if (to[key] !== null) goOn();
+  if (to[key] !== null) goToNext();
   return true;
 }
 
-function goOn() {
+function goToNext() {
   const opened = byId("cell").open;
   move(1, !opened);
   if (opened) openCell(current);
 }
 
-/** What a name that was typed says: a label that has a key, or something else. */
-function named(name) {
+/** The label for a name that was typed: an existing one, or `other: ` and the name. */
+function labelFor(name) {
   const known = meta.classes.flatMap((entry) => [
     [entry.title, entry.name],
     [entry.name, entry.name],
@@ -39,8 +39,8 @@ function askOther(cell) {
     const name = input.value.replace(/\s+/g, " ").trim();
     byId("other").close();
     if (name) {
-      relabel(cell, named(name));
-      goOn();
+      relabel(cell, labelFor(name));
+      goToNext();
     }
   };
 }
@@ -60,15 +60,15 @@ function onKey(event) {
     if (!opened) move(rowStep(direction));
     else if (current.probabilities.length) {
       shownClass = (shownClass + direction + count) % count;
-      drawChances(current);
+      drawProbabilities(current);
       drawHeat(current);
       byId("chances").children[shownClass].focus();
     }
   } else if (!opened && (event.key === "Home" || event.key === "End")) {
     current = event.key === "Home" ? found[page * PER_PAGE] : found[Math.min((page + 1) * PER_PAGE, found.length) - 1];
     rove(true);
-  } else if (!opened && (event.key === "[" || event.key === "]")) turn(event.key === "]" ? 1 : -1);
-  else if (!press(event.key, current)) return;
+  } else if (!opened && (event.key === "[" || event.key === "]")) turnPage(event.key === "]" ? 1 : -1);
+  else if (!relabelByKey(event.key, current)) return;
   event.preventDefault();
 }
 
@@ -78,7 +78,7 @@ function choose(name, value) {
     .querySelectorAll("button")
     .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === filter.label));
   for (const other of ["status", "reason"]) byId(other).value = filter[other];
-  arrange();
+  applyFilter();
 }
 
 function fill(select, counts, any) {
@@ -122,7 +122,7 @@ function buildTools() {
     ...RESERVED.map(([key, name]) => [key, name, { n: meta.notACell, u: meta.unsure }[key] ?? ""]),
   ];
   for (const [key, name, label] of labels) {
-    const element = button("", "", () => (key && press(key, current)) || relabel(current, label)),
+    const element = button("", "", () => (key && relabelByKey(key, current)) || relabel(current, label)),
       hint = make("span");
     element.dataset.label = label;
     element.append(make("span", `dot ${colorOf(label)}`), name, make("kbd", "", key));
@@ -140,17 +140,17 @@ async function start() {
   byId("tools").hidden = false;
   for (const name of ["status", "reason"])
     byId(name).addEventListener("change", (event) => choose(name, event.target.value));
-  byId("previous").addEventListener("click", () => turn(-1));
-  byId("next").addEventListener("click", () => turn(1));
+  byId("previous").addEventListener("click", () => turnPage(-1));
+  byId("next").addEventListener("click", () => turnPage(1));
   byId("close").addEventListener("click", () => byId("cell").close());
   byId("cell").addEventListener("close", () => {
-    const now = document.activeElement; // the event comes late: whoever has gone elsewhere by then stays there
+    const now = document.activeElement; // the event comes late: a focus that has moved by then stays
     rove(now === document.body || now.classList.contains("cell"));
   });
   byId("other-cancel").addEventListener("click", () => byId("other").close());
   byId("other-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
-    event.preventDefault(); // or it would press what has the focus when the box is gone
+    event.preventDefault(); // or it would press what gets the focus when the box closes
     byId("other-set").click();
   });
   byId("save").addEventListener("click", save);
@@ -165,7 +165,7 @@ async function start() {
   window.addEventListener("beforeunload", (event) => {
     if (!corrections.saved) event.preventDefault();
   });
-  arrange();
+  applyFilter();
   showUnsaved();
   if (whole.includes(false))
     byId("shown").textContent += ` · files are missing in ${meta.data}/: copy the whole folder of the report`;

@@ -47,15 +47,15 @@ def test_what_speaks_against_a_label_is_said_with_its_figures(calibrated: Bundle
     assert calibrated.calibration is not None
     calibration = replace(calibrated.calibration, threshold=0.93)
     features, quality = calibration.features.means[2], measure(crops[0], 360, 363)
-    assert assess(calibration, 0.95, features, quality).doubts == []
-    assert assess(calibration, 0.61, features, quality).doubts == ["low confidence (0.61 < 0.93)"]
-    assert assess(calibration, 0.9299, features, quality).doubts == ["low confidence (0.9299 < 0.9300)"]
+    assert assess(calibration, 0.95, features, quality).reasons == []
+    assert assess(calibration, 0.61, features, quality).reasons == ["low confidence (0.61 < 0.93)"]
+    assert assess(calibration, 0.9299, features, quality).reasons == ["low confidence (0.9299 < 0.9300)"]
     black = measure(np.zeros_like(crops[0]), 4000, 3000)
-    doubts = assess(calibration, 0.5, features + 99, black).doubts
-    titles = [doubt.split(" (")[0] for doubt in doubts]
+    reasons = assess(calibration, 0.5, features + 99, black).reasons
+    titles = [reason.split(" (")[0] for reason in reasons]
     assert titles[:3] == ["low confidence", "unlike the training cells", "stain unlike the training cells"]
     assert {"looks like a whole field", "no cell", "too dark"} <= set(titles)
-    assert assess(calibration, 0.95, np.full_like(features, np.nan), quality).doubts[0].startswith("unlike")
+    assert assess(calibration, 0.95, np.full_like(features, np.nan), quality).reasons[0].startswith("unlike")
 
 
 def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
@@ -93,31 +93,6 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
     assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
 
 
-@pytest.mark.parametrize("temperature", [0, -1, 1000])
-def test_a_wrong_temperature_is_refused(copy: Path, temperature: float):
-    change(copy, temperature=temperature)
-    with pytest.raises(BundleError, match=rf"bundle\.json is malformed \(the temperature {temperature}\.0 is not in"):
-        load_bundle(copy)
-
-
-def test_a_temperature_that_is_not_a_number_is_refused(copy: Path):
-    change(copy, temperature=float("nan"))
-    with pytest.raises(BundleError, match=r"bundle\.json is malformed"):
-        load_bundle(copy)
-
-
-def test_a_missing_limit_is_named(copy: Path):
-    change(copy, limits={"distance": [None, 9.0], "stain": [None, 9.0]})
-    with pytest.raises(BundleError, match="there is no limit of size, shape, cell"):
-        load_bundle(copy)
-
-
-def test_a_threshold_that_is_no_probability_is_refused(copy: Path):
-    change(copy, threshold=1.2)
-    with pytest.raises(BundleError, match=r"threshold 1\.2 is no probability"):
-        load_bundle(copy)
-
-
 def test_a_file_that_was_cut_off_is_refused_by_its_digest_and_by_its_form(copy: Path):
     data = (copy / "calibration.npz").read_bytes()
     (copy / "calibration.npz").write_bytes(data[: len(data) // 2])
@@ -136,14 +111,14 @@ def test_features_of_another_model_are_refused(copy: Path):
 
 def test_a_class_that_is_missing_is_named_by_number(copy: Path):
     change(copy, npz=arrays(copy, feature_means=np.zeros((7, 64), np.float32)))
-    with pytest.raises(BundleError, match="knows 7 of 8 classes"):
+    with pytest.raises(BundleError, match="has 7 of 8 classes"):
         load_bundle(copy)
 
 
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"stain_whitening": np.eye(3)}, "the stains do not fit"),
+        ({"stain_whitening": np.eye(3)}, "the sizes of the stains differ"),
         ({"feature_means": np.full((8, 64), np.nan)}, "the features hold not-a-number"),
     ],
 )

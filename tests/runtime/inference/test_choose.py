@@ -30,10 +30,10 @@ def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
     ("tensorrt", "cuda", "chosen", "says"),
     [
         (TENSORRT, CUDA, "tensorrt", []),
-        ("no driver", CUDA, "cuda", ["not by tensorrt: no driver"]),
-        (None, CUDA, "cuda", ["not by tensorrt: not installed"]),
-        (None, None, "openvino", ["on the CPU, not by tensorrt: not installed; cuda: not installed"]),
-        ("no driver", "no cuDNN", "openvino", ["on the CPU, not by tensorrt: no driver; cuda: no cuDNN"]),
+        ("no driver", CUDA, "cuda", ["using cuda; tensorrt: no driver"]),
+        (None, CUDA, "cuda", ["using cuda; tensorrt is not installed"]),
+        (None, None, "openvino", ["using the CPU (openvino); tensorrt is not installed, cuda is not installed"]),
+        ("no driver", "no cuDNN", "openvino", ["using the CPU (openvino); tensorrt: no driver, cuda: no cuDNN"]),
     ],
 )
 def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
@@ -58,7 +58,7 @@ def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
 def test_a_gpu_whose_engine_may_not_be_built_is_no_reason_for_the_cpu(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     def refuse(bundle: object, notify: object, progress: object, build: bool) -> object:
         assert not build
-        raise NoEngineError("no engine fits")
+        raise NoEngineError("no engine matches")
 
     monkeypatch.setattr(backends, "_GPU_BACKENDS", {"tensorrt": (lambda: True, refuse)})
     with pytest.raises(NoEngineError):

@@ -58,7 +58,7 @@ def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: 
 
 
 def test_a_graph_that_is_none_is_a_clear_error():
-    with pytest.raises(BackendError, match="OpenVINO does not take the graph"):
+    with pytest.raises(BackendError, match="OpenVINO cannot load the graph"):
         OpenVINOBackend(b"no graph", "f32")
 
 

@@ -269,14 +269,14 @@ def test_a_missing_engine_is_built_once_and_a_changed_driver_builds_it_again(
     assert (cuda.memory, cuda.pins, cuda.closed) == ({}, [], True)
     reference.logits[0, 3] -= 1
     said.clear()
-    with pytest.raises(BackendError, match=r"no engine fits \(none was built\): run `cartcls export`"):
+    with pytest.raises(BackendError, match=r"no engine matches \(none was built\): run `cartcls export`"):
         open_tensorrt(mine, said.append, build=False)
     assert cuda.closed
     open_tensorrt(mine, said.append).close()
     open_tensorrt(mine, said.append).close()
     assert said == ["building an engine (fp16) for Pretended GPU"]
     cuda.gpu = replace(GPU, driver="13.2")
-    with pytest.raises(BackendError, match=r"no engine fits \(driver 13.0 → 13.2\)"):
+    with pytest.raises(BackendError, match=r"no engine matches \(driver 13.0 → 13.2\)"):
         open_tensorrt(mine, said.append, build=False)
     open_tensorrt(mine, said.append).close()
     assert said[1:] == ["building an engine (fp16) for Pretended GPU again: driver 13.0 → 13.2"]

@@ -57,7 +57,7 @@ def test_the_shipped_graph_compiles_ahead_of_time(bundle: Bundle, record: BuildR
     assert (found, reason) == (engine, "")
 
 
-def test_an_engine_whose_stamp_fits_is_used(saved: Engine, record: BuildRecord):
+def test_an_engine_whose_build_record_matches_is_used(saved: Engine, record: BuildRecord):
     assert find_engine(saved.file.parent, record) == (saved, "")
 
 
@@ -87,7 +87,7 @@ def test_engines_of_another_gpu_or_library_lie_beside(saved: Engine, record: Bui
         assert find_engine(saved.file.parent, dataclasses.replace(record, **change)) == (None, "")
 
 
-def test_the_engine_that_was_built_last_is_taken_if_its_stamp_fits(saved: Engine, record: BuildRecord):
+def test_the_engine_that_was_built_last_is_taken_if_its_build_record_matches(saved: Engine, record: BuildRecord):
     directory = saved.file.parent
     full = dataclasses.replace(record, precision="fp32")
     newer = Engine(b"float32", full, 0, engines.engine_file(directory, full))
@@ -110,7 +110,7 @@ def test_only_tensorrt_for_rtx_builds_for_gpus_that_it_does_not_see(tmp_path: Pa
 
 
 def test_half_written_altered_and_foreign_engines_are_never_loaded(saved: Engine, record: BuildRecord):
-    directory, stamp_file = saved.file.parent, saved.file.with_suffix(".json")
+    directory, record_file = saved.file.parent, saved.file.with_suffix(".json")
 
     def reason() -> str:
         found, said = find_engine(directory, record)
@@ -122,12 +122,12 @@ def test_half_written_altered_and_foreign_engines_are_never_loaded(saved: Engine
     saved.file.write_bytes(saved.data[:-1] + b"x")
     assert "incomplete or was altered" in reason()
     saved.file.write_bytes(saved.data)
-    fields = json.loads(stamp_file.read_text())
+    fields = json.loads(record_file.read_text())
     for text in ("", "{", "[]", "null", json.dumps({**fields, "more": 1}), json.dumps({"graph": fields["graph"]})):
-        stamp_file.write_text(text)
-        assert "no valid stamp" in reason()
-    stamp_file.unlink()
-    assert "no valid stamp" in reason()
+        record_file.write_text(text)
+        assert "no valid build record" in reason()
+    record_file.unlink()
+    assert "no valid build record" in reason()
     save_engine(saved)
     assert find_engine(directory, record)[0] == saved
 
@@ -198,5 +198,5 @@ def test_a_timing_cache_that_does_not_fit_is_begun_anew(tmp_path: Path, accepted
 
 def test_a_graph_that_tensorrt_does_not_take_is_a_clear_error(record: BuildRecord, tmp_path: Path):
     ahead = dataclasses.replace(record, gpu="", driver="")
-    with pytest.raises(BackendError, match=r"tensorrt_rtx .* does not take the graph"):
+    with pytest.raises(BackendError, match=r"tensorrt_rtx .* rejects the graph"):
         build_engine(trt, b"junk", ahead, SIZE, tmp_path)

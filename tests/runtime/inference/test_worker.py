@@ -62,9 +62,9 @@ def processes(tmp_path: Path) -> int:
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("sticky", "CUDA_ERROR_ILLEGAL_ADDRESS: stays until the process ends: beginning again in a new process"),
-        ("crash", "the model's process has ended (exit code 9): beginning again in a new process"),
-        ("hang", "the model's process has not answered for 3 s: beginning again in a new process"),
+        ("sticky", "CUDA_ERROR_ILLEGAL_ADDRESS: stays until the process ends: restarting the process"),
+        ("crash", "the model's process has ended (exit code 9): restarting the process"),
+        ("hang", "the model's process has not answered for 3 s: restarting the process"),
     ],
 )
 def test_what_only_a_new_process_mends_gets_one(begin: Faulty, said: list[str], tmp_path: Path, fault: str, line: str):
@@ -100,18 +100,18 @@ def test_short_memory_makes_the_batches_smaller_and_loses_nothing(begin: Faulty,
     child.infer(images(4))
     assert child.infer(images(5)).logits.shape == (5, 8)
     assert child.batch_size == 2
-    assert "CUDA_ERROR_OUT_OF_MEMORY in cuMemAlloc: going on with batches of 3" in said
+    assert "CUDA_ERROR_OUT_OF_MEMORY in cuMemAlloc: continuing with batches of 3" in said
     assert processes(tmp_path) == 1
 
 
 def test_what_is_not_a_number_is_computed_on_the_cpu_and_marked(begin: Faulty, said: list[str]):
     child = begin("nan")
-    assert child.infer(images(4)).again is None
+    assert child.infer(images(4)).recomputed is None
     outputs = child.infer(images(5))
-    assert outputs.again is not None
-    assert outputs.again.tolist() == [False, False, False, True, True]
+    assert outputs.recomputed is not None
+    assert outputs.recomputed.tolist() == [False, False, False, True, True]
     assert outputs.logits[:, 1].tolist() == [5, 5, 5, 7, 7]
-    assert said[-1] == "fake gave not-a-number for 2 cells: computed again on the CPU"
+    assert said[-1] == "fake gave not-a-number for 2 cells: recomputed on the CPU"
 
 
 def watched(tmp_path: Path, slide: Path, bundle: Bundle, backend: Backend) -> list[Cell]:
@@ -139,10 +139,10 @@ def test_a_watch_loses_nothing_by_a_fault(
 ):
     rows = watched(tmp_path, slide, bundle, begin(fault, logit_of_exact=6.0))
     assert harmed(rows, labels, bundle) == []
-    again = [row for row in rows if row.status == "review"]
-    assert bool(again) == (fault == "nan")
+    recomputed = [row for row in rows if row.status == "review"]
+    assert bool(recomputed) == (fault == "nan")
     assert {row.status for row in rows} <= {"ok", "review"}
-    assert all("computed again on the CPU" in row.reason for row in again)
+    assert all("recomputed on the CPU" in row.reason for row in recomputed)
 
 
 @pytest.mark.parametrize("fault", ["sticky", "memory", "nan"])
@@ -161,7 +161,7 @@ def test_a_slow_machine_is_given_longer_and_is_no_hang(begin: Faulty, said: list
     child = begin("slow", answer_seconds=1.0)
     for _ in range(3):
         child.infer(images(4))
-    assert said[1] == "the model's process has not answered for 1 s: beginning again in a new process"
+    assert said[1] == "the model's process has not answered for 1 s: restarting the process"
     assert 2 <= processes(tmp_path) <= 3  # and none for the second batch
 
 

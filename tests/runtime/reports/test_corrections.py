@@ -111,11 +111,11 @@ def test_nothing_is_overwritten(out: Path):
     ("changes", "others", "message"),
     [
         ([(1, "monocyte"), (99, "monocyte")], {}, "no. 99: there is no such cell"),
-        ([(1, "monocyte"), (2, "megakaryocyte")], {}, "'megakaryocyte' is no label: use basophil"),
-        ([(1, "other: ")], {}, "is no label"),
-        ([(1, "other: Neutrophil")], {}, "is a label of its own: write neutrophil"),
-        ([(1, "other: not a  cell")], {}, "is a label of its own: write not a cell"),
-        ([(1, "other: \x1b[31m")], {}, "is no label"),
+        ([(1, "monocyte"), (2, "megakaryocyte")], {}, "'megakaryocyte' is not a label: use basophil"),
+        ([(1, "other: ")], {}, "is not a label"),
+        ([(1, "other: Neutrophil")], {}, "is an existing label: write neutrophil"),
+        ([(1, "other: not a  cell")], {}, "is an existing label: write not a cell"),
+        ([(1, "other: \x1b[31m")], {}, "is not a label"),
         ([(1, "monocyte"), (1, "platelet")], {}, "no. 1: it is in the file 2 times"),
         ([(99, "monocyte"), (98, "monocyte")], {}, "no such cell; no. 98: there"),
         (
@@ -123,7 +123,7 @@ def test_nothing_is_overwritten(out: Path):
             {"from": "platelet"},
             "edited twice: the file says it was platelet, but it is eosinophil now",
         ),
-        ([(1, "monocyte")], {"sha256": "0" * 64}, "its file has changed since"),
+        ([(1, "monocyte")], {"sha256": "0" * 64}, "its image has changed since"),
         ([(9, "monocyte")], {}, "it is duplicate"),
         ([(10, "monocyte")], {}, "it is rejected"),
         ([(1, "monocyte")], {"seq": "1.5"}, "there is no such cell"),
@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused_as_a_whole(
 
 @pytest.mark.parametrize("by", ["", "  ", "=cmd", " =cmd", "a\nb", "x" * 61])
 def test_a_name_is_asked_for(out: Path, by: str):
-    with pytest.raises(CorrectionError, match="is no name"):
+    with pytest.raises(CorrectionError, match="is not a name"):
         correct(out, corrections(out, (1, "monocyte")), by)
 
 
@@ -192,7 +192,7 @@ def test_another_run_keeps_corrections_of_the_same_bytes_and_tells_of_those_that
     assert (now[1].corrected_label, now[1].corrected_by) == ("monocyte", "Ada")
     assert (now[2].label, now[2].corrected_label) == ("eosinophil", None)
     assert told == [
-        "slide: no. 2 (cell-02.jpg) has other bytes than when Ada called it platelet: that no longer counts"
+        "slide: no. 2 (cell-02.jpg) has changed since Ada labelled it platelet: that label no longer counts"
     ]
     assert table(out)[1]["label"] == "monocyte"
     assert not any(slide.differences for slide in verify_reports(out))
@@ -207,7 +207,7 @@ def test_corrections_outlive_a_report_that_cannot_be_written(out: Path, monkeypa
     file = corrections(out, (1, "monocyte"))
     with monkeypatch.context() as patch:
         patch.setattr("cartcls.runtime.reports.corrections.project", full)
-        with pytest.raises(OutputError, match="the corrections are kept"):
+        with pytest.raises(OutputError, match="the corrections are recorded"):
             correct(out, file, "Ada")
     rebuild_reports(out)
     assert table(out)[1]["label"] == "monocyte"
@@ -219,5 +219,5 @@ def test_a_ledger_that_cannot_be_written_says_that_nothing_was_applied(out: Path
 
     file = corrections(out, (1, "monocyte"))
     monkeypatch.setattr("cartcls.runtime.ledger.slide_ledger.SlideLedger.correct", full)
-    with pytest.raises(OutputError, match=r"No space left on device.*nothing of .* was applied"):
+    with pytest.raises(OutputError, match=r"No space left on device.*nothing in .* was applied"):
         correct(out, file, "Ada")

@@ -63,7 +63,7 @@ def test_files_that_are_gone_or_changed_are_named_and_left_out(out: Path, folder
     made = export_reviewed(out, tmp_path / "cells")
     assert made.missing == {
         "slide/cell-01.jpg": "has vanished",
-        "slide/cell-02.jpg": "has changed since it was looked at",
+        "slide/cell-02.jpg": "has changed since it was reviewed",
     }
     assert (made.summary["reviewed"], made.summary["cells"]) == ("flagged", 5)
 
@@ -76,12 +76,12 @@ def test_a_name_that_cannot_be_a_folder_is_left_out(out: Path, tmp_path: Path):
 
 
 def test_nothing_else_is_replaced_and_nothing_is_made_of_nothing(out: Path, tmp_path: Path):
-    with pytest.raises(OutputError, match="no cell was looked at"):
+    with pytest.raises(OutputError, match="no cell was reviewed"):
         export_reviewed(out, tmp_path / "cells")
     assert not (tmp_path / "cells").exists()
     correct(out, corrections(out, *SOME), "Ada")
     (tmp_path / "mine").mkdir()
-    with pytest.raises(OutputError, match="is no export"):
+    with pytest.raises(OutputError, match="is not an export"):
         export_reviewed(out, tmp_path / "mine")
     export_reviewed(out, tmp_path / "cells")
     export_reviewed(out, tmp_path / "cells")

@@ -32,7 +32,7 @@ def test_deeper_folders_are_told_of_once(scene: Scene, cells: list[bytes]):
     scene.wait()
     assert scene.rows("monday").keys() == {"slide-1/1.jpg", "slide-2/1.jpg"}
     (line,) = scene.said
-    assert "counted to the slide monday" in line
+    assert "are part of the slide monday" in line
     assert "--slide-level 2" in line
 
 
