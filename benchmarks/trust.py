@@ -233,7 +233,7 @@ def _observed(pictures: list[Image], classifier: Classifier) -> Evidence:
     found = list(classifier.predict(pictures))
     logits, features = np.stack([p.logits for p in found]), np.stack([p.features for p in found])
     qualities = [p.reading.quality for p in found if p.reading.quality]
-    return Evidence([""] * len(found), np.zeros(len(found), np.intp), logits, features, qualities)
+    return Evidence(np.zeros(len(found), np.intp), logits, features, qualities)
 
 
 def _table(*columns: str) -> list[str]:

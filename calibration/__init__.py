@@ -1,1 +1,1 @@
-"""What a confidence is worth: metrics of labelled cells, in numpy alone."""
+"""What a confidence is worth."""

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from importlib.metadata import version
 from io import BytesIO
 from math import ceil
@@ -26,17 +25,18 @@ from ..runtime.errors import DataError
 from ..runtime.images.quality import FLAWS
 from ..runtime.inference.backend import Backend
 from ..runtime.inference.predictions import softmax
-from .curves import draw_reliability, draw_risk_coverage
+from ..runtime.ledger.records import now
 from .evidence import Evidence
 from .judged import Judged, judge, per_class, rare_sentence, reasons
 from .limits import gaussians, limits, stain_gaussians, typical
-from .reliability import bins, equal_width, reliability
-from .risk import CONFIDENCE, Promise, clopper_pearson_upper, promise, risk_coverage, threshold_sequence
+from .plots import draw_reliability, draw_risk_coverage
+from .reliability import reliability
+from .risk import CONFIDENCE, Promise, cells_to_stand, promise, threshold_sequence
 from .split import Split
 from .temperature import fit_temperature
 
-PARTS = ("fit", "select", "calibrate")
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}
+PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
 OTHER_SPLIT = (
     "this is not the split that the weights were trained with: the promise holds only if no cell of `select` or"
@@ -64,7 +64,6 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
         DataError: Naming the part that has too few cells, or the classes that are missing or unknown.
     """
     names = [entry.name for entry in bundle.classes]
-    zero_errors = next(n for n in range(1, 100_000) if clopper_pearson_upper(0, n) <= max_error)
     for part in PARTS:
         if unknown := sorted(set(labels[part]) - set(names)):
             raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {', '.join(names)}")
@@ -75,7 +74,7 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
         if len(labels[part]) < FEWEST[part]:
             raise DataError(
                 f"the part `{part}` has {len(labels[part])} cells: at least {FEWEST[part]} are needed, and"
-                f" {zero_errors} in `calibrate` to promise an error of at most {max_error:.2%}"
+                f" {cells_to_stand(0, max_error)} in `calibrate` to promise an error of at most {max_error:.2%}"
             )
 
 
@@ -176,7 +175,7 @@ def _record(
         backend=backend.name,
         precision=backend.precision,
         version=version("cartcls"),
-        made_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        made_at=now(),
         rare_classes=rare_sentence(figures.per_class),
     )
 
@@ -240,13 +239,10 @@ def _promise_sentence(found: Promise, cells: int, needed: int | None, split_unit
 
 def _pictures(measured: _Measured, figures: CalibrateFigures) -> dict[str, bytes]:
     """Curves of the cells of `calibrate`: of all, and of those that no other check flags."""
-    cells, found, tried = measured.before, measured.promise, measured.before.passes
-    by_width = bins(cells.confidences, cells.correct, equal_width(cells.confidences))
-    curve = risk_coverage(cells.confidences[tried], cells.correct[tried])
-    coverage = found.chosen.passing / int(tried.sum())
+    confidences, correct, tried = measured.before.confidences, measured.before.correct, measured.before.passes
     return {
-        RELIABILITY: draw_reliability(by_width, figures, "calibrate"),
-        RISK_COVERAGE: draw_risk_coverage(*curve, coverage, found.error, "calibrate"),
+        RELIABILITY: draw_reliability(confidences, correct, figures, "calibrate"),
+        RISK_COVERAGE: draw_risk_coverage(confidences[tried], correct[tried], measured.promise, "calibrate"),
     }
 
 

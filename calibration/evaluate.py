@@ -19,7 +19,7 @@ from ..runtime.reports.page import render
 from ..runtime.reports.table import CSV, write_csv
 from ..runtime.slides.batch import classify_images, describe_run
 from .metrics import classification_metrics
-from .pictures import draw_confusion
+from .plots import draw_confusion
 
 METRICS, CONFUSION, MISTAKES = "metrics.json", "confusion.png", "mistakes.html"
 
@@ -94,7 +94,7 @@ def evaluate(
         evaluation = _evaluation(bundle, run, cells, truth, part)
         write_csv(folder / CSV, bundle, run, cells)
         (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")
-        draw_confusion(evaluation.metrics.confusion, names, part, folder / CONFUSION)
+        (folder / CONFUSION).write_bytes(draw_confusion(evaluation.metrics.confusion, names, part))
         mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
         mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
         page = render(MISTAKES, bundle.classes, evaluation=evaluation, mistakes=mistakes, confusion=CONFUSION)

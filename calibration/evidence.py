@@ -12,8 +12,7 @@ from ..runtime.errors import DataError
 from ..runtime.images.quality import Quality
 from ..runtime.inference.classifier import Classifier
 from ..runtime.inference.predictions import NO_NUMBER
-
-EXPORT_NOTE = "cartcls-export.json"
+from ..runtime.reports.export_reviewed import EXPORT
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,12 @@ class Evidence:
     """N labelled cells of one part.
 
     Attributes:
-        paths: Relative to the data folder.
         labels: True class indices, (N,).
         logits: float32, (N, K).
         features: float32, (N, D).
         qualities: Of each picture.
     """
 
-    paths: list[str]
     labels: npt.NDArray[np.intp]
     logits: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32]
@@ -74,7 +71,7 @@ def gather(
         qualities.append(reading.quality)
         progress(len(qualities), len(paths))
     labels = np.array([names.index(path.split("/")[0]) for path in paths], np.intp)
-    return Evidence(list(paths), labels, np.stack(logits), np.stack(features), qualities)
+    return Evidence(labels, np.stack(logits), np.stack(features), qualities)
 
 
 def check_unbiased(data_dir: Path) -> None:
@@ -83,7 +80,7 @@ def check_unbiased(data_dir: Path) -> None:
     Raises:
         DataError: It does, or does not say.
     """
-    file = data_dir / EXPORT_NOTE
+    file = data_dir / EXPORT
     if not file.exists():
         return
     try:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+from sklearn.covariance import shrunk_covariance
 
 from ..runtime.bundle.calibration import DISTANCE, STAIN
 from ..runtime.bundle.drift import TYPICAL
@@ -42,11 +43,9 @@ def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
     count = int(groups.max()) + 1
     means = np.array([vectors[groups == group].mean(0) for group in range(count)])
     residuals = vectors - means[groups]
-    covariance = residuals.T @ residuals / max(len(vectors) - count, 1)
-    size = covariance.shape[0]
-    spread = max(float(np.trace(covariance)) / size, 1e-12)
-    share = size / (size + len(vectors))
-    shrunk = (1 - share) * covariance + share * spread * np.eye(size)
+    size = vectors.shape[1]
+    covariance = residuals.T @ residuals / max(len(vectors) - count, 1) + 1e-12 * np.eye(size)
+    shrunk = shrunk_covariance(covariance, size / (size + len(vectors)))
     whitening = np.linalg.cholesky(np.linalg.inv(shrunk))
     return Gaussians(means.astype(np.float32), whitening.astype(np.float32))
 

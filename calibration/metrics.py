@@ -1,9 +1,10 @@
-"""Metrics of labelled cells, from probabilities or logits, in numpy alone."""
+"""Metrics of labelled cells, from probabilities or logits."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from ..runtime.bundle.manifest import ClassMetrics, Metrics
 from ..runtime.statistics import wilson_interval
@@ -20,38 +21,24 @@ def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes
     Returns:
         The metrics; `top5` is top K where K < 5.
     """
-    labels, scores = np.asarray(labels, int), np.asarray(scores, float)
-    confusion = confusion_matrix(labels, scores.argmax(1), len(classes))
-    true_positive = confusion.diagonal()
-    support, predicted = confusion.sum(1), confusion.sum(0)
-    sensitivity = _ratio(true_positive, support)
-    precision = _ratio(true_positive, predicted)
-    f1 = _ratio(2 * true_positive, support + predicted)
-    present = support > 0
-    correct = int(true_positive.sum())
-    best = np.argsort(-scores, axis=1, kind="stable")[:, : min(5, len(classes))]
+    labels, scores, indices = np.asarray(labels), np.asarray(scores), range(len(classes))
+    predicted = scores.argmax(1)
+    confusion = confusion_matrix(labels, predicted, labels=indices)
+    precision, sensitivity, f1, support = np.array(
+        precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)  # pyright: ignore[reportArgumentType]
+    )
+    correct = int(confusion.trace())
     return Metrics(
         count=len(labels),
         correct=correct,
         top1=correct / len(labels),
         top1_interval=wilson_interval(correct, len(labels)),
-        top5=float((best == labels[:, None]).any(1).mean()),
-        macro_f1=float(f1[present].mean()),
-        weighted_f1=float((f1 * support).sum() / support.sum()),
+        top5=float(top_k_accuracy_score(labels, scores, k=5, labels=indices)) if len(classes) > 5 else 1.0,
+        macro_f1=float(f1[support > 0].mean()),
+        weighted_f1=float(np.average(f1, weights=support)),
         per_class={
             name: ClassMetrics(int(support[i]), float(sensitivity[i]), float(precision[i]), float(f1[i]))
             for i, name in enumerate(classes)
         },
         confusion=confusion.tolist(),
     )
-
-
-def confusion_matrix(labels: npt.NDArray[np.intp], predicted: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.int64]:
-    """Counts (size, size): rows are true classes, columns predicted ones."""
-    counts = np.zeros((size, size), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts
-
-
-def _ratio(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

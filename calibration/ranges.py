@@ -6,17 +6,15 @@ import numpy.typing as npt
 PER_CLASS = 32
 
 
-def range_cells(labels: npt.ArrayLike, per_class: int = PER_CLASS, seed: int = 0) -> npt.NDArray[np.intp]:
+def range_cells(labels: npt.ArrayLike) -> npt.NDArray[np.intp]:
     """Choose as many cells of every class, at random; all of a class that has fewer.
 
     Args:
         labels: Class of each cell of `fit`, (N,).
-        per_class: How many of each class.
-        seed: Of the choice.
 
     Returns:
         Their indices, ascending.
     """
-    labels, random = np.asarray(labels), np.random.default_rng(seed)
-    chosen = [random.permutation(np.flatnonzero(labels == label))[:per_class] for label in np.unique(labels)]
+    labels, random = np.asarray(labels), np.random.default_rng(0)
+    chosen = [random.permutation(np.flatnonzero(labels == label))[:PER_CLASS] for label in np.unique(labels)]
     return np.sort(np.concatenate(chosen))

@@ -1,7 +1,6 @@
 """How far confidences are from the share of right answers, and how far they would be by chance alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,24 +13,14 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Cells of like confidence: how many, their mean confidence, and the share that is right."""
-
-    count: int
-    confidence: float
-    accuracy: float
-
-
-def reliability(probabilities: Floats, labels: npt.NDArray[np.intp], seed: int = 0) -> Reliability:
+def reliability(probabilities: Floats, labels: npt.NDArray[np.intp]) -> Reliability:
     """Figures of the confidences of N labelled cells.
 
     Args:
         probabilities: After temperature, (N, K).
         labels: True class indices, (N,).
-        seed: Of the resampling.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     confidences, correct = probabilities.max(1), probabilities.argmax(1) == labels
     return Reliability(
         count=len(labels),
@@ -53,18 +42,19 @@ def equal_mass(confidences: Floats) -> Floats:
     return np.quantile(confidences, np.linspace(0, 1, BINS + 1))
 
 
-def bins(confidences: Floats, correct: Bools, edges: Floats) -> list[Bin]:
-    """Sort cells into bins by confidence; empty ones are left out."""
-    number = np.clip(np.searchsorted(edges, confidences, side="right") - 1, 0, len(edges) - 2)
-    chosen = (number == i for i in np.unique(number))
-    return [Bin(int(c.sum()), float(confidences[c].mean()), float(correct[c].mean())) for c in chosen]
+def bins(confidences: Floats, correct: Bools, edges: Floats) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """Sort cells into bins by confidence: number of cells, mean confidence and accuracy of each that is not empty."""
+    number = np.searchsorted(edges[1:-1], confidences, side="right")
+    counts = np.bincount(number)
+    full = counts > 0
+    confidence, accuracy = (np.bincount(number, values)[full] / counts[full] for values in (confidences, correct))
+    return counts[full], confidence, accuracy
 
 
 def ece(confidences: Floats, correct: Bools, edges: Floats) -> float:
     """Expected calibration error: mean over the cells of |accuracy − confidence| of their bin."""
-    number = np.clip(np.searchsorted(edges, confidences, side="right") - 1, 0, len(edges) - 2)
-    gaps = np.bincount(number, correct - confidences, len(edges) - 1)
-    return float(np.abs(gaps).sum() / len(confidences))
+    counts, confidence, accuracy = bins(confidences, correct, edges)
+    return float(np.average(np.abs(accuracy - confidence), weights=counts))
 
 
 def _calibration_error(

@@ -4,12 +4,14 @@ Angelopoulos et al., "Learn then Test" (2021): thresholds are tried in an order 
 to loose, each with an exact binomial bound, until the first that fails. No correction for trying many is needed then.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, exp, lgamma, log, log1p
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from ..runtime.bundle.calibration import Step
 
@@ -51,31 +53,28 @@ class Promise:
         return self.asked if self.reached else self.chosen.bound
 
 
-def clopper_pearson_upper(wrong: int, count: int, confidence: float = CONFIDENCE) -> float:
-    """Upper bound of a proportion: the largest p under which as few as `wrong` of `count` are not too unlikely."""
-    if wrong >= count:
-        return 1.0
-    low, high = wrong / count, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _binomial_cdf(wrong, count, middle) > 1 - confidence else (low, middle)
-    return high
+def clopper_pearson_upper(wrong: int, count: int) -> float:
+    """Upper 95 % bound of the share of which `wrong` of `count` were drawn."""
+    return float(stats.beta.ppf(CONFIDENCE, wrong + 1, count - wrong)) if wrong < count else 1.0
+
+
+def cells_to_stand(errors: int, max_error: float) -> int:
+    """Fewest cells of which so many may be wrong, and the bound is still at most `max_error`."""
+    return errors + 1 + int(stats.nbinom.ppf(CONFIDENCE, errors + 1, max_error))
 
 
 def cells_needed(share: float, max_error: float, at_least: int = 1) -> int | None:
     """Fewest cells with which the bound is at most `max_error`, if that share of them is wrong; None if none do."""
+
+    def enough(count: int) -> bool:
+        return clopper_pearson_upper(round(share * count), count) <= max_error
+
     if share >= max_error:
         return None
     low, high = at_least, max(at_least, 2)
-    while clopper_pearson_upper(round(share * high), high) > max_error:
+    while not enough(high):
         low, high = high, 2 * high
-    while low < high:
-        middle = (low + high) // 2
-        if clopper_pearson_upper(round(share * middle), middle) <= max_error:
-            high = middle
-        else:
-            low = middle + 1
-    return high
+    return low + bisect_left(range(low, high), True, key=enough)
 
 
 def threshold_sequence(select_confidences: Floats, count: int, max_error: float) -> list[float]:
@@ -89,15 +88,13 @@ def threshold_sequence(select_confidences: Floats, count: int, max_error: float)
         count: Number of cells of `calibrate`.
         max_error: Share of wrong cells that is asked for.
     """
+    shares = np.array([FALLBACK])
     for errors in range(ERRORS_TO_ALLOW, -1, -1):
-        if clopper_pearson_upper(errors, count) <= max_error:
-            needed = next(n for n in range(1, count + 1) if clopper_pearson_upper(errors, n) <= max_error)
-            strictest = max(needed / count + SPARE, FIRST[0])
-            if strictest <= FIRST[1] or errors == 0:
-                shares = np.arange(min(strictest, 1.0), 1.0 + STEP / 2, STEP)
-                break
-    else:
-        shares = np.array([FALLBACK])
+        needed = cells_to_stand(errors, max_error)
+        strictest = max(needed / count + SPARE, FIRST[0])
+        if needed <= count and (strictest <= FIRST[1] or errors == 0):
+            shares = np.arange(min(strictest, 1.0), 1.0 + STEP / 2, STEP)
+            break
     thresholds = np.quantile(select_confidences, np.maximum(1 - shares, 0), method="lower")
     return [*dict.fromkeys(thresholds.tolist())] + ([0.0] if len(shares) > 1 else [])
 
@@ -132,14 +129,3 @@ def risk_coverage(confidences: Floats, correct: Bools) -> tuple[Floats, Floats]:
     order = np.argsort(-confidences, kind="stable")
     number = np.arange(1, len(order) + 1)
     return number / len(order), np.cumsum(~correct[order]) / number
-
-
-def _binomial_cdf(most: int, count: int, share: float) -> float:
-    """Probability of at most `most` of `count`."""
-    if share <= 0 or share >= 1:
-        return float(share <= 0)
-    terms = (
-        lgamma(count + 1) - lgamma(i + 1) - lgamma(count - i + 1) + i * log(share) + (count - i) * log1p(-share)
-        for i in range(most + 1)
-    )
-    return sum(map(exp, terms))

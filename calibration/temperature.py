@@ -2,12 +2,11 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from ..runtime.bundle.calibration import TEMPERATURES
 from ..runtime.errors import DataError
-
-ROUNDS = 60  # of golden sections: the bracket is then narrower than a float's rounding
-GOLDEN = (5**0.5 - 1) / 2
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.intp]) -> float:
@@ -23,16 +22,13 @@ def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.intp
     Raises:
         DataError: The best one is at the end of the range: the confidences mean nothing.
     """
-    low, high = np.log(TEMPERATURES)
-    for _ in range(ROUNDS):
-        third, fourth = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        if negative_log_likelihood(logits, labels, np.exp(third)) < negative_log_likelihood(
-            logits, labels, np.exp(fourth)
-        ):
-            high = fourth
-        else:
-            low = third
-    temperature = float(np.exp((low + high) / 2))
+    best = minimize_scalar(
+        lambda logarithm: negative_log_likelihood(logits, labels, np.exp(logarithm)),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    temperature = float(np.exp(best.x))
     if not 1.01 * TEMPERATURES[0] < temperature < TEMPERATURES[1] / 1.01:
         raise DataError(
             f"no temperature between {TEMPERATURES[0]} and {TEMPERATURES[1]} fits `select`: are its labels those of"
@@ -43,8 +39,6 @@ def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.intp
 
 def negative_log_likelihood(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.intp], temperature: float) -> float:
     """Mean of −ln p over N cells: p of the true class, and with the weight of one cell that of the second best."""
-    scaled = logits.astype(np.float64) / temperature
-    best = scaled.max(1, keepdims=True)
-    logarithms = scaled - best - np.log(np.exp(scaled - best).sum(1, keepdims=True))
+    logarithms = log_softmax(logits.astype(np.float64) / temperature, axis=1)
     true, second = logarithms[np.arange(len(labels)), labels], np.sort(logarithms, axis=1)[:, -2]
     return float(-(true.mean() * len(labels) + second.mean()) / (len(labels) + 1))

@@ -11,7 +11,7 @@ from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, 
 from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder, writing
-from ..runtime.images import resize as preprocess
+from ..runtime.images.resize import PREPROCESSING
 from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
 from ..runtime.inference.tensorrt_engine import Precision
@@ -94,7 +94,7 @@ class _Run:
     def images(self, part: str) -> LabelledImages:
         """The cells of a part, which must be those of the training."""
         source = self.trained.provenance
-        if source.preprocessing != Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()):
+        if source.preprocessing != Preprocessing(PREPROCESSING):
             raise DataError(
                 f"{self.checkpoint} was trained with another preprocessing than this version has: train it again"
             )
@@ -161,7 +161,7 @@ def _manifest(
         name=name,
         classes=tuple(cell_classes(trained.classes)),
         input=GraphInput(width, height),
-        preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
+        preprocessing=Preprocessing(PREPROCESSING),
         precision=Precisions("half, with float32 islands" if half else "float32", parity.cpu_precision),
         source=bundle_source(trained),
         metrics=metrics,

@@ -1,15 +1,18 @@
 """Turns errors into one line on stderr and an exit code, for every command line of cartcls."""
 
 import sys
+import warnings
 from collections.abc import Callable
 
 from .errors import BackendError, CartclsError, ParityError
 
+CALIBRATION = ("matplotlib", "onnx", "scipy", "sklearn")  # what the extra of that name holds
 EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 
 
 def run(app: Callable[[], object]) -> None:
     """Run a command line; an expected error becomes one line and an exit code, any other keeps its traceback."""
+    warnings.filterwarnings("ignore", module="PIL")  # the row of a damaged image says what is wrong with it
     try:
         app()
     except CartclsError as error:
@@ -19,7 +22,9 @@ def run(app: Callable[[], object]) -> None:
         codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
         sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED))
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("cartcls"):
+        module = (error.name or "").partition(".")[0]
+        if module == "cartcls":
             raise
-        print(f"error: {error.name} is not installed: pip install 'cartcls[train,export]'", file=sys.stderr)
+        extra = "calibration" if module in CALIBRATION else "train,export"
+        print(f"error: {module} is not installed: pip install 'cartcls[{extra}]'", file=sys.stderr)
         sys.exit(EXIT_FAILED)

@@ -1,3 +1,4 @@
+import ast
 import shutil
 import subprocess
 import sys
@@ -5,23 +6,59 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from reviewer import corrections
 
 ROOT = Path(__file__).parent.parent
+OF_EXTRAS = ("matplotlib", "onnx", "scikit", "scipy")
 
 
 def test_every_folder_of_code_is_packaged():
-    setup = (ROOT / "setup.py").read_text()
+    setup = ast.parse((ROOT / "setup.py").read_text())
+    (packaged,) = [ast.literal_eval(line.value) for line in setup.body if isinstance(line, ast.Assign)]
     parts = [path.parent for path in ROOT.glob("*/__init__.py")]
-    assert {part.name for part in parts} == {"calibration", "cli", "export", "runtime", "train"}
-    for part in parts:
-        assert f'"{part.name}"' in setup  # which finds the folders in it that have an `__init__.py`
+    assert sorted(packaged) == sorted(part.name for part in parts)
+    for part in parts:  # setup.py finds the folders in it that have an `__init__.py`
         assert all((file.parent / "__init__.py").exists() for file in part.glob("**/*.py"))
 
 
 def test_the_edge_needs_no_pytorch():
     base = [requirement for requirement in requires("cartcls") or () if "extra ==" not in requirement]
     assert base
-    assert not [requirement for requirement in base if requirement.startswith(("torch", "pytorch", "onnx"))]
+    assert not [requirement for requirement in base if requirement.startswith(("torch", "pytorch", *OF_EXTRAS))]
+
+
+def without_extras(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run cartcls where none of the extras for calibration and training is installed."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({[*OF_EXTRAS, 'sklearn', 'torch']}));"
+        " from cartcls.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_edge_needs_no_extra(slide: Path, tmp_path: Path):
+    def runs(*arguments: object, code: int = 0) -> None:
+        done = without_extras(*arguments)
+        assert done.returncode == code, done.stderr
+
+    folder, out = tmp_path / "captures" / "slide", tmp_path / "out"
+    folder.mkdir(parents=True)
+    shutil.copy(slide / "cell-01.jpg", folder)
+    runs("batch", folder, "--out", out, "--backend", "openvino")
+    runs("watch", folder.parent, "--once", "--out", tmp_path / "watched", "--backend", "openvino")
+    runs("correct", out, corrections(out, (1, "monocyte")), "--by", "Ada")
+    runs("correct", out, "--export", tmp_path / "cells")
+    runs("verify", out)
+    runs("rebuild", out)
+    runs("export", "--target", "sm1", code=4)  # no TensorRT builds for that
+
+
+def test_evaluate_and_calibrate_say_what_to_install(data_dir: Path, split_file: Path):
+    for command in (("evaluate", data_dir), ("calibrate", "x", data_dir, "--split", split_file)):
+        done = without_extras(*command)
+        assert done.returncode == 1
+        assert done.stderr.endswith(" is not installed: pip install 'cartcls[calibration]'\n")
 
 
 def test_notices_lie_beside_what_they_are_for():

@@ -17,12 +17,12 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from ..calibration.metrics import classification_metrics
-from ..calibration.pictures import draw_confusion
+from ..calibration.plots import draw_confusion
 from ..calibration.split import check_split, read_split
 from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 from ..runtime.errors import DataError
-from ..runtime.images import resize as preprocess
+from ..runtime.images.resize import PREPROCESSING
 from .callbacks import History, StageAveraging
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
@@ -138,7 +138,8 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     marks = {"part": "select", "unit": data.split.unit}
     metrics = {**marks, **msgspec.to_builtins(figures)}
     (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}", out / "confusion.png")
+    confusion = draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}")
+    (out / "confusion.png").write_bytes(confusion)
     draw_curves(out / "history.csv", out / "curves.png")
     return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 
@@ -156,7 +157,7 @@ def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | Non
         split_file=split_file.name,
         split_sha256=data.split.sha256,
         split_unit=data.split.unit,
-        preprocessing=Preprocessing(name=preprocess.NAME, sha256=preprocess.digest()),
+        preprocessing=Preprocessing(PREPROCESSING),
         stages=tuple(data.stages),
         batch_size=data.batch_size,
         seed=data.seed,

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from cartcls.runtime.reports.table import CSV, ENCODING
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from hostile_names import hostile_names  # noqa: E402
 from odd_images import odd_images  # noqa: E402

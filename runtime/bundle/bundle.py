@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ..errors import BundleError, ImageError
-from ..images import resize as preprocess
 from ..images.decode import read_file
+from ..images.resize import PREPROCESSING
 from .manifest import CellClass, Manifest, decode_manifest, encode_manifest
 from .review import CALIBRATION, Calibration, read_calibration
 
@@ -129,10 +129,9 @@ def read_bundle_file(bundle: Bundle, name: str) -> bytes:
 
 
 def _check(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    made_with = manifest.preprocessing
-    if (made_with.name, made_with.sha256) != (preprocess.NAME, preprocess.digest()):
+    if (made_with := manifest.preprocessing.name) != PREPROCESSING:
         raise BundleError(
-            f"{directory} was made with another preprocessing ({made_with.name}) than this version of cartcls has:"
+            f"{directory} was made with another preprocessing ({made_with}) than this version of cartcls has:"
             " export the bundle again with this version"
         )
     if MODEL not in files:

@@ -45,11 +45,10 @@ class CellClass(Struct, frozen=True):
 
 
 class GraphInput(Struct, frozen=True):
-    """Size of the images that the graph takes, in pixels, and their scale, if known."""
+    """Size of the images that the graph takes, in pixels."""
 
     width: int
     height: int
-    um_per_pixel: float | None = None
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1:

@@ -18,16 +18,10 @@ class Stage(msgspec.Struct, frozen=True):
     epochs: int
 
 
-class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
-    """What turned files into the network's input.
-
-    Attributes:
-        name: Its name.
-        sha256: Digest of its code.
-    """
+class Preprocessing(msgspec.Struct, frozen=True):
+    """What turned files into the network's input: its name, with its version."""
 
     name: str
-    sha256: str
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,6 @@ import os
 import re
 import stat
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -44,8 +43,6 @@ UPRIGHT: dict[int, Callable[[Image], Image]] = {
 }
 
 _LARGE = threading.Lock()
-warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # of damage, which the reason tells better
-warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)

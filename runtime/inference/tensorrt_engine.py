@@ -219,20 +219,10 @@ def build_engine(
     if not parser.parse(graph):
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
         raise BackendError(f"{trt.__name__} {record.version} rejects the graph: {problems}")
-    config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    shapes = [(count, *size, 3) for count in (1, MAX_BATCH, MAX_BATCH)]
-    profile.set_shape("image", *shapes)
-    config.add_optimization_profile(profile)
+    config = _config(trt, builder, record, size)
     config.progress_monitor = monitor = _monitor(trt, progress)
-    config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     cache = directory / f"{record.library}-{record.version}-{record.compute_capability}.timing"
-    if record.library == RTX:
-        config.num_compute_capabilities = 1
-        target = "CURRENT" if record.gpu else record.compute_capability.upper()
-        config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
-    else:
+    if record.library != RTX:  # which has none
         _use_timing_cache(config, cache)
     half_share = _half_share(trt, network)
     serialized = builder.build_serialized_network(network, config)
@@ -245,6 +235,22 @@ def build_engine(
             directory.mkdir(parents=True, exist_ok=True)
             replace_file(cache, bytes(measured.serialize()))
     return Engine(bytes(serialized), record, half_share, engine_file(directory, record))
+
+
+def _config(trt: ModuleType, builder: Any, record: BuildRecord, size: tuple[int, int]) -> Any:
+    """For batches of 1 to `MAX_BATCH` images; float32 is not rounded to TF32."""
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    shapes = [(count, *size, 3) for count in (1, MAX_BATCH, MAX_BATCH)]
+    profile.set_shape("image", *shapes)
+    config.add_optimization_profile(profile)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if record.library == RTX:
+        config.num_compute_capabilities = 1
+        target = "CURRENT" if record.gpu else record.compute_capability.upper()
+        config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
+    return config
 
 
 def engine_file(directory: Path, record: BuildRecord) -> Path:

@@ -47,7 +47,7 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
         labels = np.arange(count) % 2
         logits = (random.normal(size=(count, 2)) + 3 * np.eye(2)[labels]).astype(np.float32)
         features = (random.normal(size=(count, 16)) + 5 * labels[:, None]).astype(np.float32)
-        return Evidence([""] * count, labels, logits, features, [qualities[i % 32] for i in range(count)])
+        return Evidence(labels, logits, features, [qualities[i % 32] for i in range(count)])
 
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
     split = Split({}, by_group=True, sha256=bundle.manifest.source.split_sha256)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from fakes import FakeBackend, KnowingBackend
 from msgspec import structs
+from samples import RUN, a_cell
 from typer.testing import CliRunner
 
 from cartcls.cli import app, show
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
 from cartcls.runtime.inference import choose as backends
-from cartcls.runtime.ledger.records import Cell, Run, Status
+from cartcls.runtime.ledger.records import Status
 from cartcls.runtime.reports.summary import Summary, summarize
 
 
@@ -74,14 +75,9 @@ def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, 
 
 
 def a_summary(bundle: Bundle, drift: str) -> Summary:
-    run = Run("s", "/data/s", "openvino", "f32", "a processor", "0.1.0", "2026-01-02T03:04:05Z")
     counts: dict[Status, int] = {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1}
-    cells = [
-        Cell(number, f"{number}.jpg", status, "", run.started_at, "lymphocyte")
-        for status, count in counts.items()
-        for number in range(count)
-    ]
-    return structs.replace(summarize(bundle, run, cells, waiting=1), drift=[drift])
+    cells = [a_cell(number, status=status) for status, count in counts.items() for number in range(count)]
+    return structs.replace(summarize(bundle, RUN, cells, waiting=1), drift=[drift])
 
 
 def test_drift_is_told_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):
@@ -99,7 +95,7 @@ def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_messag
     show.results.print(show._view(watch, 1.0))
     _, header, first, warning, message = capsys.readouterr().out.splitlines()
     assert header.split() == ["slide", "cells", "for", "review", "waiting", "rejected", "differential"]
-    assert first.split() == ["s", "7", "3", "1", "2", "7", "lymphocyte"]
+    assert first.split() == ["s-1", "7", "3", "1", "2", "7", "lymphocyte"]
     assert warning.index("the colours") == first.index("7 lymphocyte")
     assert message.strip() == "last message: the disk is full"
 

@@ -32,12 +32,13 @@ def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: slide \\x1b[31m\\n\\udcff is not a folder\n"
 
 
-def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(capsys: pytest.CaptureFixture[str]):
-    def needs_torch() -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+@pytest.mark.parametrize(("module", "extra"), [("torch", "train,export"), ("sklearn", "calibration")])
+def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(module: str, extra: str, capsys: pytest.CaptureFixture[str]):
+    def app() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
     with pytest.raises(SystemExit):
-        run(needs_torch)
-    assert "pip install 'cartcls[train,export]'" in capsys.readouterr().err
+        run(app)
+    assert capsys.readouterr().err == f"error: {module} is not installed: pip install 'cartcls[{extra}]'\n"
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)

@@ -11,7 +11,7 @@ from fakes import write_manifest
 
 from cartcls.runtime.bundle import bundle as bundles
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
-from cartcls.runtime.bundle.manifest import decode_manifest, encode_manifest
+from cartcls.runtime.bundle.manifest import decode_manifest
 from cartcls.runtime.errors import BackendError, BundleError
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.parity import read_reference
@@ -36,11 +36,6 @@ def test_the_shipped_bundle_is_whole(bundle: Bundle):
     kinds = {entry.name: entry.kind for entry in bundle.classes}
     assert kinds["erythroblast"] == "nrbc"
     assert kinds["platelet"] == "platelet"
-
-
-def test_the_shipped_manifest_is_written_as_it_was_read():
-    data = (SHIPPED / "bundle.json").read_bytes()
-    assert encode_manifest(decode_manifest(data, SHIPPED)) == data
 
 
 def test_the_shipped_bundle_names_nothing_of_the_machine_it_was_made_on(bundle: Bundle):
@@ -135,13 +130,6 @@ def test_a_missing_or_linked_file_is_refused(copy: Path):
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "..", "c:x"])
-def test_files_outside_the_folder_are_refused(copy: Path, name: str):
-    change(copy, files={name: "0" * 64})
-    with pytest.raises(BundleError, match="outside its folder"):
-        load_bundle(copy)
-
-
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
@@ -155,7 +143,11 @@ def test_files_outside_the_folder_are_refused(copy: Path, name: str):
         ({"classes": [ONE, {**ONE, "name": "b", "kind": "alien"}]}, r"'alien' - at `\$\.classes\[1\]\.kind`"),
         ({"name": "=cmd"}, "has other characters"),
         ({"source": {}}, "data_sha256"),
-        ({"preprocessing": {"name": "crop", "sha256": "0"}}, "another preprocessing"),
+        ({"preprocessing": {"name": "crop"}}, "another preprocessing"),
+        (
+            {"preprocessing": {"name": "stretch-area-linear", "sha256": "0"}},
+            r"another preprocessing \(stretch-area-linear\)",
+        ),
         ({"files": {}}, r"has no model\.onnx"),
         ({"input": {}}, "malformed"),
     ],

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cartcls.runtime.bundle.bundle import SHIPPED
-from cartcls.runtime.bundle.provenance import Origin, Provenance, Stage
+from cartcls.runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 
 DATA = {"data_sha256": {"fit": "0"}, "split_file": "a.csv", "split_sha256": "1", "split_unit": "split by image"}
 
@@ -25,9 +25,11 @@ def test_the_shipped_record_is_written_as_it_was_read():
 
 
 def test_what_older_trainings_wrote_is_read():
-    record = msgspec.convert({**DATA, "start": None, "teacher": None, "seed": 0}, Provenance)
-    assert record == Provenance(**DATA, seed=0)
-    assert record.plain() == {**DATA, "seed": 0}
+    preprocessing = {"name": "stretch-area-linear", "sha256": "0"}
+    older = {**DATA, "preprocessing": preprocessing, "start": None, "teacher": None, "seed": 0}
+    record = msgspec.convert(older, Provenance)
+    assert record == Provenance(**DATA, preprocessing=Preprocessing("stretch-area-linear"), seed=0)
+    assert record.plain() == {**DATA, "preprocessing": {"name": "stretch-area-linear"}, "seed": 0}
 
 
 def test_a_record_of_something_else_is_none():

@@ -93,31 +93,6 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
     assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
 
 
-@pytest.mark.parametrize("temperature", [0, -1, 1000])
-def test_a_wrong_temperature_is_refused(copy: Path, temperature: float):
-    change(copy, temperature=temperature)
-    with pytest.raises(BundleError, match=rf"bundle\.json is malformed \(the temperature {temperature}\.0 is not in"):
-        load_bundle(copy)
-
-
-def test_a_temperature_that_is_not_a_number_is_refused(copy: Path):
-    change(copy, temperature=float("nan"))
-    with pytest.raises(BundleError, match=r"bundle\.json is malformed"):
-        load_bundle(copy)
-
-
-def test_a_missing_limit_is_named(copy: Path):
-    change(copy, limits={"distance": [None, 9.0], "stain": [None, 9.0]})
-    with pytest.raises(BundleError, match="there are no limits for size, shape, cell"):
-        load_bundle(copy)
-
-
-def test_a_threshold_that_is_no_probability_is_refused(copy: Path):
-    change(copy, threshold=1.2)
-    with pytest.raises(BundleError, match=r"threshold 1\.2 is not a probability"):
-        load_bundle(copy)
-
-
 def test_a_file_that_was_cut_off_is_refused_by_its_digest_and_by_its_form(copy: Path):
     data = (copy / "calibration.npz").read_bytes()
     (copy / "calibration.npz").write_bytes(data[: len(data) // 2])

@@ -1,26 +1,12 @@
 from dataclasses import replace
 
-import numpy as np
+from samples import a_cell
 
-from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.records import Cell, Run
-
-TIME = "2026-01-02T03:04:05Z"
+from cartcls.runtime.ledger.records import Cell
 
 
-def a_run() -> Run:
-    return Run("s-1", "/data/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
-
-
-def a_cell(seq: int, path: str, index: int, confidence: float) -> Cell:
-    probabilities = np.full(8, (1 - confidence) / 7)
-    probabilities[index] = confidence
-    label = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")[index]
-    return Cell(seq, path, "ok", "", TIME, label, tuple(probabilities), f"thumbnails/{seq:06d}.jpg", "0" * 64, 360, 363)
-
-
-def test_what_a_cell_counts_as(bundle: Bundle):
-    cell = a_cell(1, "a.jpg", 0, 0.9)
+def test_what_a_cell_counts_as():
+    cell = a_cell(label="basophil")
     flagged = replace(cell, status="review")
 
     def counts(cell: Cell) -> tuple[str | None, bool]:
@@ -36,7 +22,7 @@ def test_what_a_cell_counts_as(bundle: Bundle):
 
 
 def test_a_cell_that_a_person_has_settled_is_reviewed():
-    cell = a_cell(1, "a.jpg", 0, 0.9)
+    cell = a_cell(label="basophil")
     assert cell.present_status == "ok"
     assert replace(cell, corrected_label="ig").present_status == "reviewed"
     assert replace(cell, status="review", corrected_label="not a cell").present_status == "reviewed"

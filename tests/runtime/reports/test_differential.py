@@ -4,7 +4,6 @@ import pytest
 
 from cartcls.runtime.bundle.manifest import CellClass
 from cartcls.runtime.reports.differential import differential
-from cartcls.runtime.statistics import wilson_interval
 
 CLASSES = [
     CellClass("lymphocyte", "lymphocyte", "leukocyte", "#000001"),
@@ -45,11 +44,3 @@ def test_classes_that_are_no_leukocytes_are_percentages_of_all():
     counted = differential(Counter({"car-t": 2, "blast": 1, "debris": 1}), three)
     assert [row.percent for row in counted.rows] == [50, 25, 25]
     assert counted.warning is None
-
-
-@pytest.mark.parametrize(
-    ("successes", "total", "interval"),
-    [(0, 0, (0, 1)), (0, 10, (0, 0.2775)), (10, 10, (0.7225, 1)), (81, 263, (0.2553, 0.3662))],
-)
-def test_wilson_intervals_are_those_of_the_literature(successes: int, total: int, interval: tuple[float, float]):
-    assert wilson_interval(successes, total) == pytest.approx(interval, abs=5e-5)

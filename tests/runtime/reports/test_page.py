@@ -11,32 +11,20 @@ from typing import Any
 import pytest
 from msgspec import structs
 from reviewer import classify, make_slide
+from samples import RUN, TIME, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images import thumbnail
 from cartcls.runtime.images.discover import readable_name
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Result, Run
+from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
 from cartcls.runtime.reports.summary import CalibrationFacts, summarize
 
-TIME = "2026-01-02T03:04:05Z"
-
-
-def a_run(slide: str = "s-1") -> Run:
-    return Run(slide, "/data/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
-
-
-def a_cell(seq: int, bundle: Bundle, label: str = "lymphocyte", **others: Any) -> Cell:
-    probabilities = tuple(0.93 if entry.name == label else 0.01 for entry in bundle.classes)
-    picture, digest = f"thumbnails/{seq:06d}.jpg", f"{seq:064x}"
-    cell = Cell(seq, f"{seq}.jpg", "ok", "", TIME, label, probabilities, picture, digest, 360, 363)
-    return replace(cell, **others)
-
 
 def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
-    summary = structs.replace(summarize(bundle, a_run(slide), cells, waiting), **others)
+    summary = structs.replace(summarize(bundle, replace(RUN, slide=slide), cells, waiting), **others)
     return Tags(render_page(bundle, "f" * 32, cells, summary, has_maps=True))
 
 
@@ -65,7 +53,7 @@ class Tags(HTMLParser):
 
 
 def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
-    cells = [a_cell(1, bundle), a_cell(2, bundle, status="review", reason="low confidence (0.93 < 0.99)")]
+    cells = [a_cell(1), a_cell(2, status="review", reason="low confidence (0.93 < 0.99)")]
     page = rendered(bundle, *cells, waiting=5)
     assert "PRELIMINARY: 1 cell awaits review." in page.text
     assert "5 images still wait" in page.text
@@ -81,13 +69,13 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
 
 def test_drift_and_calibration_are_shown(bundle: Bundle):
     facts = CalibrationFacts(1.25, 0.9, 0.01, "at most 1.00%", "calibrate", 640, "fake, f32")
-    page = rendered(bundle, a_cell(1, bundle), drift=["Colours are <odd>."], calibration=facts)
+    page = rendered(bundle, a_cell(1), drift=["Colours are <odd>."], calibration=facts)
     assert page.text.count("Colours are <odd>.") == 2
     assert "temperature: 1.25 · review below: 0.9" in page.text
 
 
 def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):
-    cells = [a_cell(seq, bundle, distance=1.0, stain=1.0) for seq in range(1, 51)]
+    cells = [a_cell(seq, distance=1.0, stain=1.0) for seq in range(1, 51)]
     assert "No alarm" in rendered(bundle, *cells, calibrated=True).text
     few = rendered(bundle, *cells[:-1], replace(cells[-1], status="duplicate"), calibrated=True).text
     assert "No alarm" not in few
@@ -96,9 +84,9 @@ def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bun
 
 def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):
     cells = [
-        a_cell(1, bundle, status="review", reason="low confidence (0.61 < 0.93); out of focus (sharpness 3 < 5)"),
-        a_cell(2, bundle, status="review", reason="low confidence (0.52 < 0.93)"),
-        a_cell(3, bundle, status="duplicate", reason="same bytes as a (1); b.jpg"),
+        a_cell(1, status="review", reason="low confidence (0.61 < 0.93); out of focus (sharpness 3 < 5)"),
+        a_cell(2, status="review", reason="low confidence (0.52 < 0.93)"),
+        a_cell(3, status="duplicate", reason="same bytes as a (1); b.jpg"),
         Cell(4, "4.jpg", "rejected", "is empty (0 bytes)", TIME),
     ]
     assert [reasons(cell) for cell in cells] == [
@@ -116,7 +104,7 @@ def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):
 
 def test_hostile_text_stays_text(bundle: Bundle):
     name = readable_name(b"</script><img src=x onerror=alert(1)>\"'&.jpg")
-    cells = [a_cell(1, bundle, path=name, corrected_label="other: <b>", corrected_by="<i>"), a_cell(2, bundle)]
+    cells = [a_cell(1, path=name, corrected_label="other: <b>", corrected_by="<i>"), a_cell(2)]
     page = rendered(bundle, *cells, Cell(3, name, "rejected", "<script>alert(2)</script>", TIME), slide=name)
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert "img" not in {tag for tag, _ in page.tags}
@@ -126,7 +114,7 @@ def test_hostile_text_stays_text(bundle: Bundle):
 
 
 def test_only_the_pages_own_script_and_style_may_run(bundle: Bundle):
-    page = rendered(bundle, a_cell(1, bundle))
+    page = rendered(bundle, a_cell(1))
     (policy,) = [given["content"] for tag, given in page.tags if given.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
     assert policy.startswith("default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; ")
@@ -158,8 +146,8 @@ def many(tmp_path: Path, bundle: Bundle) -> Iterator[tuple[SlideLedger, list[Cel
     """A slide of more cells than go into one file."""
     ledger = Ledger(tmp_path / "ledger.sqlite")
     slide = ledger.add_slide(b"/captures/s", "s")
-    slide.begin_run(a_run())
-    cells = [a_cell(seq, bundle, maps=bytes([8, 1, 1]) + bytes(16)) for seq in range(1, ROWS + 10)]
+    slide.begin_run(RUN)
+    cells = [a_cell(seq, maps=bytes([8, 1, 1]) + bytes(16)) for seq in range(1, ROWS + 10)]
     slide.discover([b"%d" % cell.seq for cell in cells])
     images = slide.images()
     slide.report([Result(images[b"%d" % c.seq], "reported", None, c) for c in cells])
@@ -171,16 +159,16 @@ def test_one_cell_more_changes_one_file_of_rows_and_one_of_maps(
     many: tuple[SlideLedger, list[Cell]], tmp_path: Path, bundle: Bundle
 ):
     slide, cells = many
-    write_pages(slide, bundle, a_run(), tmp_path)
+    write_pages(slide, bundle, RUN, tmp_path)
     before = {path: path.stat().st_ino for path in (tmp_path / "cells").iterdir()}
     assert len(before) == 2 + -(-len(cells) // MAPS)
     changed = replace(cells[-1], label="monocyte", maps=bytes([8, 1, 1]) + bytes(range(16)))
     slide.report([Result(slide.images()[b"%d" % changed.seq], "reported", None, changed)])
-    write_pages(slide, bundle, a_run(), tmp_path, [changed.seq])
+    write_pages(slide, bundle, RUN, tmp_path, [changed.seq])
     touched = {path.name for path in before if path.stat().st_ino != before[path]}
     assert touched == {"rows-0001.js", f"maps-{(changed.seq - 1) // MAPS:04d}.js"}
     whole = {path: path.read_bytes() for path in before}
-    write_pages(slide, bundle, a_run(), tmp_path)
+    write_pages(slide, bundle, RUN, tmp_path)
     assert {path: path.read_bytes() for path in before} == whole
 
 

@@ -6,7 +6,6 @@ from fakes import FakeBackend
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 from cartcls.runtime.slides.batch import classify_slide
@@ -55,11 +54,3 @@ def test_a_slide_that_was_hardly_begun_does_not_stop_the_others(out: Path, bundl
         ledger.add_slide(b"/captures/third", "third")
     assert rebuild_reports(out) == [out / "slide-01", out / "other"]
     assert len(verify_reports(out)) == 2
-
-
-def test_a_folder_without_a_ledger_or_one_in_use_is_a_clear_error(out: Path, tmp_path: Path, bundle: Bundle):
-    for nothing in (tmp_path, tmp_path / "none"):
-        with pytest.raises(OutputError, match="has no cartcls ledger"):
-            verify_reports(nothing)
-    with open_ledger(out, bundle), pytest.raises(OutputError, match="in use by another cartcls"):
-        rebuild_reports(out)

@@ -4,16 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from samples import RUN, TIME, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Result, Run
+from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports import table
 from cartcls.runtime.reports.table import Difference, csv_header, csv_line, project, rebuild, verify, write_csv
 
-TIME = "2026-01-02T03:04:05Z"
-RUN = Run("s", "/captures/s", "openvino", "bf16", "a processor", "0.1.0", TIME)
 COLUMNS = [
     *("seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"),
     *("p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
@@ -33,12 +32,6 @@ def slide(tmp_path: Path) -> Iterator[SlideLedger]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "cells.csv"
-
-
-def a_cell(seq: int, label: str) -> Cell:
-    return Cell(
-        seq, f"{seq}.jpg", "ok", "", TIME, label, (0.05,) * 7 + (0.65,), f"thumbnails/{seq}.jpg", "0" * 64, 3, 4
-    )
 
 
 def add(slide: SlideLedger, *labels: str, seq: int | None = None) -> None:
@@ -69,7 +62,7 @@ def test_the_table_has_the_promised_columns(file: Path, bundle: Bundle):
     found = written(bundle, file, a_cell(1, "platelet"), Cell(2, "b.jpg", "rejected", "is empty (0 bytes)", TIME))
     assert list(found[0]) == COLUMNS
     assert (found[0]["label"], found[0]["model_label"], found[0]["status"]) == ("platelet", "platelet", "ok")
-    assert found[0]["p_platelet"] == found[0]["confidence"] == "0.650000"
+    assert found[0]["p_platelet"] == found[0]["confidence"] == "0.930000"
     assert (found[0]["bundle_sha256"], found[0]["path_encoded"]) == (bundle.sha256, "0")
     assert (found[1]["label"], found[1]["p_basophil"], found[1]["reason"]) == ("", "", "is empty (0 bytes)")
 

@@ -113,7 +113,7 @@ def test_nobody_listening_is_no_error(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_step_that_hangs_sends_no_heartbeat(monkeypatch: pytest.MonkeyPatch):
     told: list[str] = []
-    monkeypatch.setattr(service, "notify", told.append)
+    monkeypatch.setattr(service, "notify_systemd", told.append)
 
     class Hanging(FakeWatch):
         def step(self) -> int:

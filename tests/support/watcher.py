@@ -1,6 +1,6 @@
 """A watch with a stub in the place of the model, in a process that may be killed.
 
-python tests/watcher.py CAPTURES OUT [MUTANT...] [--once]
+python tests/support/watcher.py CAPTURES OUT [MUTANT...] [--once]
 
 A mutant does one thing wrong, which a trial must find.
 """

@@ -1,0 +1,161 @@
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from samples import RUN, TIME, a_cell
+
+from cartcls.runtime.images.decode import Fingerprint
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.records import Correction, Cursor, LedgerImage, Result
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
+
+PRINT = Fingerprint(10, 20, 25, 30)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def reported(image: LedgerImage, seq: int, label: str = "ig") -> Result:
+    return Result(image, "reported", PRINT, a_cell(seq, label))
+
+
+def slide_with(ledger: Ledger, *paths: bytes) -> tuple[SlideLedger, dict[bytes, LedgerImage]]:
+    slide = ledger.add_slide(b"/captures/s\xff", "s")
+    if slide.last_run() is None:
+        slide.begin_run(RUN)
+    slide.discover(paths)
+    return slide, slide.images()
+
+
+def labels(slide: SlideLedger, after: int = 0) -> list[tuple[int, str | None]]:
+    return [(cell.seq, cell.label) for cell, _ in slide.rows(after)]
+
+
+def test_an_image_goes_its_way_and_is_still_there_when_opened_again(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a.jpg", b"\xff\n.jpg")
+        slide.begin(ids.values())
+        slide.report([reported(ids[b"a.jpg"], 1)])
+    with Ledger(file) as ledger:
+        assert [found.slide for found in ledger.slides()] == [slide.slide]
+        (slide,) = ledger.slides()
+        images = slide.images()
+        assert (images[b"a.jpg"].state, images[b"a.jpg"].seq, images[b"a.jpg"].fingerprint) == ("reported", 1, PRINT)
+        assert (images[b"\xff\n.jpg"].state, images[b"\xff\n.jpg"].attempts) == ("seen", 1)
+        assert list(slide.cells()) == [a_cell(1, "ig")]
+        assert slide.next_seq() == 2
+
+
+def test_what_was_seen_before_is_not_seen_anew(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        slide.report([reported(ids[b"a"], 1)])
+        slide.mark_vanished([ids[b"b"]])
+        slide, _ = slide_with(ledger, b"a", b"b", b"c")
+        states = {path: known.state for path, known in slide.images().items()}
+        assert states == {b"a": "reported", b"b": "seen", b"c": "seen"}
+        assert len(ledger.slides()) == 1
+        assert len(ledger.slides()[0].slide.report) == 32
+
+
+def test_an_image_that_has_a_row_and_is_seen_again_is_not_waiting_for_one(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        slide.report([reported(ids[b"a"], 1)])
+        slide.requeue([ids[b"a"]])
+        assert slide.waiting() == 1
+        assert slide.rows_to_be_replaced() == {1}
+
+
+def test_attempts_are_counted_through_crashes_and_forgotten_by_a_patient_retry(file: Path):
+    for attempt in (1, 2, 3):
+        with Ledger(file) as ledger:  # each time the process ends here
+            slide, ids = slide_with(ledger, b"a")
+            slide.begin(ids.values())
+            assert slide.images()[b"a"].attempts == attempt
+    with Ledger(file) as ledger:
+        (slide,) = ledger.slides()
+        slide.postpone(ids.values())
+        assert slide.images()[b"a"].attempts == 0
+        assert slide.images()[b"a"].state == "retry"
+    with Ledger(file) as ledger:
+        (slide,) = ledger.slides()
+        assert slide.images()[b"a"].state == "seen"
+
+
+def test_a_newer_row_takes_the_place_of_the_older_which_stays_in_the_history(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        slide.report([reported(ids[b"a"], 1), reported(ids[b"b"], 2)])
+        slide.move_cursor(Cursor(1, 100, stale=False))
+        slide.report([reported(ids[b"b"], 2, "monocyte")])
+        assert not slide.cursor().stale  # row 2 is not in the CSV yet
+        slide.requeue([ids[b"a"]])
+        slide.report([reported(ids[b"a"], 1, "platelet")])
+        assert slide.cursor() == Cursor(1, 100, stale=True)
+        assert labels(slide) == [(1, "platelet"), (2, "monocyte")]
+        assert labels(slide, after=1) == [(2, "monocyte")]
+        assert slide.next_seq() == 3
+    versions = sqlite3.connect(file).execute("SELECT seq, version, label FROM cells ORDER BY seq, version").fetchall()
+    assert versions == [(1, 1, "ig"), (1, 2, "platelet"), (2, 1, "ig"), (2, 2, "monocyte")]
+
+
+def test_a_transaction_happens_whole_or_not_at_all(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        broken = Result(ids[b"b"], "reported", PRINT, object())  # type: ignore[arg-type]
+        with pytest.raises(AttributeError):
+            slide.report([reported(ids[b"a"], 1), broken])
+        assert not list(slide.cells())
+        assert slide.images()[b"a"].state == "seen"
+
+
+def test_heat_maps_are_kept_apart_and_go_with_the_present_row(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        assert not slide.has_maps()
+        results = [reported(ids[b"a"], 1), reported(ids[b"b"], 2)]
+        slide.report([replace(r, cell=replace(r.cell, maps=b"%d" % r.cell.seq)) for r in results])
+        assert slide.has_maps()
+        assert slide.maps(1, 2) == {1: b"1", 2: b"2"}
+        assert [cell.maps for cell in slide.cells()] == [b"", b""]
+        slide.correct([Correction(2, "0" * 64, "ig", "monocyte", "Ada", TIME)], [results[1].cell])
+        assert slide.maps(2, 2) == {2: b"2"}
+        slide.report([results[0]])
+        assert slide.maps(1, 2) == {2: b"2"}
+
+
+def test_a_row_keeps_the_run_that_made_it_through_a_correction(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        results = [reported(ids[b"a"], 1), reported(ids[b"b"], 2)]
+        slide.report(results[:1])
+        later = replace(RUN, backend="tensorrt", version="9")
+        slide.begin_run(later)
+        slide.report(results[1:])
+        slide.correct([Correction(1, "0" * 64, "ig", "monocyte", "Ada", TIME)], [results[0].cell])
+        assert [run for _, run in slide.rows()] == [RUN, later]
+        assert slide.last_run() == later
+
+
+def test_an_image_may_have_many_rows(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        slide.report([reported(ids[b"a"], 1), reported(ids[b"a"], 2), reported(ids[b"b"], 3)])
+        assert [image.seq for image in slide.images().values()] == [1, 3]
+        slide.requeue([ids[b"a"]])
+        assert slide.rows_to_be_replaced() == {1, 2}
+
+
+def test_slides_are_apart(file: Path):
+    with Ledger(file) as ledger:
+        first, ids = slide_with(ledger, b"a")
+        second = ledger.add_slide(b"/captures/other", "other")
+        second.discover([b"a"])
+        first.report([reported(ids[b"a"], 1)])
+        assert second.images()[b"a"].state == "seen"
+        assert second.next_seq() == 1
+        assert not list(second.rows())

@@ -1,0 +1,152 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cartcls.runtime.errors import BackendError, CartclsError, DataError, OutputError
+from cartcls.runtime.files import replace_file, whole_folder, writing
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from cartcls.runtime.files import whole_folder
+folder, renames, rename = Path(sys.argv[1]), int(sys.argv[2]), Path.rename
+
+def rename_and_die(self, target):
+    global renames
+    rename(self, target)
+    renames -= 1
+    if not renames:
+        os._exit(9)
+
+Path.rename = rename_and_die
+with whole_folder(folder) as unfinished:
+    (unfinished / "new").touch()
+    if not renames:
+        os._exit(9)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds a file `old`."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    return tmp_path / "folder"
+
+
+def fill(folder: Path) -> None:
+    with whole_folder(folder) as unfinished:
+        (unfinished / "new").touch()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fail(*arguments: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_folder_takes_the_place_of_the_older_one_and_of_all_that_was_in_it(folder: Path):
+    with whole_folder(folder) as unfinished:
+        (unfinished / "new").touch()
+        assert names(folder) == ["old"]
+    assert names(folder) == ["new"]
+    assert names(folder.parent) == ["folder"]
+
+
+def test_a_folder_is_made_where_there_was_none(tmp_path: Path):
+    fill(tmp_path / "deep" / "folder")
+    assert names(tmp_path / "deep" / "folder") == ["new"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_fails_while_it_is_filled_leaves_the_older_one(folder: Path, error: type[BaseException]):
+    with pytest.raises(error), whole_folder(folder) as unfinished:
+        (unfinished / "new").touch()
+        raise error
+    assert names(folder) == ["old"]
+    assert names(folder.parent) == ["folder"]
+
+
+def test_what_cannot_be_moved_into_its_place_leaves_the_older_one(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    rename = Path.rename
+
+    def rename_only_older(path: Path, target: Path) -> Path:
+        if path.name.startswith(".unfinished"):
+            fail()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_only_older)
+    with pytest.raises(OSError, match="No space left"):
+        fill(folder)
+    assert names(folder) == ["old"]
+    assert names(folder.parent) == ["folder"]
+
+
+@pytest.mark.parametrize(("renames", "kept"), [(0, "old"), (1, "old"), (2, "new")])
+def test_a_kill_at_any_moment_leaves_one_of_the_two_whole(folder: Path, renames: int, kept: str):
+    killed = subprocess.run([sys.executable, "-c", KILLED, folder, str(renames)], check=False)
+    assert killed.returncode == 9
+    with pytest.raises(KeyboardInterrupt), whole_folder(folder):
+        assert names(folder) == [kept]
+        raise KeyboardInterrupt
+    assert names(folder) == [kept]
+    fill(folder)
+    assert names(folder) == ["new"]
+    assert not (folder.parent / ".old-folder").exists()
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[list[str]] = []
+    monkeypatch.setattr(os, "sync", lambda: seen.append(names(folder)))
+    fill(folder)
+    assert seen == [["old"]]
+
+
+def test_a_file_is_replaced_once_it_is_whole_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "cells.csv"
+    file.write_bytes(b"old")
+    synced: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((os.fstat(number).st_size, file.read_bytes())))
+    replace_file(file, b"newer")
+    assert synced == [(5, b"old")]
+    assert file.read_bytes() == b"newer"
+    assert names(tmp_path) == ["cells.csv"]
+
+
+@pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])
+def test_a_file_that_cannot_be_written_leaves_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    file = tmp_path / "cells.csv"
+    file.write_bytes(b"old")
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert names(tmp_path) == ["cells.csv"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "then", "error", "message"),
+    [
+        (OutputError, "", OSError(28, "No space left"), "out/a cannot be written: No space left"),
+        (DataError, "make room", OSError(28, "No space left"), "out/a cannot be written: No space left; make room"),
+        (OutputError, "", OSError("of its own making"), "out/a cannot be written: of its own making"),
+    ],
+)
+def test_what_cannot_be_written_says_why_and_what_follows(
+    kind: type[CartclsError], then: str, error: OSError, message: str
+):
+    with pytest.raises(CartclsError) as raised, writing(Path("out/a"), kind, then):
+        raise error
+    assert (type(raised.value), str(raised.value)) == (kind, message)
+
+
+def test_another_error_than_that_of_writing_stays_what_it_is():
+    with pytest.raises(BackendError, match="no GPU"), writing("a report"):
+        raise BackendError("no GPU")

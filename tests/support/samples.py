@@ -1,0 +1,17 @@
+"""A run and its cells, where a test does not care what is in them."""
+
+from dataclasses import replace
+
+from cartcls.runtime.ledger.records import Cell, Run
+
+TIME = "2026-01-02T03:04:05Z"
+RUN = Run("s-1", "/captures/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
+CLASSES = ("basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil", "platelet")
+
+
+def a_cell(seq: int = 1, label: str = "lymphocyte", **others: object) -> Cell:
+    """A cell that passes, with a probability of 0.93 for its label and 0.01 for the other classes."""
+    probabilities = tuple(0.93 if name == label else 0.01 for name in CLASSES)
+    picture, digest = f"thumbnails/{seq:06d}.jpg", f"{seq:064x}"
+    cell = Cell(seq, f"{seq}.jpg", "ok", "", TIME, label, probabilities, picture, digest, 360, 363)
+    return replace(cell, **others)
