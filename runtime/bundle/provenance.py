@@ -19,7 +19,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Preprocessing(msgspec.Struct, frozen=True):
-    """What turned files into the network's input: its name, with its version."""
+    """The resizing of images to the network's input: its name, with its version."""
 
     name: str
 

@@ -75,7 +75,7 @@ def test_what_was_computed_again_is_for_review(bundle: Bundle, cell: Reading):
     assert (second.status, second.reasons, second.label) == ("review", (RECOMPUTED,), "erythroblast")
 
 
-def test_doubts_of_a_calibrated_bundle_follow_what_was_computed_again(cell: Reading):
+def test_the_reason_recomputed_comes_before_the_review_reasons(cell: Reading):
     shipped = load_bundle()
     (prediction,) = said(shipped, replace(outputs(6), recomputed=np.array([True])), cell)
     assert prediction.reasons[0] == RECOMPUTED
