@@ -13,7 +13,6 @@ from ..inference.predictions import Prediction
 from ..ledger.records import Cell, Status, now
 
 THUMBNAILS = "thumbnails"
-WORKERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
     Raises:
         OSError: A thumbnail cannot be written.
     """
-    pool = ThreadPoolExecutor(WORKERS)
+    pool = ThreadPoolExecutor(1)  # beside those that read; more would slow the model down
     drawn: deque[tuple[Sequence[Row], list[Future[None]]]] = deque()
     try:
         for batch in batches:

@@ -21,6 +21,7 @@ from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
+from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cursor
@@ -145,7 +146,7 @@ def look_without_a_pause() -> None:
 
 def one_thread() -> None:
     """Not wrong: every system call comes in the same order each time."""
-    pipeline.ThreadPoolExecutor = InlinePool
+    pipeline.ThreadPoolExecutor = classifier.ThreadPoolExecutor = InlinePool
 
 
 MUTANTS: dict[str, Callable[[], None]] = {
