@@ -67,8 +67,6 @@ def correct(
     Corrections are checked first: if one does not match, none is applied. Nothing is overwritten: the ledger keeps who
     labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
     """
-    from dataclasses import asdict
-
     from . import show
 
     if corrections is None and export is None:
@@ -89,7 +87,7 @@ def correct(
 
         made = export_reviewed(out, export)
         missing = made.missing
-        answers["exported"] = asdict(made)
+        answers["exported"] = msgspec.to_builtins(made)
         if not as_json:
             show.reviewed(export, made)
     if as_json:

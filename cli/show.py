@@ -234,9 +234,9 @@ def reviewed(folder: Path, made: "Exported") -> None:
     """Print what an export contains, what is left out, and its path."""
     for path, reason in made.missing.items():
         messages.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
-    for slide in made.summary["slides"]:
-        extent = "every counted cell was reviewed" if slide["reviewed"] == "all" else "only some cells were reviewed"
-        results.print(f"{slide['slide']}: {slide['exported']} cells, {extent}", markup=False, soft_wrap=True)
+    for slide in made.summary.slides:
+        extent = "every counted cell was reviewed" if slide.reviewed == "all" else "only some cells were reviewed"
+        results.print(f"{slide.slide}: {slide.exported} cells, {extent}", markup=False, soft_wrap=True)
     results.print(os.fspath(folder), markup=False, soft_wrap=True)
 
 

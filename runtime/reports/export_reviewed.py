@@ -4,7 +4,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from msgspec import Struct, to_builtins
 
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
@@ -19,6 +21,37 @@ from ..ledger.slide_ledger import SlideLedger
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
 
 
+Extent = Literal["all", "flagged"]
+
+
+class ExportedSlide(Struct, frozen=True):
+    """Counts of one slide in an export: its counted and reviewed cells, and those that were copied."""
+
+    slide: str
+    report: str
+    source: str
+    reviewed: Extent
+    counted: int
+    looked_at: int
+    exported: int
+
+
+class ExportSummary(Struct, frozen=True):
+    """What `cartcls-export.json` holds.
+
+    Attributes:
+        reviewed: `all` if a person confirmed or changed every counted cell of each slide in it, and each was copied;
+            else `flagged`: those cells are not a representative sample of a slide.
+        cells: Number of copies.
+    """
+
+    reviewed: Extent
+    cells: int
+    bundle: str
+    bundle_sha256: str
+    slides: list[ExportedSlide]
+
+
 @dataclass(frozen=True)
 class Exported:
     """The content of an export.
@@ -28,7 +61,7 @@ class Exported:
         missing: Why a reviewed cell is not in it, by its path.
     """
 
-    summary: dict[str, Any]
+    summary: ExportSummary
     missing: dict[str, str]
 
 
@@ -41,10 +74,6 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     Args:
         out: Folder of reports.
         folder: Folder to write; an earlier export there is replaced.
-
-    Returns:
-        What was written. `reviewed` is `all` if a person confirmed or changed every counted cell of each slide in it,
-        and each was copied; else `flagged`: those cells are not a representative sample of a slide.
 
     Raises:
         OutputError: There is no ledger, no cell was reviewed, or the folder cannot be written.
@@ -63,21 +92,16 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
             raise OutputError(f"{out}: no cell was reviewed yet: apply a corrections.csv first")
         summary = _summary(bundle, slides)
         (unfinished / GROUPS).write_text("".join(groups), encoding="utf-8")
-        (unfinished / EXPORT).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (unfinished / EXPORT).write_text(json.dumps(to_builtins(summary), indent=2) + "\n", encoding="utf-8")
     return Exported(summary, missing)
 
 
-def _summary(bundle: Bundle, slides: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "reviewed": "all" if all(slide["reviewed"] == "all" for slide in slides) else "flagged",
-        "cells": sum(slide["exported"] for slide in slides),
-        "bundle": bundle.name,
-        "bundle_sha256": bundle.sha256,
-        "slides": slides,
-    }
+def _summary(bundle: Bundle, slides: list[ExportedSlide]) -> ExportSummary:
+    extent: Extent = "all" if all(slide.reviewed == "all" for slide in slides) else "flagged"
+    return ExportSummary(extent, sum(slide.exported for slide in slides), bundle.name, bundle.sha256, slides)
 
 
-def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[dict[str, Any], list[str], dict[str, str]] | None:
+def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[ExportedSlide, list[str], dict[str, str]] | None:
     """Counts of a slide, paths of the copies, and why others are missing; None if none was reviewed."""
     cells = [cell for cell in ledger.cells() if cell.can_be_corrected]
     reviewed = [cell for cell in cells if cell.corrected_label is not None]
@@ -93,15 +117,15 @@ def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[dict[str, Any], li
         except ImageError as error:
             missing[f"{slide.name}/{cell.path}"] = str(error)
     decided = sum(cell.corrected_label != UNSURE for cell in reviewed)
-    counts = {
-        "slide": slide.name,
-        "report": slide.report,
-        "source": readable_name(slide.source),
-        "reviewed": "all" if decided == len(cells) and not missing else "flagged",
-        "counted": sum(cell.counts_as is not None for cell in cells),
-        "looked_at": len(reviewed),
-        "exported": len(paths),
-    }
+    counts = ExportedSlide(
+        slide=slide.name,
+        report=slide.report,
+        source=readable_name(slide.source),
+        reviewed="all" if decided == len(cells) and not missing else "flagged",
+        counted=sum(cell.counts_as is not None for cell in cells),
+        looked_at=len(reviewed),
+        exported=len(paths),
+    )
     return counts, paths, missing
 
 

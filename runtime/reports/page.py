@@ -145,7 +145,7 @@ def _write_script(file: Path, kind: str, data: object) -> None:
         replace_file(file, text)
 
 
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(cell: Cell) -> dict[str, object]:
     """The data of a cell for the page; probabilities in 10,000ths."""
     return {
         "seq": cell.seq,
@@ -166,7 +166,7 @@ def _row(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) -> dict[str, Any]:
+def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) -> dict[str, object]:
     keys = {index: KEYS[index] if index < len(KEYS) else "" for index in range(len(bundle.classes))}
     return {
         "report": report,

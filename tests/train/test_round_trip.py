@@ -18,7 +18,7 @@ def test_what_a_reviewer_put_right_can_be_trained_on(slide: Path, tmp_path: Path
     labels = ("monocyte", "platelet", "eosinophil")
     correct(out, corrections(out, *((seq, labels[seq % 3]) for seq in range(1, 21))), "Ada")
     made = export_reviewed(out, tmp_path / "cells")
-    assert (made.summary["reviewed"], made.summary["cells"]) == ("all", 20)
+    assert (made.summary.reviewed, made.summary.cells) == ("all", 20)
     make_split(tmp_path / "cells", tmp_path / "cells.csv")
     settings = TrainingSettings([Stage((32, 32), 1)], "resnet18", batch_size=4)
     metrics = fit(tmp_path / "cells", tmp_path / "cells.csv", tmp_path / "run", settings)

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 from reviewer import classify, corrections, make_slide
 
 from cartcls.calibration.split import make_split
@@ -34,16 +35,16 @@ def test_reviewed_cells_become_class_folders_with_the_bytes_that_were_looked_at(
         files[path.parent.name].append(hashlib.sha256(path.read_bytes()).hexdigest())
     digests = [hashlib.sha256((folder / f"cell-{number:02d}.jpg").read_bytes()).hexdigest() for number in range(1, 9)]
     assert files == {"monocyte": digests[:2], "eosinophil": digests[2:4], "blast": [digests[5]]}
-    assert json.loads((tmp_path / "cells" / "cartcls-export.json").read_text()) == made.summary
-    assert (made.summary["reviewed"], made.summary["cells"], made.missing) == ("flagged", 5, {})
+    assert json.loads((tmp_path / "cells" / "cartcls-export.json").read_text()) == to_builtins(made.summary)
+    assert (made.summary.reviewed, made.summary.cells, made.missing) == ("flagged", 5, {})
 
 
 def test_a_slide_of_which_every_counted_cell_was_settled_is_marked_all(out: Path, tmp_path: Path):
     rest = [(7, "platelet"), (8, "platelet")]
     correct(out, corrections(out, *SOME, *rest), "Ada")
-    assert export_reviewed(out, tmp_path / "cells").summary["reviewed"] == "all"
+    assert export_reviewed(out, tmp_path / "cells").summary.reviewed == "all"
     correct(out, corrections(out, (8, "unsure")), "Ada")
-    assert export_reviewed(out, tmp_path / "cells").summary["reviewed"] == "flagged"
+    assert export_reviewed(out, tmp_path / "cells").summary.reviewed == "flagged"
 
 
 def test_training_takes_the_folder_and_can_keep_slides_apart(out: Path, tmp_path: Path):
@@ -65,7 +66,7 @@ def test_files_that_are_gone_or_changed_are_named_and_left_out(out: Path, folder
         "slide/cell-01.jpg": "has vanished",
         "slide/cell-02.jpg": "has changed since it was reviewed",
     }
-    assert (made.summary["reviewed"], made.summary["cells"]) == ("flagged", 5)
+    assert (made.summary.reviewed, made.summary.cells) == ("flagged", 5)
 
 
 def test_a_name_that_cannot_be_a_folder_is_left_out(out: Path, tmp_path: Path):
