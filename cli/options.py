@@ -31,7 +31,7 @@ CaptureDir = Annotated[Path, typer.Argument(help="Folder that the microscope wri
 LabelledDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
 ReportsDir = Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)]
-Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Least time between two scans.")]
+Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Shortest pause between two scans.")]
 Quiet = Annotated[
     float,
     typer.Option(parser=seconds, metavar="SECONDS", help="Time without a change until a file is read; 10 on a share."),

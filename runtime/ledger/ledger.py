@@ -57,7 +57,7 @@ class Ledger:
                 self._database.execute("INSERT INTO bundle VALUES (?, ?)", values)
         elif recorded.sha256 != bundle.sha256:
             raise OutputError(
-                "the reports there were made by another bundle: add --fresh to start over, or choose another --out"
+                "the reports there were made by another bundle: choose another --out, or add --fresh to start over"
             )
 
     def bundle(self) -> Bundle | None:
