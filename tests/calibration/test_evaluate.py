@@ -29,7 +29,7 @@ def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, c
     assert written == json.loads(json.dumps(found.as_json()))
     assert written["bundle_sha256"] == classifier.bundle.sha256
     page = (out / "mistakes.html").read_text(encoding="utf-8")
-    assert "<b>eosinophil</b> called <b>platelet</b>" in page
+    assert "<b>eosinophil</b> classified as <b>platelet</b>" in page
     assert "ig/broken.jpg" in page
     with (out / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         assert len(list(csv.DictReader(file))) == 33
