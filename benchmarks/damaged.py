@@ -51,8 +51,8 @@ def main(data_dir: Path) -> None:
         "",
         f"    python benchmarks/damaged.py DATA_DIR        # {date.today()}",
         "",
-        f"{CELLS} crops of the part `fit`, each damaged in {sum(found.values()) // CELLS} ways, and what becomes of them"
-        " with the shipped bundle.",
+        f"{CELLS} crops of the part `fit`, each damaged in {sum(found.values()) // CELLS} ways, and what becomes of"
+        " them with the shipped bundle.",
         "",
         "| damage | files | rejected | review | ok |",
         "|---|---|---|---|---|",

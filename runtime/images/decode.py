@@ -31,12 +31,11 @@ from .written import check_bmp, check_png, check_webp
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
-HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {"JPEG": check_jpeg, "TIFF": check_tags}
+HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {"JPEG": check_jpeg, "TIFF": check_tags, "WEBP": check_webp}
 WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
     "PNG": check_png,
     "BMP": check_bmp,
     "TIFF": check_tiff,
-    "WEBP": check_webp,
 }
 
 ORIENTATION = 0x0112  # of EXIF

@@ -14,6 +14,7 @@ from ..errors import ImageError, IncompleteError
 from .resize import Image
 
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # markers of segments and of the end
+PADDING = re.compile(rb"(?<!\xff)\0+(?=\xff[\xd0-\xd7]|\Z)")
 END, SCAN, HUFFMAN, JFIF, ADOBE = 0xD9, 0xDA, 0xC4, 0xE0, 0xEE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 FRAMES = {*range(0xC0, 0xD0)} - {HUFFMAN, 0xC8, 0xCC} | {0xF7}
@@ -124,6 +125,8 @@ def _body(data: bytes, start: int) -> tuple[bytes, int]:
 
 
 def _read_frame(stream: Stream, marker: int, body: bytes) -> None:
+    if len(body) < 6 or len(body) != 6 + 3 * body[5]:
+        raise IncompleteError(f"{DAMAGED}the header of its frame is malformed")
     if marker in LOSSLESS or marker in HIERARCHICAL:
         kind = "lossless" if marker in LOSSLESS else "hierarchical"
         raise ImageError(f"is a {kind} JPEG, which is not read: save it as PNG or TIFF")
@@ -177,23 +180,21 @@ def _is_left(bits: int | None) -> bool:
 def _without_padding(data: bytes) -> bytes:
     """Leave out what libjpeg warns of though it is harmless.
 
-    That is: bytes between the segments of the header, zeros before the end marker, wrong limits of a sequential scan.
+    That is: bytes between segments, zeros before the end and before restart markers, wrong limits of a sequential scan.
     """
     parts, position, sequential = [data[:2]], 2, True
     while found := MARKER.search(data, position):
-        marker = found[1][0]
+        start, marker = found.start(), found[1][0]
         if marker == END:
-            return b"".join(parts) + data[found.start() :]
-        start = found.start()
-        body, position = _body(data, found.end())
-        if marker == PROGRESSIVE:
-            sequential = False
+            return b"".join(parts) + data[start:]
+        _, position = _body(data, found.end())
+        sequential &= marker != PROGRESSIVE
         if marker != SCAN:
             parts.append(data[start:position])
             continue
+        limits = b"\0\x3f\0" if sequential else data[position - 3 : position]
         following = MARKER.search(data, position)
-        coded = data[position : following.start() if following else len(data)].rstrip(b"\0")
-        header = data[start : position - 3] + (b"\0\x3f\0" if sequential else body[-3:])
-        parts.append(header + coded + (b"\0" if coded.endswith(b"\xff") else b""))
-        position += len(data[position : following.start()]) if following else len(coded)
+        end = following.start() if following else len(data)
+        parts += [data[start : position - 3], limits, PADDING.sub(b"", data[position:end])]
+        position = end
     return data

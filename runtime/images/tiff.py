@@ -14,7 +14,7 @@ from ..errors import ImageError, IncompleteError
 from .jpeg import DAMAGED, decode_jpeg, read_stream
 from .written import check_compressed, check_pixels, has_black_zeros
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIPS, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, TILES, TILE_SIZES = 273, 277, 278, 279, 324, 325
 PLANAR, COLOR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 284, 320, 338, 339, 347
 
@@ -72,6 +72,8 @@ def check_tags(data: bytes) -> None:
             raise ImageError(f"holds {NUMBERS[number]}: export it with 8 bits per channel, without sign")
     if max(tags.get(BITS, (1,))) > 8:
         raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
+    if tags.get(FILL_ORDER, 1) != 1 and max(tags.get(BITS, (1,))) > 1:
+        raise ImageError("says that its bits are in reverse order, which programs read differently: export it again")
     _check_colors(tags, compression)
 
 
@@ -87,6 +89,8 @@ def check_tiff(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     unwritten = sum(not start or not length for start, length in strips)
     if unwritten or not strips:
         raise IncompleteError(f"is incomplete: {unwritten} of its {len(strips)} strips or tiles were never written")
+    if TILES in tags and any(start + length > len(data) for start, length in strips):
+        raise IncompleteError(f"{DAMAGED}it is shorter than it says")
     if compression == RAW and has_black_zeros(image) and tags.get(PHOTOMETRIC) != 0:
         _check_raw(data, strips, TILES in tags)
     for start, length in strips:

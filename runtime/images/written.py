@@ -14,6 +14,7 @@ from ..errors import IncompleteError
 from .jpeg import DAMAGED, ZEROS
 
 SECTOR = 512
+ZEROS_OF_WEBP = bytes(64)
 TAIL = 64  # an area below one such part of the image does not change a label
 UNFINISHED = (
     "is incomplete: the last {share:.0%} of its pixels are exactly 0 (leave out a black frame before you export it)"
@@ -36,7 +37,7 @@ def check_bmp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
         check_pixels(data, [(start, int(arguments[1]) * image.height)])
 
 
-def check_webp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
+def check_webp(data: bytes) -> None:
     """Raise `IncompleteError` where a WebP is cut off, or a part of its compressed data is zeros."""
     if len(data) < 8 + int.from_bytes(data[4:8], "little"):
         raise IncompleteError("is incomplete: it is shorter than its header says")
@@ -44,13 +45,13 @@ def check_webp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     while position + 8 <= len(data):
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         if kind in (b"VP8 ", b"VP8L"):
-            check_compressed(data[position + 8 : position + 8 + size])
+            check_compressed(data[position + 8 : position + 8 + size], ZEROS_OF_WEBP)
         position += 8 + size + size % 2
 
 
-def check_compressed(data: bytes) -> None:
-    """Raise `IncompleteError` where compressed data hold a sector of zeros."""
-    if ZEROS in data:
+def check_compressed(data: bytes, zeros: bytes = ZEROS) -> None:
+    """Raise `IncompleteError` where compressed data hold more zeros in a row than any picture gives."""
+    if zeros in data:
         raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
 
 
