@@ -18,7 +18,7 @@ class FakeWatch:
 
     def __init__(self, *done: int, stop: Stop | None = None):
         self.done, self.stop, self.finished, self.paused = list(done), stop, False, 0
-        self.full = False
+        self.full, self.away = False, ""
 
     def step(self) -> int:
         if not self.done:
