@@ -1,4 +1,4 @@
-"""Rows follow their bytes: what `batch` and `watch` make of files that were touched, moved, exchanged, deleted or back."""
+"""Rows follow their bytes: what becomes of files that were touched, moved, exchanged, deleted, or are back."""
 
 import csv
 import errno
