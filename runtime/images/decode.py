@@ -12,7 +12,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,14 +56,15 @@ silence_libtiff()
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What shows that a file has changed, without reading it.
+    """What shows that a file may have changed, without reading it.
 
-    `ctime_ns` is not compared: a change of owner changes it too.
+    The change time tells of new bytes where size, time and inode are as before. A change of owner changes it too: then
+    the bytes decide.
     """
 
     size: int
     mtime_ns: int
-    ctime_ns: int = field(compare=False)
+    ctime_ns: int
     inode: int
 
 
@@ -116,18 +117,19 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
         if reason is None:  # another program may lock it, or the share be disconnected
             raise IncompleteError(f"cannot be opened: {error.strerror}") from None
         raise ImageError(reason) from None
-    before = os.fstat(descriptor)
-    if not stat.S_ISREG(before.st_mode):
-        os.close(descriptor)
-        raise ImageError("is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise ImageError("is not a regular file")
         if before.st_size > limit:
             raise ImageError(f"is larger than {limit >> 20} MB")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read()
-        except OSError as error:
-            raise IncompleteError(f"cannot be read: {error.strerror}") from None
         after = os.fstat(descriptor)
+    except OSError as error:
+        raise IncompleteError(f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if _fingerprint(before) != _fingerprint(after):
         raise IncompleteError("was still being written")
     if not data:

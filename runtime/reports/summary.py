@@ -29,6 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Differential, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
+        images: Images in the slide's folder: those that are gone are counted in `status` only.
         waiting: Images that have no row yet.
         awaiting_review: Cells whose label is a proposal.
         reviewed: Cells that a person has reviewed; `relabelled` and `not_a_cell` are among them.
@@ -76,9 +77,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         cells: All rows.
         waiting: Number of images that have none yet.
     """
+    statuses = Counter(cell.status for cell in cells)
+    cells = [cell for cell in cells if cell.status != "gone"]
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    statuses = Counter(cell.status for cell in cells)
     record, measured = bundle.manifest.calibration, _measured(cells)
     names = {entry.name for entry in bundle.classes}
     return Summary(
@@ -86,7 +88,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         source=run.source,
         images=len(cells) + waiting,
         waiting=waiting,
-        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate", "gone")},
         awaiting_review=proposed.total(),
         reviewed=sum(cell.corrected_label is not None for cell in cells),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
