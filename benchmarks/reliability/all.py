@@ -16,6 +16,7 @@ from shared import EXIT_SKIPPED, ROOT
 
 HERE = Path(__file__).parent
 RELIABILITY, HOSTILE = "slides/test_reliability.py", "slides/test_hostile.py"
+IMAGES = tuple(f"images/test_{part}.py" for part in ("decode", "jpeg", "tiff", "written", "colors", "formats"))
 ROWS: dict[str, Sequence[str]] = {
     "1 kill -9": (RELIABILITY, "-k", "kill"),
     "2 faults at every system call": ("faults.py",),
