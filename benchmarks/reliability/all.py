@@ -16,6 +16,7 @@ from shared import EXIT_SKIPPED, ROOT
 
 HERE = Path(__file__).parent
 RELIABILITY, HOSTILE = "slides/test_reliability.py", "slides/test_hostile.py"
+IMAGES = tuple(f"images/test_{part}.py" for part in ("decode", "jpeg", "tiff", "written", "colors", "formats"))
 ROWS: dict[str, Sequence[str]] = {
     "1 kill -9": (RELIABILITY, "-k", "kill"),
     "2 faults at every system call": ("faults.py",),
@@ -23,7 +24,7 @@ ROWS: dict[str, Sequence[str]] = {
     "4 slow writers": (RELIABILITY, "-k", "half_written or slow_writers"),
     "5 down, asleep, away, clocks": (RELIABILITY, "slides/test_watch.py", "-k", "asleep or sleep or away or clock"),
     "6 100,000 known files": ("many_files.py",),
-    "7 bad and odd images": (HOSTILE, "images/test_decode.py", "-k", "not names"),
+    "7 bad and odd images": (HOSTILE, *IMAGES, "-k", "not names"),
     "8 hostile names": (HOSTILE, "-k", "names"),
     "9 bundle": ("bundle/test_bundle.py",),
     "10 faults of the backend": ("inference/test_worker.py",),

@@ -153,6 +153,8 @@ def _read_scan(stream: Stream, body: bytes, data: bytes, start: int) -> None:
     low, high, bits = body[1 + 2 * body[0] :][:3]
     if stream.process != PROGRESSIVE:  # some cameras write anything here
         low, high, bits = 0, COEFFICIENTS - 1, 0
+    if any(identifier not in stream.missing for identifier, _ in scanned):
+        raise IncompleteError(f"{DAMAGED}a scan belongs to no component")
     for identifier, _ in scanned:
         stream.missing[identifier][low : high + 1] = [bits & 15] * (high + 1 - low)
     if stream.process == PROGRESSIVE and bits >> 4:
