@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..files import writing
-from ..images.discover import find_images, needs_encoding, readable_name, slide_name
+from ..images.discover import find_images, listed, needs_encoding, readable_name, slide_name
+from ..images.left_out import LeftOut, is_report
 from ..inference.backend import Backend
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
@@ -52,7 +53,9 @@ def classify_slide(
     check_slide(slide_dir, out)
     with writing(f"the report of {slide_dir}"):
         work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
-        work.discover(find_images(slide_dir, out))
+        work.discover(find_images(slide_dir, out, left_out := LeftOut()))
+        if line := str(left_out):
+            notify(f"{work.ledger.slide.name}: {line}")
         written = time.monotonic()
 
         def update_page(done: int, count: int) -> None:
@@ -70,7 +73,7 @@ def classify_slide(
 
 
 def check_slide(slide_dir: Path, out: Path) -> None:
-    """Check that a slide is a folder, and not the one for the reports.
+    """Check that a slide is a folder, neither the one for the reports, nor one with results of cartcls.
 
     Raises:
         OutputError: It is not.
@@ -79,6 +82,8 @@ def check_slide(slide_dir: Path, out: Path) -> None:
         raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide")
     if slide_dir.resolve() == out.resolve():
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
+    if is_report(listed(slide_dir)):
+        raise OutputError(f"{slide_dir} holds results of cartcls, not a slide: name the folder of the cell crops")
 
 
 def describe_run(slide_dir: Path, backend: Backend) -> Run:

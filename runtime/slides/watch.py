@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..images.decode import Fingerprint, fingerprint
 from ..images.discover import find_images, readable_name
+from ..images.left_out import LeftOut
 from ..inference.classifier import Classifier
 from ..ledger.ledger import Ledger
 from ..ledger.records import WAITING, LedgerImage
@@ -139,6 +140,8 @@ class Watch:
         self._slides: dict[bytes, WatchedSlide] = {}
         self._checked, self._scanned = clock(), float("-inf")
         self._warned_of_depth = False
+        self._told: frozenset[str] = frozenset()  # what is left out
+        self._found: set[bytes] = set()
         self._away = False
         self.full = False
         self.cost = 0.0
@@ -236,7 +239,12 @@ class Watch:
             self._notify(f"{self._capture_dir} is there again")
             self._away = False
         by_slide: dict[bytes, list[bytes]] = {}
-        for path in find_images(self._capture_dir, self._out):
+        left_out = LeftOut()
+        self._found = set(find_images(self._capture_dir, self._out, left_out, self._found))
+        if left_out.kinds - self._told:
+            self._told |= left_out.kinds
+            self._notify(str(left_out))
+        for path in sorted(self._found):
             root, inner = self._split(path)
             by_slide.setdefault(root, []).append(inner)
         check = self._clock() - self._checked >= max(self._timings.check, COST_FACTOR * self.cost)

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
+from cartcls.runtime.images.left_out import LeftOut
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.ledger.folder import open_ledger
@@ -90,11 +91,12 @@ def trust_times() -> None:
     """Row 5: take only what is newer than the last look, as programs do that follow events or times."""
     last = time.time()
 
-    def find_newer(folder: Path, excluded: Path) -> Iterator[bytes]:
+    def find_newer(folder: Path, excluded: Path, left_out: LeftOut, known: Container[bytes]) -> Iterator[bytes]:
         nonlocal last
         since, last = last, time.time()
         root = os.fsencode(folder)
-        return (path for path in find_images(folder, excluded) if os.stat(os.path.join(root, path)).st_mtime >= since)
+        found = find_images(folder, excluded, left_out, known)
+        return (path for path in found if os.stat(os.path.join(root, path)).st_mtime >= since)
 
     watching.find_images = find_newer
 
@@ -103,13 +105,13 @@ def freeze() -> None:
     """Row 11: not wrong, but the third look never ends."""
     looks = 0
 
-    def find(folder: Path, excluded: Path) -> Iterator[bytes]:
+    def find(folder: Path, excluded: Path, left_out: LeftOut, known: Container[bytes]) -> Iterator[bytes]:
         nonlocal looks
         looks += 1
         if looks > 2:
             print("frozen", flush=True)
             time.sleep(600)
-        return find_images(folder, excluded)
+        return find_images(folder, excluded, left_out, known)
 
     watching.find_images = find
 
