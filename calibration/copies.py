@@ -52,5 +52,5 @@ def without_copies(data_dir: Path, paths: Sequence[str], notify: Callable[[str],
     first_of = first_of_each(data_dir, paths)
     kept = [path for path in paths if first_of[path] == path]
     if copies := len(paths) - len(kept):
-        notify(f"left out: {copies} copies of other images, byte for byte")
+        notify(f"left out: {copies} {'copy' if copies == 1 else 'copies'} of other images, byte for byte")
     return kept

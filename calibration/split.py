@@ -47,18 +47,19 @@ class Split:
         return sorted(path for path, its_part in self.parts.items() if its_part == part)
 
 
-def list_images(data_dir: Path, notify: Notify = lambda line: None) -> list[str]:
+def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda line: None) -> list[str]:
     """List the images of a data folder with one folder per class.
 
     Args:
         data_dir: The folder.
+        to_train: Whether there must be two classes, and two images of each.
         notify: Called with a line of what was left out.
 
     Returns:
         Sorted paths relative to the folder, `/`-separated.
 
     Raises:
-        DataError: There is no such folder, one class only, or a class with fewer than 2 images.
+        DataError: There is no such folder, or too few classes or images.
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
@@ -66,19 +67,23 @@ def list_images(data_dir: Path, notify: Notify = lambda line: None) -> list[str]
     left_out.beside = len(images_directly_in(data_dir, left_out))
     folders = sub_folders(data_dir, None, left_out)
     paths = sorted(
-        f"{folder.name}/{os.fsdecode(path)}" for folder in folders for path in find_images(folder, None, left_out)
+        f"{folder.name}/{os.fsdecode(path)}"
+        for folder in folders
+        for path in find_images(folder, None, left_out=left_out)
     )
     if line := str(left_out):
         notify(line)
     counts = Counter(map(class_of, paths))
     names = [folder.name for folder in folders]
-    if small := [f"{name} ({counts[name]})" for name in names if counts[name] < 2]:
+    if to_train and (small := [f"{name} ({counts[name]})" for name in names if counts[name] < 2]):
         raise DataError(
             f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images, or move the folder elsewhere"
         )
     if odd := [name for name in names if not SAFE_NAME.fullmatch(name)]:
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
-    if len(counts) < 2:
+    if not counts:
+        raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
+    if to_train and len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
     return paths
 
@@ -109,7 +114,7 @@ def make_split(
     Raises:
         DataError: The folder or the groups do not fit, or two classes have the same image.
     """
-    paths = list_images(data_dir, notify)
+    paths = list_images(data_dir, notify=notify)
     groups = _read_groups(groups_file, paths) if groups_file else None
     first = first_of_each(data_dir, paths)
     if copies := [path for path in paths if first[path] != path]:
@@ -165,7 +170,7 @@ def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None
         DataError: Naming the files that are missing on either side, the classes that have none in a part, or files with
             the same bytes in two parts or classes.
     """
-    present = set(list_images(data_dir, notify))
+    present = set(list_images(data_dir, notify=notify))
     missing, extra = sorted(split.parts.keys() - present), sorted(present - split.parts.keys())
     if missing or extra:
         raise DataError(
@@ -198,7 +203,9 @@ def choose_part(
         DataError: The split does not fit, or has no such part, or two classes have the same image.
     """
     if split_file is None:
-        return without_copies(data_dir, list_images(data_dir, notify), notify), f"all of {data_dir.resolve().name}"
+        return without_copies(
+            data_dir, list_images(data_dir, False, notify), notify
+        ), f"all of {data_dir.resolve().name}"
     split = read_split(split_file)
     check_split(split, data_dir, notify)
     if not split.paths(part):

@@ -53,7 +53,7 @@ def classify_slide(
     check_slide(slide_dir, out)
     with writing(f"the report of {slide_dir}"):
         work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
-        work.discover(find_images(slide_dir, out, left_out := LeftOut()))
+        work.discover(find_images(slide_dir, out, left_out=(left_out := LeftOut())))
         if line := str(left_out):
             notify(f"{work.ledger.slide.name}: {line}")
         written = time.monotonic()

@@ -56,7 +56,7 @@ def _every_folder(folder: Path, out: Path, notify: Callable[[str], None]) -> lis
 
 def _check_images(slide: Path, out: Path, one_slide: bool, each: bool) -> None:
     left_out = LeftOut()
-    folders = {os.path.dirname(path) for path in find_images(slide, out, left_out)}
+    folders = {os.path.dirname(path) for path in find_images(slide, out, left_out=left_out)}
     if not folders and not _has_report(slide, out):
         why = f" ({left_out})" if str(left_out) else ""
         raise OutputError(f"{slide} holds no image{why}: name a folder of cell crops")

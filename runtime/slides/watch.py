@@ -240,7 +240,7 @@ class Watch:
             self._away = False
         by_slide: dict[bytes, list[bytes]] = {}
         left_out = LeftOut()
-        self._found = set(find_images(self._capture_dir, self._out, left_out, self._found))
+        self._found = set(find_images(self._capture_dir, self._out, left_out=left_out, known=self._found))
         if left_out.kinds - self._told:
             self._told |= left_out.kinds
             self._notify(str(left_out))

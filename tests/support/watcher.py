@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
-from cartcls.runtime.images.left_out import LeftOut
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.ledger.folder import open_ledger
@@ -91,11 +91,11 @@ def trust_times() -> None:
     """Row 5: take only what is newer than the last look, as programs do that follow events or times."""
     last = time.time()
 
-    def find_newer(folder: Path, excluded: Path, left_out: LeftOut, known: Container[bytes]) -> Iterator[bytes]:
+    def find_newer(folder: Path, excluded: Path, *more: Any, **named: Any) -> Iterator[bytes]:
         nonlocal last
         since, last = last, time.time()
         root = os.fsencode(folder)
-        found = find_images(folder, excluded, left_out, known)
+        found = find_images(folder, excluded, *more, **named)
         return (path for path in found if os.stat(os.path.join(root, path)).st_mtime >= since)
 
     watching.find_images = find_newer
@@ -105,13 +105,13 @@ def freeze() -> None:
     """Row 11: not wrong, but the third look never ends."""
     looks = 0
 
-    def find(folder: Path, excluded: Path, left_out: LeftOut, known: Container[bytes]) -> Iterator[bytes]:
+    def find(folder: Path, excluded: Path, *more: Any, **named: Any) -> Iterator[bytes]:
         nonlocal looks
         looks += 1
         if looks > 2:
             print("frozen", flush=True)
             time.sleep(600)
-        return find_images(folder, excluded, left_out, known)
+        return find_images(folder, excluded, *more, **named)
 
     watching.find_images = find
 
