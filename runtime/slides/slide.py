@@ -375,7 +375,7 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
     if known := [found for found in slides if found.slide.source == source]:
         return known[0]
     name = slide_name(slide_dir)
-    if name in {found.slide.name for found in slides}:
+    if name.casefold() in {found.slide.name.casefold() for found in slides}:  # for a share of Windows
         name = f"{name}-{short_digest(slide_dir)}"
     directory = out / name
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
