@@ -32,10 +32,9 @@ from .limits import gaussians, limits, stain_gaussians, typical
 from .plots import draw_reliability, draw_risk_coverage
 from .reliability import reliability
 from .risk import CONFIDENCE, Promise, cells_to_stand, promise, threshold_sequence
-from .split import Split
+from .split import FEWEST, Split
 from .temperature import fit_temperature
 
-FEWEST = {"fit": 16, "select": 16, "calibrate": 30}
 PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
 OTHER_SPLIT = (

@@ -18,6 +18,7 @@ from ..runtime.ledger.records import Cell, Run
 from ..runtime.reports.page import render
 from ..runtime.reports.table import CSV, write_csv
 from ..runtime.slides.batch import classify_images, describe_run
+from .classes import classes_of_folders
 from .metrics import classification_metrics
 from .plots import draw_confusion
 
@@ -70,7 +71,7 @@ def evaluate(
 
     Args:
         data_dir: Folder with one folder per class.
-        paths: Images, relative to it, `/`-separated; the first folder is the true class.
+        paths: Images, relative to it, `/`-separated; the first folder is the true class, by its name or title.
         part: Which images these are, as every figure is marked.
         out: Folder to write; one of an earlier evaluation is replaced.
         classifier: The model, loaded.
@@ -83,14 +84,13 @@ def evaluate(
     """
     bundle = classifier.bundle
     names = [entry.name for entry in bundle.classes]
-    if unknown := sorted({path.split("/")[0] for path in paths} - set(names)):
-        raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {', '.join(names)}")
+    class_of = classes_of_folders((path.split("/")[0] for path in paths), bundle)
     if out.exists() and not (out / METRICS).is_file():
         raise OutputError(f"{out} exists and is no evaluation: move it away, or choose another --out")
     run = describe_run(data_dir, classifier.backend)
     with writing(out), whole_folder(out) as folder:
         cells = classify_images(data_dir, [os.fsencode(path) for path in paths], folder, classifier, progress)
-        truth = {cell.seq: path.split("/")[0] for cell, path in zip(cells, paths, strict=True)}
+        truth = {cell.seq: class_of[path.split("/")[0]] for cell, path in zip(cells, paths, strict=True)}
         evaluation = _evaluation(bundle, run, cells, truth, part)
         write_csv(folder / CSV, bundle, run, cells)
         (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from ..runtime.images.quality import Quality
 from ..runtime.inference.classifier import Classifier
 from ..runtime.inference.predictions import NO_NUMBER
 from ..runtime.reports.export_reviewed import EXPORT
+from .classes import classes_of_folders
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def gather(
 
     Args:
         data_dir: Folder with one folder per class.
-        paths: Images, relative to it; the first folder is the true class.
+        paths: Images, relative to it; the first folder is the true class, by its name or title.
         classifier: The model, loaded.
         progress: Called with the number of images done and of all.
 
@@ -57,6 +58,7 @@ def gather(
         BackendError: The backend failed.
     """
     names = [entry.name for entry in classifier.bundle.classes]
+    class_of = classes_of_folders((path.split("/")[0] for path in paths), classifier.bundle)
     logits, features, qualities = [], [], []
     for prediction in classifier.predict(data_dir / path for path in paths):
         reading = prediction.reading
@@ -70,7 +72,7 @@ def gather(
         features.append(prediction.features)
         qualities.append(reading.quality)
         progress(len(qualities), len(paths))
-    labels = np.array([names.index(path.split("/")[0]) for path in paths], np.intp)
+    labels = np.array([names.index(class_of[path.split("/")[0]]) for path in paths], np.intp)
     return Evidence(labels, np.stack(logits), np.stack(features), qualities)
 
 

@@ -8,15 +8,19 @@ import csv
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import DataError
+from ..runtime.images.discover import find_images, images_directly_in, sub_folders
+from ..runtime.images.left_out import LeftOut
+from .copies import first_of_each, without_copies
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"}
+FEWEST = {"fit": 16, "select": 16, "calibrate": 30}  # cells that `cartcls calibrate` needs
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,26 +47,43 @@ class Split:
         return sorted(path for path, its_part in self.parts.items() if its_part == part)
 
 
-def list_images(data_dir: Path) -> list[str]:
+def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda line: None) -> list[str]:
     """List the images of a data folder with one folder per class.
+
+    Args:
+        data_dir: The folder.
+        to_train: Whether there must be two classes, and two images of each.
+        notify: Called with a line of what was left out.
 
     Returns:
         Sorted paths relative to the folder, `/`-separated.
 
     Raises:
-        DataError: There is no such folder, one class only, or a class with fewer than 2 images.
+        DataError: There is no such folder, or too few classes or images.
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
-    names = (path.relative_to(data_dir) for path in data_dir.glob("*/**/*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    paths = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
+    left_out = LeftOut()
+    left_out.beside = len(images_directly_in(data_dir, left_out))
+    folders = sub_folders(data_dir, None, left_out)
+    paths = sorted(
+        f"{folder.name}/{os.fsdecode(path)}"
+        for folder in folders
+        for path in find_images(folder, None, left_out=left_out)
+    )
+    if line := str(left_out):
+        notify(line)
     counts = Counter(map(class_of, paths))
-    folders = {path.name for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if small := sorted(name for name in folders if counts[name] < 2):
-        raise DataError(f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images or remove the folder")
-    if odd := sorted(name for name in folders if not SAFE_NAME.fullmatch(name)):
+    names = [folder.name for folder in folders]
+    if to_train and (small := [f"{name} ({counts[name]})" for name in names if counts[name] < 2]):
+        raise DataError(
+            f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images, or move the folder elsewhere"
+        )
+    if odd := [name for name in names if not SAFE_NAME.fullmatch(name)]:
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
-    if len(counts) < 2:
+    if not counts:
+        raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
+    if to_train and len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
     return paths
 
@@ -72,21 +93,37 @@ def class_of(path: str) -> str:
     return PurePosixPath(path).parts[0]
 
 
-def make_split(data_dir: Path, out: Path, groups_file: Path | None = None, seed: int = 0) -> Split:
+def make_split(
+    data_dir: Path,
+    out: Path,
+    groups_file: Path | None = None,
+    seed: int = 0,
+    notify: Notify = lambda line: None,
+) -> Split:
     """Split a data folder, stratified by class and by the letters that begin the file name, and write it.
+
+    All copies of an image, byte for byte, get the same part.
 
     Args:
         data_dir: Folder with one folder per class.
         out: CSV to write: `path,part`, and `group` where groups are given.
         groups_file: CSV `path,group` (patient or slide); all images of a group get the same part.
         seed: Another seed gives another split.
+        notify: Called with messages for the user.
 
     Raises:
-        DataError: The folder or the groups do not fit.
+        DataError: The folder or the groups do not fit, or two classes have the same image.
     """
-    paths = list_images(data_dir)
+    paths = list_images(data_dir, notify=notify)
     groups = _read_groups(groups_file, paths) if groups_file else None
-    parts = _split_groups(paths, groups, seed) if groups else _split_images(paths, seed)
+    first = first_of_each(data_dir, paths)
+    if copies := [path for path in paths if first[path] != path]:
+        notify(f"{len(copies)} images are copies of others ({_few(copies)}): each gets the part of the other")
+    if groups:
+        parts = _split_groups(paths, _joined(groups, first), seed)
+    else:
+        part_of = _split_images([path for path in paths if first[path] == path], seed)
+        parts = {path: part_of[first[path]] for path in paths}
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -126,13 +163,14 @@ def _read_csv(file: Path) -> list[dict[str, str]]:
         raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from None
 
 
-def check_split(split: Split, data_dir: Path) -> None:
+def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None) -> None:
     """Make sure that a split names exactly the images of a data folder, and has every class to train and select on.
 
     Raises:
-        DataError: Naming the files that are missing on either side, or the classes that have none in a part.
+        DataError: Naming the files that are missing on either side, the classes that have none in a part, or files with
+            the same bytes in two parts or classes.
     """
-    present = set(list_images(data_dir))
+    present = set(list_images(data_dir, notify=notify))
     missing, extra = sorted(split.parts.keys() - present), sorted(present - split.parts.keys())
     if missing or extra:
         raise DataError(
@@ -145,24 +183,34 @@ def check_split(split: Split, data_dir: Path) -> None:
     for part in ("fit", "select"):
         if without := sorted(classes - {class_of(path) for path in split.paths(part)}):
             raise DataError(f"the split gives the part {part} no image of {', '.join(without)}: add images of them")
+    for path, first in first_of_each(data_dir, sorted(present)).items():
+        if split.parts[path] != split.parts[first]:
+            raise DataError(
+                f"{data_dir}: {first} and {path} have the same bytes, and are in the parts {split.parts[first]} and"
+                f" {split.parts[path]}: remove one of them, and its line in the split"
+            )
 
 
-def choose_part(data_dir: Path, split_file: Path | None, part: str) -> tuple[list[str], str]:
-    """List the images of one part of a data folder, or of all of it where there is no split.
+def choose_part(
+    data_dir: Path, split_file: Path | None, part: str, notify: Notify = lambda line: None
+) -> tuple[list[str], str]:
+    """List the images of one part of a data folder, or of all of it where there is no split; of copies, the first.
 
     Returns:
         Paths relative to the folder, and how figures on them are marked.
 
     Raises:
-        DataError: The split does not fit, or has no such part.
+        DataError: The split does not fit, or has no such part, or two classes have the same image.
     """
     if split_file is None:
-        return list_images(data_dir), f"all of {data_dir.resolve().name}"
+        return without_copies(
+            data_dir, list_images(data_dir, False, notify), notify
+        ), f"all of {data_dir.resolve().name}"
     split = read_split(split_file)
-    check_split(split, data_dir)
+    check_split(split, data_dir, notify)
     if not split.paths(part):
         raise DataError(f"{split_file} has no images in the part {part!r}: use one of {', '.join(PARTS)}")
-    return split.paths(part), f"{part}, {split.unit}"
+    return without_copies(data_dir, split.paths(part), notify), f"{part}, {split.unit}"
 
 
 def _few(names: Sequence[str]) -> str:
@@ -182,9 +230,8 @@ def _split_images(paths: Sequence[str], seed: int) -> dict[str, str]:
         shuffled = {letters: _shuffled(names, seed) for letters, names in strata.items()}
         total = sum(map(len, strata.values()))
         for part in ("report", "calibrate", "select"):
-            fewest = (
-                1 if total >= 8 or part == "select" else 0
-            )  # whatever the size, something to choose a checkpoint on
+            # Whatever the size, something to train on, and then something to choose a checkpoint on.
+            fewest = int(total >= (2 if part == "select" else 8))
             wanted = max(fewest, round(PARTS[part] * total))
             for letters, count in _apportion(shuffled, wanted).items():
                 for _ in range(count):
@@ -218,13 +265,24 @@ def _read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
     column = next((name for name in ("group", "patient", "slide") if name in columns), None)
     if column is None or "path" not in columns:
         raise DataError(f"{file}: needs the columns path and patient (or slide, or group)")
-    groups = {row["path"].replace(os.sep, "/"): row[column] for row in rows}
+    present = set(paths)
+    groups = {row["path"] if row["path"] in present else row["path"].replace("\\", "/"): row[column] for row in rows}
     if missing := sorted(path for path in paths if not groups.get(path)):
         raise DataError(f"{file}: no group for {len(missing)} image(s): {_few(missing)}")
     return groups
 
 
-def _split_groups(paths: Sequence[str], groups: dict[str, str], seed: int) -> dict[str, str]:
+def _joined(groups: Mapping[str, str], first_of: Mapping[str, str]) -> dict[str, str]:
+    """Make one group of those that have an image in common."""
+    joined = {group: group for group in groups.values()}
+    for path, first in first_of.items():
+        one, other = joined[groups[first]], joined[groups[path]]
+        if one != other:
+            joined = {group: one if name == other else name for group, name in joined.items()}
+    return {path: joined[group] for path, group in groups.items()}
+
+
+def _split_groups(paths: Sequence[str], groups: Mapping[str, str], seed: int) -> dict[str, str]:
     """Give whole groups to parts, the largest first, each where it leaves the classes closest to their share."""
     classes_of: dict[str, Counter[str]] = defaultdict(Counter)
     for path in paths:

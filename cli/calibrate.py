@@ -35,6 +35,8 @@ def calibrate(
     """
     from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
+    from ..calibration.classes import classes_of_folders
+    from ..calibration.copies import without_copies
     from ..calibration.evidence import check_unbiased, gather
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
@@ -46,8 +48,10 @@ def calibrate(
     loaded, chosen = load_bundle(bundle), read_split(split)
     target = check_writable(loaded, out)
     check_unbiased(labelled_dir)
-    check_split(chosen, labelled_dir)
-    check_parts({part: [class_of(path) for path in chosen.paths(part)] for part in PARTS}, loaded, share)
+    check_split(chosen, labelled_dir, show.notify)
+    paths = {part: without_copies(labelled_dir, chosen.paths(part), show.notify) for part in PARTS}
+    name_of = classes_of_folders(map(class_of, chosen.parts), loaded)
+    check_parts({part: [name_of[class_of(path)] for path in paths[part]] for part in PARTS}, loaded, share)
     if not is_split_of_training(loaded, chosen.sha256):
         show.notify(f"{split}: {OTHER_SPLIT}")
     evidence = {}
@@ -55,7 +59,7 @@ def calibrate(
         try:
             for part in PARTS:
                 with show.progress(part) as progress:
-                    evidence[part] = gather(labelled_dir, chosen.paths(part), classifier, progress)
+                    evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
     calibrated = run(loaded, classifier.backend, evidence, chosen, share)

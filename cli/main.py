@@ -45,22 +45,27 @@ def batch(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; the reports in --out are moved to a folder in it.")
     ] = False,
+    each: Annotated[bool, typer.Option("--each", help="Every folder in SLIDE_DIR is a slide.")] = False,
+    one_slide: Annotated[
+        bool, typer.Option("--one-slide", help="Folders side by side in SLIDE_DIR are parts of one slide.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summaries as JSON.")] = False,
 ) -> None:
     """Classify slides: a table, a page and thumbnails for each.
 
-    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. A second run classifies what is
-    new, has changed, or could not be read. The exit code is 3 if some could not be read: each has a row with the
+    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. Where they lie in folders side by
+    side, --each or --one-slide says what these are. A second run classifies what is new, has changed, or could not be
+    read. The exit code is 3 if some could not be read: each has a row with the
     reason.
     """
     from ..runtime.images.discover import slide_name
     from ..runtime.ledger.folder import open_ledger
-    from ..runtime.slides.batch import check_slide, classify_slide
+    from ..runtime.slides.batch import classify_slide
+    from ..runtime.slides.choose import choose_slides
     from . import show
     from .loading import open_classifier
 
-    for slide_dir in slide_dirs:
-        check_slide(slide_dir, out)
+    slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
     summaries = []
     with open_classifier(bundle, backend.value, build=not no_build) as classifier:
         try:
@@ -157,7 +162,7 @@ def evaluate(
     from . import show
     from .loading import open_classifier
 
-    paths, chosen = choose_part(labelled_dir, split, part)
+    paths, chosen = choose_part(labelled_dir, split, part, show.notify)
     with open_classifier(bundle, backend.value) as classifier:
         try:
             with show.progress(chosen) as progress:

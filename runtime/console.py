@@ -4,10 +4,10 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from .errors import BackendError, CartclsError, ParityError
+from .errors import BackendError, CartclsError, ParityError, UsageError
 
 CALIBRATION = ("matplotlib", "onnx", "scipy", "sklearn")  # what the extra of that name holds
-EXIT_FAILED, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 
 
 def run(app: Callable[[], object]) -> None:
@@ -19,7 +19,7 @@ def run(app: Callable[[], object]) -> None:
         # File names may hold control characters, which must not reach a terminal.
         message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(error))
         print(f"error: {message}", file=sys.stderr)
-        codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY}
+        codes = {BackendError: EXIT_BACKEND, ParityError: EXIT_PARITY, UsageError: EXIT_USAGE}
         sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), EXIT_FAILED))
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]

@@ -12,7 +12,8 @@
     ├── DataError       a data folder, split or checkpoint cannot be used
     ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
-    └── OutputError     a report cannot be written where it was asked for
+    ├── OutputError     a report cannot be written where it was asked for
+    └── UsageError      the command line can mean two things: an option says which
 
 Messages say what is wrong, with which file, and how to fix it. Only the command line turns them into
 exit codes.
@@ -69,3 +70,7 @@ class ParityError(CartclsError):
 
 class OutputError(CartclsError):
     """A report cannot be written where it was asked for."""
+
+
+class UsageError(CartclsError):
+    """The command line can mean two things, and an option says which."""

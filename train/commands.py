@@ -56,11 +56,13 @@ def split(
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
 ) -> None:
     """Split a data folder into the parts fit, select, calibrate and report."""
-    from ..calibration.split import make_split
+    from ..calibration.split import FEWEST, PARTS, make_split
 
-    made = make_split(data_dir, out, groups, seed)
+    made = make_split(data_dir, out, groups, seed, lambda line: typer.echo(line, err=True))
     counts = Counter(made.parts.values())
-    typer.echo(f"{out}: {', '.join(f'{part} {count}' for part, count in counts.items())} ({made.unit})", err=True)
+    typer.echo(f"{out}: {', '.join(f'{part} {counts[part]}' for part in PARTS)} ({made.unit})", err=True)
+    if few := [f"{part} {counts[part]} (needs {fewest})" for part, fewest in FEWEST.items() if counts[part] < fewest]:
+        typer.echo(f"warning: too few cells for `cartcls calibrate`: {', '.join(few)}", err=True)
 
 
 @app.command()

@@ -2,40 +2,31 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
-BESIDE_IMAGES = {
-    b".csv",
-    b".db",
-    b".htm",
-    b".html",
-    b".ini",
-    b".json",
-    b".log",
-    b".md",
-    b".txt",
-    b".xml",
-    b".yaml",
-    b".yml",
-}
-SYSTEM_FILES = {b"Thumbs.db", b"desktop.ini", b".DS_Store"}
-REPORT_FILES = {b"cells.csv", b"summary.json"}
+from .left_out import LeftOut, begins_like_an_image, is_left_out, is_output, kind_of
+
 LONGEST_NAME = 150
 FORMULA = ("=", "+", "-", "@")
+WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
+NOT_ON_WINDOWS = re.compile(r'[\\:*?"<>|]|[. ]$')
 
 
 def find_images(
     slide_dir: Path,
-    excluded: Path,
+    excluded: Path | None,
     failed: Callable[[bytes, OSError], None] | None = None,
     alive: Callable[[], None] = lambda: None,
+    left_out: LeftOut | None = None,
+    known: Container[bytes] = (),
 ) -> Iterator[bytes]:
     """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
-    Only what usually lies beside images is skipped: texts, tables, hidden folders, files of the operating system, and
-    reports. Everything else is listed, also links and unreadable folders, so that what cannot be read gets a row with
-    the reason.
+    What `left_out.py` names is skipped: folders of systems and of cartcls itself, hidden and temporary files, and files
+    that are no images. Everything else is listed, also links and unreadable folders, so that what cannot be read gets
+    a row with the reason.
 
     Args:
         slide_dir: Folder of one slide.
@@ -43,40 +34,102 @@ def find_images(
         failed: Called with each folder that cannot be listed, relative to the slide (its own is empty), and the reason;
             without it, such a folder is listed like an image.
         alive: Called after each folder that was listed, because a search may take minutes.
+        left_out: Counts what is skipped.
+        known: Paths that were listed before; their content is not looked at again.
 
     Yields:
         Paths as bytes, relative to the slide.
     """
-    root, left_out = os.fsencode(slide_dir), os.path.realpath(os.fsencode(excluded))
+    left_out = LeftOut() if left_out is None else left_out
+    root = os.fsencode(slide_dir)
+    real = os.path.realpath(root)  # no link below it is followed
+    reports = None if excluded is None else os.path.realpath(os.fsencode(excluded))
+    inner = len(os.path.join(root, b""))  # `relpath` takes a second for 100,000
     found: list[bytes] = []
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(root, onerror=unreadable.append):
         alive()
-        if REPORT_FILES.issubset(files):
+        if folder != root and is_output([*folders, *files]):
+            left_out.folders.add(_shown(os.path.basename(folder)))
             folders.clear()
             continue
-        entries = {name: os.path.join(folder, name) for name in folders}
-        found += [path for path in entries.values() if os.path.islink(path)]
-        folders[:] = [
-            name
-            for name, path in entries.items()
-            if not name.startswith(b".") and not os.path.islink(path) and os.path.realpath(path) != left_out
-        ]
-        found += [os.path.join(folder, name) for name in files if _may_be_image(name)]
-    inner = len(os.path.join(root, b""))
+        searched = []
+        for name in _entered(folders, left_out):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found.append(path[inner:])
+            elif os.path.join(real, path[inner:]) != reports:
+                searched.append(name)
+        folders[:] = searched
+        found += _images(folder, files, left_out, known, inner)
     for error in unreadable:
         if isinstance(error, FileNotFoundError) and error.filename != root:
             continue  # deleted since its name was read
         if failed is None:
-            found.append(error.filename)
+            found.append(error.filename[inner:] or b".")
         else:
             failed(error.filename[inner:], error)
-    yield from sorted(path[inner:] or b"." for path in found)  # `relpath` takes a second for 100,000
+    yield from sorted(found)
 
 
-def _may_be_image(name: bytes) -> bool:
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix not in BESIDE_IMAGES and not name.startswith(b"._") and name not in SYSTEM_FILES
+def sub_folders(folder: Path, excluded: Path | None, left_out: LeftOut) -> list[Path]:
+    """Folders directly in a folder that are searched, also linked ones, in the order of the names' bytes."""
+    root = os.fsencode(folder)
+    found = []
+    for name in _entered(sorted(name for name in listed(folder) if os.path.isdir(os.path.join(root, name))), left_out):
+        path = folder / os.fsdecode(name)
+        if excluded is not None and path.resolve() == excluded.resolve():
+            continue
+        if is_output(listed(path)):
+            left_out.folders.add(_shown(name))
+        else:
+            found.append(path)
+    return found
+
+
+def images_directly_in(folder: Path, left_out: LeftOut) -> list[bytes]:
+    """Names of what may be images in a folder, but not in folders of it."""
+    root = os.fsencode(folder)
+    files = [name for name in listed(folder) if not os.path.isdir(os.path.join(root, name))]
+    return sorted(_images(root, files, left_out, (), len(os.path.join(root, b""))))
+
+
+def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
+    for name in folders:
+        if is_left_out(name):
+            left_out.folders.add(_shown(name))
+        else:
+            yield name
+
+
+def _images(
+    folder: bytes, files: Iterable[bytes], left_out: LeftOut, known: Container[bytes], inner: int
+) -> Iterator[bytes]:
+    """Paths of the images among the files of a folder, without their first `inner` bytes."""
+    for name in files:
+        path = os.path.join(folder, name)
+        kind = kind_of(name)
+        if kind == "unknown":
+            kind = "image" if path[inner:] in known or begins_like_an_image(path) else "no image"
+        if kind == "image":
+            yield path[inner:]
+        elif kind == "no image":
+            left_out.suffixes[_shown(os.path.splitext(name)[1].lower())] += 1
+        elif kind == "temporary":
+            left_out.temporary += 1
+
+
+def listed(folder: Path) -> list[bytes]:
+    """Names in a folder; none where it cannot be read, since `find_images` then gives it a row with the reason."""
+    try:
+        return os.listdir(os.fsencode(folder))
+    except OSError:
+        return []
+
+
+def _shown(name: bytes) -> str:
+    """A name for a message, where no character starts a formula."""
+    return text if (text := _text(name)).isprintable() else readable_name(name)
 
 
 def readable_name(name: bytes) -> str:
@@ -103,12 +156,18 @@ def _text(name: bytes) -> str:
 
 
 def slide_name(slide_dir: Path) -> str:
-    """Name of a slide, valid as a folder name: its folder's readable name, shortened with a digest if long."""
+    """Name of a slide, valid as a folder name, also on Windows: its folder's readable name, shortened if long."""
     name = readable_name(os.fsencode(slide_dir.resolve().name)) or "slide"
-    name = name.replace(":", "%3A").replace("\\", "%5C")
+    name = NOT_ON_WINDOWS.sub(_percent, name)
+    if WINDOWS_DEVICE.fullmatch(name):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
     if len(name.encode()) > LONGEST_NAME:
         name = f"{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}-{short_digest(slide_dir)}"
     return name
+
+
+def _percent(letter: re.Match[str]) -> str:
+    return f"%{ord(letter[0]):02X}"
 
 
 def short_digest(slide_dir: Path) -> str:

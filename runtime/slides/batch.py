@@ -1,7 +1,6 @@
 """From folders of crops to reports."""
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..errors import OutputError
 from ..files import writing
 from ..images.discover import find_images, needs_encoding, readable_name, slide_name
+from ..images.left_out import LeftOut, is_report
 from ..inference.backend import Backend
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
@@ -51,13 +51,15 @@ def classify_slide(
         BackendError: The backend failed.
     """
     check_slide(slide_dir, out)
-    unlisted: dict[bytes, OSError] = {}
-    paths = list(find_images(slide_dir, out, unlisted.__setitem__))
-    if reason := unlisted.get(b""):
-        raise OutputError(f"{slide_dir} cannot be listed: {reason.strerror}")
     with writing(f"the report of {slide_dir}"):
         work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
+        left_out, unlisted, known = LeftOut(), dict[bytes, OSError](), work.ledger.images()
+        paths = list(find_images(slide_dir, out, unlisted.__setitem__, left_out=left_out, known=known))
+        if reason := unlisted.get(b""):
+            raise OutputError(f"{slide_dir} cannot be read: {reason.strerror}")
         work.discover([*paths, *unlisted], unlisted)
+        if line := str(left_out):
+            notify(f"{work.ledger.slide.name}: {line}")
         written = time.monotonic()
 
         def update_page(done: int, count: int) -> None:
@@ -75,7 +77,7 @@ def classify_slide(
 
 
 def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:
-    """Check that a slide is a folder, and not the one for the reports.
+    """Check that a slide is a folder, neither the one for the reports, nor one with results of cartcls.
 
     Args:
         slide_dir: Folder of the slide.
@@ -86,17 +88,17 @@ def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:
         OutputError: It is not, or it cannot be read.
     """
     try:
-        is_folder = stat.S_ISDIR(os.stat(slide_dir).st_mode)
+        names = os.listdir(os.fsencode(slide_dir))
     except (FileNotFoundError, NotADirectoryError):
-        is_folder = False
+        raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide") from None
     except OSError as error:
         if not may_be_away:
             raise OutputError(f"{slide_dir} cannot be read: {error.strerror}") from None
-        is_folder = True
-    if not is_folder:
-        raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide")
+        names = []
     if slide_dir.resolve() == out.resolve():
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
+    if is_report(names):
+        raise OutputError(f"{slide_dir} holds results of cartcls, not a slide: name the folder of the cell crops")
 
 
 def describe_run(slide_dir: Path, backend: Backend) -> Run:

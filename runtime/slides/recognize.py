@@ -149,6 +149,8 @@ class Recognition:
             first = next((row for _, row in self._same_bytes(file.sha256) if row.can_be_corrected), None)
             back = [cell for row in cells if (cell := self._restored(row, first))]
             cells, state = (back, "reported") if back else (cells, "seen")
+        elif state == "rejected":
+            state = "seen"  # the reason may have been its name
         if path != image.path:
             other, self._there[image.path] = self.at(path), None
             if other and other.seq is None:

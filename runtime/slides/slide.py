@@ -89,17 +89,17 @@ class SlideWork:
         """
         found, known = list(paths), self.ledger.images()
         there = set(found)
-        away = [i for i in known.values() if i.path not in there and not is_below(i.path, unlisted)]
-        lost, opened = (
-            [i for i in away if i.seq is not None],
-            [path for path in found if self._is_open(known.get(path))],
-        )
+        with_rows = [image for image in known.values() if image.seq is not None]
+
+        def is_away(image: LedgerImage) -> bool:
+            return image.path not in there and not is_below(image.path, unlisted)
+
+        opened, lost = [path for path in found if self._is_open(known.get(path))], list(filter(is_away, with_rows))
         recognition = Recognition(self.ledger, self._root, known)
         recognition.recognize(opened, lost)
         recognition.take_over(lost)
-        with_rows = [recognition.now(image) for image in known.values() if image.seq is not None]
-        present = [image for image in with_rows if image.state != "gone"]
-        gone = [image for image in present if image.path not in there and not is_below(image.path, unlisted)]
+        present = [image for image in map(recognition.now, with_rows) if image.state != "gone"]
+        gone = list(filter(is_away, present))
         if 2 * len(gone) > len(present):
             raise OutputError(
                 f"{len(gone)} of {len(present)} images that have a row are gone from {os.fsdecode(self._root)}: nothing"
@@ -375,7 +375,7 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
     if known := [found for found in slides if found.slide.source == source]:
         return known[0]
     name = slide_name(slide_dir)
-    if name in {found.slide.name for found in slides}:
+    if name.casefold() in {found.slide.name.casefold() for found in slides}:  # for a share of Windows
         name = f"{name}-{short_digest(slide_dir)}"
     directory = out / name
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):

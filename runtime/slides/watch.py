@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..images.decode import Fingerprint, fingerprint
 from ..images.discover import find_images, readable_name
+from ..images.left_out import LeftOut
 from ..inference.classifier import Classifier
 from ..ledger.ledger import Ledger
 from ..ledger.records import WAITING, LedgerImage
@@ -149,6 +150,8 @@ class Watch:
         self._checked, self._scanned = clock(), float("-inf")
         self._warned_of_depth = False
         self._alive_at = clock()
+        self._told: frozenset[str] = frozenset()  # what is left out
+        self._found: set[bytes] = set()
         self.away = ""
         self.unlisted: set[bytes] = set()
         self.full = False
@@ -239,9 +242,14 @@ class Watch:
 
     def _scan(self) -> None:
         unlisted: dict[bytes, OSError] = {}
-        paths = list(find_images(self._capture_dir, self._out, unlisted.__setitem__, self._show_life))
+        left_out, look = LeftOut(), (self._capture_dir, self._out, unlisted.__setitem__, self._show_life)
+        paths = list(find_images(*look, left_out=left_out, known=self._found))
         if not self._is_there(unlisted):
             return
+        self._found = set(paths)
+        if left_out.kinds - self._told:
+            self._told |= left_out.kinds
+            self._notify(str(left_out))
         by_slide: dict[bytes, list[bytes]] = {}
         for path in paths:
             root, inner = self._split(path)

@@ -55,3 +55,18 @@ def test_a_folder_that_is_no_evaluation_is_left_alone(tmp_path: Path, classifier
     with pytest.raises(OutputError, match="is no evaluation"):
         evaluate(tmp_path, ["ig/1.jpg"], "x", tmp_path, classifier, nothing)
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_folder_may_have_the_title_of_its_class_and_copies_count_once(
+    data_dir: Path, tmp_path: Path, classifier: Classifier
+):
+    titled = Path(shutil.copytree(data_dir, tmp_path / "cells"))
+    (titled / "ig").rename(titled / "immature granulocyte")
+    for name in ("basophil", "eosinophil", "erythroblast", "lymphocyte", "monocyte", "neutrophil"):
+        shutil.rmtree(titled / name)
+    shutil.copy(sorted((titled / "platelet").iterdir())[0], titled / "platelet" / "again.jpg")
+    said: list[str] = []
+    paths, part = choose_part(titled, None, "select", said.append)
+    found = evaluate(titled, paths, part, tmp_path / "out", classifier, nothing)
+    assert said == ["left out: 1 copy of other images, byte for byte"]
+    assert (found.metrics.count, found.metrics.per_class["ig"].count) == (8, 4)

@@ -1,10 +1,14 @@
+import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scene import put
 
 from cartcls.calibration.split import check_split, class_of, list_images, make_split, read_split
 from cartcls.runtime.errors import DataError
+from cartcls.runtime.images.discover import find_images
 
 COMMITTED = Path(__file__).parents[2] / "splits" / "pbc.csv"
 
@@ -104,6 +108,94 @@ def test_hidden_folders_are_no_data(folder: Path):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     assert list_images(folder) == before
+
+
+def test_what_systems_and_cartcls_leave_beside_class_folders_is_no_class(folder: Path):
+    before = list_images(folder)
+    for name in (
+        "__MACOSX/a/._A_1.jpg",
+        "@eaDir/x.jpg",
+        "a/@eaDir/A_1.jpg/THUMB.jpg",
+        "a/.A_1.jpg.AbC123",
+        "loose.jpg",
+    ):
+        put((folder / name).parent, Path(name).name, b"\xff\xd8\xff")
+    for name in (
+        "figures/mistakes.html",
+        "figures/metrics.json",
+        "figures/thumbnails/1.jpg",
+        "a/notes.pdf",
+        "a/x.jpg~",
+    ):
+        put((folder / name).parent, Path(name).name, b"\xff\xd8\xff")
+    said: list[str] = []
+    assert list_images(folder, notify=said.append) == before
+    assert said == [
+        "left out: 1 file that is no image (.pdf), 2 hidden or temporary files, 1 image in no class folder,"
+        " folders named @eaDir, __MACOSX, figures"
+    ]
+
+
+def test_batch_and_split_take_the_same_files_for_images(folder: Path, cells: list[bytes]):
+    for name in ("x.jfif", "x.webp", "x.czi", "no-suffix", "12.5"):
+        put(folder / "b", name, cells[0])
+    put(folder / "b", "_SUCCESS", b"")
+    in_split = [path.removeprefix("b/") for path in list_images(folder) if path.startswith("b/")]
+    assert in_split == [os.fsdecode(path) for path in find_images(folder / "b", None)]
+    assert {"x.jfif", "x.webp", "x.czi", "no-suffix", "12.5"} < set(in_split)
+
+
+def test_a_class_folder_may_be_a_link(folder: Path, tmp_path: Path):
+    (folder / "b").rename(tmp_path / "elsewhere")
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    assert sum(path.startswith("b/") for path in list_images(folder)) == 100
+
+
+def test_all_copies_of_an_image_are_in_one_part(folder: Path, tmp_path: Path, cells: list[bytes]):
+    for number in range(40):
+        (folder / "a" / f"A_{number}.jpg").write_bytes(cells[number % 2])
+    said: list[str] = []
+    split = make_split(folder, tmp_path / "split.csv", notify=said.append)
+    for first in (0, 1):
+        assert len({split.parts[f"a/A_{number}.jpg"] for number in range(first, 40, 2)}) == 1
+    assert "38 images are copies of others" in said[-1]
+    check_split(split, folder)
+    moved = {**split.parts, "a/A_2.jpg": "report", "a/A_0.jpg": "fit"}
+    with pytest.raises(
+        DataError, match=r"a/A_0\.jpg and a/A_\d+\.jpg have the same bytes, and are in the parts fit and"
+    ):
+        check_split(replace(split, parts=moved), folder)
+
+
+def test_groups_with_the_same_image_are_in_one_part(folder: Path, tmp_path: Path, cells: list[bytes]):
+    for number in range(0, 60, 20):
+        (folder / "a" / f"A_{number + number // 20}.jpg").write_bytes(cells[0])  # of patients 0, 1 and 2
+    groups = {path: f"patient-{int(path.split('_')[1][:-4]) % 20}" for path in list_images(folder)}
+    file = tmp_path / "groups.csv"
+    file.write_text("path,patient\n" + "".join(f"{path},{group}\n" for path, group in groups.items()))
+    split = make_split(folder, tmp_path / "split.csv", file)
+    assert (
+        len({part for path, part in split.parts.items() if groups[path] in ("patient-0", "patient-1", "patient-2")})
+        == 1
+    )
+    assert set(split.parts.values()) == {"fit", "select", "calibrate", "report"}
+    rows = (tmp_path / "split.csv").read_text().splitlines()
+    assert f"a/A_1.jpg,{split.parts['a/A_1.jpg']},patient-1" in rows
+
+
+def test_a_class_of_one_image_and_its_copies_is_trained_on(tmp_path: Path, cells: list[bytes]):
+    for number in range(5):
+        put(tmp_path / "data" / "a", f"{number}.jpg", cells[0])
+        put(tmp_path / "data" / "b", f"{number}.jpg", cells[1 + number])
+    split = make_split(tmp_path / "data", tmp_path / "split.csv")
+    assert {part for path, part in split.parts.items() if path.startswith("a/")} == {"fit"}
+
+
+def test_groups_may_be_written_as_windows_writes_paths(folder: Path, tmp_path: Path):
+    (folder / "a" / "A_0.jpg").rename(folder / "a" / "A\\0.jpg")
+    rows = [path if "\\" in path else path.replace("/", "\\") for path in list_images(folder)]
+    (tmp_path / "groups.csv").write_text("path,slide\n" + "".join(f"{row},{n % 9}\n" for n, row in enumerate(rows)))
+    assert make_split(folder, tmp_path / "split.csv", tmp_path / "groups.csv").parts.keys() == set(list_images(folder))
 
 
 def test_a_group_in_two_parts_is_refused(tmp_path: Path):

@@ -60,6 +60,19 @@ def test_batch_shows_the_differential_and_names_the_report(slide: Path, tmp_path
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_a_folder_of_slides_gives_one_report_or_one_for_each(slide: Path, tmp_path: Path):
+    for folder, cell in (("17", "cell-01.jpg"), ("18", "cell-02.jpg")):
+        (tmp_path / "slides" / folder).mkdir(parents=True)
+        shutil.copy(slide / cell, tmp_path / "slides" / folder)
+    (tmp_path / "slides" / "18" / "notes.pdf").touch()
+    done = cartcls("batch", "slides", "--each", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(one["slide"], one["images"]) for one in json.loads(done.stdout)] == [("17", 1), ("18", 1)]
+    assert "18: left out: 1 file that is no image (.pdf)" in done.stderr
+    done = cartcls("batch", "slides", "--one-slide", "--json", "--out", "one", cwd=tmp_path)
+    assert [(one["slide"], one["images"]) for one in json.loads(done.stdout)] == [("slides", 2)]
+
+
 def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path, tmp_path: Path):
     folder = Path(shutil.copytree(slide, tmp_path / "Über slide"))
     (folder / "broken.jpg").write_bytes(b"junk")
@@ -77,6 +90,8 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["batch", ".", "--bundle", "nowhere"], 1, "is not a bundle"),
         (["batch"], 2, "Missing argument"),
         (["batch", ".", "--backend", "abacus"], 2, "abacus"),
+        (["batch", "empty"], 1, "empty holds no image"),
+        (["batch", "slides"], 2, "slides holds images in 2 folders side by side (17, 18)"),
         (["correct", "."], 2, "give a file of corrections, or --export"),
         (["correct", ".", "corrections.csv"], 2, "--by"),
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
@@ -88,6 +103,10 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[str], code: int, message: str):
+    for folder in ("empty", "slides/17", "slides/18"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("17", "18"):
+        (tmp_path / "slides" / folder / "1.jpg").touch()
     done = cartcls(*arguments, cwd=tmp_path)
     assert done.returncode == code
     assert message in done.stderr
@@ -157,6 +176,7 @@ def test_version_is_the_packages():
 def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: Path):
     done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module="cartcls.train")  # the same app
     assert (done.returncode, "fit 24" in done.stderr) == (0, True)
+    assert "too few cells for `cartcls calibrate`: select 8 (needs 16), calibrate 0 (needs 30)" in done.stderr
     (tmp_path / "other.csv").write_text("path,part\na/1.jpg,fit\n")
     done = cartcls("train", "fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run")
     assert done.returncode == 1

@@ -1,7 +1,7 @@
 import pytest
 
 from cartcls.runtime.console import run
-from cartcls.runtime.errors import BackendError, BundleError, CartclsError, ParityError
+from cartcls.runtime.errors import BackendError, BundleError, CartclsError, ParityError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,7 @@ from cartcls.runtime.errors import BackendError, BundleError, CartclsError, Pari
         (BundleError("it failed"), 1),
         (BackendError("it failed"), 4),
         (ParityError("it failed"), 5),
+        (UsageError("it failed"), 2),
     ],
 )
 def test_each_error_has_its_exit_code(error: CartclsError, code: int, capsys: pytest.CaptureFixture[str]):

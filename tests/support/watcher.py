@@ -92,13 +92,12 @@ def trust_times() -> None:
     """Row 5: take only what is newer than the last look, as programs do that follow events or times."""
     last = time.time()
 
-    def find_newer(folder: Path, excluded: Path, *more: Any) -> Iterator[bytes]:
+    def find_newer(folder: Path, excluded: Path, *more: Any, **named: Any) -> Iterator[bytes]:
         nonlocal last
         since, last = last, time.time()
         root = os.fsencode(folder)
-        return (
-            path for path in find_images(folder, excluded, *more) if os.stat(os.path.join(root, path)).st_mtime >= since
-        )
+        found = find_images(folder, excluded, *more, **named)
+        return (path for path in found if os.stat(os.path.join(root, path)).st_mtime >= since)
 
     watching.find_images = find_newer
 
@@ -107,13 +106,13 @@ def freeze() -> None:
     """Row 11: not wrong, but the third look never ends."""
     looks = 0
 
-    def find(folder: Path, excluded: Path, *more: Any) -> Iterator[bytes]:
+    def find(folder: Path, excluded: Path, *more: Any, **named: Any) -> Iterator[bytes]:
         nonlocal looks
         looks += 1
         if looks > 2:
             print("frozen", flush=True)
             time.sleep(600)
-        return find_images(folder, excluded, *more)
+        return find_images(folder, excluded, *more, **named)
 
     watching.find_images = find
 

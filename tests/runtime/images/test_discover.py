@@ -4,7 +4,17 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from cartcls.runtime.images.discover import LONGEST_NAME, find_images, needs_encoding, readable_name, slide_name
+from cartcls.runtime.images import discover
+from cartcls.runtime.images.discover import (
+    LONGEST_NAME,
+    find_images,
+    images_directly_in,
+    needs_encoding,
+    readable_name,
+    slide_name,
+    sub_folders,
+)
+from cartcls.runtime.images.left_out import LeftOut
 
 HOSTILE = [
     b"=cmd|' /C calc'!A0.jpg",
@@ -37,42 +47,47 @@ def test_ordinary_names_stay_as_they_are():
         assert readable_name(name.encode()) == name
 
 
-def test_everything_that_may_be_an_image_is_found_in_order(tmp_path: Path):
-    out = tmp_path / "reports"
-    for name in ["b.jpg", ".hidden.jpg", "a.PNG", "deep/er/c.tif", "odd.webp", "no-suffix", "z.czi"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    for name in [
-        "labels.csv",
-        "a.xml",
-        ".DS_Store",
-        "._b.jpg",
-        "Thumbs.db",
-        "notes.txt",
-        "reports/x.jpg",
-        ".git/y.jpg",
-    ]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+def write(folder: Path, *names: str, data: bytes = b"") -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def test_everything_that_may_be_an_image_is_found_in_order(tmp_path: Path, cells: list[bytes]):
+    write(tmp_path, "b.jpg", "a.PNG", "deep/er/c.tif", "odd.webp", "x.JFIF", "z.czi", "z.avif", "empty", "_SUCCESS")
+    write(tmp_path, "no-suffix", "12.5", "cell.dat", data=cells[0])
+    write(
+        tmp_path, "labels.csv", "a.xml", ".DS_Store", "._b.jpg", "Thumbs.db", "notes.txt", ".hidden.jpg", ".git/y.jpg"
+    )
+    write(tmp_path, "reports/x.jpg")
     (tmp_path / "again").symlink_to(tmp_path)
-    found = list(find_images(tmp_path, out))
-    assert found == [
-        b".hidden.jpg",
-        b"a.PNG",
-        b"again",
-        b"b.jpg",
-        b"deep/er/c.tif",
-        b"no-suffix",
-        b"odd.webp",
-        b"z.czi",
-    ]
+    left_out = LeftOut()
+    found = list(find_images(tmp_path, tmp_path / "reports", left_out))
+    images = "12.5 a.PNG again b.jpg cell.dat deep/er/c.tif no-suffix odd.webp x.JFIF z.avif z.czi"
+    assert found == images.encode().split()
+    assert str(left_out) == (
+        "left out: 5 files that are no images (no suffix, .csv, .txt, .xml), 1 hidden or temporary file,"
+        " folders named .git"
+    )
 
 
-def test_reports_of_another_run_are_no_images(tmp_path: Path):
-    for name in ["a.jpg", "old/s/cells.csv", "old/s/summary.json", "old/s/thumbnails/000001.jpg"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    assert list(find_images(tmp_path, tmp_path / "new")) == [b"a.jpg"]
+def test_a_file_without_a_suffix_is_not_opened_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path, "known", "other")
+    opened: list[bytes] = []
+    monkeypatch.setattr(discover, "begins_like_an_image", lambda path: opened.append(os.path.basename(path)))
+    assert list(find_images(tmp_path, None, known={b"known"})) == [b"known"]
+    assert opened == [b"other"]
+
+
+def test_folders_of_a_folder_are_those_that_are_searched(tmp_path: Path):
+    write(tmp_path, "b/1.jpg", "a/1.jpg", "@eaDir/1.jpg", "old/s/cells.csv", "mine/bundle.json", "out/x", "loose.jpg")
+    write(tmp_path, "mine/bundle.json.sha256", "old/ledger.sqlite", "notes.txt")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    left_out = LeftOut()
+    folders = sub_folders(tmp_path, tmp_path / "out", left_out)
+    assert [path.name for path in folders] == ["a", "b", "linked"]
+    assert images_directly_in(tmp_path, left_out) == [b"loose.jpg"]
+    assert str(left_out) == "left out: 1 file that is no image (.txt), folders named @eaDir, mine, old"
 
 
 def test_slide_names_fit_a_folder(tmp_path: Path):
@@ -81,3 +96,21 @@ def test_slide_names_fit_a_folder(tmp_path: Path):
     assert len(os.fsencode(slide_name(long))) < LONGEST_NAME + 20
     assert slide_name(long) != slide_name(tmp_path / ("x" * 254 + "y"))
     assert "/" not in slide_name(Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CON", "%43ON"),
+        ("aux", "%61ux"),
+        ("Lpt1.2026", "%4Cpt1.2026"),
+        ("trail.", "trail%2E"),
+        ("trail ", "trail%20"),
+        ('a:b*c?"<d>|\\', "a%3Ab%2Ac%3F%22%3Cd%3E%7C%5C"),
+        ("console", "console"),
+        ("com10", "com10"),
+        ("S.1", "S.1"),
+    ],
+)
+def test_slide_names_fit_a_folder_of_windows(tmp_path: Path, name: str, expected: str):
+    assert slide_name(tmp_path / name) == expected

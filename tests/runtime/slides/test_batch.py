@@ -10,6 +10,7 @@ import msgspec
 import PIL.Image
 import pytest
 from fakes import FakeBackend
+from scene import put
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
@@ -100,6 +101,54 @@ def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bun
     run(folder, folder / "reports", bundle, FakeBackend())
     rows, _, _ = run(folder, folder / "reports", bundle, FakeBackend())
     assert len(rows) == 32
+
+
+FOREIGN = {
+    "NAS thumbnails": "@eaDir/cell-01.jpg/SYNOPHOTO_THUMB_XL.jpg",
+    "recycle bin": "$RECYCLE.BIN/$R1.jpg",
+    "rescuezilla/rescuezilla#667": "lost+found/#131073",
+    "SimpleMobileTools/Simple-File-Manager#709": ".trashed-1700000000-x.jpg",
+    "udacity/deep-learning-v2-pytorch#217": "__MACOSX/cell-01.jpg",
+    "nova-video-player/aos-AVP#1308": "@Recently-Snapshot/GMT+01_2026-11-01_0100/cell-01.jpg",
+    "drumnation/unsplash-smart-mcp-server#10": "cell-01.jpg_original",
+    "minio/mc#1902": "x.jpg.part.minio",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN.values(), ids=list(FOREIGN))
+def test_what_is_no_cell_of_the_slide_is_not_counted(slide: Path, tmp_path: Path, bundle: Bundle, name: str):
+    folder = tmp_path / "slide"
+    for file in ("cell-01.jpg", "cell-02.jpg"):
+        put(folder, file, (slide / file).read_bytes())
+    put((folder / name).parent, Path(name).name, (slide / "cell-03.jpg").read_bytes())
+    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert [row["path"] for row in rows] == ["cell-01.jpg", "cell-02.jpg"]
+    assert summary.status["ok"] == 2
+
+
+def test_files_that_are_no_images_are_counted_in_one_line(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    put(folder, "cell", (slide / "cell-01.jpg").read_bytes())
+    put(folder, "cell.jfif", (slide / "cell-02.jpg").read_bytes())
+    for name in ("a.pdf", "a.lnk", "a.xmp", "a.tsv", "a.npy", "SYNCED", "b.pdf"):
+        put(folder, name, b"something")
+    put(folder, "c.heic", b"\0\0\0\x18ftypheic")
+    said: list[str] = []
+    with open_ledger(tmp_path / "out", bundle) as ledger:
+        classifier = Classifier(bundle, FakeBackend())
+        _, summary = classify_slide(folder, tmp_path / "out", classifier, ledger, notify=said.append)
+    assert summary.status == {**summary.status, "ok": 2, "rejected": 1}  # the unsupported image keeps its row
+    assert said == ["slide: left out: 7 files that are no images (.pdf, no suffix, .lnk, .npy, .tsv, .xmp)"]
+
+
+def test_slides_whose_names_differ_in_capitals_have_two_folders_on_windows_too(
+    slide: Path, tmp_path: Path, bundle: Bundle
+):
+    directories = set()
+    for name in ("S1", "s1", "trail.", "trail"):
+        put(tmp_path / name, "1.jpg", (slide / "cell-01.jpg").read_bytes())
+        directories.add(run(tmp_path / name, tmp_path / "out", bundle, FakeBackend())[2].name.casefold())
+    assert len(directories) == 4
 
 
 def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -210,6 +259,7 @@ from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.ledger.folder import open_ledger
 sys.path.insert(0, {str(Path(__file__).parents[2] / "support")!r})
 from fakes import FakeBackend
+from scene import put
 read = classifier.read_cell
 classifier.read_cell = lambda path, *size: os._exit(9) if path.endswith({killer.encode()!r}) else read(path, *size)
 bundle, out = load_bundle(), Path({str(tmp_path)!r})

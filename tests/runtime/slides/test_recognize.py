@@ -251,6 +251,16 @@ def test_an_image_that_was_rejected_may_go_and_come_back_too(bench: Bench):
     assert statuses(bench.batch()) == {"1.jpg": "rejected"}
 
 
+def test_an_image_that_was_rejected_for_its_name_is_read_under_another(scene: Scene, cells: list[bytes]):
+    file = put(scene.captures / "s", "1.czi", cells[0])
+    scene.wait()
+    assert statuses(scene.rows("s")) == {"1.czi": "rejected"}
+    file.rename(scene.captures / "s" / "1.jpg")
+    scene.wait()
+    rows = scene.rows("s")
+    assert (statuses(rows), rows.keys()) == ({}, {"1.jpg"})
+
+
 def test_what_is_in_a_folder_that_cannot_be_listed_is_not_gone(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     (bench.folder / "sub").mkdir()
     bench.path(1).rename(bench.folder / "sub" / "1.jpg")

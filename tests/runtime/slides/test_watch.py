@@ -36,6 +36,49 @@ def test_deeper_folders_are_told_of_once(scene: Scene, cells: list[bytes]):
     assert "--slide-level 2" in line
 
 
+def test_what_a_share_and_cartcls_leave_in_the_capture_folder_are_no_slides(scene: Scene, cells: list[bytes]):
+    for folder in (
+        "@Recycle/s",
+        "#recycle/s",
+        "@Recently-Snapshot/GMT+01_2026/s",
+        "old-reports/s/thumbnails",
+        "figures",
+    ):
+        put(scene.captures / folder, "1.jpg", cells[0])
+    put(scene.captures / "old-reports", "ledger.sqlite", b"")
+    put(scene.captures / "figures", "metrics.json", b"")
+    put(scene.captures / "figures", "mistakes.html", b"")
+    put(scene.captures / "s", "1.jpg", cells[1])
+    assert scene.wait() == 1
+    assert {path.name for path in scene.out.iterdir() if path.is_dir()} == {"s"}
+    put(scene.captures / "s", "notes.pdf", b"%PDF")
+    scene.wait(10)
+    (first, second) = scene.said
+    assert first == "left out: folders named #recycle, @Recently-Snapshot, @Recycle, figures, old-reports"
+    assert second.startswith("left out: 1 file that is no image (.pdf), folders named")
+
+
+@pytest.mark.parametrize(
+    "name", [".syncthing.x.jpg.tmp", ".x.jpg.AbC123", "x.jpg.part", "x.jpg.AbC123", "x.jpg.filepart"]
+)
+def test_a_file_gets_its_row_under_its_final_name(scene: Scene, cells: list[bytes], name: str):
+    file = put(scene.captures / "s", name, cells[0])
+    assert scene.wait(10) == 0
+    file.rename(file.with_name("x.jpg"))
+    assert scene.wait(5) == 1
+    assert scene.rows("s").keys() == {"x.jpg"}
+
+
+def test_a_file_without_a_suffix_gets_its_row_once_it_begins_like_an_image(scene: Scene, cells: list[bytes]):
+    file = put(scene.captures / "s", "cell", b"\0" * len(cells[0]))
+    assert scene.wait(5) == 0
+    file.write_bytes(cells[0])
+    assert scene.wait(5) == 1
+    file.write_bytes(b"spoilt")
+    scene.wait(1300)
+    assert scene.rows("s")["cell"]["status"] == "rejected"
+
+
 def test_slides_may_lie_deeper(scene: Scene, cells: list[bytes]):
     scene.begin(level=2)
     put(scene.captures / "monday" / "slide-1", "1.jpg", cells[0])

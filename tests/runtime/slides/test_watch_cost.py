@@ -40,7 +40,9 @@ def test_while_there_is_work_the_folder_is_not_searched_all_the_time(
 ):
     looks: list[float] = []
     find = watching.find_images
-    monkeypatch.setattr(watching, "find_images", lambda *folders: looks.append(scene.time) or find(*folders))
+    monkeypatch.setattr(
+        watching, "find_images", lambda *folders, **more: looks.append(scene.time) or find(*folders, **more)
+    )
     scene.begin(AT_ONCE)
     for number in range(100):
         put(scene.captures / "s", f"{number}.jpg", cells[number % 32] + b"%d" % number)
