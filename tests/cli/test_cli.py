@@ -87,7 +87,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
     ("arguments", "code", "message"),
     [
         (["batch", "nowhere"], 1, "is not a folder"),
-        (["batch", ".", "--bundle", "nowhere"], 1, "is not a bundle"),
+        (["batch", "slides/17", "--bundle", "nowhere"], 1, "is not a bundle"),
         (["batch"], 2, "Missing argument"),
         (["batch", ".", "--backend", "abacus"], 2, "abacus"),
         (["batch", "empty"], 1, "empty holds no image"),
