@@ -12,7 +12,8 @@
     ├── DataError       a data folder, split or checkpoint cannot be used
     ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
-    └── OutputError     a report cannot be written where it was asked for
+    ├── OutputError     a report cannot be written where it was asked for
+    └── InterruptedRun  a person stopped it; says how far it came
 
 Messages say what is wrong, with which file, and how to fix it. Only the command line turns them into
 exit codes.
@@ -69,3 +70,12 @@ class ParityError(CartclsError):
 
 class OutputError(CartclsError):
     """A report cannot be written where it was asked for."""
+
+
+class InterruptedRun(CartclsError):
+    """A person stopped the run. The message says how far it came, and how to go on."""
+
+
+def install(extras: str) -> str:
+    """The command that installs extras: no package index has cartcls."""
+    return f"pip install '.[{extras}]' in the clone of cartcls"
