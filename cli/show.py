@@ -284,11 +284,6 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
         results.print(line, markup=False, soft_wrap=True)
 
 
-def interrupted(done: int, slides: int) -> None:
-    """Print how far an interrupted run came."""
-    messages.print(f"interrupted: {done} of {slides} slides are done; the same command continues from here")
-
-
 def engine_exported(made: "EngineExport") -> None:
     """Print an engine, its parity, and its path."""
     record, check = made.engine.record, made.check
@@ -324,7 +319,7 @@ def exported(out: Path, parity: "ParityReport") -> None:
 
 def findings(found: "list[Finding]") -> None:
     """Print the checks of the machine."""
-    colors = {"ok": "green", "warning": "yellow", "failure": "red"}
+    colors = {"ok": "green", "note": "dim", "warning": "yellow", "failure": "red"}
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in found:
         text = Text(finding.text)

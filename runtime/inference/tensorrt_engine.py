@@ -18,7 +18,7 @@ from typing import Any, Literal
 import platformdirs
 
 from ..bundle.bundle import INT8_MODEL, Bundle
-from ..errors import BackendError, NotInstalledError
+from ..errors import BackendError, NotInstalledError, install
 from ..files import replace_file, writing
 from .backend import Progress, no_progress
 from .cuda import Gpu
@@ -30,7 +30,7 @@ MAX_BATCH = 32
 RECIPE = 1
 RTX = "tensorrt_rtx"
 ENGINES = "engines"
-INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (RTX GPUs)"
+INSTALL = f"{install('tensorrt')} (any NVIDIA GPU), or '.[rtx]' (RTX GPUs)"
 
 
 @dataclass(frozen=True)
