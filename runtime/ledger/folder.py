@@ -12,7 +12,7 @@ import platformdirs
 
 from ..bundle.bundle import Bundle
 from ..errors import OutputError
-from ..files import writing
+from ..files import free_name, writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
 
@@ -94,10 +94,6 @@ def _move_aside(out: Path, ledger: Ledger) -> None:
 
 
 def _new_folder(out: Path) -> Path:
-    first = folder = out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
-    number = 1
-    while folder.exists():
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
+    folder = free_name(out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
     folder.mkdir()
     return folder

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -68,3 +69,17 @@ def test_slides_that_were_started_anew_are_known_by_their_new_report_alone(slide
         (out / "slide-01" / "cells.csv", 32, []),
     ]
     assert rebuild_reports(out) == [out / "other", out / "slide-01"]
+
+
+@pytest.mark.parametrize("by", ["a rebuild", "the next run"])
+def test_what_a_killed_process_left_is_removed(slide: Path, out: Path, bundle: Bundle, by: str):
+    places = ("", "cells", "thumbnails") if by == "the next run" else ("", "cells")
+    left = [out / "slide-01" / place / f".unfinished-x-{os.getpid()}" for place in places]  # as in a container
+    for file in left:
+        file.touch()
+    if by == "a rebuild":
+        rebuild_reports(out)
+    else:
+        with open_ledger(out, bundle) as ledger:
+            classify_slide(slide, out, Classifier(bundle, FakeBackend()), ledger)
+    assert not any(file.exists() for file in left)
