@@ -18,10 +18,10 @@ from ..runtime.ledger.records import Cell, Run
 from ..runtime.reports.page import render
 from ..runtime.reports.table import CSV, write_csv
 from ..runtime.slides.batch import classify_images, describe_run
-from .metrics import classification_metrics
+from .metrics import CONFUSION, METRICS, classification_metrics
 from .plots import draw_confusion
 
-METRICS, CONFUSION, MISTAKES = "metrics.json", "confusion.png", "mistakes.html"
+MISTAKES = "mistakes.html"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Atomic writes of files and folders."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ def whole_folder(directory: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be made, filled or moved.
     """
+    if os.path.ismount(directory):
+        raise OSError(errno.EBUSY, "it is a mount point, which cannot be replaced: name a folder in it")
     older = directory.with_name(f".old-{directory.name}")
     if older.exists() and not directory.exists():
         older.rename(directory)

@@ -22,6 +22,15 @@ def test_every_folder_of_code_is_packaged():
         assert all((file.parent / "__init__.py").exists() for file in part.glob("**/*.py"))
 
 
+def test_the_container_is_given_what_the_wheel_is_made_of_and_nothing_else():
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    parts = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert names == {"pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", *parts}
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {line[1:] for line in lines if line.startswith("!")} == names
+
+
 def test_the_edge_needs_no_pytorch():
     base = [requirement for requirement in requires("cartcls") or () if "extra ==" not in requirement]
     assert base

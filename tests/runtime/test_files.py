@@ -174,6 +174,13 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path):
     assert set(names(tmp_path)) == set(others)
 
 
+def test_a_mount_point_is_refused_before_it_is_filled(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(OutputError, match=r"it is a mount point.* name a folder in it"), writing(folder):
+        fill(folder)
+    assert names(folder) == ["old"]
+
+
 def test_a_folder_is_swept_of_an_earlier_process_of_its_kind(folder: Path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
