@@ -19,10 +19,10 @@ from ..runtime.reports.page import render
 from ..runtime.reports.table import CSV, write_csv
 from ..runtime.slides.batch import classify_images, describe_run
 from .classes import classes_of_folders
-from .metrics import classification_metrics
+from .metrics import CONFUSION, METRICS, classification_metrics
 from .plots import draw_confusion
 
-METRICS, CONFUSION, MISTAKES = "metrics.json", "confusion.png", "mistakes.html"
+MISTAKES = "mistakes.html"
 
 
 @dataclass(frozen=True)

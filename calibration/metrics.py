@@ -9,6 +9,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, t
 from ..runtime.bundle.manifest import ClassMetrics, Metrics
 from ..runtime.statistics import wilson_interval
 
+METRICS, CONFUSION = "metrics.json", "confusion.png"  # files of an evaluation, and of a training
+
 
 def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes: Sequence[str]) -> Metrics:
     """Metrics of N labelled cells.

@@ -158,7 +158,14 @@ def read_split(file: Path) -> Split:
 def _read_csv(file: Path) -> list[dict[str, str]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as handle:
-            return list(csv.DictReader(handle))
+            reader = csv.DictReader(handle)
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    count = len(reader.fieldnames or ())
+                    raise DataError(f"{file}, line {reader.line_num}: give it {count} values, as the first line has")
+                rows.append(row)
+            return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from None
 

@@ -43,7 +43,8 @@ def batch(
         typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches."),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; the reports in --out are moved to a folder in it.")
+        bool,
+        typer.Option("--fresh", help="Start these slides anew; their reports are moved to a folder in --out."),
     ] = False,
     each: Annotated[bool, typer.Option("--each", help="Every folder in SLIDE_DIR is a slide.")] = False,
     one_slide: Annotated[
@@ -58,6 +59,7 @@ def batch(
     read. The exit code is 3 if some could not be read: each has a row with the
     reason.
     """
+    from ..runtime.errors import InterruptedRun
     from ..runtime.images.discover import slide_name
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import classify_slide
@@ -69,7 +71,7 @@ def batch(
     summaries = []
     with open_classifier(bundle, backend.value, build=not no_build) as classifier:
         try:
-            with open_ledger(out, classifier.bundle, fresh) as ledger:
+            with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
                 for slide_dir in slide_dirs:
                     with show.progress(slide_name(slide_dir)) as progress:
                         directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.notify)
@@ -77,8 +79,10 @@ def batch(
                     if not as_json:
                         show.finished(directory, summary)
         except KeyboardInterrupt:
-            show.interrupted(len(summaries), len(slide_dirs))
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            way = "the same command without --fresh" if fresh else "the same command"
+            raise InterruptedRun(
+                f"{len(summaries)} of {len(slide_dirs)} slides are done; {way} continues from here"
+            ) from None
         finally:
             if as_json:
                 typer.echo(json.dumps(summaries, indent=2))

@@ -181,6 +181,8 @@ def _view(watch: "Watch", seconds: float) -> Table:
 
 def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and the path of its report."""
+    from ..runtime.reports.page import PAGE
+
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
@@ -201,7 +203,7 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
     if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
-    results.print(os.fspath(directory / "report.html"), markup=False, soft_wrap=True)
+    results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)
 
 
 def verified(found: "list[Verified]") -> None:
@@ -216,6 +218,8 @@ def verified(found: "list[Verified]") -> None:
 
 def corrected(done: "Corrected") -> None:
     """Print a slide's counts before and after corrections, and the path of its report."""
+    from ..runtime.reports.page import PAGE
+
     table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -229,7 +233,7 @@ def corrected(done: "Corrected") -> None:
     table.add_row("awaits review", str(done.before.awaiting_review), str(done.after.awaiting_review))
     results.print(table)
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
-    results.print(os.fspath(done.directory / "report.html"), markup=False, soft_wrap=True)
+    results.print(os.fspath(done.directory / PAGE), markup=False, soft_wrap=True)
 
 
 def reviewed(folder: Path, made: "Exported") -> None:
@@ -286,11 +290,6 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
         results.print(line, markup=False, soft_wrap=True)
 
 
-def interrupted(done: int, slides: int) -> None:
-    """Print how far an interrupted run came."""
-    messages.print(f"interrupted: {done} of {slides} slides are done; the same command continues from here")
-
-
 def engine_exported(made: "EngineExport") -> None:
     """Print an engine, its parity, and its path."""
     record, check = made.engine.record, made.check
@@ -326,7 +325,7 @@ def exported(out: Path, parity: "ParityReport") -> None:
 
 def findings(found: "list[Finding]") -> None:
     """Print the checks of the machine."""
-    colors = {"ok": "green", "warning": "yellow", "failure": "red"}
+    colors = {"ok": "green", "note": "dim", "warning": "yellow", "failure": "red"}
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in found:
         text = Text(finding.text)

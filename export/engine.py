@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from ..runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
-from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
+from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError, install
 from ..runtime.inference.backend import Progress
 from ..runtime.inference.cuda import Gpu, open_cuda
 from ..runtime.inference.parity import Check, answer_limit, compare, explain, is_half, read_reference
@@ -64,7 +64,7 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
             cuda.close()
     else:
         if trt.__name__ != RTX:
-            raise NotInstalledError("only TensorRT for RTX builds for --target: pip install 'cartcls[rtx]'")
+            raise NotInstalledError(f"only TensorRT for RTX builds for --target: {install('rtx')}")
         if not hasattr(trt.ComputeCapability, target.upper()):
             raise BackendError(f"{trt.__name__} {trt.__version__} does not build for {target}")
         check, half_share = _emulated(bundle, precision, graph), None

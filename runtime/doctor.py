@@ -12,12 +12,12 @@ from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
-from .inference.cuda import DRIVER, Gpu, open_cuda
+from .inference.cuda import NO_GPU, Gpu, open_cuda, why_no_gpu
 from .inference.openvino_backend import has_bfloat16
 from .inference.tensorrt_engine import INSTALL, build_record_for, engine_directory, find_engine, load_tensorrt
 from .mounts import file_system, is_network
 
-Level = Literal["ok", "warning", "failure"]
+Level = Literal["ok", "note", "warning", "failure"]
 
 LOW_DISK = 2 * 1024**3
 PACKAGES = ("openvino", "tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "cuda-bindings", "pycuda")
@@ -28,7 +28,7 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        level: `ok`, `warning` (works with a drawback) or `failure` (cannot work).
+        level: `ok` (it was tried, and works), `note` (a fact), `warning` (works with a drawback) or `failure`.
         subject: What was checked.
         text: What was found.
         remedy: How to fix it; empty if there is nothing to fix.
@@ -58,14 +58,14 @@ def examine(bundle_dir: Path, capture_dir: Path | None, out: Path) -> list[Findi
 
 
 def _python() -> Finding:
-    return Finding("ok", "python", f"{platform.python_version()} on {platform.platform()}")
+    return Finding("note", "python", f"{platform.python_version()} on {platform.platform()}")
 
 
 def _packages() -> Iterator[Finding]:
-    yield Finding("ok", "cartcls", importlib.metadata.version("cartcls"))
+    yield Finding("note", "cartcls", importlib.metadata.version("cartcls"))
     for name in PACKAGES:
         try:
-            yield Finding("ok", name, importlib.metadata.version(name))
+            yield Finding("note", name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             continue
 
@@ -74,12 +74,13 @@ def _gpu() -> tuple[Gpu | None, Finding]:
     try:
         cuda = open_cuda()
     except BackendError as error:
-        if not DRIVER.exists():
-            return None, Finding("ok", "GPU", f"none usable: {error}")
-        remedy = INSTALL
+        reason = why_no_gpu()
+        if reason == NO_GPU:
+            return None, Finding("note", "GPU", reason)
+        remedy = "install the driver" if reason else INSTALL
         if "insufficient" in str(error):
             remedy = "install a newer driver, or pip install 'cuda-bindings<13' for a driver with CUDA 12"
-        return None, Finding("warning", "GPU", f"none usable: {error}", remedy)
+        return None, Finding("warning", "GPU", f"none usable: {reason or error}", remedy)
     gpu = cuda.gpu
     cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"
@@ -104,7 +105,7 @@ def _bundle(bundle: Bundle) -> Finding:
 
 def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
     if gpu is None:
-        return Finding("ok", "engine", "none needed: no GPU")
+        return Finding("note", "engine", "none needed: no GPU")
     try:
         trt = load_tensorrt()
     except BackendError as error:
@@ -122,15 +123,18 @@ def _folder(subject: str, folder: Path, writes: bool) -> Iterator[Finding]:
         yield Finding("failure", subject, f"{folder} is not a folder", "create it, or name another")
         return
     kind = file_system(folder) or "unknown file system"
-    if is_network(kind):
-        remedy = "" if writes else "none needed: a file is read after 10 s without a change, in place of 2"
-        yield Finding("warning", subject, f"{folder} is on a network share ({kind})", remedy)
-    else:
-        yield Finding("ok", subject, f"{folder} ({kind})")
     problem = _try(lambda: _write(folder)) if writes else _try(lambda: os.listdir(folder))
     if problem:
         what = "written to" if writes else "read"
         yield Finding("failure", subject, f"{folder} cannot be {what}: {problem}", "give this user the permission")
+    elif is_network(kind):
+        share = f"{folder} is on a network share ({kind})"
+        if writes:
+            yield Finding("warning", subject, f"{share}: its ledger is kept on this machine")
+        else:
+            yield Finding("note", subject, f"{share}: a file is read after 10 s without a change, in place of 2")
+    else:
+        yield Finding("ok", subject, f"{folder} ({kind})")
     free = shutil.disk_usage(folder).free
     if writes and free < LOW_DISK:
         yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "free some space")

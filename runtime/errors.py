@@ -13,7 +13,8 @@
     ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
     ├── OutputError     a report cannot be written where it was asked for
-    └── UsageError      the command line can mean two things: an option says which
+    ├── UsageError      the command line can mean two things: an option says which
+    └── InterruptedRun  a person stopped it; says how far it came
 
 Messages say what is wrong, with which file, and how to fix it. Only the command line turns them into
 exit codes.
@@ -74,3 +75,12 @@ class OutputError(CartclsError):
 
 class UsageError(CartclsError):
     """The command line can mean two things, and an option says which."""
+
+
+class InterruptedRun(CartclsError):
+    """A person stopped the run. The message says how far it came, and how to go on."""
+
+
+def install(extras: str) -> str:
+    """The command that installs extras: no package index has cartcls."""
+    return f"pip install '.[{extras}]' in the clone of cartcls"

@@ -1,12 +1,15 @@
 """Atomic writes of files and folders."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CartclsError, OutputError
+
+UNFINISHED = ".unfinished-"  # begins the name of what is being written; the number of its process ends it
 
 
 @contextmanager
@@ -19,10 +22,13 @@ def whole_folder(directory: Path) -> Iterator[Path]:
     Raises:
         OSError: The folder cannot be made, filled or moved.
     """
+    if os.path.ismount(directory):
+        raise OSError(errno.EBUSY, "it is a mount point, which cannot be replaced: name a folder in it")
     older = directory.with_name(f".old-{directory.name}")
     if older.exists() and not directory.exists():
         older.rename(directory)
-    unfinished = directory.with_name(f".unfinished-{directory.name}-{os.getpid()}")
+    sweep(directory.parent)
+    unfinished = directory.with_name(f"{UNFINISHED}{directory.name}-{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
@@ -61,13 +67,48 @@ def writing(subject: object, kind: type[CartclsError] = OutputError, then: str =
         raise kind(f"{problem}; {then}" if then else problem) from None
 
 
+def free_name(path: Path) -> Path:
+    """The path, or the first of `path-2`, `path-3`, … that does not exist."""
+    free, number = path, 1
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+def sweep(*folders: Path, locked: bool = False) -> None:
+    """Remove what killed processes left unfinished in folders.
+
+    Args:
+        *folders: They may be missing.
+        locked: Whether a lock keeps all other processes from writing there. If not, only what processes left that are
+            no longer running is removed.
+    """
+    for path in (path for folder in folders for path in folder.glob(f"{UNFINISHED}*")):
+        process = path.name.rpartition("-")[2]
+        if process.isdecimal() and (locked or not _is_running(int(process))):
+            shutil.rmtree(path, ignore_errors=True)  # what cannot be removed is in nobody's way
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; or no process at all
+        pass
+    return True
+
+
 def replace_file(file: Path, data: bytes) -> None:
     """Write a file under a temporary name, and rename it once all of it is on the disk.
 
     Raises:
         OSError: It cannot be written; an older file of that name stays as it was.
     """
-    unfinished = file.with_name(f".unfinished-{file.name}-{os.getpid()}")
+    unfinished = file.with_name(f"{UNFINISHED}{file.name}-{os.getpid()}")
     try:
         with unfinished.open("wb") as handle:
             handle.write(data)

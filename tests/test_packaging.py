@@ -1,4 +1,5 @@
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,28 @@ def test_every_folder_of_code_is_packaged():
         assert all((file.parent / "__init__.py").exists() for file in part.glob("**/*.py"))
 
 
+def test_the_container_is_given_what_the_wheel_is_made_of_and_nothing_else():
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    parts = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert names == {"pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", *parts}
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {line[1:] for line in lines if line.startswith("!")} == names
+
+
 def test_the_edge_needs_no_pytorch():
     base = [requirement for requirement in requires("cartcls") or () if "extra ==" not in requirement]
     assert base
     assert not [requirement for requirement in base if requirement.startswith(("torch", "pytorch", *OF_EXTRAS))]
+
+
+def test_the_extra_rtx_is_all_that_an_engine_for_another_gpu_needs():
+    rtx = {re.split("[<>=;]", needed)[0] for needed in requires("cartcls") or () if needed.endswith('== "rtx"')}
+    assert rtx == {"cuda-bindings", "onnx", "onnxruntime", "tensorrt-rtx"}
+    others = ("matplotlib", "onnx_ir", "onnxscript", "scipy", "sklearn", "timm", "torch")
+    code = f"import sys; sys.modules.update(dict.fromkeys({others})); import cartcls.export.engine as e"
+    code += "\nfrom cartcls.export import parity, retype"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def without_extras(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -58,7 +77,7 @@ def test_evaluate_and_calibrate_say_what_to_install(data_dir: Path, split_file: 
     for command in (("evaluate", data_dir), ("calibrate", "x", data_dir, "--split", split_file)):
         done = without_extras(*command)
         assert done.returncode == 1
-        assert done.stderr.endswith(" is not installed: pip install 'cartcls[calibration]'\n")
+        assert done.stderr.endswith(" is not installed: pip install '.[calibration]' in the clone of cartcls\n")
 
 
 def test_notices_lie_beside_what_they_are_for():

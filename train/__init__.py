@@ -1,1 +1,1 @@
-"""RCMNet and its ablations: models, data, training. Needs the extra `cartcls[train]`."""
+"""RCMNet and its ablations: models, data, training. Needs the extra `train`."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ..runtime.bundle.provenance import Provenance
-from ..runtime.errors import DataError
+from ..runtime.errors import DataError, install
 from .models.base import FeatureClassifier, normalize
 from .models.build import build
 
@@ -58,7 +58,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
     except ModuleNotFoundError as error:
-        raise DataError(f"{file} needs {error.name}, which is not installed: pip install '.[train]'") from None
+        raise DataError(f"{file} needs {error.name}, which is not installed: {install('train')}") from None
     except Exception as error:  # torch.load raises anything on a foreign file
         raise DataError(f"{file} is not a checkpoint of `cartcls train`: {error}") from None
     return Checkpoint(model.eval(), held["arch"], held["classes"], (width, height), checkpoint["epoch"] + 1, provenance)

@@ -9,6 +9,7 @@ import msgspec
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..calibration.metrics import METRICS
 from ..calibration.split import read_split
 from ..runtime.bundle.provenance import Stage
 from ..runtime.errors import DataError
@@ -18,7 +19,7 @@ from .checkpoint import load_checkpoint
 from .models.base import FeatureClassifier
 from .models.baselines import BASELINES
 from .models.rcmnet import ARCHITECTURES
-from .training import METRICS, FitMetrics, TrainingSettings
+from .training import FitMetrics, TrainingSettings
 
 ARCHS = (*ARCHITECTURES, *BASELINES)
 PAPER = {"rcmnet": "99.63 %"}

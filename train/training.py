@@ -16,7 +16,7 @@ import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
-from ..calibration.metrics import classification_metrics
+from ..calibration.metrics import CONFUSION, METRICS, classification_metrics
 from ..calibration.plots import draw_confusion
 from ..calibration.split import check_split, read_split
 from ..runtime.bundle.manifest import Metrics
@@ -32,7 +32,7 @@ from .models.efficientnet import EFFICIENTNETS
 from .plots import draw_curves
 from .start import Start, imagenet_start, read_start, start_from
 
-RUN, LAST, METRICS = "run.json", "last.ckpt", "metrics.json"
+RUN, LAST = "run.json", "last.ckpt"
 INITIAL_FILES = (RUN, "split.csv", "history.csv")  # of a run folder before its first checkpoint
 
 
@@ -139,7 +139,7 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     metrics = {**marks, **msgspec.to_builtins(figures)}
     (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     confusion = draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}")
-    (out / "confusion.png").write_bytes(confusion)
+    (out / CONFUSION).write_bytes(confusion)
     draw_curves(out / "history.csv", out / "curves.png")
     return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 

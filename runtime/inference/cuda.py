@@ -15,6 +15,9 @@ from ..errors import BackendError, NoGpuError, NotInstalledError
 Bytes = npt.NDArray[np.uint8]
 
 DRIVER = Path("/proc/driver/nvidia/version")
+NODES = (DRIVER, *map(Path, ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")))  # also of Jetson and WSL
+PCI_VENDORS, NVIDIA = Path("/sys/bus/pci/devices"), "0x10de"
+NO_GPU = "there is no NVIDIA GPU"
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,14 @@ class CudaBindings:
         try:
             from cuda.bindings import runtime  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
         except ImportError:
-            raise NotInstalledError("cuda-bindings is not installed: pip install 'cartcls[tensorrt]'") from None
+            raise NotInstalledError("cuda-bindings is not installed: pip install 'cuda-bindings>=12.9.1'") from None
         self._runtime: Any = runtime
         try:
             properties = self._call(runtime.cudaGetDeviceProperties, 0)
             version = self._call(runtime.cudaDriverGetVersion)
             self._stream = self._call(runtime.cudaStreamCreate)
         except BackendError as error:
-            raise NoGpuError(str(error)) from None
+            raise NoGpuError(why_no_gpu() or str(error)) from None
         name = bytes(properties.name).split(b"\0")[0].decode()
         capability = f"sm{properties.major}{properties.minor}"
         self.gpu = Gpu(name, capability, _driver(version), int(properties.totalGlobalMem))
@@ -186,7 +189,7 @@ class PyCuda:
             self.gpu = Gpu(device.name(), f"sm{major}{minor}", version, device.total_memory())
             self._stream = driver.Stream()
         except (driver.Error, RuntimeError) as error:  # the latter where no device gives a context
-            raise NoGpuError(f"CUDA cannot be used: {error}") from None
+            raise NoGpuError(why_no_gpu() or f"CUDA cannot be used: {error}") from None
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
 
@@ -234,6 +237,14 @@ class PyCuda:
             return function(*arguments)
         except self._driver.Error as error:
             raise BackendError(f"CUDA cannot be used: {error}") from None
+
+
+def why_no_gpu() -> str:
+    """Say that there is no NVIDIA GPU, or no driver for it: CUDA calls both an old driver. Empty where there is one."""
+    if any(node.exists() for node in NODES):
+        return ""
+    vendors = (file.read_text() for file in PCI_VENDORS.glob("*/vendor"))
+    return "the NVIDIA driver is not loaded" if NVIDIA in map(str.strip, vendors) else NO_GPU
 
 
 def _driver(cuda: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
-from ..errors import BackendError, NotInstalledError
+from ..errors import BackendError, NotInstalledError, install
 from .backend import Outputs
 
 PROVIDER = "CUDAExecutionProvider"
@@ -28,7 +28,7 @@ class CudaBackend:
         """
         runtime = _onnxruntime()
         if PROVIDER not in runtime.get_available_providers():
-            raise BackendError("this ONNX Runtime has no CUDA: pip uninstall onnxruntime, pip install 'cartcls[cuda]'")
+            raise BackendError(f"this ONNX Runtime has no CUDA: pip uninstall onnxruntime, then {install('cuda')}")
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         try:
@@ -66,5 +66,5 @@ def _onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise NotInstalledError("ONNX Runtime is not installed: pip install 'cartcls[cuda]'") from None
+        raise NotInstalledError(f"ONNX Runtime is not installed: {install('cuda')}") from None
     return onnxruntime

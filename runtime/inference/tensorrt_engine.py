@@ -18,8 +18,8 @@ from typing import Any, Literal
 import platformdirs
 
 from ..bundle.bundle import INT8_MODEL, Bundle
-from ..errors import BackendError, NotInstalledError
-from ..files import replace_file, writing
+from ..errors import BackendError, NotInstalledError, install
+from ..files import replace_file, sweep, writing
 from .backend import Progress, no_progress
 from .cuda import Gpu
 
@@ -30,7 +30,7 @@ MAX_BATCH = 32
 RECIPE = 1
 RTX = "tensorrt_rtx"
 ENGINES = "engines"
-INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (RTX GPUs)"
+INSTALL = f"{install('tensorrt')} (any NVIDIA GPU), or '.[rtx]' (RTX GPUs)"
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,7 @@ def save_engine(engine: Engine) -> None:
     }
     with writing(engine.file, BackendError):
         engine.file.parent.mkdir(parents=True, exist_ok=True)
+        sweep(engine.file.parent)
         replace_file(engine.file, engine.data)
         replace_file(_record_file(engine.file), (json.dumps(fields, indent=2) + "\n").encode())
 

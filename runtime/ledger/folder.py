@@ -1,8 +1,8 @@
-"""The ledger of a folder of reports: its place, its lock for one process, and how to start over."""
+"""The ledger of a folder of reports: its place, its lock for one process, and how slides are started anew."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,7 +12,7 @@ import platformdirs
 
 from ..bundle.bundle import Bundle
 from ..errors import OutputError
-from ..files import writing
+from ..files import free_name, writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
 
@@ -35,23 +35,23 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
 
 
 @contextmanager
-def open_ledger(out: Path, bundle: Bundle, fresh: bool = False) -> Iterator[Ledger]:
+def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = ()) -> Iterator[Ledger]:
     """Open and lock the ledger of a folder of reports, for one bundle.
 
     Args:
         out: Folder of reports; created if missing.
         bundle: The bundle that will classify.
-        fresh: Whether to start over; existing reports are moved to a folder `before-TIME` in it.
+        fresh: Folders of slides to start anew: their reports are moved to a folder `before-TIME` in `out`, and their
+            rows stay in the ledger as those of closed slides.
 
     Raises:
         OutputError: It is in use, made by another bundle, damaged, or cannot be written.
     """
-    with _locked(out) as directory:
-        if fresh:
-            _move_aside(out, directory)
-        with Ledger(directory / LEDGER) as ledger:
-            ledger.bind(bundle)
-            yield ledger
+    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
+        ledger.bind(bundle)
+        ledger.begin_closing(os.fsencode(slide_dir.resolve()) for slide_dir in fresh)
+        _move_aside(out, ledger)
+        yield ledger
 
 
 @contextmanager
@@ -80,13 +80,20 @@ def _ledger_directory(out: Path) -> Path:
     return directory
 
 
-def _move_aside(out: Path, directory: Path) -> None:
-    if not (directory / LEDGER).exists():
-        return
-    with Ledger(directory / LEDGER) as ledger:
-        reports = [out / found.slide.name for found in ledger.slides()]
-    before = out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
-    before.mkdir()
-    for path in [*reports, *directory.glob(f"{LEDGER}*")]:
-        if path.exists():
-            path.rename(before / path.name)
+def _move_aside(out: Path, ledger: Ledger) -> None:
+    """Move the reports of slides that are being closed, also those that a killed process has not moved yet."""
+    before = None
+    for slide in ledger.closing():
+        report = out / slide.slide.name
+        if os.path.lexists(report):
+            with writing(out, then=f"move {report} elsewhere, and run the same command again"):
+                before = before or _new_folder(out)
+                report.rename(before / report.name)
+                os.sync()  # the move must be on the disk before the ledger says so
+        ledger.finish_closing(slide.slide)
+
+
+def _new_folder(out: Path) -> Path:
+    folder = free_name(out / f"before-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+    folder.mkdir()
+    return folder

@@ -5,6 +5,7 @@ the disk when the method returns.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -57,7 +58,8 @@ class Ledger:
                 self._database.execute("INSERT INTO bundle VALUES (?, ?)", values)
         elif recorded.sha256 != bundle.sha256:
             raise OutputError(
-                "the reports there were made by another bundle: choose another --out, or add --fresh to start over"
+                f"the reports there were made by another bundle ({recorded.name} {recorded.sha256[:8]}) than"
+                f" {bundle.name} {bundle.sha256[:8]}: name another folder with --out"
             )
 
     def bundle(self) -> Bundle | None:
@@ -79,9 +81,27 @@ class Ledger:
         return known[0]
 
     def slides(self) -> list[SlideLedger]:
-        """All slides, in the order in which they were added."""
+        """All open slides, in the order in which they were added."""
         return self._slides()
 
-    def _slides(self, condition: str = "", *values: bytes) -> list[SlideLedger]:
-        query = f"SELECT id, source, name, report FROM slides WHERE state = 'open' {condition} ORDER BY id"
-        return [SlideLedger(self._database, Slide(*row)) for row in self._database.execute(query, values)]
+    def begin_closing(self, sources: Iterable[bytes]) -> None:
+        """Close the slides of folders, so that these can be added anew; their rows and corrections stay."""
+        query = "UPDATE slides SET state = 'closing' WHERE state = 'open' AND source = ?"
+        self._database.execute_each(query, [(source,) for source in sources])
+
+    def closing(self) -> list[SlideLedger]:
+        """Slides whose reports are to be moved aside before they are closed."""
+        return self._slides(state="closing")
+
+    def finish_closing(self, slide: Slide) -> None:
+        """Close a slide whose report was moved aside."""
+        with self._database.transaction():
+            self._database.execute("UPDATE slides SET state = 'closed' WHERE id = ?", (slide.id,))
+
+    def is_closed(self, report: str) -> bool:
+        """Whether a report is that of a closed slide."""
+        return bool(self._database.number("SELECT count(*) FROM slides WHERE state != 'open' AND report = ?", report))
+
+    def _slides(self, condition: str = "", *values: bytes, state: str = "open") -> list[SlideLedger]:
+        query = f"SELECT id, source, name, report FROM slides WHERE state = ? {condition} ORDER BY id"
+        return [SlideLedger(self._database, Slide(*row)) for row in self._database.execute(query, (state, *values))]

@@ -98,6 +98,11 @@ def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, 
     ((report, name, bundle_sha256),) = reports
     slide = next((found for found in ledger.slides() if found.slide.report == report), None)
     run = slide and slide.last_run()
+    if ledger.is_closed(report):
+        raise CorrectionError(
+            f"{file} was saved from an older page of {name}, and the slide was started anew since (--fresh): open its"
+            " present page, and correct there"
+        )
     if slide is None or run is None or bundle_sha256 != bundle.sha256:
         raise CorrectionError(
             f"{file} was made for another report (slide {name}, bundle {bundle_sha256[:8]}) than those here"

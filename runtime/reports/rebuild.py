@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import writing
+from ..files import sweep, writing
 from ..ledger.folder import existing_ledger
-from .page import write_pages
+from .page import DATA, write_pages
 from .table import CSV, Difference, rebuild, verify
 
 
@@ -51,6 +51,7 @@ def rebuild_reports(out: Path, tables: bool = True) -> list[Path]:
             directory = out / slide.slide.name
             with writing(directory):
                 directory.mkdir(exist_ok=True)
+                sweep(directory, directory / DATA, locked=True)
                 if tables:
                     rebuild(slide, bundle, directory / CSV)
                 write_pages(slide, bundle, run, directory)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import UNSURE
-from ..files import replace_file
+from ..files import free_name, replace_file
 from ..ledger.records import Cell, Cursor, Run
 from ..ledger.slide_ledger import SlideLedger
 
@@ -64,8 +64,8 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell) -> str:
 def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
     """Update a slide's CSV from the ledger.
 
-    Rows that an interrupted run has appended already are kept. A file that differs from the ledger is moved aside and
-    rebuilt.
+    Rows that an interrupted run has appended already are kept. A file that another program changed is moved aside, for
+    it may hold a person's edits, and rebuilt.
 
     Args:
         ledger: The slide's ledger.
@@ -73,32 +73,32 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
         file: The CSV.
 
     Returns:
-        Where a damaged file was moved, or None.
+        Where a changed file was moved, or None.
 
     Raises:
         OSError: The file cannot be written.
     """
     cursor = ledger.cursor()
-    if cursor.stale or (cursor.size == 0 and not file.exists()):
+    if not file.exists():
         rebuild(ledger, bundle, file)
         return None
-    pending = "".join(_lines(ledger, bundle, cursor.seq)).encode()
-    with file.open("r+b") if file.exists() else file.open("w+b") as handle:
+    header = b"" if cursor.size else _encoded(csv_header(bundle))
+    pending = header + "".join(_lines(ledger, bundle, cursor.seq)).encode()
+    with file.open("r+b") as handle:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(min(cursor.size, size))
         tail = handle.read()
-        if size < cursor.size or not pending.startswith(tail):
-            moved = file.with_name(f"{file.name}{DAMAGED}")
-            file.replace(moved)
-            rebuild(ledger, bundle, file)
-            return moved
-        if not pending:
+        is_ours = size >= cursor.size and pending.startswith(tail)
+        if is_ours and not cursor.stale:
+            if pending:
+                handle.write(pending[len(tail) :])
+                handle.flush()
+                os.fsync(handle.fileno())
+                ledger.move_cursor(Cursor(ledger.next_seq() - 1, cursor.size + len(pending), stale=False))
             return None
-        handle.write(pending[len(tail) :])
-        handle.flush()
-        os.fsync(handle.fileno())
-    ledger.move_cursor(Cursor(ledger.next_seq() - 1, cursor.size + len(pending), stale=False))
-    return None
+    moved = None if is_ours or file.read_bytes() == _whole(ledger, bundle) else _move_aside(file)
+    rebuild(ledger, bundle, file)
+    return moved
 
 
 def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
@@ -107,14 +107,14 @@ def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     Raises:
         OSError: The file cannot be written; it stays as it was.
     """
-    data = _encoded(csv_header(bundle), *_lines(ledger, bundle))
+    data = _whole(ledger, bundle)
     replace_file(file, data)
     ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), stale=False))
 
 
 def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
     """Compare a slide's CSV with the ledger, line by line."""
-    expected = _encoded(csv_header(bundle), *_lines(ledger, bundle)).decode().splitlines(keepends=True)
+    expected = _whole(ledger, bundle).decode().splitlines(keepends=True)
     found = file.read_bytes().decode("utf-8", "surrogateescape").splitlines(keepends=True) if file.exists() else []
     differences = []
     matcher = SequenceMatcher(None, expected, found, autojunk=False)
@@ -126,6 +126,15 @@ def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
         differences += [Difference(found_start + both + 1, "missing", line) for line in expected[start + both : end]]
         differences += [Difference(number + 1, "added", "") for number in range(found_start + both, found_end)]
     return differences
+
+
+def _move_aside(file: Path) -> Path:
+    """Rename a changed file to one that does not exist: an earlier one may hold a person's edits."""
+    return file.rename(free_name(file.with_name(f"{file.name}{DAMAGED}")))
+
+
+def _whole(ledger: SlideLedger, bundle: Bundle) -> bytes:
+    return _encoded(csv_header(bundle), *_lines(ledger, bundle))
 
 
 def _lines(ledger: SlideLedger, bundle: Bundle, after: int = 0) -> Iterator[str]:

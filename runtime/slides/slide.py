@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from ..errors import OutputError
+from ..files import sweep
 from ..images.decode import fingerprint
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
 from ..images.reading import Reading
@@ -17,7 +18,7 @@ from ..inference.predictions import Prediction, rejected
 from ..ledger.ledger import Ledger
 from ..ledger.records import MAX_ATTEMPTS, WAITING, Cell, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
-from ..reports.page import write_pages
+from ..reports.page import DATA, write_pages
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
@@ -72,6 +73,7 @@ class SlideWork:
         if last is None:
             self.ledger.begin_run(run)
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
+        sweep(self.directory, self.directory / THUMBNAILS, self.directory / DATA, locked=True)
         self._corrections = {correction.seq: correction for correction in self.ledger.corrections()}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._in_progress: dict[int, LedgerImage] = {}

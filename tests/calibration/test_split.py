@@ -221,3 +221,11 @@ def test_files_that_are_no_split_are_refused(tmp_path: Path):
     (tmp_path / "s.csv").write_text("path,part\na/1.jpg,train\n")
     with pytest.raises(DataError, match="unknown part"):
         read_split(tmp_path / "s.csv")
+
+
+@pytest.mark.parametrize("line", ["a/A_1.jpg", "a/A_1.jpg,fit,more"])
+def test_a_row_of_the_wrong_length_is_named(tmp_path: Path, line: str):
+    file = tmp_path / "split.csv"
+    file.write_text(f"path,part\na/A_0.jpg,fit\n{line}\n")
+    with pytest.raises(DataError, match=r"split\.csv, line 3: give it 2 values"):
+        read_split(file)

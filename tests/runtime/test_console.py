@@ -1,7 +1,14 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
+import typer
 
 from cartcls.runtime.console import run
-from cartcls.runtime.errors import BackendError, BundleError, CartclsError, ParityError, UsageError
+from cartcls.runtime.errors import BackendError, BundleError, CartclsError, InterruptedRun, ParityError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -40,6 +47,96 @@ def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(module: str, extra: st
 
     with pytest.raises(SystemExit):
         run(app)
-    assert capsys.readouterr().err == f"error: {module} is not installed: pip install 'cartcls[{extra}]'\n"
+    assert capsys.readouterr().err == (
+        f"error: {module} is not installed: pip install '.[{extra}]' in the clone of cartcls\n"
+    )
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 / 0)
+
+
+WORK = """
+import sys
+from pathlib import Path
+from cartcls.runtime.console import run
+
+def app():
+    for slide in ("Łódź", "b", "c" * 100_000, "\\udcff"):
+        print(slide)
+        print(slide, file=sys.stderr)
+    Path(sys.argv[1]).touch()
+
+run(app)
+"""
+
+
+def work(done: Path, stdout: Any, stderr: Any = subprocess.PIPE, **environment: str) -> tuple[int, list[str]]:
+    """Run a command line that prints, and marks when it is done; its exit code and lines on stderr."""
+    variables = {**os.environ, "PYTHONIOENCODING": "utf-8", **environment}
+    command = [sys.executable, "-c", WORK, str(done)]
+    ended = subprocess.run(command, stdout=stdout, stderr=stderr, env=variables, check=False)
+    assert done.exists()
+    return ended.returncode, (ended.stderr or b"").decode("latin-1").splitlines()
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_has_not_all_letters_is_no_error(tmp_path: Path, unbuffered: str):
+    with (tmp_path / "said").open("wb") as said:
+        code, lines = work(tmp_path / "done", said, PYTHONIOENCODING="latin-1", PYTHONUNBUFFERED=unbuffered)
+    printed = (tmp_path / "said").read_text("latin-1").splitlines()
+    assert (code, len(printed), printed) == (0, 4, lines)
+    assert (printed[0], printed[-1]) == ("\\u0141ód\\u017a", "\\udcff")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_stdout_ends_nothing_and_is_told_in_one_line(tmp_path: Path, unbuffered: str):
+    with open("/dev/full", "wb") as full:
+        code, lines = work(tmp_path / "done", full, PYTHONUNBUFFERED=unbuffered)
+    assert (code, len(lines)) == (1, 5)
+    assert lines[-1] == "error: the results cannot be written to stdout: No space left on device"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nobody_reading_ends_nothing_and_is_no_error(tmp_path: Path, unbuffered: str):
+    read, write = os.pipe()
+    os.close(read)
+    code, lines = work(tmp_path / "done", write, PYTHONUNBUFFERED=unbuffered)
+    assert (code, len(lines)) == (0, 4)
+    code, _ = work(tmp_path / "done", write, write, PYTHONUNBUFFERED=unbuffered)
+    os.close(write)
+    assert code == 0
+
+
+def test_a_full_stdout_hides_no_error():
+    code = "from cartcls.runtime import console\nfrom cartcls.runtime.errors import BackendError\n"
+    code += "def app():\n    print('x')\n    raise BackendError('no GPU')\nconsole.run(app)"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 2)
+    assert done.stderr.startswith("error: no GPU\n")
+
+
+@pytest.mark.parametrize("by", ["itself", "Typer", "Lightning", "a command"])
+def test_an_interruption_is_one_line_and_130(by: str, capsys: pytest.CaptureFixture[str]):
+    def app() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if by == "itself":
+                raise
+            if by == "a command":
+                raise InterruptedRun("1 of 2 slides are done") from None
+            if by == "Lightning":
+                sys.exit(1)
+            typer_app = typer.Typer()
+            typer_app.command()(interrupted)
+            typer_app([])
+
+    with pytest.raises(SystemExit) as exit:
+        run(app)
+    assert exit.value.code == 130
+    told = "interrupted: 1 of 2 slides are done\n" if by == "a command" else "interrupted\n"
+    assert capsys.readouterr().err == told
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt

@@ -9,7 +9,8 @@ from cartcls.runtime import doctor
 from cartcls.runtime.bundle.bundle import SHIPPED
 from cartcls.runtime.doctor import Finding, examine
 from cartcls.runtime.errors import BackendError, NotInstalledError
-from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.cuda import NO_GPU, Gpu
+from cartcls.runtime.inference.tensorrt_engine import INSTALL
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +21,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BackendError("CUDA cannot be used: no driver")
 
     monkeypatch.setattr(doctor, "open_cuda", none)
+    monkeypatch.setattr(doctor, "why_no_gpu", lambda: NO_GPU)
 
 
 def by_subject(findings: list[Finding]) -> dict[str, list[Finding]]:
@@ -30,8 +32,13 @@ def test_a_machine_with_nothing_can_still_classify(tmp_path: Path):
     found = by_subject(examine(SHIPPED, None, tmp_path / "not" / "made" / "yet"))
     levels = Counter(finding.level for findings in found.values() for finding in findings)
     assert levels["failure"] == 0
-    assert found["GPU"][0].text == "none usable: CUDA cannot be used: no driver"
-    assert found["engine"][0].text == "none needed: no GPU"
+    assert found["GPU"] == [Finding("note", "GPU", "there is no NVIDIA GPU")]
+    assert found["engine"] == [Finding("note", "engine", "none needed: no GPU")]
+    assert {finding.subject for findings in found.values() for finding in findings if finding.level == "ok"} == {
+        "CPU",
+        "bundle",
+        "reports",
+    }
     assert "cores, " in found["CPU"][0].text
     assert "all digests match" in found["bundle"][0].text
     assert found["reports"][0].text.startswith(str(tmp_path))
@@ -54,17 +61,29 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(doctor, "_write", refuse)
     found = by_subject(examine(SHIPPED, None, tmp_path))
-    assert found["reports"][-1] == Finding(
-        "failure", "reports", f"{tmp_path} cannot be written to: Permission denied", "give this user the permission"
-    )
+    problem = f"{tmp_path} cannot be written to: Permission denied"
+    assert found["reports"] == [Finding("failure", "reports", problem, "give this user the permission")]
 
 
-def test_a_share_and_a_full_disk_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("reason", "text", "remedy"),
+    [("the NVIDIA driver is not loaded", "driver is not loaded", "install the driver"), ("", "no driver", INSTALL)],
+)
+def test_a_gpu_that_cannot_be_used_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, text: str, remedy: str
+):
+    monkeypatch.setattr(doctor, "why_no_gpu", lambda: reason)
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["GPU"]
+    assert (found.level, found.remedy) == ("warning", remedy)
+    assert found.text.endswith(text)
+
+
+def test_what_differs_on_a_share_is_said_and_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "file_system", lambda folder: "cifs")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: usage._replace(free=5 * 1024**2))
     found = by_subject(examine(SHIPPED, tmp_path, tmp_path))
-    assert found["captures"][0].level == "warning"
+    assert (found["captures"][0].level, found["reports"][0].level) == ("note", "warning")
     assert "network share (cifs)" in found["captures"][0].text
     assert found["reports"][-1].text == "only 5 MiB free"
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cartcls.runtime.errors import BackendError, CartclsError, DataError, OutputError
-from cartcls.runtime.files import replace_file, whole_folder, writing
+from cartcls.runtime.files import free_name, replace_file, sweep, whole_folder, writing
 
 KILLED = """
 import os, sys
@@ -150,3 +150,40 @@ def test_what_cannot_be_written_says_why_and_what_follows(
 def test_another_error_than_that_of_writing_stays_what_it_is():
     with pytest.raises(BackendError, match="no GPU"), writing("a report"):
         raise BackendError("no GPU")
+
+
+def test_a_free_name_is_that_of_nothing_else(tmp_path: Path):
+    path = tmp_path / "cells.csv.damaged"
+    for name in ("cells.csv.damaged", "cells.csv.damaged-2", "cells.csv.damaged-3"):
+        assert free_name(path).name == name
+        free_name(path).symlink_to("nowhere")
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, running = f".unfinished-cells.csv-{ended.pid}", f".unfinished-cells.csv-{os.getppid()}"
+    others = (".unfinished-notes", "cells.csv", f"unfinished-{ended.pid}")
+    for name in (left, running, *others):
+        (tmp_path / name).touch()
+    folder = tmp_path / f".unfinished-bundle-{ended.pid}"
+    (folder / "engines").mkdir(parents=True)
+    sweep(tmp_path, tmp_path / "missing")
+    assert set(names(tmp_path)) == {running, *others}
+    sweep(tmp_path, locked=True)
+    assert set(names(tmp_path)) == set(others)
+
+
+def test_a_mount_point_is_refused_before_it_is_filled(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(OutputError, match=r"it is a mount point.* name a folder in it"), writing(folder):
+        fill(folder)
+    assert names(folder) == ["old"]
+
+
+def test_a_folder_is_swept_of_an_earlier_process_of_its_kind(folder: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    folder.with_name(f".unfinished-folder-{ended.pid}").mkdir()
+    fill(folder)
+    assert names(folder.parent) == ["folder"]

@@ -55,7 +55,7 @@ class Trial:
         """Send a signal; the exit code where it ends the process."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(60) if number in (signal.SIGKILL, signal.SIGTERM) else None
+        return self.process.wait(600) if number in (signal.SIGKILL, signal.SIGTERM) else None
 
     def bytes_of(self, number: int) -> bytes:
         """Bytes of a cell of its own: behind the end marker anything may follow."""
@@ -76,6 +76,11 @@ class Trial:
             return []
         with file.open(newline="", encoding="utf-8-sig") as handle:
             return list(csv.DictReader(handle))
+
+    def size(self) -> int:
+        """Bytes of its table."""
+        file = self.out / "captures" / "cells.csv"
+        return file.stat().st_size if file.exists() else 0
 
     def until(self, condition, otherwise: str) -> None:  # type: ignore[no-untyped-def]
         """Wait for something.
@@ -138,8 +143,10 @@ def kill_again_and_again(trial: Trial, files: int, kills: int, alive: float = 0.
     arriving = threading.Thread(target=lambda: [trial.put(number, every) for number in range(files)])
     arriving.start()
     for _ in range(kills):
+        before = trial.size()
         trial.start()
         time.sleep(alive + chance.random())
+        trial.until(lambda before=before: trial.size() > before or not arriving.is_alive(), "no row came")
         trial.end()
     arriving.join()
     trial.start()
@@ -183,22 +190,31 @@ def write_in_every_way(trial: Trial, writers: int, chunks: int, seconds: float, 
 
 
 def sleep_through(trial: Trial, before: int, meanwhile: int) -> None:
-    """Row 5: files from before the watch, from while it was down, and, of any age, from while it was stopped."""
-    for number in range(before):
-        trial.put(number)
+    """Row 5: files of any age from before the watch, from while it was down, and from while it was stopped."""
+    first, second, third = range(before), range(before, 2 * before), range(2 * before, 2 * before + meanwhile)
+    _put_of_any_age(trial, first)
     trial.start()
-    trial.until_done()
+    _until_last(trial, first)
     trial.end()
-    for number in range(before, 2 * before):
-        trial.put(number)
+    _put_of_any_age(trial, second)
     trial.start()
-    trial.until_done()
+    _until_last(trial, second)
     trial.send(signal.SIGSTOP)
-    for number in range(2 * before, 2 * before + meanwhile):
-        trial.put(number)
-        age = (0, -3600, 3600)[number % 3]  # 1970, and clocks that are an hour behind or ahead
-        when = time.time() + age if age else 0
-        os.utime(trial.captures / f"{number:05d}.jpg", (when, when))
+    _put_of_any_age(trial, third)
     trial.send(signal.SIGCONT)
-    trial.until_done()
+    _until_last(trial, third)
     assert trial.send(signal.SIGTERM) == 0
+
+
+def _put_of_any_age(trial: Trial, numbers: range) -> None:
+    """Files of 1970, and by clocks that are an hour behind or ahead; the last is the newest, whatever it is told by."""
+    for number in numbers:
+        trial.put(number)
+        when = (0, time.time() - 3600, time.time() + 3600)[2 if number == numbers[-1] else number % 3]
+        os.utime(trial.captures / f"{number:05d}.jpg", (when, when))
+
+
+def _until_last(trial: Trial, numbers: range) -> None:
+    """Wait for the row of the last file: rows come in the order of the names."""
+    last = f"{numbers[-1]:05d}.jpg"
+    trial.until(lambda: last in {row["path"] for row in trial.rows()}, f"{last} has no row")

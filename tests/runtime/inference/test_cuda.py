@@ -57,7 +57,7 @@ def install(patch: pytest.MonkeyPatch, **modules: object) -> None:
 
 
 def test_with_neither_library_it_says_what_to_install():
-    with pytest.raises(NotInstalledError, match=r"pip install 'cartcls\[tensorrt\]'"):
+    with pytest.raises(NotInstalledError, match="pip install 'cuda-bindings>="):
         open_cuda()
 
 
@@ -88,11 +88,27 @@ def test_no_driver_and_no_device_are_no_gpu(monkeypatch: pytest.MonkeyPatch):
 
     runtime = Runtime()
     install(monkeypatch, cuda_bindings=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(cuda, "NODES", [Path("/")])
     monkeypatch.setattr(runtime, "cudaGetDeviceProperties", no_driver)
     with pytest.raises(NoGpuError, match=r"libcuda\.so\.1 is missing"):
         open_cuda()
     monkeypatch.setattr(runtime, "cudaGetDeviceProperties", lambda device: (100, None))
     with pytest.raises(NoGpuError, match="out of memory"):
+        open_cuda()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "reason"), [("0x10de\n", "the NVIDIA driver is not loaded"), ("0x8086\n", "there is no NVIDIA GPU")]
+)
+def test_no_gpu_is_not_called_an_old_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vendor: str, reason: str):
+    (tmp_path / "0000:00:01.0").mkdir()
+    (tmp_path / "0000:00:01.0" / "vendor").write_text(vendor)
+    monkeypatch.setattr(cuda, "NODES", [tmp_path / "none"])
+    monkeypatch.setattr(cuda, "PCI_VENDORS", tmp_path)
+    runtime = Runtime()
+    install(monkeypatch, cuda_bindings=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(runtime, "cudaGetDeviceProperties", lambda device: (35, None))
+    with pytest.raises(NoGpuError, match=reason):
         open_cuda()
 
 

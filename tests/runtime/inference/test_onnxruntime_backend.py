@@ -60,7 +60,7 @@ def test_it_never_runs_on_the_cpu_in_silence(bundle: Bundle, monkeypatch: pytest
 
 def test_an_onnxruntime_without_cuda_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(onnxruntime_backend, "_onnxruntime", lambda: PretendedRuntime(("CPUExecutionProvider",)))
-    with pytest.raises(BackendError, match=r"has no CUDA: .* 'cartcls\[cuda\]'"):
+    with pytest.raises(BackendError, match=r"has no CUDA: .* '\.\[cuda\]'"):
         CudaBackend(bundle)
 
 

@@ -37,7 +37,8 @@ def begin(tmp_path: Path, said: list[str]) -> Iterator[Faulty]:
     """Begins a backend with a fault in a process of its own."""
     opened: list[ChildBackend] = []
 
-    def begin(fault: str, logit_of_exact: float = 7.0, answer_seconds: float = 3.0) -> ChildBackend:
+    def begin(fault: str, logit_of_exact: float = 7.0, answer_seconds: float = 0.0) -> ChildBackend:
+        answer_seconds = answer_seconds or (3.0 if fault == "hang" else 600.0)
         child = partial(FaultyBackend, fault, tmp_path / "begun")
         opened.append(
             ChildBackend(child, partial(FakeBackend, logit=logit_of_exact), said.append, answer_seconds=answer_seconds)

@@ -1,13 +1,18 @@
+import errno
+import sqlite3
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import pytest
+from samples import RUN
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger import folder as folders
-from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, open_ledger
+from cartcls.runtime.ledger.folder import LEDGER, LOCK, existing_ledger, open_ledger
 from cartcls.runtime.ledger.ledger import Ledger
 
 
@@ -54,23 +59,96 @@ def test_one_process_alone_has_it_until_it_ends_or_fails(out: Path, bundle: Bund
         pass
 
 
-def test_what_is_there_is_set_aside_to_begin_anew(out: Path, bundle: Bundle):
-    with open_ledger(out, bundle, fresh=True) as ledger:
-        assert not list(out.glob("before-*"))
-        ledger.add_slide(b"/captures/s", "s")
-        ledger.add_slide(b"/captures/no report yet", "t")
-    for name in ("s/cells.csv", "thesis/thesis.txt"):
+@pytest.fixture
+def begun(out: Path, bundle: Bundle) -> Path:
+    """Reports of the slides /captures/s and /captures/t, and a folder that is none."""
+    with open_ledger(out, bundle) as ledger:
+        for name in ("s", "t"):
+            ledger.add_slide(f"/captures/{name}".encode(), name).begin_run(RUN)
+    for name in ("s/cells.csv", "t/cells.csv", "thesis/thesis.txt"):
         (out / name).parent.mkdir()
         (out / name).write_text(name)
+    return out
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(LEDGER)}
+
+
+def test_only_named_slides_are_started_anew(begun: Path, bundle: Bundle):
+    with open_ledger(begun, bundle, [Path("/captures/s"), Path("/captures/unknown")]) as ledger:
+        (kept,) = ledger.slides()
+        assert (kept.slide.name, ledger.closing()) == ("t", [])
+        again = ledger.add_slide(b"/captures/s", "s")
+        assert again.last_run() is None
+    (before,) = begun.glob("before-*")
+    assert (names(before), names(before / "s")) == ({"s"}, {"cells.csv"})
+    assert names(begun) == {before.name, "t", "thesis", LOCK}
+    with sqlite3.connect(begun / LEDGER) as connection:  # the rows of the closed slide are still there
+        query = "SELECT slides.state, count(runs.id) FROM slides LEFT JOIN runs ON slide = slides.id GROUP BY slides.id"
+        assert connection.execute(query).fetchall() == [("closed", 1), ("open", 1), ("open", 0)]
+    connection.close()
+
+
+def test_slides_may_be_started_anew_twice_in_a_second(begun: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folders, "datetime", SimpleNamespace(now=lambda zone: datetime(2026, 1, 2, tzinfo=zone)))
+    for name in ("s", "t", "s"):
+        with open_ledger(begun, bundle, [Path("/captures") / name]) as ledger:
+            ledger.add_slide(f"/captures/{name}".encode(), name)
+        (begun / name).mkdir()
+    first, second, third = sorted(begun.glob("before-*"))
+    assert (second.name, third.name) == (f"{first.name}-2", f"{first.name}-3")
+    assert [names(folder) for folder in (first, second, third)] == [{"s"}, {"t"}, {"s"}]
+
+
+@pytest.mark.parametrize("where", ["before the move", "after the move", "in the ledger"])
+def test_a_kill_while_a_slide_is_closed_loses_nothing(
+    begun: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    rename = Path.rename
+
+    def killed(*arguments: Path) -> None:
+        if where == "after the move":
+            rename(*arguments)
+        raise KeyboardInterrupt
+
+    target = (Ledger, "finish_closing") if where == "in the ledger" else (Path, "rename")
+    with monkeypatch.context() as patch:
+        patch.setattr(*target, killed)
+        with pytest.raises(KeyboardInterrupt), open_ledger(begun, bundle, [Path("/captures/s")]):
+            pass
+    with open_ledger(begun, bundle) as ledger:
+        assert [found.slide.name for found in ledger.slides()] == ["t"]
+        assert ledger.closing() == []
+        ledger.add_slide(b"/captures/s", "s")
+    assert not (begun / "s").exists()
+    assert [path.read_text() for path in begun.glob("before-*/s/cells.csv")] == ["s/cells.csv"]
+
+
+def test_a_report_that_cannot_be_moved_is_a_clear_error(begun: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    def other_disk(path: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", other_disk)
+    with (
+        pytest.raises(OutputError, match=f"move {begun / 's'} elsewhere"),
+        open_ledger(begun, bundle, [Path("/captures/s")]),
+    ):
+        pass
+    monkeypatch.undo()
+    (begun / "s").rename(begun / "elsewhere")
+    with open_ledger(begun, bundle) as ledger:
+        assert [found.slide.name for found in ledger.slides()] == ["t"]
+
+
+def test_another_bundle_moves_nothing_and_needs_another_folder(begun: Path, bundle: Bundle):
     other = replace(bundle, sha256="0" * 64)
-    with open_ledger(out, other, fresh=True) as ledger:
-        assert not ledger.slides()
-    (aside,) = out.glob("before-*")
-    assert {path.name for path in aside.iterdir()} == {"s", LEDGER}
-    assert (aside / "s" / "cells.csv").read_text() == "s/cells.csv"
-    assert (out / "thesis" / "thesis.txt").exists()
-    with Ledger(aside / LEDGER) as ledger:
-        assert [found.slide.name for found in ledger.slides()] == ["s", "t"]
+    refused = pytest.raises(OutputError, match=r"name another folder with --out$")
+    with refused, open_ledger(begun, other, [Path("/captures/s")]):
+        pass
+    assert names(begun) == {"s", "t", "thesis", LOCK}
+    with open_ledger(begun, bundle) as ledger:
+        assert len(ledger.slides()) == 2
 
 
 def test_reports_on_a_share_have_their_ledger_on_this_machine(

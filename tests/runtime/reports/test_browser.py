@@ -57,7 +57,7 @@ def page(browser: Browser, out: Path) -> Iterator[Page]:
     """The report, opened from disk; it may complain of nothing, and ask for nothing but files."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     page, said, asked = context.new_page(), [], []
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(300_000)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))

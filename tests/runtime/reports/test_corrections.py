@@ -12,7 +12,7 @@ from reviewer import classify, corrections, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import CorrectionError, OutputError
-from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
 from cartcls.runtime.ledger.records import Cell
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
@@ -221,3 +221,13 @@ def test_a_ledger_that_cannot_be_written_says_that_nothing_was_applied(out: Path
     monkeypatch.setattr("cartcls.runtime.ledger.slide_ledger.SlideLedger.correct", full)
     with pytest.raises(OutputError, match=r"No space left on device.*nothing in .* was applied"):
         correct(out, file, "Ada")
+
+
+def test_corrections_of_a_slide_that_was_started_anew_since_are_refused(out: Path, folder: Path, bundle: Bundle):
+    file = corrections(out, (1, "monocyte"))
+    with open_ledger(out, bundle, [folder]):
+        pass
+    classify(folder, bundle)
+    with pytest.raises(CorrectionError, match=r"older page of slide, .* \(--fresh\): open its present page"):
+        correct(out, file, "Ada")
+    assert not any(cell.corrected_by for cell in cells(out).values())

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -54,3 +55,31 @@ def test_a_slide_that_was_hardly_begun_does_not_stop_the_others(out: Path, bundl
         ledger.add_slide(b"/captures/third", "third")
     assert rebuild_reports(out) == [out / "slide-01", out / "other"]
     assert len(verify_reports(out)) == 2
+
+
+def test_slides_that_were_started_anew_are_known_by_their_new_report_alone(slide: Path, out: Path, bundle: Bundle):
+    other = {path: path.read_bytes() for path in (out / "other").rglob("*") if path.is_file()}
+    with open_ledger(out, bundle, [slide]) as ledger:
+        classify_slide(slide, out, Classifier(bundle, FakeBackend()), ledger)
+    assert {path: path.read_bytes() for path in other} == other
+    (before,) = out.glob("before-*/slide-01")
+    assert {path.name for path in before.iterdir()} >= {"cells.csv", "report.html", "thumbnails"}
+    assert [(found.file, found.rows, found.differences) for found in verify_reports(out)] == [
+        (out / "other" / "cells.csv", 33, []),
+        (out / "slide-01" / "cells.csv", 32, []),
+    ]
+    assert rebuild_reports(out) == [out / "other", out / "slide-01"]
+
+
+@pytest.mark.parametrize("by", ["a rebuild", "the next run"])
+def test_what_a_killed_process_left_is_removed(slide: Path, out: Path, bundle: Bundle, by: str):
+    places = ("", "cells", "thumbnails") if by == "the next run" else ("", "cells")
+    left = [out / "slide-01" / place / f".unfinished-x-{os.getpid()}" for place in places]  # as in a container
+    for file in left:
+        file.touch()
+    if by == "a rebuild":
+        rebuild_reports(out)
+    else:
+        with open_ledger(out, bundle) as ledger:
+            classify_slide(slide, out, Classifier(bundle, FakeBackend()), ledger)
+    assert not any(file.exists() for file in left)

@@ -131,6 +131,55 @@ def test_a_shortened_or_foreign_file_is_moved_aside_and_a_missing_one_made(
     assert file.read_bytes() == whole
 
 
+def test_each_changed_file_is_kept(slide: SlideLedger, bundle: Bundle, file: Path):
+    add(slide, "ig", "monocyte")
+    project(slide, bundle, file)
+    for edit in ("first", "second"):
+        file.write_text(edit)
+        assert project(slide, bundle, file) is not None
+    file.unlink()
+    assert project(slide, bundle, file) is None
+    kept = {path.name: path.read_text("utf-8") for path in file.parent.glob("cells.csv*")}
+    assert kept == {
+        "cells.csv": text(bundle, "ig", "monocyte"),
+        "cells.csv.damaged": "first",
+        "cells.csv.damaged-2": "second",
+    }
+
+
+def test_a_changed_file_is_kept_also_where_a_row_was_replaced(slide: SlideLedger, bundle: Bundle, file: Path):
+    add(slide, "ig", "monocyte")
+    project(slide, bundle, file)
+    edited = file.read_bytes().replace(b"\n", b"\r\n")
+    file.write_bytes(edited)
+    add(slide, "platelet", seq=1)
+    moved = project(slide, bundle, file)
+    assert moved is not None
+    assert moved.read_bytes() == edited
+    assert file.read_text("utf-8") == text(bundle, "platelet", "monocyte")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_kill_after_the_file_was_rebuilt_is_no_change(
+    slide: SlideLedger, bundle: Bundle, file: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+):
+    add(slide, "ig", "monocyte")
+    if begun:
+        project(slide, bundle, file)
+        add(slide, "basophil", seq=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(slide, "move_cursor", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            project(slide, bundle, file)
+    assert project(slide, bundle, file) is None
+    assert not slide.cursor().stale
+    assert verify(slide, bundle, file) == []
+
+
+def interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_superseded_row_is_written_in_its_old_place(slide: SlideLedger, bundle: Bundle, file: Path):
     add(slide, "ig", "monocyte")
     project(slide, bundle, file)
