@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..export.engine import EngineExport
     from ..export.parity import ParityReport
     from ..runtime.bundle.bundle import Bundle
-    from ..runtime.bundle.calibration import CalibrationRecord
+    from ..runtime.bundle.calibration import CalibrationRecord, PromiseRecord
     from ..runtime.doctor import Finding
     from ..runtime.inference.backend import Backend
     from ..runtime.reports.corrections import Corrected
@@ -55,9 +55,15 @@ class _Rate(ProgressColumn):
 def started(bundle: "Bundle", backend: "Backend") -> None:
     """Print the model and the backend."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
-    messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
+    messages.print(line, markup=False, soft_wrap=True)
+    if bundle.problem:
+        notify(f"warning: {bundle.problem}. Every cell is for review")
     record = bundle.manifest.calibration
-    if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
+    if (
+        record
+        and not bundle.problem
+        and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision)
+    ):
         notify(f"it was calibrated on {', '.join(made_on)}: its guarantee was not measured on this backend")
 
 
@@ -145,7 +151,7 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
 def _print_counts(summary: "Summary") -> None:
     waiting = f", {summary.waiting} waiting" if summary.waiting else ""
     notify(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
-    for alarm in summary.drift:
+    for alarm in (*summary.warnings, *summary.drift):
         notify(f"{summary.slide}: warning: {alarm}")
 
 
@@ -172,13 +178,15 @@ def _view(watch: "Watch", seconds: float) -> Table:
         status = summary.status
         figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
         table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
-        for alarm in summary.drift:
+        for alarm in (*summary.warnings, *summary.drift):
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table
 
 
 def finished(directory: Path, summary: "Summary") -> None:
-    """Print a slide's differential and the path of its report."""
+    """Print a slide's differential and the path of its report; first what must be known before any count."""
+    for warning in summary.warnings:
+        results.print(f"warning: {warning}", markup=False, soft_wrap=True)
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
@@ -262,8 +270,8 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
 
 
 def calibrated(directory: Path, record: "CalibrationRecord") -> None:
-    """Print the figures and the guarantee of a calibration, and the path of the bundle."""
-    figures = record.calibrate
+    """Print the figures and the guarantee of a calibration, or why there is none, and the path of the bundle."""
+    figures, guarantee = record.calibrate, record.promise
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", "ok", "wrong among them"):
         table.add_column(name, justify="right")
@@ -276,12 +284,19 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     for line in (
         f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
-        f"for review below a confidence of {record.threshold:.4f}: {record.promise.sentence}",
+        f"for review below a confidence of {record.threshold:.4f}: {guarantee.sentence}" if guarantee.reached else "",
         f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
         record.rare_classes,
         os.fspath(directory),
     ):
-        results.print(line, markup=False, soft_wrap=True)
+        if line:
+            results.print(line, markup=False, soft_wrap=True)
+
+
+def not_calibrated(directory: Path, guarantee: "PromiseRecord") -> None:
+    """Print that what was asked for cannot be guaranteed, what that means, and what would help."""
+    notify(f"error: {guarantee.problem}")
+    notify(f"{directory} was written, and marks every cell for review: {guarantee.sentence}")
 
 
 def interrupted(done: int, slides: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import PIL.ImageFile
-from fakes import FakeBackend, InlinePool, uncalibrated
+from fakes import FakeBackend, InlinePool, without_checks
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -168,7 +168,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     """Watch until told to stop, or, once, what is there."""
     for mutant in mutants:
         MUTANTS[mutant]()
-    bundle, stop = uncalibrated(load_bundle()), Stop()
+    bundle, stop = without_checks(load_bundle()), Stop()
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
         timings = AT_ONCE if once else WatchTimings(**TIMINGS)
