@@ -43,14 +43,18 @@ class Split:
         return sorted(path for path, its_part in self.parts.items() if its_part == part)
 
 
-def list_images(data_dir: Path) -> list[str]:
+def list_images(data_dir: Path, to_train: bool = True) -> list[str]:
     """List the images of a data folder with one folder per class.
+
+    Args:
+        data_dir: The folder.
+        to_train: Whether there must be two classes, and two images of each.
 
     Returns:
         Sorted paths relative to the folder, `/`-separated.
 
     Raises:
-        DataError: There is no such folder, one class only, or a class with fewer than 2 images.
+        DataError: There is no such folder, or too few classes or images.
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
@@ -58,11 +62,13 @@ def list_images(data_dir: Path) -> list[str]:
     paths = sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
     counts = Counter(map(class_of, paths))
     folders = {path.name for path in data_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    if small := sorted(name for name in folders if counts[name] < 2):
+    if to_train and (small := sorted(name for name in folders if counts[name] < 2)):
         raise DataError(f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images or remove the folder")
     if odd := sorted(name for name in folders if not SAFE_NAME.fullmatch(name)):
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
-    if len(counts) < 2:
+    if not counts:
+        raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
+    if to_train and len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
     return paths
 
@@ -157,7 +163,7 @@ def choose_part(data_dir: Path, split_file: Path | None, part: str) -> tuple[lis
         DataError: The split does not fit, or has no such part.
     """
     if split_file is None:
-        return list_images(data_dir), f"all of {data_dir.resolve().name}"
+        return list_images(data_dir, to_train=False), f"all of {data_dir.resolve().name}"
     split = read_split(split_file)
     check_split(split, data_dir)
     if not split.paths(part):

@@ -255,15 +255,19 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
     for name in ("cells", "sensitivity", "precision", "F1"):
         table.add_column(name, justify="right")
     for name, row in metrics.per_class.items():
-        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", f"{row.precision:.1%}", f"{row.f1:.4f}")
+        figures = ((row.sensitivity, ".1%"), (row.precision, ".1%"), (row.f1, ".4f"))
+        table.add_row(
+            Text(name), str(row.count), *("" if value is None else f"{value:{form}}" for value, form in figures)
+        )
     results.print(table)
     low, high = metrics.top1_interval
-    results.print(
-        f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
-        f" {low:.2%} to {high:.2%}; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}",
-        markup=False,
-        soft_wrap=True,
-    )
+    line = f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
+    line += f" {low:.2%} to {high:.2%}"
+    if metrics.macro_f1 is not None:
+        line += f"; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}"
+    results.print(line, markup=False, soft_wrap=True)
+    if metrics.macro_f1 is None:
+        results.print("all cells are of one class: precision and F1 need cells of others", markup=False)
     if evaluation.unreadable:
         results.print(f"warning: {len(evaluation.unreadable)} images could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
@@ -323,6 +327,7 @@ def engine_exported(made: "EngineExport") -> None:
 
 def exported(out: Path, parity: "ParityReport") -> None:
     """Print the parity of an export, how each class is counted, and the path of the bundle."""
+    from ..export.model_card import stopped_at
     from ..runtime.bundle.bundle import load_bundle
 
     table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
@@ -332,8 +337,16 @@ def exported(out: Path, parity: "ParityReport") -> None:
         verdict = "" if check.passed else "not used: differs too much"
         table.add_row(check.graph, check.runner, *differences, f"{check.max_logit_difference:.5f}", right, verdict)
     results.print(table)
-    for entry in load_bundle(out).classes:
+    bundle = load_bundle(out)
+    for entry in bundle.classes:
         messages.print(f"{entry.name} is counted as {entry.kind}", markup=False)
+    source = bundle.manifest.source
+    trainings = [(source.epochs, source), *((member.epochs, member.provenance) for member in source.members)]
+    if any(stopped_at(*training) for training in trainings):
+        notify(
+            f"warning: the training was stopped before its last image size: the bundle is for the size of its weights,"
+            f" {bundle.width}x{bundle.height}. Or finish it with `cartcls train fit … --resume`, and export again"
+        )
     results.print(os.fspath(out), markup=False, soft_wrap=True)
 
 

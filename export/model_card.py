@@ -2,7 +2,7 @@
 
 from ..runtime.bundle.calibration import CalibrationRecord
 from ..runtime.bundle.manifest import NAMED_CAR_T, Manifest, Metrics, ParityCheck
-from ..runtime.bundle.provenance import Provenance
+from ..runtime.bundle.provenance import Provenance, stage_index
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -131,14 +131,24 @@ def _commands(source: Provenance) -> list[str]:
 
 def _epoch(epoch: int, source: Provenance) -> str:
     """Which epoch's weights they are: the best one on `select`, or the last before the training was stopped."""
-    return f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
+    text = f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
+    stopped = stopped_at(epoch, source)
+    return f"{text}, at {stopped}: the training was stopped before its last size" if stopped else text
+
+
+def stopped_at(epoch: int, source: Provenance) -> str:
+    """The image size at which a training was stopped before its last one; empty where it was not."""
+    stages = source.stages
+    if not stages or stage_index(stages, epoch - 1) == len(stages) - 1:
+        return ""
+    return "{}x{}".format(*stages[stage_index(stages, epoch - 1)].size)
 
 
 def _figures(part: str, metrics: Metrics) -> str:
     low, high = metrics.top1_interval
     return (
         f"| {part} | {metrics.correct} of {metrics.count} | {metrics.top1:.2%} |"
-        f" {low:.2%} to {high:.2%} | {metrics.macro_f1:.4f} |"
+        f" {low:.2%} to {high:.2%} | {'' if metrics.macro_f1 is None else f'{metrics.macro_f1:.4f}'} |"
     )
 
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from ..calibration.split import Split, class_of
-from ..runtime.bundle.provenance import Stage
+from ..runtime.bundle.provenance import Stage, stage_index
 from .images import LabelledImages, load_images
 
 
@@ -49,8 +49,7 @@ class CellData(pl.LightningDataModule):
 
     def stage_index(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
-        ends = np.cumsum([stage.epochs for stage in self.stages])
-        return min(int(np.searchsorted(ends, epoch, side="right")), len(self.stages) - 1)
+        return stage_index(self.stages, epoch)
 
     def images(self, part: str, size: tuple[int, int]) -> LabelledImages:
         """Images of one part at one size; the last size asked for is kept."""

@@ -67,6 +67,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         with pytest.raises(Killed):
             fit(data_dir, split_file, out, SETTINGS)
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
+    stopped = load_checkpoint(out / "best.ckpt")  # before the last stage: it is for the size that it has seen
+    assert (stopped.image_size, stopped.epochs) == ((32, 32), 1)
+    assert stopped.model.state_dict()["bot.attention.rel_height"].shape[0] == 1
 
     with pytest.raises(DataError, match="started with other settings"):
         fit(data_dir, split_file, out, replace(SETTINGS, seed=1), resume=True)
