@@ -277,11 +277,11 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     """Print the figures and the guarantee of a calibration, or why there is none, and the path of the bundle."""
     figures, guarantee = record.calibrate, record.promise
     table = Table("class", box=None, padding=(0, 2, 0, 0))
-    for name in ("cells", "sensitivity", "ok", "wrong among them"):
+    for name in ("cells", "sensitivity", *(("ok", "wrong among them") if guarantee.reached else ())):
         table.add_column(name, justify="right")
     for name, row in figures.per_class.items():
-        wrong = str(row.passing - row.right)
-        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", str(row.passing), wrong)
+        ok = (str(row.passing), str(row.passing - row.right)) if guarantee.reached else ()
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", *ok)
     results.print(table)
     error, before = figures.ece_equal_mass, figures.uncalibrated
     flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
