@@ -243,7 +243,11 @@ def _promise_sentence(found: Promise, cells: int, split_unit: str, same_split: b
 def _remedy(found: Promise, cells: int) -> str:
     """What would make a calibration of cells that do not allow one."""
     if found.needed is None:
-        return "more cells like these would not do: too large a share is wrong. Train the model on more cells"
+        least = cells_to_stand(0, found.asked)
+        return (
+            "that share is above what was asked for. Train the model on more cells, ask for less with --max-error, or"
+            f" add cells of new slides: at least {least} that pass are needed"
+        )
     in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all" if found.chosen.passing else ""
     return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or ask for less with --max-error"
 

@@ -59,11 +59,8 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     if bundle.problem:
         notify(f"warning: {bundle.problem}. Every cell is for review")
     record = bundle.manifest.calibration
-    if (
-        record
-        and not bundle.problem
-        and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision)
-    ):
+    made_on = (record.backend, record.precision) if record and not bundle.problem else None
+    if made_on and made_on != (backend.name, backend.precision):
         notify(f"it was calibrated on {', '.join(made_on)}: its guarantee was not measured on this backend")
 
 

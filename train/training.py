@@ -195,8 +195,7 @@ def _open_run(out: Path, resume: bool) -> None:
         raise DataError(f"{out} is not empty: add --resume to continue it, or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for name in INITIAL_FILES:  # of a run that was stopped before its first checkpoint
-            (out / name).unlink(missing_ok=True)
+        (out / INITIAL_FILES[-1]).unlink(missing_ok=True)  # the other files are written anew
 
 
 @rank_zero_only

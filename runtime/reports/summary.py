@@ -139,14 +139,22 @@ def _flawed(cells: Sequence[Cell], reason: str) -> set[int]:
 def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> list[str]:
     warnings = []
     if whole_fields:
-        are = "looks like a whole field" if whole_fields == 1 else "look like whole fields"
-        found = f"{whole_fields} of {images} images {are} of view, not single cells"
-        warnings.append(f"{found}: such a label means nothing. Cut the cells out first")
+        one, more = (
+            "looks like a whole field of view, not a single cell",
+            "look like whole fields of view, not single cells",
+        )
+        found = f"{whole_fields} of {images} images {one if whole_fields == 1 else more}"
+        warnings.append(f"{found}: {_mean_nothing(whole_fields)}. Cut the cells out first")
     if no_cell:
-        warnings.append(f"{no_cell} of {images} images show{'s' * (no_cell == 1)} no cell: such a label means nothing")
+        found = f"{no_cell} of {images} images {'shows' if no_cell == 1 else 'show'} no cell"
+        warnings.append(f"{found}: {_mean_nothing(no_cell)}")
     if bundle.problem:
         warnings.append(f"{bundle.problem}. Every cell is for review")
     return warnings
+
+
+def _mean_nothing(images: int) -> str:
+    return "its label means nothing" if images == 1 else "their labels mean nothing"
 
 
 def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:

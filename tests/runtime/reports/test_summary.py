@@ -30,9 +30,9 @@ def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle:
     summary = summarize(uncalibrated(bundle), RUN, [*cells, a_cell(5)], 0)
     assert (summary.whole_fields, summary.no_cell) == (3, 1)
     assert summary.warnings[:2] == [
-        "3 of 5 images look like whole fields of view, not single cells: such a label means nothing."
+        "3 of 5 images look like whole fields of view, not single cells: their labels mean nothing."
         " Cut the cells out first",
-        "1 of 5 images shows no cell: such a label means nothing",
+        "1 of 5 images shows no cell: its label means nothing",
     ]
     assert len(summary.warnings) == 3
     reviewed = [replace(cell, corrected_label="lymphocyte") for cell in cells]
