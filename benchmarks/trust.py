@@ -36,6 +36,7 @@ from cartcls.runtime.statistics import wilson_interval
 ROOT = Path(__file__).resolve().parent.parent
 NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
 SLIDES = 500
+OTHERS = "## Labels of other laboratories' cells"  # the page's last section: made by `cartcls evaluate`, and kept
 MOST_FLAGGED = 0.03  # share of untouched cells, as asked for
 SEEN = (
     "Severities were fixed before any altered cell was looked at, and no limit is made from altered cells. What is"
@@ -95,7 +96,11 @@ def main() -> None:
         )
     whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
     lines += _drift(bundle, untouched, whites, part)
-    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _, heading, others = (
+        options.out.read_text(encoding="utf-8").partition(OTHERS) if options.out.exists() else ("",) * 3
+    )
+    kept = f"\n{heading}{others}" if heading else ""
+    options.out.write_text("\n".join(lines) + "\n" + kept, encoding="utf-8")
     print("\n".join(lines))
 
 

@@ -19,6 +19,7 @@ from ..runtime.bundle.calibration import (
     Limits,
     PromiseRecord,
     Typical,
+    not_calibrated,
 )
 from ..runtime.bundle.review import CALIBRATION, Calibration
 from ..runtime.errors import DataError
@@ -38,7 +39,7 @@ from .temperature import fit_temperature
 PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
 OTHER_SPLIT = (
-    "this is not the split that the weights were trained with: the promise holds only if no cell of `select` or"
+    "this is not the split that the weights were trained with: the guarantee holds only if no cell of `select` or"
     " `calibrate` was in that training"
 )
 
@@ -73,7 +74,7 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
         if len(labels[part]) < FEWEST[part]:
             raise DataError(
                 f"the part `{part}` has {len(labels[part])} cells: at least {FEWEST[part]} are needed, and"
-                f" {cells_to_stand(0, max_error)} in `calibrate` to promise an error of at most {max_error:.2%}"
+                f" {cells_to_stand(0, max_error)} in `calibrate` to guarantee an error of at most {max_error:.2%}"
             )
 
 
@@ -82,12 +83,14 @@ def calibrate(
 ) -> Calibrated:
     """Calibrate a bundle. Each step sees one part alone, and what was made of an earlier one is not changed again.
 
+    Where the error that is asked for cannot be guaranteed, the record says so, and no cell is `ok` by it.
+
     Args:
         bundle: What is to be calibrated.
         backend: What ran it.
         evidence: Of the parts `fit`, `select` and `calibrate`.
         split: Where the cells are from; another one than the training's is noted.
-        max_error: Share of wrong cells among those that pass that is asked for.
+        max_error: Share of wrong cells among those that are `ok` that is asked for.
 
     Raises:
         DataError: The cells do not allow it.
@@ -127,7 +130,9 @@ def _measure(evidence: Mapping[str, Evidence], max_error: float) -> _Measured:
     usual = _usual(fit, select)
     judged, before = judge(usual, select, temperature), judge(usual, calibrate, temperature)
     found = _promise(judged, before, max_error)
-    calibration = replace(usual, threshold=found.chosen.threshold)
+    chosen = found.chosen
+    problem = "" if found.reached else not_calibrated(chosen.passing, chosen.wrong, found.needed)
+    calibration = replace(usual, threshold=chosen.threshold, problem=problem)
     return _Measured(temperature, calibration, found, judged, before, judge(calibration, calibrate, temperature))
 
 
@@ -165,7 +170,7 @@ def _record(
         threshold=measured.calibration.threshold,
         limits=measured.calibration.limits,
         typical=_typical(measured.select, names),
-        promise=_promise_record(measured, split.unit, same_split),
+        promise=_promise_record(measured.promise, measured.calibrate, split.unit, same_split),
         calibrate=figures,
         parts=parts,
         split_sha256=split.sha256,
@@ -175,7 +180,7 @@ def _record(
         precision=backend.precision,
         version=version("cartcls"),
         made_at=now(),
-        rare_classes=rare_sentence(figures.per_class),
+        rare_classes=rare_sentence(figures.per_class) if measured.promise.reached else "",
     )
 
 
@@ -197,43 +202,53 @@ def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
     )
 
 
-def _promise_record(measured: _Measured, split_unit: str, same_split: bool) -> PromiseRecord:
-    found, passes = measured.promise, measured.calibrate.passes
-    cells, tried = len(passes), int(measured.before.passes.sum())
-    needed = None if found.needed is None else ceil(found.needed * cells / tried)
+def _promise_record(found: Promise, calibrate: Judged, split_unit: str, same_split: bool) -> PromiseRecord:
+    ok = calibrate.passes
     return PromiseRecord(
         asked=found.asked,
-        error=found.error,
+        error=found.asked if found.reached else None,
         reached=found.reached,
         confidence=CONFIDENCE,
-        cells=cells,
+        cells=len(ok),
         passing=found.chosen.passing,
         wrong=found.chosen.wrong,
-        coverage=float(passes.mean()),
-        needed=needed,
+        coverage=float(ok.mean()),
+        needed=found.needed,
         split_unit=split_unit,
-        sentence=_promise_sentence(found, cells, needed, split_unit, same_split),
+        sentence=_promise_sentence(found, len(ok), split_unit, same_split),
         steps=tuple(found.steps),
     )
 
 
-def _promise_sentence(found: Promise, cells: int, needed: int | None, split_unit: str, same_split: bool) -> str:
-    sentence = (
-        f"at most {found.error:.2%} of the passing cells are wrong, with {CONFIDENCE:.0%} confidence, for cells like"
-        f" those of `calibrate` ({split_unit}): {found.chosen.wrong} of {found.chosen.passing} were, of {cells}"
-    )
+def _promise_sentence(found: Promise, cells: int, split_unit: str, same_split: bool) -> str:
+    chosen = found.chosen
     if not found.reached:
-        sentence += f"; {found.asked:.2%} was asked for, and "
-        sentence += (
-            f"would need {needed} cells like these"
-            if needed
-            else "more cells like these would not reach it: too large a share of them is wrong"
+        return (
+            f"no cell is marked ok: that at most {found.asked:.2%} of them are wrong cannot be guaranteed with"
+            f" {CONFIDENCE:.0%} confidence from the {cells} cells of `calibrate` ({split_unit}), of which"
+            f" {chosen.passing} pass the checks and {chosen.wrong} of those are wrong; {_remedy(found, cells)}"
         )
+    sentence = (
+        f"at most {found.asked:.2%} of the cells marked ok are wrong, with {CONFIDENCE:.0%} confidence, for cells like"
+        f" those of `calibrate` ({split_unit}): {chosen.wrong} of {chosen.passing} were, of {cells}"
+    )
     if split_unit == "split by group":
         sentence += "; cells are counted as independent, which takes tens of patients in `calibrate`"
     if not same_split:
         sentence += f"; {OTHER_SPLIT}"
     return sentence
+
+
+def _remedy(found: Promise, cells: int) -> str:
+    """What would make a calibration of cells that do not allow one."""
+    if found.needed is None:
+        least = cells_to_stand(0, found.asked)
+        return (
+            "that share is above what was asked for. Train the model on more cells, ask for less with --max-error, or"
+            f" add cells of new slides: at least {least} that pass are needed"
+        )
+    in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all" if found.chosen.passing else ""
+    return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or ask for less with --max-error"
 
 
 def _pictures(measured: _Measured, figures: CalibrateFigures) -> dict[str, bytes]:

@@ -51,6 +51,7 @@ class Evaluation:
             **msgspec.to_builtins(self.metrics),
             "bundle": self.bundle.name,
             "bundle_sha256": self.bundle.sha256,
+            "calibrated": self.bundle.calibrated,
             "backend": self.run.backend,
             "precision": self.run.precision,
             "device": self.run.device,

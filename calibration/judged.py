@@ -95,8 +95,8 @@ def rare_sentence(rows: Mapping[str, ClassCounts]) -> str:
     """What the counts by class mean on a slide where that class is rare."""
     name, row = min(rows.items(), key=lambda item: item[1].right_if_rare)
     return (
-        "The promise is for all passing cells together, in the mix of `calibrate`, not for each class."
-        f" {row.others_called_so} of {row.others} cells of other classes passed as {name}, and up to"
+        "The guarantee is for all cells marked ok together, in the mix of `calibrate`, not for each class."
+        f" {row.others_called_so} of {row.others} cells of other classes were marked ok as {name}, and up to"
         f" {row.others_at_most:.2%} may: on a slide where 1 cell in 100 is one, as little as"
-        f" {row.right_if_rare:.0%} of the passing labels {name!r} may be right: look at every cell of a rare class."
+        f" {row.right_if_rare:.0%} of the labels {name!r} marked ok may be right: look at every cell of a rare class."
     )

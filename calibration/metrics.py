@@ -29,6 +29,8 @@ def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes
     precision, sensitivity, f1, support = np.array(
         precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)  # pyright: ignore[reportArgumentType]
     )
+    there, called = support > 0, confusion.sum(0) > 0
+    compared = there & (there.sum() > 1)  # among cells of one class alone, no other can be called so
     correct = int(confusion.trace())
     return Metrics(
         count=len(labels),
@@ -36,10 +38,15 @@ def classification_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike, classes
         top1=correct / len(labels),
         top1_interval=wilson_interval(correct, len(labels)),
         top5=float(top_k_accuracy_score(labels, scores, k=5, labels=indices)) if len(classes) > 5 else 1.0,
-        macro_f1=float(f1[support > 0].mean()),
-        weighted_f1=float(np.average(f1, weights=support)),
+        macro_f1=float(f1[there].mean()) if compared.any() else None,
+        weighted_f1=float(np.average(f1, weights=support)) if compared.any() else None,
         per_class={
-            name: ClassMetrics(int(support[i]), float(sensitivity[i]), float(precision[i]), float(f1[i]))
+            name: ClassMetrics(
+                int(support[i]),
+                float(sensitivity[i]) if there[i] else None,
+                float(precision[i]) if compared[i] and called[i] else None,
+                float(f1[i]) if compared[i] else None,
+            )
             for i, name in enumerate(classes)
         },
         confusion=confusion.tolist(),

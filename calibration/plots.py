@@ -57,7 +57,7 @@ def draw_risk_coverage(confidences: Floats, correct: Bools, found: Promise, part
     Args:
         confidences: Of N cells, (N,).
         correct: Whether their labels are right, (N,).
-        found: The review threshold for the same cells, and what it promises.
+        found: The review threshold for the same cells, and what it guarantees.
         part: Which cells were counted.
     """
     coverage, risk = risk_coverage(confidences, correct)
@@ -70,9 +70,10 @@ def draw_risk_coverage(confidences: Floats, correct: Bools, found: Promise, part
         f"at the review threshold {chosen:.1%} pass, {found.chosen.wrong} of them wrong",
     )
     axes.plot(coverage, risk, color=LINE, label="wrong among those that pass")
-    axes.axhline(found.error, color=MARK, linestyle="--", linewidth=1, label=f"promised: at most {found.error:.2%}")
+    label = "guaranteed" if found.reached else "asked for, not reached"
+    axes.axhline(found.asked, color=MARK, linestyle="--", linewidth=1, label=f"{label}: at most {found.asked:.2%}")
     axes.axvline(chosen, color=MARK, linewidth=1, label="review threshold")
-    top = max(float(risk[len(risk) // 10 :].max()), found.error)  # the share of a few cells says nothing
+    top = max(float(risk[len(risk) // 10 :].max()), found.asked)  # the share of a few cells says nothing
     axes.set(xlabel="Coverage", ylabel="Selective risk", xlim=(0, 1.01), ylim=(0, 1.2 * top))
     figure.legend(loc="outside lower center", ncols=2)
     axes.xaxis.set_major_formatter(PercentFormatter(1))

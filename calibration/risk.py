@@ -1,4 +1,4 @@
-"""How many of the cells that pass may be wrong: a bound that holds with 95 % confidence, and the threshold for it.
+"""How many of the cells that are `ok` may be wrong: a bound that holds with 95 % confidence, and the threshold for it.
 
 Angelopoulos et al., "Learn then Test" (2021): thresholds are tried in an order that was fixed beforehand, from strict
 to loose, each with an exact binomial bound, until the first that fails. No correction for trying many is needed then.
@@ -7,7 +7,6 @@ to loose, each with an exact binomial bound, until the first that fails. No corr
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +26,14 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Promise:
-    """The review threshold, and what it promises.
+    """The review threshold, and what it guarantees.
 
     Attributes:
         asked: Share of wrong cells that was asked for.
         steps: Thresholds tried, from strict to loose; the last one failed, unless all passed.
         chosen: The one that holds.
-        needed: Number of cells like these, passing or not, with which the bound asked for would be reached at `chosen`;
-            None where it is reached, or no number would do.
+        needed: Number of cells that pass with which the bound asked for would be reached at `chosen`; None where it is
+            reached, or no number would do.
     """
 
     asked: float
@@ -46,11 +45,6 @@ class Promise:
     def reached(self) -> bool:
         """Whether the bound asked for holds."""
         return self.chosen.bound <= self.asked
-
-    @property
-    def error(self) -> float:
-        """The share of wrong cells that is promised."""
-        return self.asked if self.reached else self.chosen.bound
 
 
 def clopper_pearson_upper(wrong: int, count: int) -> float:
@@ -119,8 +113,7 @@ def promise(confidences: Floats, correct: Bools, thresholds: Sequence[float], ma
     needed = None
     if chosen.bound > max_error:
         passing = max(chosen.passing, 1)
-        enough = cells_needed(chosen.wrong / passing, max_error, passing)
-        needed = None if enough is None else ceil(enough * len(confidences) / passing)
+        needed = cells_needed(chosen.wrong / passing, max_error, passing)
     return Promise(max_error, steps, chosen, needed)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..runtime.console import EXIT_INTERRUPTED
+from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED
 from .main import app
 from .options import Backend, BackendName, LabelledDir
 
@@ -31,7 +31,8 @@ def calibrate(
 
     Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
     `calibrate`: at most --max-error of the `ok` cells are then wrong, with 95 % confidence, for cells like those. If
-    there are too few cells to guarantee that, it says how many are needed, and keeps the bound that was reached.
+    that cannot be guaranteed from these cells, the exit code is 1: the bundle gets the figures that were measured, and
+    marks every cell for review.
     """
     from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
@@ -68,6 +69,9 @@ def calibrate(
         typer.echo(json.dumps({"bundle": str(target), **msgspec.to_builtins(calibrated.record)}, indent=2))
     else:
         show.calibrated(target, calibrated.record)
+    if not calibrated.record.promise.reached:
+        show.not_calibrated(target, calibrated.record.promise)
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _parse_share(text: str) -> float:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..export.engine import EngineExport
     from ..export.parity import ParityReport
     from ..runtime.bundle.bundle import Bundle
-    from ..runtime.bundle.calibration import CalibrationRecord
+    from ..runtime.bundle.calibration import CalibrationRecord, PromiseRecord
     from ..runtime.doctor import Finding
     from ..runtime.inference.backend import Backend
     from ..runtime.reports.corrections import Corrected
@@ -55,9 +55,12 @@ class _Rate(ProgressColumn):
 def started(bundle: "Bundle", backend: "Backend") -> None:
     """Print the model and the backend."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
-    messages.print(line if bundle.calibrated else f"{line}, uncalibrated", markup=False, soft_wrap=True)
+    messages.print(line, markup=False, soft_wrap=True)
+    if bundle.problem:
+        notify(f"warning: {bundle.problem}. Every cell is for review")
     record = bundle.manifest.calibration
-    if record and (made_on := (record.backend, record.precision)) != (backend.name, backend.precision):
+    made_on = (record.backend, record.precision) if record and not bundle.problem else None
+    if made_on and made_on != (backend.name, backend.precision):
         notify(f"it was calibrated on {', '.join(made_on)}: its guarantee was not measured on this backend")
 
 
@@ -145,7 +148,7 @@ def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callabl
 def _print_counts(summary: "Summary") -> None:
     waiting = f", {summary.waiting} waiting" if summary.waiting else ""
     notify(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
-    for alarm in summary.drift:
+    for alarm in (*summary.warnings, *summary.drift):
         notify(f"{summary.slide}: warning: {alarm}")
 
 
@@ -174,15 +177,17 @@ def _view(watch: "Watch", seconds: float) -> Table:
         status = summary.status
         figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
         table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
-        for alarm in summary.drift:
+        for alarm in (*summary.warnings, *summary.drift):
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table
 
 
 def finished(directory: Path, summary: "Summary") -> None:
-    """Print a slide's differential and the path of its report."""
+    """Print a slide's differential and the path of its report; first what must be known before any count."""
     from ..runtime.reports.page import PAGE
 
+    for warning in summary.warnings:
+        results.print(f"warning: {warning}", markup=False, soft_wrap=True)
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("class")
     for name in ("cells", "share", "95 % interval"):
@@ -253,41 +258,52 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
     for name in ("cells", "sensitivity", "precision", "F1"):
         table.add_column(name, justify="right")
     for name, row in metrics.per_class.items():
-        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", f"{row.precision:.1%}", f"{row.f1:.4f}")
+        figures = ((row.sensitivity, ".1%"), (row.precision, ".1%"), (row.f1, ".4f"))
+        table.add_row(
+            Text(name), str(row.count), *("" if value is None else f"{value:{form}}" for value, form in figures)
+        )
     results.print(table)
     low, high = metrics.top1_interval
-    results.print(
-        f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
-        f" {low:.2%} to {high:.2%}; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}",
-        markup=False,
-        soft_wrap=True,
-    )
+    line = f"{metrics.correct} of {metrics.count} right ({evaluation.part}): {metrics.top1:.2%}, 95 % interval"
+    line += f" {low:.2%} to {high:.2%}"
+    if metrics.macro_f1 is not None:
+        line += f"; macro F1 {metrics.macro_f1:.4f}, weighted F1 {metrics.weighted_f1:.4f}"
+    results.print(line, markup=False, soft_wrap=True)
+    if metrics.macro_f1 is None:
+        results.print("all cells are of one class: precision and F1 need cells of others", markup=False)
     if evaluation.unreadable:
         results.print(f"warning: {len(evaluation.unreadable)} images could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
 
 
 def calibrated(directory: Path, record: "CalibrationRecord") -> None:
-    """Print the figures and the guarantee of a calibration, and the path of the bundle."""
-    figures = record.calibrate
+    """Print the figures and the guarantee of a calibration, or why there is none, and the path of the bundle."""
+    figures, guarantee = record.calibrate, record.promise
     table = Table("class", box=None, padding=(0, 2, 0, 0))
-    for name in ("cells", "sensitivity", "ok", "wrong among them"):
+    for name in ("cells", "sensitivity", *(("ok", "wrong among them") if guarantee.reached else ())):
         table.add_column(name, justify="right")
     for name, row in figures.per_class.items():
-        wrong = str(row.passing - row.right)
-        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", str(row.passing), wrong)
+        ok = (str(row.passing), str(row.passing - row.right)) if guarantee.reached else ()
+        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", *ok)
     results.print(table)
     error, before = figures.ece_equal_mass, figures.uncalibrated
     flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
     for line in (
         f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
-        f"for review below a confidence of {record.threshold:.4f}: {record.promise.sentence}",
+        f"for review below a confidence of {record.threshold:.4f}: {guarantee.sentence}" if guarantee.reached else "",
         f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
         record.rare_classes,
         os.fspath(directory),
     ):
-        results.print(line, markup=False, soft_wrap=True)
+        if line:
+            results.print(line, markup=False, soft_wrap=True)
+
+
+def not_calibrated(directory: Path, guarantee: "PromiseRecord") -> None:
+    """Print that what was asked for cannot be guaranteed, what that means, and what would help."""
+    notify(f"error: {guarantee.problem}")
+    notify(f"{directory} was written, and marks every cell for review: {guarantee.sentence}")
 
 
 def engine_exported(made: "EngineExport") -> None:
@@ -309,6 +325,7 @@ def engine_exported(made: "EngineExport") -> None:
 
 def exported(out: Path, parity: "ParityReport") -> None:
     """Print the parity of an export, how each class is counted, and the path of the bundle."""
+    from ..export.model_card import stopped_at
     from ..runtime.bundle.bundle import load_bundle
 
     table = Table("graph", "runs on", "|Δp|", "limit", "|Δlogit|", "right", "", box=None, padding=(0, 2, 0, 0))
@@ -318,8 +335,16 @@ def exported(out: Path, parity: "ParityReport") -> None:
         verdict = "" if check.passed else "not used: differs too much"
         table.add_row(check.graph, check.runner, *differences, f"{check.max_logit_difference:.5f}", right, verdict)
     results.print(table)
-    for entry in load_bundle(out).classes:
+    bundle = load_bundle(out)
+    for entry in bundle.classes:
         messages.print(f"{entry.name} is counted as {entry.kind}", markup=False)
+    source = bundle.manifest.source
+    trainings = [(source.epochs, source), *((member.epochs, member.provenance) for member in source.members)]
+    if any(stopped_at(*training) for training in trainings):
+        notify(
+            f"warning: the training was stopped before its last image size: the bundle is for the size of its weights,"
+            f" {bundle.width}x{bundle.height}. Or finish it with `cartcls train fit … --resume`, and export again"
+        )
     results.print(os.fspath(out), markup=False, soft_wrap=True)
 
 

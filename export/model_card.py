@@ -2,7 +2,7 @@
 
 from ..runtime.bundle.calibration import CalibrationRecord
 from ..runtime.bundle.manifest import NAMED_CAR_T, Manifest, Metrics, ParityCheck
-from ..runtime.bundle.provenance import Provenance
+from ..runtime.bundle.provenance import Provenance, stage_index
 
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -49,6 +49,18 @@ what it runs.
 """
 
 
+_NEVER_CALIBRATED = """\
+## What a confidence is worth
+**Not calibrated: every cell is for review.** No confidence was compared yet with how often such labels are right."""
+
+_NOT_CALIBRATED = """\
+## What a confidence is worth
+**{problem}. Every cell is for review.** Measured with {record.backend} ({record.precision}), \
+{record.split_unit}: temperature {record.temperature:.4f} from `select`.
+The attempt: {record.promise.sentence}.
+
+{measured}"""
+
 _CALIBRATION = """\
 ## What a confidence is worth
 Calibrated with {record.backend} ({record.precision}), {record.split_unit}: temperature {record.temperature:.4f} \
@@ -56,18 +68,21 @@ from `select`, then the review
 threshold {record.threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
 review: {figures.reasons[any]} of {figures.count} of `calibrate`.
 
-Calibration error on `calibrate`, 15 bins of as many cells: {mass.value:.4f} \
-(95 % interval {mass.interval[0]:.4f} to {mass.interval[1]:.4f}); a
-perfectly calibrated model of that size shows {mass.perfect:.4f}, and this one showed \
-{figures.uncalibrated.value:.4f} before. With 15 bins of
-equal width {figures.ece_equal_width.value:.4f}; Brier score {figures.brier:.4f}. \
-`reliability.png` and `risk-coverage.png` show the curves.
+{measured}
 
 | class (`calibrate`) | cells | sensitivity | passing | wrong among them |
 |---|---|---|---|---|
 {rows}
 
 {record.rare_classes}"""
+
+_MEASURED = """\
+Calibration error on `calibrate`, 15 bins of as many cells: {mass.value:.4f} \
+(95 % interval {mass.interval[0]:.4f} to {mass.interval[1]:.4f}); a
+perfectly calibrated model of that size shows {mass.perfect:.4f}, and this one showed \
+{figures.uncalibrated.value:.4f} before. With 15 bins of
+equal width {figures.ece_equal_width.value:.4f}; Brier score {figures.brier:.4f}. \
+`reliability.png` and `risk-coverage.png` show the curves."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -116,32 +131,48 @@ def _commands(source: Provenance) -> list[str]:
 
 def _epoch(epoch: int, source: Provenance) -> str:
     """Which epoch's weights they are: the best one on `select`, or the last before the training was stopped."""
-    return f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
+    text = f"    # the weights of epoch {epoch} of {sum(stage.epochs for stage in source.stages)}"
+    stopped = stopped_at(epoch, source)
+    return f"{text}, at {stopped}: the training was stopped before its last size" if stopped else text
+
+
+def stopped_at(epoch: int, source: Provenance) -> str:
+    """The image size at which a training was stopped before its last one; empty where it was not."""
+    stages = source.stages
+    if not stages or stage_index(stages, epoch - 1) == len(stages) - 1:
+        return ""
+    return "{}x{}".format(*stages[stage_index(stages, epoch - 1)].size)
 
 
 def _figures(part: str, metrics: Metrics) -> str:
     low, high = metrics.top1_interval
     return (
         f"| {part} | {metrics.correct} of {metrics.count} | {metrics.top1:.2%} |"
-        f" {low:.2%} to {high:.2%} | {metrics.macro_f1:.4f} |"
+        f" {low:.2%} to {high:.2%} | {'' if metrics.macro_f1 is None else f'{metrics.macro_f1:.4f}'} |"
     )
 
 
 def _calibration(record: CalibrationRecord | None) -> str:
     """The section on the calibration."""
     if record is None:
-        return "Confidences are not calibrated."
-    promise, rows = record.promise.sentence, record.calibrate.per_class
-    return _CALIBRATION.format(
+        return _NEVER_CALIBRATED
+    figures, promise = record.calibrate, record.promise
+    template = _CALIBRATION if promise.reached else _NOT_CALIBRATED
+    return template.format(
         record=record,
-        figures=record.calibrate,
-        mass=record.calibrate.ece_equal_mass,
-        promised=promise[0].upper() + promise[1:],
+        figures=figures,
+        measured=_MEASURED.format(figures=figures, mass=figures.ece_equal_mass),
+        problem=_sentence(promise.problem),
+        promised=_sentence(promise.sentence),
         rows="\n".join(
             f"| {name} | {row.count} | {row.sensitivity:.1%} | {row.passing} | {row.passing - row.right} |"
-            for name, row in rows.items()
+            for name, row in figures.per_class.items()
         ),
     )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _changed(paths: list[str]) -> str:

@@ -100,7 +100,7 @@ def _bundle(bundle: Bundle) -> Finding:
     text = f"{bundle.name} {bundle.sha256[:12]}, {len(bundle.classes)} classes, {bundle.width}x{bundle.height}"
     if bundle.calibrated:
         return Finding("ok", "bundle", f"{text}, calibrated, all digests match")
-    return Finding("warning", "bundle", f"{text}, all digests match, uncalibrated", "review every cell yourself")
+    return Finding("warning", "bundle", f"{text}, all digests match, {bundle.problem}", "review every cell yourself")
 
 
 def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import KnowingBackend, cell_key, uncalibrated
+from fakes import KnowingBackend, cell_key, without_checks
 from scene import Scene
 
 from cartcls.calibration.calibrate import PARTS, calibrate
@@ -38,8 +38,8 @@ def labels() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
-    """The shipped bundle with no calibration: what a test's own model says is not to be marked for review."""
-    return uncalibrated(load_bundle())
+    """The shipped bundle without its checks: what a test's own model says is not to be marked for review."""
+    return without_checks(load_bundle())
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def backend(bundle: Bundle) -> Iterator[Backend]:
 
 @pytest.fixture(scope="session")
 def classifier(bundle: Bundle, backend: Backend) -> Classifier:
-    """The shipped bundle, loaded, with no calibration."""
+    """The shipped bundle, loaded, without its checks."""
     return Classifier(bundle, backend)
 
 

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 from .loaders import CellData
+from .progress import Pace, say
 
 EMA_DECAY = 0.995
 
@@ -32,15 +33,34 @@ class StageAveraging(WeightAveraging):
 
 
 class History(pl.Callback):
-    """Appends one row per epoch to `history.csv`, and prints it if no progress bar is shown."""
+    """Appends one row per epoch to `history.csv`, and prints it, and the steps, if no progress bar is shown."""
 
     def __init__(self, file: Path):
         self.file = file
         self._started = time.monotonic()
+        self._pace = Pace()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the epoch's clock."""
         self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Say which step is done."""
+        self._say(trainer, f"step {batch_idx + 1} of {trainer.num_training_batches}")
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say how much of `select` is done."""
+        self._say(trainer, f"select, step {batch_idx + 1} of {trainer.num_val_batches[0]}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's row."""
@@ -62,8 +82,21 @@ class History(pl.Callback):
             if new:
                 writer.writerow(row)
             writer.writerow(row.values())
-        if not sys.stderr.isatty():
-            print("  ".join(f"{name} {value}" for name, value in row.items()), file=sys.stderr, flush=True)
+        if not has_bar():
+            say("  ".join(f"{name} {value}" for name, value in {**row, "epoch": _epoch(trainer)}.items()))
+
+    def _say(self, trainer: pl.Trainer, line: str) -> None:
+        if not has_bar():
+            self._pace(f"epoch {_epoch(trainer)}: {line}")
+
+
+def has_bar() -> bool:
+    """Whether a progress bar is shown, and not lines."""
+    return sys.stderr.isatty()
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    return f"{trainer.current_epoch + 1} of {trainer.max_epochs}"
 
 
 def exponential_average(average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:

@@ -7,11 +7,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from ..runtime.bundle.provenance import Provenance
+from ..runtime.bundle.provenance import Provenance, stage_index
 from ..runtime.errors import DataError, install
 from .models.base import FeatureClassifier, normalize
 from .models.build import build
+from .models.rcmnet import interpolate_table
+
+TABLES = (".rel_height", ".rel_width")  # the image size sets their length
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Checkpoint:
         model: With its averaged weights, float32, in evaluation mode.
         arch: What `build` of `cartcls.train.models.build` takes.
         classes: Class names in order.
-        image_size: Width and height in pixels.
+        image_size: Width and height in pixels of the images that it was last trained on: of a run that was stopped,
+            perhaps not those of its last stage.
         epochs: Number of epochs that were trained; of an ensemble, those of its first member.
         provenance: Data, split, command, versions and seed.
     """
@@ -51,17 +56,29 @@ def load_checkpoint(file: Path) -> Checkpoint:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         held = checkpoint["hyper_parameters"]
+        provenance, epochs = msgspec.convert(held["provenance"], Provenance), checkpoint["epoch"] + 1
         width, height = held["image_size"]
-        provenance = msgspec.convert(held["provenance"], Provenance)
+        if stages := provenance.stages:
+            width, height = stages[stage_index(stages, epochs - 1)].size
         model = build(held["arch"], len(held["classes"]), (width, height))
-        model.load_state_dict({name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()})
+        weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
+        model.load_state_dict(with_tables_of(model, weights))
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
     except ModuleNotFoundError as error:
         raise DataError(f"{file} needs {error.name}, which is not installed: {install('train')}") from None
     except Exception as error:  # torch.load raises anything on a foreign file
         raise DataError(f"{file} is not a checkpoint of `cartcls train`: {error}") from None
-    return Checkpoint(model.eval(), held["arch"], held["classes"], (width, height), checkpoint["epoch"] + 1, provenance)
+    return Checkpoint(model.eval(), held["arch"], held["classes"], (width, height), epochs, provenance)
+
+
+def with_tables_of(model: FeatureClassifier, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with their tables of relative positions resampled for the image size of a model."""
+    own = model.state_dict()
+    return {
+        name: interpolate_table(value, own[name].shape[0]) if name.endswith(TABLES) and name in own else value
+        for name, value in weights.items()
+    }
 
 
 def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:

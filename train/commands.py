@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..runtime.bundle.provenance import Stage
+from ..runtime.console import EXIT_INTERRUPTED
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,12 +92,17 @@ def fit(
 ) -> None:
     """Train a model, and choose its best checkpoint on the part `select`."""
     stages = _stages(sizes, size, epochs)
-    from . import training
+    typer.echo("loading PyTorch", err=True)
+    try:
+        from . import training
 
-    settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, compile)
-    metrics = training.fit(
-        data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
-    )
+        settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, compile)
+        metrics = training.fit(
+            data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
+        )
+    except KeyboardInterrupt:
+        typer.echo(_interrupted(out), err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if metrics:
         low, high = metrics.top1_interval
         typer.echo(
@@ -142,12 +148,27 @@ def table5(
     stages = _stages(sizes, size, epochs)
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
         raise typer.BadParameter(f"{seeds!r} is not a list of seeds: write 0,1,2", param_hint="--seeds")
-    from .table5 import train_table
-    from .training import TrainingSettings
+    typer.echo("loading PyTorch", err=True)
+    try:
+        from .table5 import train_table
+        from .training import TrainingSettings
 
-    settings = TrainingSettings(stages, batch_size=batch_size, compile=compile)
-    train_table(data_dir, split, out, settings, sorted({int(seed) for seed in seeds.split(",")}))
+        settings = TrainingSettings(stages, batch_size=batch_size, compile=compile)
+        train_table(data_dir, split, out, settings, sorted({int(seed) for seed in seeds.split(",")}))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command goes on", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     typer.echo((out / "table5.md").read_text(encoding="utf-8"))
+
+
+def _interrupted(out: Path) -> str:
+    """How to go on with an interrupted training."""
+    from .training import LAST, read_run
+
+    if not (out / LAST).exists():
+        return "interrupted before the end of the first epoch: the same command starts again"
+    command = read_run(out).command
+    return f"interrupted: go on after the last whole epoch with\n    {command.replace(' --resume', '')} --resume"
 
 
 def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,13 @@ class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
         return self.images[index], int(self.labels[index])
 
 
-def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], size: tuple[int, int]) -> LabelledImages:
+def load_images(
+    data_dir: Path,
+    paths: Sequence[str],
+    classes: Sequence[str],
+    size: tuple[int, int],
+    progress: Callable[[int], None] = lambda done: None,
+) -> LabelledImages:
     """Read, decode and stretch images, on all cores.
 
     Args:
@@ -50,6 +56,7 @@ def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], si
         paths: Images, relative to it.
         classes: Class names in the order of their indices.
         size: Width and height in pixels.
+        progress: Called with the number of images that are read.
 
     Raises:
         DataError: Naming the images that cannot be read.
@@ -64,8 +71,13 @@ def load_images(data_dir: Path, paths: Sequence[str], classes: Sequence[str], si
         images[index] = stretch(image, *size)
         return sha256, ""
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(load, range(len(paths))))
+    pool, results = ThreadPoolExecutor(os.cpu_count()), []
+    try:
+        for result in pool.map(load, range(len(paths))):
+            results.append(result)
+            progress(len(results))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted training does not read the rest
     if problems := [problem for _, problem in results if problem]:
         raise DataError(
             f"{data_dir}: {len(problems)} image(s) cannot be used: {'; '.join(problems[:5])}."

@@ -115,4 +115,8 @@ def _check_other(first_path: Path, first: Checkpoint, other_file: Path, other: C
             )
     width, height = (side // 2 for side in first.image_size)
     if other.image_size != (width, height):
-        raise DataError(f"{other_file} is not for images of {width}x{height}, half of what {first_path} is for")
+        found, half_of = ("{}x{}".format(*trained.image_size) for trained in (other, first))
+        raise DataError(
+            f"{other_file} was last trained at {found}, not at {width}x{height}, half of the {half_of} of {first_path}:"
+            " finish the runs with --resume, or train at these sizes"
+        )

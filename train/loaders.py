@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Sampler
 
 from ..calibration.split import Split, class_of
-from ..runtime.bundle.provenance import Stage
+from ..runtime.bundle.provenance import Stage, stage_index
 from .images import LabelledImages, load_images
+from .progress import reading
 
 
 class BalancedSampler(Sampler[int]):
@@ -49,14 +50,15 @@ class CellData(pl.LightningDataModule):
 
     def stage_index(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
-        ends = np.cumsum([stage.epochs for stage in self.stages])
-        return min(int(np.searchsorted(ends, epoch, side="right")), len(self.stages) - 1)
+        return stage_index(self.stages, epoch)
 
     def images(self, part: str, size: tuple[int, int]) -> LabelledImages:
         """Images of one part at one size; the last size asked for is kept."""
         if part not in self._loaded or self._loaded[part][0] != size:
             self._loaded.pop(part, None)  # free the old size before the new one is read
-            self._loaded[part] = size, load_images(self.data_dir, self.split.paths(part), self.classes, size)
+            paths = self.split.paths(part)
+            progress = reading(part, len(paths), size)
+            self._loaded[part] = size, load_images(self.data_dir, paths, self.classes, size, progress)
         return self._loaded[part][1]
 
     def train_dataloader(self) -> DataLoader[tuple[npt.NDArray[np.uint8], int]]:

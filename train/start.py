@@ -14,11 +14,10 @@ from torch import Tensor
 from ..runtime.bundle.bundle import load_bundle
 from ..runtime.bundle.provenance import Origin
 from ..runtime.errors import DataError
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, load_checkpoint, with_tables_of
 from .models.base import FeatureClassifier
 from .models.efficientnet import EfficientNetLite
 from .models.ensemble import MEMBER, PLUS
-from .models.rcmnet import interpolate_table
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
@@ -113,11 +112,10 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
         raise DataError(f"the weights to start from are of {start.arch}: train with --arch {start.arch}")
     own = model.state_dict()
     same_classes = start.classes == classes
-    weights = {}
-    for name, value in start.weights.items():
-        if name in TABLES:
-            value = interpolate_table(value, own[name].shape[0])
-        weights[name] = own[name] if name.startswith(HEAD) and not same_classes else value
+    weights = {
+        name: own[name] if name.startswith(HEAD) and not same_classes else value
+        for name, value in with_tables_of(model, start.weights).items()
+    }
     weights.update({name: own[name] for name in own if name.endswith(COUNTER)})
     if missing := own.keys() ^ weights.keys():
         raise DataError(f"the weights to start from do not fit {arch}: check {', '.join(sorted(missing)[:3])}")

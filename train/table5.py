@@ -88,11 +88,7 @@ def train_table(
 def _train(data_dir: Path, split_file: Path, run: Path, settings: TrainingSettings) -> FitMetrics:
     metrics = run / METRICS
     if not metrics.exists():
-        resume = (run / training.LAST).exists()
-        if not resume and run.exists():  # stopped before its first checkpoint
-            for name in training.INITIAL_FILES:
-                (run / name).unlink(missing_ok=True)
-        training.fit(data_dir, split_file, run, settings, resume)
+        training.fit(data_dir, split_file, run, settings, resume=(run / training.LAST).exists())
     before = training.read_run(run)
     wanted = {
         "stages": (before.stages, tuple(settings.stages)),

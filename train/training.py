@@ -23,13 +23,14 @@ from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
 from ..runtime.errors import DataError
 from ..runtime.images.resize import PREPROCESSING
-from .callbacks import History, StageAveraging
+from .callbacks import History, StageAveraging, has_bar
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
 from .images import load_images
 from .loaders import CellData
 from .models.efficientnet import EFFICIENTNETS
 from .plots import draw_curves
+from .progress import reading, say, silence
 from .start import Start, imagenet_start, read_start, start_from
 
 RUN, LAST = "run.json", "last.ckpt"
@@ -89,7 +90,9 @@ def fit(
 
     Raises:
         DataError: The folder, the split, an image, the start or the run folder cannot be used.
+        KeyboardInterrupt: It was interrupted; `resume` goes on after its last whole epoch.
     """
+    silence()
     _keep_memory()
     split = read_split(split_file)
     check_split(split, data_dir)
@@ -103,7 +106,13 @@ def fit(
     if started:
         start_from(classifier.model, settings.arch, data.classes, started)
     trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes)
-    trainer.fit(classifier, data, ckpt_path=out / LAST if resume else None, weights_only=True)
+    say(_beginning(settings, trainer))
+    try:
+        trainer.fit(classifier, data, ckpt_path=out / LAST if resume else None, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     return _finish(out, data) if trainer.is_global_zero else None
 
 
@@ -116,7 +125,7 @@ def _start(settings: TrainingSettings) -> Start | None:
 def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
     best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    bar = RichProgressBar(console_kwargs={"stderr": True})
+    bar = [RichProgressBar(console_kwargs={"stderr": True})] if has_bar() else []
     return pl.Trainer(
         devices=devices,
         num_nodes=num_nodes,
@@ -125,13 +134,22 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         gradient_clip_val=5.0,
-        callbacks=[StageAveraging(), History(out / "history.csv"), best, latest, bar],
+        callbacks=[StageAveraging(), History(out / "history.csv"), best, latest, *bar],
         logger=False,
+        enable_progress_bar=bool(bar),
         enable_model_summary=False,
     )
 
 
+def _beginning(settings: TrainingSettings, trainer: pl.Trainer) -> str:
+    stages = ", ".join("{} at {}x{}".format(stage.epochs, *stage.size) for stage in settings.stages)
+    compiled = "; each size is compiled first, which takes a minute or two" if settings.compile else ""
+    device, precision = trainer.strategy.root_device, trainer.precision
+    return f"training {settings.arch} on {device} ({precision}): epochs {stages}{compiled}; Ctrl-C stops it"
+
+
 def _finish(out: Path, data: CellData) -> FitMetrics:
+    say("classifying `select` with the best checkpoint")
     best = load_checkpoint(out / "best.ckpt")
     select = data.images("select", data.stages[-1].size)
     figures = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
@@ -147,7 +165,9 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
 def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | None) -> Provenance:
     digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
     for part in ("calibrate", "report"):  # read now, so that broken images are found before the training
-        digests[part] = load_images(data.data_dir, data.split.paths(part), data.classes, (32, 32)).sha256
+        paths, size = data.split.paths(part), (32, 32)
+        progress = reading(part, len(paths), size)
+        digests[part] = load_images(data.data_dir, paths, data.classes, size, progress).sha256
     arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     return Provenance(
@@ -171,9 +191,11 @@ def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | Non
 def _open_run(out: Path, resume: bool) -> None:
     if resume and not (out / LAST).exists():
         raise DataError(f"{out / LAST} does not exist: there is nothing to resume; leave out --resume")
-    if not resume and out.exists() and any(out.iterdir()):
+    if not resume and out.exists() and not {path.name for path in out.iterdir()} <= {*INITIAL_FILES}:
         raise DataError(f"{out} is not empty: add --resume to continue it, or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        (out / INITIAL_FILES[-1]).unlink(missing_ok=True)  # the other files are written anew
 
 
 @rank_zero_only

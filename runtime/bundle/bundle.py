@@ -10,6 +10,7 @@ import msgspec
 from ..errors import BundleError, ImageError
 from ..images.decode import read_file
 from ..images.resize import PREPROCESSING
+from .calibration import NOT_CALIBRATED
 from .manifest import CellClass, Manifest, decode_manifest, encode_manifest
 from .review import CALIBRATION, Calibration, read_calibration
 
@@ -72,9 +73,15 @@ class Bundle:
         return self.manifest.calibration.temperature if self.manifest.calibration else 1.0
 
     @property
+    def problem(self) -> str:
+        """Why no cell is `ok`: it is not calibrated; empty where the guarantee of its calibration holds."""
+        record = self.manifest.calibration
+        return NOT_CALIBRATED if record is None else record.promise.problem
+
+    @property
     def calibrated(self) -> bool:
-        """Whether confidences were calibrated."""
-        return self.manifest.calibration is not None
+        """Whether cells can be `ok`."""
+        return not self.problem
 
 
 def load_bundle(directory: Path = SHIPPED) -> Bundle:

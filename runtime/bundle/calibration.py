@@ -5,6 +5,7 @@ from msgspec import Struct
 from ..images.quality import FLAWS
 
 TEMPERATURES = (0.05, 20.0)
+NOT_CALIBRATED = "not calibrated"
 DISTANCE, STAIN = "distance", "stain"
 
 Limits = dict[str, tuple[float | None, float | None]]
@@ -26,20 +27,29 @@ class Step(Struct, frozen=True):
     bound: float
 
 
+def not_calibrated(passing: int, wrong: int, needed: int | None) -> str:
+    """Why the error that was asked for cannot be guaranteed; the numbers are those of `PromiseRecord`."""
+    if needed:
+        return f"{NOT_CALIBRATED}: {needed} labelled cells that pass the checks are needed, there are {passing}"
+    return f"{NOT_CALIBRATED}: {wrong} of {passing} labelled cells that pass the checks are wrong"
+
+
 class PromiseRecord(Struct, frozen=True):
-    """The guarantee: how many of the `ok` cells may be wrong.
+    """The guarantee: how many of the `ok` cells may be wrong. Where it is not reached, no cell is `ok`.
 
     Attributes:
-        asked: Share of wrong cells that was asked for; `error` is guaranteed.
+        asked: Share of wrong cells that was asked for.
+        error: Share that is guaranteed; None where what was asked for is not reached.
         confidence: Probability with which the guarantee holds.
         cells: Number of cells of `calibrate`, whether `ok` or not.
-        passing: Number of `ok` cells; `coverage` is their share.
-        needed: Number of such cells that would reach what was asked for; None if it is reached, or no number would.
+        passing: Number of those that pass all checks at the threshold.
+        coverage: Share of the cells that are `ok`.
+        needed: Number of cells that pass with which it would be reached; None if it is reached, or no number would.
         steps: Thresholds tried, from strict to loose.
     """
 
     asked: float
-    error: float
+    error: float | None
     reached: bool
     confidence: float
     cells: int
@@ -50,6 +60,11 @@ class PromiseRecord(Struct, frozen=True):
     split_unit: str
     sentence: str
     steps: tuple[Step, ...]
+
+    @property
+    def problem(self) -> str:
+        """Why no cell is `ok`: what was asked for cannot be guaranteed; empty where it is."""
+        return "" if self.reached else not_calibrated(self.passing, self.wrong, self.needed)
 
 
 class CalibrationError(Struct, frozen=True):
@@ -125,7 +140,7 @@ class CalibrationRecord(Struct, frozen=True):
         parts: Number of cells by part.
         split_of_training: Whether the split is the one that the weights were trained with.
         backend: What ran the graph, in `precision`.
-        rare_classes: What the counts by class mean where a class is rare.
+        rare_classes: What the counts by class mean where a class is rare; empty where no cell is `ok`.
     """
 
     temperature: float

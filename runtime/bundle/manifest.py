@@ -63,12 +63,18 @@ class Precisions(Struct, frozen=True):
 
 
 class ClassMetrics(Struct, frozen=True):
-    """Number of cells of one class, and its metrics."""
+    """Number of cells of one class, and its metrics.
+
+    Attributes:
+        sensitivity: None where the class has no cell.
+        precision: None likewise, where no cell was called so, and where all cells are of one class.
+        f1: None where the class has no cell, and where all cells are of one class.
+    """
 
     count: int
-    sensitivity: float
-    precision: float
-    f1: float
+    sensitivity: float | None
+    precision: float | None
+    f1: float | None
 
 
 class Metrics(Struct, frozen=True):
@@ -77,8 +83,8 @@ class Metrics(Struct, frozen=True):
     Attributes:
         top1_interval: 95 % Wilson interval.
         top5: Share whose class is among the best five.
-        macro_f1: Mean F1 of the classes that have cells.
-        weighted_f1: Mean F1, weighted by number of cells.
+        macro_f1: Mean F1 of the classes that have cells; None where that is one class.
+        weighted_f1: Mean F1, weighted by number of cells; None likewise.
         confusion: Counts; rows are true classes, columns predicted ones.
     """
 
@@ -87,8 +93,8 @@ class Metrics(Struct, frozen=True):
     top1: float
     top1_interval: tuple[float, float]
     top5: float
-    macro_f1: float
-    weighted_f1: float
+    macro_f1: float | None
+    weighted_f1: float | None
     per_class: dict[str, ClassMetrics]
     confusion: list[list[int]]
 

@@ -3,6 +3,10 @@
 Fields that do not apply are empty, and not written.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
 import msgspec
 
 
@@ -16,6 +20,12 @@ class Stage(msgspec.Struct, frozen=True):
 
     size: tuple[int, int]
     epochs: int
+
+
+def stage_index(stages: Sequence[Stage], epoch: int) -> int:
+    """Index of the stage that an epoch belongs to, counted from 0; of the last one for any later epoch."""
+    ends = list(accumulate(stage.epochs for stage in stages))
+    return min(bisect_right(ends, epoch), len(stages) - 1)
 
 
 class Preprocessing(msgspec.Struct, frozen=True):

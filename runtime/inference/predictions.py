@@ -96,9 +96,10 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
     if not np.isfinite(logits).all():  # never gets a label
         return rejected(source, replace(reading, error=NO_NUMBER))
     probabilities = softmax(logits[None], bundle.temperature)[0]
-    found = None
+    found, reasons = None, [bundle.problem] if bundle.problem else []
     if bundle.calibration is not None and reading.quality is not None:
         found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
+        reasons = found.reasons
     recomputed = outputs.recomputed is not None and bool(outputs.recomputed[row])
     return Prediction(
         source,
@@ -108,7 +109,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         logits,
         None if outputs.cams is None else outputs.cams[row],
         features,
-        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *(found.reasons if found else ())),
+        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *reasons),
         found.distance if found else None,
         found.stain if found else None,
     )

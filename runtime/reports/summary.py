@@ -9,8 +9,11 @@ from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
 from ..bundle.drift import drift
 from ..bundle.manifest import NOT_A_CELL, UNSURE
+from ..images.quality import FLAWS
 from ..ledger.records import Cell, Run, Status
 from .differential import Differential, differential
+
+WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
 
 
 class CalibrationFacts(Struct, frozen=True):
@@ -18,8 +21,8 @@ class CalibrationFacts(Struct, frozen=True):
 
     temperature: float
     review_below: float
-    promised_error: float
-    promise: str
+    guaranteed_error: float | None
+    guarantee: str
     part: str
     cells: int
     backend: str
@@ -30,20 +33,27 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     Attributes:
         images: Images in the slide's folder: those that are gone are counted in `status` only.
+        warnings: What must be known before any count: cells whose labels mean nothing, a bundle that is not calibrated.
         waiting: Images that have no row yet.
+        whole_fields: Images that look like a whole field of view, and that no person has reviewed.
+        no_cell: Other images that show no cell, likewise.
         awaiting_review: Cells whose label is a proposal.
         reviewed: Cells that a person has reviewed; `relabelled` and `not_a_cell` are among them.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
+        calibrated: Whether cells can be `ok`.
         drift: A sentence for each alarm; `drift_cells` were compared with the training cells.
         bundle_split: How the data of the bundle's own figures were split.
     """
 
     slide: str
     source: str
+    warnings: list[str]
     images: int
     waiting: int
+    whole_fields: int
+    no_cell: int
     status: dict[Status, int]
     awaiting_review: int
     reviewed: int
@@ -83,11 +93,16 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
     record, measured = bundle.manifest.calibration, _measured(cells)
     names = {entry.name for entry in bundle.classes}
+    fields = _flawed(cells, WHOLE_FIELD)
+    without = _flawed(cells, NO_CELL) - fields
     return Summary(
         slide=run.slide,
         source=run.source,
+        warnings=_warnings(bundle, len(fields), len(without), len(cells)),
         images=len(cells) + waiting,
         waiting=waiting,
+        whole_fields=len(fields),
+        no_cell=len(without),
         status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate", "gone")},
         awaiting_review=proposed.total(),
         reviewed=sum(cell.corrected_label is not None for cell in cells),
@@ -112,6 +127,38 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     )
 
 
+def _flawed(cells: Sequence[Cell], reason: str) -> set[int]:
+    """Numbers of the cells that have a review reason, and no label of a person."""
+    return {
+        cell.seq
+        for cell in cells
+        if cell.status == "review"
+        and cell.corrected_label is None
+        and any(found.startswith(reason) for found in cell.reason.split("; "))
+    }
+
+
+def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> list[str]:
+    warnings = []
+    if whole_fields:
+        one, more = (
+            "looks like a whole field of view, not a single cell",
+            "look like whole fields of view, not single cells",
+        )
+        found = f"{whole_fields} of {images} images {one if whole_fields == 1 else more}"
+        warnings.append(f"{found}: {_mean_nothing(whole_fields)}. Cut the cells out first")
+    if no_cell:
+        found = f"{no_cell} of {images} images {'shows' if no_cell == 1 else 'show'} no cell"
+        warnings.append(f"{found}: {_mean_nothing(no_cell)}")
+    if bundle.problem:
+        warnings.append(f"{bundle.problem}. Every cell is for review")
+    return warnings
+
+
+def _mean_nothing(images: int) -> str:
+    return "its label means nothing" if images == 1 else "their labels mean nothing"
+
+
 def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:
     """Label and distances of each cell that counts for drift."""
     return [
@@ -125,8 +172,8 @@ def _facts(record: CalibrationRecord) -> CalibrationFacts:
     return CalibrationFacts(
         temperature=round(record.temperature, 4),
         review_below=round(record.threshold, 4),
-        promised_error=round(record.promise.error, 4),
-        promise=record.promise.sentence,
+        guaranteed_error=None if record.promise.error is None else round(record.promise.error, 4),
+        guarantee=record.promise.sentence,
         part=f"calibrate, {record.promise.split_unit}",
         cells=record.promise.cells,
         backend=f"{record.backend}, {record.precision}",

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from msgspec import structs
 
 from cartcls.calibration.calibrate import PARTS, calibrate, check_parts
 from cartcls.calibration.evidence import Evidence, check_unbiased, gather
-from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import Split
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
@@ -53,14 +53,46 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
     split = Split({}, by_group=True, sha256=bundle.manifest.source.split_sha256)
     made = calibrate(two, KnowingBackend({}), parts, split, 0.01)
-    promise = made.record.promise
-    assert not promise.reached
-    assert promise.error == clopper_pearson_upper(promise.wrong, promise.passing) > 0.05
-    assert "1.00% was asked for, and " in promise.sentence
-    assert promise.sentence.endswith("which takes tens of patients in `calibrate`")
     assert made.record.split_of_training
-    assert promise.needed is None or promise.needed >= 299 * promise.cells / promise.passing
     assert list(made.record.calibrate.per_class) == ["basophil", "eosinophil"]
+    again = calibrate(two, KnowingBackend({}), {**parts, "calibrate": evidence(2000)}, split, 0.2).record.promise
+    assert again.sentence.endswith("which takes tens of patients in `calibrate`")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (0, r"not calibrated: 299 labelled cells that pass the checks are needed, there are (\d+)"),
+        (20, r"not calibrated: \d+ of (\d+) labelled cells that pass the checks are wrong"),
+    ],
+)
+def test_where_the_error_asked_for_cannot_be_guaranteed_no_cell_is_ok(
+    bundle: Bundle, crops: Image, labels: dict[str, str], wrong: int, problem: str
+):
+    random, names = np.random.default_rng(0), [entry.name for entry in bundle.classes]
+    true = np.array([names.index(label) for label in labels.values()])
+    qualities = [measure(crop, 360, 363) for crop in crops]
+
+    def evidence(times: int, wrong: int = 0) -> Evidence:
+        answers = np.tile(true, times)
+        answers[:wrong] = (answers[:wrong] + 1) % 8
+        logits = (9 * np.eye(8)[answers] + random.normal(size=(len(answers), 8))).astype(np.float32)
+        features = (random.normal(size=(len(answers), 16)) + 5 * np.tile(true, times)[:, None]).astype(np.float32)
+        return Evidence(np.tile(true, times), logits, features, qualities * times)
+
+    parts = {"fit": evidence(5), "select": evidence(2, 1), "calibrate": evidence(2, wrong)}
+    record = calibrate(bundle, KnowingBackend({}), parts, Split({}, by_group=False, sha256="0"), 0.01).record
+    guarantee = record.promise
+    found = re.fullmatch(problem, guarantee.problem)
+    assert found
+    assert int(found[1]) == guarantee.passing > 30
+    assert (guarantee.reached, guarantee.error, guarantee.coverage) == (False, None, 0)
+    assert guarantee.sentence.startswith(
+        "no cell is marked ok: that at most 1.00% of them are wrong cannot be guaranteed"
+    )
+    assert record.calibrate.reasons["any"] == record.calibrate.reasons[guarantee.problem] == 64
+    assert all(row.passing == 0 for row in record.calibrate.per_class.values())
+    assert record.rare_classes == ""
 
 
 def test_confidences_are_nearer_the_truth_than_before(calibrated: Bundle):

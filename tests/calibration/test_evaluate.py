@@ -7,6 +7,7 @@ import pytest
 
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import choose_part, list_images
+from cartcls.cli import show
 from cartcls.runtime import Classifier
 from cartcls.runtime.errors import DataError, OutputError
 
@@ -34,6 +35,29 @@ def test_figures_and_mistakes_are_of_the_cells(data_dir: Path, tmp_path: Path, c
     with (out / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         assert len(list(csv.DictReader(file))) == 33
     assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_class_or_one_image_has_its_figures(
+    data_dir: Path, tmp_path: Path, classifier: Classifier, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "one" / "basophil").mkdir(parents=True)
+    (tmp_path / "one" / "empty").mkdir()
+    shutil.copy(min((data_dir / "basophil").iterdir()), tmp_path / "one" / "basophil")
+    paths, part = choose_part(tmp_path / "one", None, "select")
+    found = evaluate(tmp_path / "one", paths, part, tmp_path / "out", classifier, nothing)
+    show.evaluated(tmp_path / "out" / "mistakes.html", found)
+    said = capsys.readouterr().out
+    assert "1 of 1 right (all of one): 100.00%, 95 % interval 20.65% to 100.00%\n" in said
+    assert "all cells are of one class" in said
+    rows = {line.split()[0]: line.split()[1:] for line in said.splitlines() if line}
+    assert (rows["basophil"], rows["platelet"]) == (["1", "100.0%"], ["0"])
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written["per_class"]["platelet"]["sensitivity"] is written["macro_f1"] is None
+    page = (tmp_path / "out" / "mistakes.html").read_text()
+    assert ">0.0 %" not in page and "0.0000" not in page
+    (tmp_path / "one" / "basophil").rename(tmp_path / "basophil")
+    with pytest.raises(DataError, match="has no images in class folders"):
+        choose_part(tmp_path / "one", None, "select")
 
 
 def test_a_part_of_a_split_is_taken_and_named(data_dir: Path, split_file: Path):

@@ -1,4 +1,6 @@
+import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +34,7 @@ def test_a_bundle_is_calibrated_in_its_place(
     options = ["--split", str(many_cells[1]), "--max-error", "5%"]
     done = CliRunner().invoke(app, ["calibrate", str(own), str(many_cells[0]), *options])
     assert done.exit_code == 0, done.output
-    assert "at most 5.00% of the passing cells are wrong, with 95% confidence" in done.stdout
+    assert "at most 5.00% of the cells marked ok are wrong, with 95% confidence" in done.stdout
     assert done.stdout.splitlines()[-1] == str(own)
     assert "this is not the split that the weights were trained with" in " ".join(done.stderr.split())
     assert load_bundle(own).sha256 != before
@@ -55,8 +57,48 @@ def test_too_few_cells_say_how_many_are_needed(own: Path, data_dir: Path, tmp_pa
         for path, part in zip(sorted(folder.iterdir()), parts, strict=True)
     ]
     split.write_text("\n".join(["path,part", *rows]) + "\n")
-    with pytest.raises(DataError, match="at least 16 are needed, and 299 in `calibrate` to promise"):
+    with pytest.raises(DataError, match="at least 16 are needed, and 299 in `calibrate` to guarantee"):
         CliRunner().invoke(app, ["calibrate", str(own), str(data_dir), "--split", str(split)], catch_exceptions=False)
+
+
+def test_where_nothing_can_be_guaranteed_every_cell_is_for_review_and_every_screen_says_so(
+    own: Path,
+    slide: Path,
+    labels: dict[str, str],
+    tmp_path: Path,
+    knowing: KnowingBackend,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(backends, "open_backend", lambda *arguments, **options: knowing)
+    rows = ["path,part"]
+    for name, label in labels.items():
+        (tmp_path / "cells" / label).mkdir(parents=True, exist_ok=True)
+        for part in ("fit", "select", "calibrate"):
+            file = tmp_path / "cells" / label / f"{part}-{name}"
+            file.write_bytes((slide / name).read_bytes() + part.encode())
+            rows.append(f"{label}/{file.name},{part}")
+    (tmp_path / "cells.csv").write_text("\n".join(rows) + "\n")
+    done = CliRunner().invoke(
+        app, ["calibrate", str(own), str(tmp_path / "cells"), "--split", str(tmp_path / "cells.csv")]
+    )
+    assert done.exit_code == 1
+    said = " ".join(done.stderr.split())
+    problem = re.search(
+        r"error: (not calibrated: \d+ labelled cells that pass the checks are needed, there are \d+)", said
+    )
+    assert problem, said
+    assert f"{own} was written, and marks every cell for review" in said
+    assert load_bundle(own).problem == problem[1]
+    assert f"**N{problem[1][1:]}. Every cell is for review.**" in (own / "MODEL_CARD.md").read_text()
+    done = CliRunner().invoke(app, ["batch", str(slide), "--bundle", str(own), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert f"warning: {problem[1]}. Every cell is for review" in " ".join(done.stderr.split())
+    assert " ".join(done.stdout.split()).startswith(f"warning: {problem[1]}. Every cell is for review")
+    assert "32 images: 32 review" in done.stdout
+    with (tmp_path / "out" / "slide-01" / "cells.csv").open(encoding="utf-8-sig") as file:
+        assert all(row["reason"].startswith(problem[1]) for row in csv.DictReader(file))
+    page = (tmp_path / "out" / "slide-01" / "report.html").read_text()
+    assert page.index(f"<b>N{problem[1][1:]}. Every cell is for review.</b>") < page.index("PRELIMINARY")
 
 
 def test_the_shipped_bundle_needs_another_place(many_cells: tuple[Path, Path]):

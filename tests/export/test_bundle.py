@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import choose_part, read_split
+from cartcls.cli import show
 from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
@@ -20,6 +22,7 @@ from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import INT8
 from cartcls.runtime.inference.parity import HALF_LIMIT, Reference, compare, read_reference
+from cartcls.train.models.build import build
 from cartcls.train.training import TrainingSettings, fit
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +106,27 @@ def test_a_bundle_tells_the_trainings_before_the_last(
     assert told[2].endswith("--arch rcmnet --sizes 32x32:1 --batch-size 8 --seed 5 --start best.ckpt")
     assert told[4].endswith("--seed 6 --start best.ckpt")
     assert str(data_dir) not in (tmp_path / "mine" / "bundle.json").read_text()
+
+
+def test_a_run_that_was_stopped_is_exported_for_the_size_that_it_was_trained_at(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = Path(shutil.copytree(checkpoint.parent, tmp_path / "stopped"))
+    changed = torch.load(run / "best.ckpt", weights_only=True)
+    changed["hyper_parameters"]["image_size"] = (128, 140)
+    changed["hyper_parameters"]["provenance"]["stages"].append({"size": [128, 140], "epochs": 2})
+    weights = build("rcmnet", 8, (128, 140)).state_dict()
+    for name in ("bot.attention.rel_height", "bot.attention.rel_width"):
+        changed["state_dict"][f"model.{name}"] = weights[name].fill_(0.5)
+    torch.save(changed, run / "best.ckpt")
+    parity = export_bundle(run / "best.ckpt", tmp_path / "mine")
+    bundle = load_bundle(tmp_path / "mine")
+    assert (bundle.width, bundle.height) == (64, 70)
+    card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
+    assert "# the weights of epoch 1 of 3, at 64x70: the training was stopped before its last size" in card
+    show.exported(tmp_path / "mine", parity)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "stopped before its last image size: the bundle is for the size of its weights, 64x70." in said
 
 
 def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from msgspec import structs
 
 from cartcls.runtime.bundle.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, manifest_digest
+from cartcls.runtime.bundle.calibration import Limits
+from cartcls.runtime.bundle.review import Calibration, Gaussians
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference.backend import Outputs, Progress
 
@@ -56,8 +58,26 @@ class InlinePool(ThreadPoolExecutor):
         return future
 
 
+class Near(Gaussians):
+    """Nothing is far from it."""
+
+    def distances(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        return np.zeros(len(vectors))
+
+
+def without_checks(bundle: Bundle) -> Bundle:
+    """A calibrated bundle that marks nothing for review, whatever a fake says; its temperature is 1."""
+    record = bundle.manifest.calibration
+    assert record is not None
+    none: Limits = dict.fromkeys(record.limits, (None, None))
+    record = structs.replace(record, temperature=1.0, threshold=0.0, limits=none)
+    near = Near(np.zeros((len(bundle.classes), 1)), np.eye(1))
+    manifest = structs.replace(bundle.manifest, calibration=record)
+    return replace(bundle, manifest=manifest, calibration=Calibration(0.0, none, near, near))
+
+
 def uncalibrated(bundle: Bundle) -> Bundle:
-    """A bundle without its calibration, which would mark what a fake says for review."""
+    """A bundle without its calibration, which marks all cells for review."""
     return replace(bundle, manifest=structs.replace(bundle.manifest, calibration=None), calibration=None)
 
 

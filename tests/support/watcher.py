@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import PIL.ImageFile
-from fakes import FakeBackend, InlinePool, uncalibrated
+from fakes import FakeBackend, InlinePool, without_checks
 from odd_images import as_pillow_does
 
 from cartcls.runtime import Classifier
@@ -171,7 +171,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     """Watch until told to stop, or, once, what is there."""
     for mutant in mutants:
         MUTANTS[mutant]()
-    bundle, stop = uncalibrated(load_bundle()), Stop()
+    bundle, stop = without_checks(load_bundle()), Stop()
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
         timings = AT_ONCE if once else WatchTimings(**TIMINGS)

@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_said(members: list[Path], joined: Path, tmp_path: 
     with pytest.raises(DataError, match=r"split\.csv does not exist"):
         join(first, [alone], tmp_path / "run")
     for name, value, message in (
-        ("image_size", (40, 40), "half of what"),
+        ("provenance", {"stages": [{"size": [40, 40], "epochs": 1}]}, "last trained at 40x40, not at 32x32, half of"),
         ("classes", list("abcdefgh"), "has other classes"),
         ("provenance", {"split_sha256": "0"}, "was not trained on the images and the split"),
     ):
@@ -158,7 +158,7 @@ def test_sides_whose_maps_do_not_fit_are_refused(members: list[Path], tmp_path: 
     for member, side in zip(members[:2], (96, 48), strict=True):
         checkpoint = torch.load(member, weights_only=True)
         settings = checkpoint["hyper_parameters"]
-        settings["image_size"] = (side, side)
+        settings["provenance"]["stages"] = [{"size": [side, side], "epochs": 1}]
         weights = build(settings["arch"], len(settings["classes"]), (side, side)).state_dict()
         checkpoint["state_dict"] = {f"model.{name}": value for name, value in weights.items()}
         folder = tmp_path / str(side)

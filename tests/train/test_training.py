@@ -1,14 +1,19 @@
 import csv
 import json
+import logging.handlers
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from lightning_utilities.core import rank_zero
+from typer.testing import CliRunner
 
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.train.checkpoint import load_checkpoint
+from cartcls.train.commands import app
 from cartcls.train.training import TrainingSettings, fit, read_run
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
@@ -52,21 +57,33 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ):
     from cartcls.train import training
 
-    class Killed(Exception):
-        pass
-
     class StopAfterFirstEpoch(training.History):
         def on_train_epoch_start(self, trainer, pl_module):  # type: ignore[no-untyped-def]
             if trainer.current_epoch == 1:
-                raise Killed
+                raise KeyboardInterrupt
             super().on_train_epoch_start(trainer, pl_module)
 
-    out = tmp_path / "run"
+    out, handler, logged = tmp_path / "run", signal.getsignal(signal.SIGINT), logging.handlers.BufferingHandler(1000)
+    out.mkdir()
+    (out / "run.json").write_text("{}")  # of a run that was stopped while it read the images
+    rank_zero.log.addHandler(logged)
     with monkeypatch.context() as patch:
         patch.setattr(training, "History", StopAfterFirstEpoch)
-        with pytest.raises(Killed):
-            fit(data_dir, split_file, out, SETTINGS)
+        arguments = ["--split", str(split_file), "--out", str(out), "--arch", "resnet18_m", "--batch-size", "4"]
+        done = CliRunner().invoke(app, ["fit", str(data_dir), *arguments, "--sizes", "32x32:1,48x50:1"])
+    signal.signal(signal.SIGINT, handler)  # Lightning turns it off
+    rank_zero.log.removeHandler(logged)
+    assert done.exit_code == 130
+    said = done.stderr.splitlines()
+    assert said[:2] == ["loading PyTorch", "reading 16 images of fit at 32x32"]
+    assert any(line.startswith("training resnet18_m on ") for line in said)
+    assert said[-2] == "interrupted: go on after the last whole epoch with"
+    assert said[-1].endswith(" --resume")
+    assert [record.getMessage() for record in logged.buffer] == []  # nothing of the framework's own
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
+    stopped = load_checkpoint(out / "best.ckpt")  # before the last stage: it is for the size that it has seen
+    assert (stopped.image_size, stopped.epochs) == ((32, 32), 1)
+    assert stopped.model.state_dict()["bot.attention.rel_height"].shape[0] == 1
 
     with pytest.raises(DataError, match="started with other settings"):
         fit(data_dir, split_file, out, replace(SETTINGS, seed=1), resume=True)

@@ -66,7 +66,7 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
     assert summary.status["ok"] >= 28
     assert summary.drift == []
     assert summary.calibration is not None
-    assert (summary.calibration.promised_error, summary.calibration.part) == (0.05, "calibrate, split by image")
+    assert (summary.calibration.guaranteed_error, summary.calibration.part) == (0.05, "calibrate, split by image")
     stranger = FakeBackend()
     with open_ledger(tmp_path / "other", calibrated) as ledger:
         stranger.infer = lambda images: replace(  # the right labels from features of nowhere

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import uncalibrated
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.images.reading import Reading, read_cell
@@ -83,6 +84,11 @@ def test_the_reason_recomputed_comes_before_the_review_reasons(cell: Reading):
     assert prediction.distance is not None and prediction.stain is not None
     assert shipped.temperature != 1
     np.testing.assert_array_equal(prediction.probabilities, softmax(outputs(6).logits, shipped.temperature)[0])
+
+
+def test_no_cell_of_a_bundle_that_was_never_calibrated_is_ok(bundle: Bundle, cell: Reading):
+    (prediction,) = said(uncalibrated(bundle), outputs(6), cell)
+    assert (prediction.status, prediction.reasons, prediction.distance) == ("review", ("not calibrated",), None)
 
 
 def test_a_model_without_maps_has_no_heat_map(bundle: Bundle, cell: Reading):

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+from fakes import uncalibrated
 from samples import RUN, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
@@ -11,4 +14,26 @@ def test_proposals_are_counted_with_and_without(bundle: Bundle):
     assert summary.differential_without_proposals is not None
     assert summary.differential_without_proposals.leukocytes == 1
     assert summarize(bundle, RUN, [a_cell(1)], 0).differential_without_proposals is None
-    assert summary.calibration is None
+    assert summary.warnings == []
+
+
+def test_a_bundle_that_is_not_calibrated_is_said_before_any_count(bundle: Bundle):
+    summary = summarize(uncalibrated(bundle), RUN, [a_cell(1, status="review", reason="not calibrated")], 0)
+    assert (summary.calibrated, summary.calibration) == (False, None)
+    assert summary.warnings == ["not calibrated. Every cell is for review"]
+
+
+def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle: Bundle):
+    field, empty = "looks like a whole field (size 0.43 > 0.25); too dark (brightness 3 < 212)", "no cell (cell 3 < 38)"
+    cells = [a_cell(seq, status="review", reason=f"{reason}") for seq, reason in enumerate([field, field, empty], 1)]
+    cells += [a_cell(4, status="review", reason=f"unlike the training cells (distance 42 > 30); {field}; {empty}")]
+    summary = summarize(uncalibrated(bundle), RUN, [*cells, a_cell(5)], 0)
+    assert (summary.whole_fields, summary.no_cell) == (3, 1)
+    assert summary.warnings[:2] == [
+        "3 of 5 images look like whole fields of view, not single cells: their labels mean nothing."
+        " Cut the cells out first",
+        "1 of 5 images shows no cell: its label means nothing",
+    ]
+    assert len(summary.warnings) == 3
+    reviewed = [replace(cell, corrected_label="lymphocyte") for cell in cells]
+    assert summarize(bundle, RUN, reviewed, 0).warnings == []
