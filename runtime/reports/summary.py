@@ -31,7 +31,11 @@ class Summary(Struct, frozen=True, kw_only=True):
     Attributes:
         waiting: Images that have no row yet.
         awaiting_review: Cells whose label is a proposal.
-        reviewed: Cells that a person has reviewed; `relabelled` and `not_a_cell` are among them.
+        reviewed: Cells whose label a person confirmed or changed, status `reviewed` in the table; `relabelled` and
+            `not_a_cell` are among them.
+        review_complete: Whether a person has confirmed or changed the label of every cell that was marked for review
+            (of every cell where the bundle is not calibrated), there was one, and no image waits.
+        reviewers: Names of those who reviewed cells.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
@@ -46,6 +50,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     status: dict[Status, int]
     awaiting_review: int
     reviewed: int
+    review_complete: bool
+    reviewers: list[str]
     relabelled: int
     not_a_cell: int
     others: dict[str, int]
@@ -80,7 +86,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
     statuses = Counter(cell.status for cell in cells)
     record, measured = bundle.manifest.calibration, _measured(cells)
-    names = {entry.name for entry in bundle.classes}
+    classes = bundle.manifest.classes_as_read
+    names = {entry.name for entry in classes}
     return Summary(
         slide=run.slide,
         source=run.source,
@@ -88,12 +95,14 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         waiting=waiting,
         status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
         awaiting_review=proposed.total(),
-        reviewed=sum(cell.corrected_label is not None for cell in cells),
+        reviewed=sum(cell.present_status == "reviewed" for cell in cells),
+        review_complete=not waiting and _is_reviewed(bundle, cells),
+        reviewers=sorted({cell.corrected_by for cell in cells if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in cells),
         others={label: count for label, count in sorted(counted.items()) if label not in names},
-        differential=differential(counted, bundle.classes),
-        differential_without_proposals=differential(counted - proposed, bundle.classes) if proposed else None,
+        differential=differential(counted, classes),
+        differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record) if record else None,
         drift=drift(measured, record.typical) if record else [],
@@ -108,6 +117,13 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         started_at=run.started_at,
         last_analysed_at=max((cell.analysed_at for cell in cells), default=None),
     )
+
+
+def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
+    """Whether a person has decided about all cells that need it, and there is one."""
+    marked = [cell for cell in cells if cell.can_be_corrected and (cell.status == "review" or not bundle.calibrated)]
+    unsure = any(cell.awaits_review for cell in cells)
+    return bool(marked) and not unsure and all(cell.corrected_label is not None for cell in marked)
 
 
 def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:
