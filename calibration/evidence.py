@@ -53,7 +53,7 @@ def gather(
         progress: Called with the number of images done and of all.
 
     Raises:
-        DataError: An image cannot be read, or the backend gives not-a-number for it.
+        DataError: An image cannot be read, its colours may be wrong, or the backend gives not-a-number for it.
         BackendError: The backend failed.
     """
     names = [entry.name for entry in classifier.bundle.classes]
@@ -63,9 +63,9 @@ def gather(
         if reading.error == NO_NUMBER or not np.isfinite(prediction.features).all():
             name = classifier.backend.name
             raise DataError(f"{name} gives not-a-number for {prediction.source}: use another --backend")
-        if reading.quality is None:
+        if reading.quality is None or reading.doubt:
             mend = "mend it, or take it out of the folder and of the split"
-            raise DataError(f"{prediction.source} {reading.error}: {mend}")
+            raise DataError(f"{prediction.source} {reading.error or f'cannot be trusted: {reading.doubt}'}: {mend}")
         logits.append(prediction.logits)
         features.append(prediction.features)
         qualities.append(reading.quality)

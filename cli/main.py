@@ -111,7 +111,7 @@ def watch(
     from . import show
     from .loading import open_classifier
 
-    check_slide(capture_dir, out)
+    check_slide(capture_dir, out, may_be_away=True)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
         show.watched(capture_dir)
@@ -132,7 +132,8 @@ def watch(
                 alive=lambda: notify_systemd("WATCHDOG=1"),
             )
             run(watched, stop, update, once)
-    if once and any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides):
+    rejected = any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides)
+    if once and (rejected or watched.unlisted):
         raise typer.Exit(EXIT_UNREADABLE)
 
 

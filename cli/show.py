@@ -150,7 +150,9 @@ def _print_counts(summary: "Summary") -> None:
 
 
 def _counts(summary: "Summary") -> str:
-    return ", ".join(f"{count} {name}" for name, count in summary.status.items() if count)
+    counts = ", ".join(f"{count} {name}" for name, count in summary.status.items() if count and name != "gone")
+    gone = f"gone from the folder: {summary.status['gone']}" if summary.status["gone"] else ""
+    return "; ".join(filter(None, (counts, gone)))
 
 
 def _view(watch: "Watch", seconds: float) -> Table:

@@ -13,7 +13,10 @@ def file_system(folder: Path) -> str:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    path = os.path.realpath(folder)
+    try:
+        path = os.path.realpath(folder)
+    except OSError:  # a share that does not answer
+        path = os.path.abspath(folder)
     best, found = "", ""
     for line in lines:
         # 36 35 98:0 /root /mount/point rw,noatime shared:1 - ext4 /dev/sda1 rw

@@ -1,34 +1,42 @@
 """From a path to pixels: regular files only, read once, hashed, and decoded strictly.
 
-OpenCV returns an image for nearly every truncated JPEG, so Pillow decodes; and since Pillow takes a file
-that was pre-allocated with zeros for a complete one, the end marker is checked too.
+Decoders return an image for nearly every damaged file. So JPEGs are decoded by simplejpeg, where each warning is an
+error, the others by Pillow, and what no decoder tells is checked by `jpeg`, `tiff` and `written`.
 """
 
 import errno
 import hashlib
 import io
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
+import PIL.ImageFile
 
 from ..errors import ImageError, IncompleteError
+from .colors import profile_of, to_rgb, transform_to_srgb
+from .formats import FORMATS, format_of, refuse_other_formats
+from .jpeg import DAMAGED, check_jpeg, decode_jpeg
 from .resize import Image
+from .tiff import check_tags, check_tiff, mend_color_map, silence_libtiff
+from .written import check_bmp, check_png, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
-ROWS_AT_A_TIME = 256
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # markers of segments and of the end
-VENDOR_FORMATS = {".czi": "Zeiss CZI", ".nd2": "Nikon ND2", ".lif": "Leica LIF"}
+HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {"JPEG": check_jpeg, "TIFF": check_tags, "WEBP": check_webp}
+WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
+    "PNG": check_png,
+    "BMP": check_bmp,
+    "TIFF": check_tiff,
+}
 
 ORIENTATION = 0x0112  # of EXIF
 UPRIGHT: dict[int, Callable[[Image], Image]] = {
@@ -43,18 +51,20 @@ UPRIGHT: dict[int, Callable[[Image], Image]] = {
 }
 
 _LARGE = threading.Lock()
+silence_libtiff()
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What shows that a file has changed, without reading it.
+    """What shows that a file may have changed, without reading it.
 
-    `ctime_ns` is not compared: a change of owner changes it too.
+    The change time tells of new bytes where size, time and inode are as before. A change of owner changes it too: then
+    the bytes decide.
     """
 
     size: int
     mtime_ns: int
-    ctime_ns: int = field(compare=False)
+    ctime_ns: int
     inode: int
 
 
@@ -65,6 +75,18 @@ class RawFile:
     data: bytes
     sha256: str
     fingerprint: Fingerprint
+
+
+class Decoded(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        pixels: RGB, uint8, (H, W, 3).
+        doubt: Why its colours may be wrong, for a person to read; empty where nothing is known to be.
+    """
+
+    pixels: Image
+    doubt: str = ""
 
 
 def fingerprint(path: bytes | str | Path) -> Fingerprint | None:
@@ -95,18 +117,19 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
         if reason is None:  # another program may lock it, or the share be disconnected
             raise IncompleteError(f"cannot be opened: {error.strerror}") from None
         raise ImageError(reason) from None
-    before = os.fstat(descriptor)
-    if not stat.S_ISREG(before.st_mode):
-        os.close(descriptor)
-        raise ImageError("is not a regular file")
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise ImageError("is not a regular file")
         if before.st_size > limit:
             raise ImageError(f"is larger than {limit >> 20} MB")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read()
-        except OSError as error:
-            raise IncompleteError(f"cannot be read: {error.strerror}") from None
         after = os.fstat(descriptor)
+    except OSError as error:
+        raise IncompleteError(f"cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if _fingerprint(before) != _fingerprint(after):
         raise IncompleteError("was still being written")
     if not data:
@@ -118,32 +141,29 @@ def _fingerprint(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def decode(data: bytes, suffix: str = "") -> Image:
+def decode(data: bytes, suffix: str = "") -> Decoded:
     """Decode the bytes of one still image into upright RGB pixels.
 
-    JPEG, PNG, BMP and TIFF with 8 bits per channel are read; EXIF rotation is applied; transparent pixels become
-    white, like an empty field of the slide.
+    JPEG, PNG, BMP, TIFF and WebP with 8 bits per channel are read; EXIF rotation and colour profile are applied;
+    transparent pixels become white, like an empty field of the slide.
 
     Args:
         data: The whole file.
         suffix: The file name's suffix, only to name formats of microscope vendors.
 
-    Returns:
-        RGB, uint8, (H, W, 3).
-
     Raises:
-        IncompleteError: The bytes are cut off or not an image: the file may still be being written.
+        IncompleteError: The bytes are damaged, cut off or not an image: the file may still be being written.
         ImageError: The image is of an unsupported kind. Both messages give the reason, for a person to read.
     """
-    if vendor := VENDOR_FORMATS.get(suffix.lower()):
-        raise ImageError(f"is a {vendor} file: export the cells as TIFF")
+    refuse_other_formats(data, suffix)
     try:
+        if header_check := HEADER_CHECKS.get(format_of(data) or ""):
+            header_check(data)
         with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, data)
-            image.load()
-            return _upright_rgb(image)
+            return _decoded(image, data)
     except PIL.UnidentifiedImageError:
-        raise IncompleteError("is not a JPEG, PNG, BMP or TIFF image, or is damaged at its start") from None
+        raise IncompleteError("is not a JPEG, PNG, BMP, TIFF or WebP image, or is damaged at its start") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise ImageError(f"has more than {MAX_PIXELS // 1_000_000} megapixels") from None
     except MemoryError:
@@ -151,11 +171,11 @@ def decode(data: bytes, suffix: str = "") -> Image:
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
-        raise IncompleteError(f"is damaged or cut off: {str(error) or type(error).__name__}") from None
+        raise IncompleteError(f"{DAMAGED}{str(error) or type(error).__name__}") from None
 
 
 def read_image(path: bytes | str | Path) -> tuple[Image, str]:
-    """Read and decode one image file.
+    """Read and decode one image file of which nothing is in doubt.
 
     Returns:
         RGB pixels, uint8, (H, W, 3), and the SHA-256 of the file.
@@ -164,7 +184,10 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
         ImageError: With the reason, for a person to read.
     """
     raw = read_file(path)
-    return decode(raw.data, os.path.splitext(os.fsdecode(path))[1]), raw.sha256
+    decoded = decode(raw.data, os.path.splitext(os.fsdecode(path))[1])
+    if decoded.doubt:
+        raise ImageError(f"cannot be trusted: {decoded.doubt}: export it again")
+    return decoded.pixels, raw.sha256
 
 
 @contextmanager
@@ -179,55 +202,45 @@ def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
         yield
 
 
-def _check(image: PIL.Image.Image, data: bytes) -> None:
+def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
-    complete = {
-        "JPEG": _has_end_of_image(data),
-        "PNG": b"IEND\xaeB`\x82" in data,
-    }
-    if not complete.get(image.format or "", True):
-        raise IncompleteError(f"is incomplete: the {image.format} end marker is missing")
-    frames = getattr(image, "n_frames", 1)
-    if frames != 1:
-        raise ImageError(f"holds {frames} pictures: save each cell as a file of its own")
+    if (frames := getattr(image, "n_frames", 1)) != 1:
+        raise ImageError(_pages(image, frames))
     if _bits_per_channel(image, data) > 8:
         raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ImageError(f"has {image.mode} colours: export it as RGB")
+    if whole_check := WHOLE_CHECKS.get(image.format or ""):
+        whole_check(image, data)
 
 
-def _has_end_of_image(data: bytes) -> bool:
-    """Walk a JPEG's segments to its EOI marker: thumbnails inside it and bytes after it have markers of their own."""
-    position = 2
-    while marker := JPEG_MARKER.search(data, position):
-        position = marker.end()
-        if marker[0] == b"\xff\xd9":
-            return True
-        position += int.from_bytes(data[position : position + 2], "big")
-    return False
+def _pages(image: PIL.Image.Image, count: int) -> str:
+    """Say what the pictures of a file are to each other."""
+    size, mode = image.size, image.mode
+    image.seek(1)
+    if image.size != size:
+        return f"holds {count} pictures of different sizes, like an image with previews: export the full size alone"
+    if mode == "L" and count in (3, 4):
+        return f"holds {count} grey pictures, like the channels of one: export it as one RGB picture"
+    return f"holds {count} pictures: save each cell as a file of its own"
 
 
 def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
-    # Pillow reads 16-bit RGB as mode RGB and silently drops the low byte.
-    if image.format == "PNG":
+    if image.format == "PNG":  # Pillow reads 16-bit RGB as mode RGB and silently drops the low byte
         return data[24]
-    if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(258, (1,))
-        return max(bits) if isinstance(bits, tuple) else int(bits)
     return 16 if image.mode.startswith(("I", "F")) else 8
 
 
-def _upright_rgb(image: PIL.Image.Image) -> Image:
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, ROWS_AT_A_TIME):  # in strips: whole copies of a large image need too much memory
-        bottom = min(top + ROWS_AT_A_TIME, image.height)
-        pixels[top:bottom] = np.asarray(_rgb(image.crop((0, top, image.width, bottom))))
-    return np.ascontiguousarray(UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])(pixels))
-
-
-def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", rgba.size, "white"), rgba)
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _decoded(image: PIL.Image.Image, data: bytes) -> Decoded:
+    profile, grey = profile_of(image, data), image.mode in ("1", "L", "LA")
+    transform, doubt = transform_to_srgb(profile, grey) if profile is not None else (None, "")
+    if image.format == "JPEG":
+        pixels = decode_jpeg(data)
+        pixels = pixels if transform is None else to_rgb(PIL.Image.fromarray(pixels), transform)
+    else:
+        image.load()
+        mend_color_map(image)
+        pixels = to_rgb(image, transform)
+    upright = UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])
+    return Decoded(np.ascontiguousarray(upright(pixels)), doubt)

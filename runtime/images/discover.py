@@ -3,7 +3,7 @@
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BESIDE_IMAGES = {
@@ -26,7 +26,12 @@ LONGEST_NAME = 150
 FORMULA = ("=", "+", "-", "@")
 
 
-def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
+def find_images(
+    slide_dir: Path,
+    excluded: Path,
+    failed: Callable[[bytes, OSError], None] | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> Iterator[bytes]:
     """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
     Only what usually lies beside images is skipped: texts, tables, hidden folders, files of the operating system, and
@@ -36,6 +41,9 @@ def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
     Args:
         slide_dir: Folder of one slide.
         excluded: Folder of reports, which is never searched.
+        failed: Called with each folder that cannot be listed, relative to the slide (its own is empty), and the reason;
+            without it, such a folder is listed like an image.
+        alive: Called after each folder that was listed, because a search may take minutes.
 
     Yields:
         Paths as bytes, relative to the slide.
@@ -44,6 +52,7 @@ def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
     found: list[bytes] = []
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(root, onerror=unreadable.append):
+        alive()
         if REPORT_FILES.issubset(files):
             folders.clear()
             continue
@@ -55,8 +64,14 @@ def find_images(slide_dir: Path, excluded: Path) -> Iterator[bytes]:
             if not name.startswith(b".") and not os.path.islink(path) and os.path.realpath(path) != left_out
         ]
         found += [os.path.join(folder, name) for name in files if _may_be_image(name)]
-    found += [error.filename for error in unreadable]
     inner = len(os.path.join(root, b""))
+    for error in unreadable:
+        if isinstance(error, FileNotFoundError) and error.filename != root:
+            continue  # deleted since its name was read
+        if failed is None:
+            found.append(error.filename)
+        else:
+            failed(error.filename[inner:], error)
     yield from sorted(path[inner:] or b"." for path in found)  # `relpath` takes a second for 100,000
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError, IncompleteError
-from .decode import Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
+from .decode import Decoded, Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
 from .quality import Quality, measure
 from .resize import Image, stretch
 from .thumbnail import shrink
@@ -30,6 +30,7 @@ class Reading:
         image: At the size of the graph's input, RGB, uint8, (H, W, 3); None once it is classified.
         small: At the size of a thumbnail, RGB, uint8.
         quality: Its quality measurements.
+        doubt: Why its colours may be wrong; empty where nothing is known to be.
     """
 
     fingerprint: Fingerprint | None = None
@@ -41,6 +42,7 @@ class Reading:
     image: Image | None = None
     small: Image | None = None
     quality: Quality | None = None
+    doubt: str = ""
 
 
 def read_cell(source: Source, width: int, height: int) -> Reading:
@@ -54,7 +56,7 @@ def read_cell(source: Source, width: int, height: int) -> Reading:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             return Reading(error=f"is {source.dtype} {source.shape}: pixels are RGB, uint8, (height, width, 3)")
-        return _prepared(lambda: source, width, height)
+        return _prepared(lambda: Decoded(source), width, height)
     path, found, sha256 = os.fsencode(source), fingerprint(source), None
     try:
         raw = read_file(path)
@@ -67,13 +69,13 @@ def read_cell(source: Source, width: int, height: int) -> Reading:
 
 
 def _prepared(
-    pixels: Callable[[], Image],
+    pixels: Callable[[], Decoded],
     width: int,
     height: int,
     found: Fingerprint | None = None,
     sha256: str | None = None,
 ) -> Reading:
-    original = pixels()
+    original, doubt = pixels()
     image, small, size = stretch(original, width, height), shrink(original), (original.shape[1], original.shape[0])
     del original  # frees a large one before its quality is measured
-    return Reading(found, "", False, sha256, *size, image, small, measure(image, *size))
+    return Reading(found, "", False, sha256, *size, image, small, measure(image, *size), doubt)

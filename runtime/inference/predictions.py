@@ -108,7 +108,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         logits,
         None if outputs.cams is None else outputs.cams[row],
         features,
-        (*[RECOMPUTED] * recomputed, *(found.reasons if found else ())),
+        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *(found.reasons if found else ())),
         found.distance if found else None,
         found.stain if found else None,
     )

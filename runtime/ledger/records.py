@@ -9,8 +9,8 @@ from ..images.decode import Fingerprint
 
 OTHER = "other: "
 
-Status = Literal["ok", "review", "rejected", "duplicate"]
-State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "vanished"]
+Status = Literal["ok", "review", "rejected", "duplicate", "gone"]
+State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "gone", "vanished"]
 
 WAITING: tuple[State, ...] = ("seen", "queued", "retry")
 MAX_ATTEMPTS = 5  # kills that an image did not cause may hit it twice, hardly ever five times
@@ -84,7 +84,8 @@ class Cell:
     Attributes:
         seq: Number within the slide, from 1.
         path: Readable path within the slide.
-        status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell.
+        status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell;
+            `gone`: its file is no longer in the slide's folder.
         reason: Why it is not `ok`.
         analysed_at: UTC, ISO 8601.
         label: Name of the class that the model gave, or None.
@@ -129,7 +130,7 @@ class Cell:
 
     @property
     def can_be_corrected(self) -> bool:
-        """Whether it is a cell with a label: neither rejected, nor the same bytes as another."""
+        """Whether it is a cell with a label: neither rejected, nor the same bytes as another, nor gone."""
         return self.status in ("ok", "review")
 
     @property
@@ -147,14 +148,15 @@ class Cell:
     @property
     def present_status(self) -> str:
         """`reviewed` once a person has confirmed or changed the label, `review` if unsure, else `status`."""
-        if self.corrected_label is None:
+        if self.corrected_label is None or not self.can_be_corrected:
             return self.status
         return "review" if self.awaits_review else "reviewed"
 
     @property
     def awaits_review(self) -> bool:
         """Whether its label is a proposal that no person has confirmed or changed."""
-        return self.corrected_label == UNSURE or (self.status == "review" and self.corrected_label is None)
+        unsure = self.corrected_label == UNSURE and self.can_be_corrected
+        return unsure or (self.status == "review" and self.corrected_label is None)
 
 
 @dataclass(frozen=True)

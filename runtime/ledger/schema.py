@@ -1,6 +1,6 @@
 """The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
-SCHEMA = 2
+SCHEMA = 3
 TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
@@ -64,6 +64,7 @@ CREATE TABLE cells (
     PRIMARY KEY (slide, seq, version)
 ) WITHOUT ROWID;
 CREATE INDEX cells_of_image ON cells (image);
+CREATE INDEX cells_of_bytes ON cells (slide, sha256);
 CREATE TABLE maps (
     slide INTEGER NOT NULL REFERENCES slides,
     seq INTEGER NOT NULL,

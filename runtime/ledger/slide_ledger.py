@@ -6,7 +6,9 @@
       │       └── retry ── queued       it could not be read yet
       └── vanished                      it was gone before it could be read; seen again if it comes back
 
-A file that changes after it was reported is `seen` again; its new row replaces the old one, which stays in the history.
+An image that has rows and whose file went away is `gone`, and so are they; with the file they come back. Rows follow
+their bytes: an image takes another path where they lie there. A file whose bytes change after it was reported is `seen`
+again; its new row replaces the old one, which stays in the history.
 """
 
 import json
@@ -25,10 +27,10 @@ _ADD = (
     " SELECT ?1, (SELECT coalesce(max(version), 0) + 1 FROM cells WHERE slide = ?1 AND seq = ?2),"
     f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(_COLUMNS)))}"
 )
-_CURRENT = (
-    "FROM cells WHERE slide = ? AND seq > ? AND version ="
-    " (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq) ORDER BY seq"
+_LATEST = (
+    "version = (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq)"
 )
+_CURRENT = f"FROM cells WHERE slide = ? AND seq > ? AND {_LATEST} ORDER BY seq"
 _ROW_OF_IMAGE = "SELECT min(seq) FROM cells WHERE image = images.id"
 _RUN = "name, source, backend, precision, device, version, started_at"
 
@@ -45,23 +47,13 @@ class SlideLedger:
 
     def images(self, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
         """Images by path: all of them, or only the given ones."""
-        query = (
-            f"SELECT id, path, state, attempts, ({_ROW_OF_IMAGE}), size, mtime_ns, ctime_ns, inode FROM images"
-            " WHERE slide = ?"
-        )
         if paths is None:
-            rows = iter(self._database.execute(query, (self.slide.id,)))
-        else:
-            by_path = f"{query} AND path = ?"
-            rows = (row for path in paths for row in self._database.execute(by_path, (self.slide.id, path)))
-        return {
-            path: LedgerImage(number, path, state, attempts, seq, None if found[0] is None else Fingerprint(*found))
-            for number, path, state, attempts, seq, *found in rows
-        }
+            return {image.path: image for image in self._images("")}
+        return {path: image for path in paths for image in self._images("AND path = ?", path)}
 
     def count(self) -> int:
-        """How many images there are, without those that vanished before they had a row."""
-        query = "SELECT count(*) FROM images WHERE slide = ? AND state != 'vanished'"
+        """How many images there are, without those that are gone."""
+        query = "SELECT count(*) FROM images WHERE slide = ? AND state NOT IN ('vanished', 'gone')"
         return self._database.number(query, self.slide.id)
 
     def waiting(self) -> int:
@@ -101,6 +93,31 @@ class SlideLedger:
         """Mark images to be classified again, because their file has changed."""
         self._update("state = 'seen', attempts = 0", images)
 
+    def rearrange(
+        self, images: Iterable[LedgerImage], rows: Iterable[Cell], forgotten: Iterable[LedgerImage] = ()
+    ) -> None:
+        """Save new paths, states and fingerprints of images, and the rows that change with them.
+
+        Args:
+            images: As they are from now on; they may exchange paths.
+            rows: Likewise; each keeps its image and its run.
+            forgotten: Images without a row, whose path another one takes.
+        """
+        changed = list(images)
+        with self._database.transaction():
+            for image in forgotten:
+                self._database.execute("DELETE FROM images WHERE id = ?", (image.id,))
+            for image in changed:  # first to a path that no image has
+                self._database.execute("UPDATE images SET path = ? WHERE id = ?", (b"/%d" % image.id, image.id))
+            for image in changed:
+                found = astuple(image.fingerprint) if image.fingerprint else (None,) * 4
+                self._database.execute(
+                    "UPDATE images SET path = ?, state = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?"
+                    " WHERE id = ?",
+                    (image.path, image.state, *found, image.id),
+                )
+            self._replace_rows(rows)
+
     def next_seq(self) -> int:
         """Number of the next new row."""
         return self._database.number("SELECT max(seq) FROM cells WHERE slide = ?", self.slide.id) + 1
@@ -133,7 +150,6 @@ class SlideLedger:
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
         """Save corrections, and the corrected rows."""
-        query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
         with self._database.transaction():
             for correction in corrections:
                 self._database.execute(
@@ -141,9 +157,7 @@ class SlideLedger:
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (self.slide.id, *astuple(correction)),
                 )
-            for cell in rows:
-                image, run = self._database.execute(query, (self.slide.id, cell.seq)).fetchone()
-                self._add_row(image, run, cell)
+            self._replace_rows(rows)
 
     def corrections(self) -> list[Correction]:
         """All corrections of the slide, the latest last."""
@@ -175,6 +189,28 @@ class SlideLedger:
         for run, *values in self._database.execute(query, (self.slide.id, after)):
             yield _cell(values), runs[run]
 
+    def rows_of(self, image: LedgerImage) -> list[Cell]:
+        """Current rows of an image, in `seq` order."""
+        query = f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE image = ? AND {_LATEST} ORDER BY seq"
+        return [_cell(values) for values in self._database.execute(query, (image.id,))]
+
+    def same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
+        """Current rows of images with these bytes, in `seq` order, each with its image."""
+        query = (
+            f"SELECT image, {', '.join(_COLUMNS)} FROM cells WHERE slide = ? AND sha256 = ? AND {_LATEST} ORDER BY seq"
+        )
+        rows = list(self._database.execute(query, (self.slide.id, sha256)))
+        return [(image, _cell(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
+
+    def last_counted(self, cell: Cell) -> Cell | None:
+        """The latest version of a row that was counted, of the same bytes; None if there was none."""
+        query = (
+            f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE slide = ? AND seq = ? AND sha256 = ?"
+            " AND status IN ('ok', 'review') ORDER BY version DESC LIMIT 1"
+        )
+        found = self._database.execute(query, (self.slide.id, cell.seq, cell.sha256)).fetchone()
+        return None if found is None else _cell(found)
+
     def cursor(self) -> Cursor:
         """How much of the ledger the slide's CSV holds."""
         query = "SELECT csv_seq, csv_bytes, csv_stale FROM slides WHERE id = ?"
@@ -192,6 +228,22 @@ class SlideLedger:
     def _runs(self) -> dict[int, Run]:
         query = f"SELECT id, {_RUN} FROM runs WHERE slide = ? ORDER BY id"
         return {number: Run(*values) for number, *values in self._database.execute(query, (self.slide.id,))}
+
+    def _images(self, condition: str, *values: Value) -> list[LedgerImage]:
+        query = (
+            f"SELECT id, path, state, attempts, ({_ROW_OF_IMAGE}), size, mtime_ns, ctime_ns, inode FROM images"
+            f" WHERE slide = ? {condition}"
+        )
+        return [
+            LedgerImage(number, path, state, attempts, seq, None if found[0] is None else Fingerprint(*found))
+            for number, path, state, attempts, seq, *found in self._database.execute(query, (self.slide.id, *values))
+        ]
+
+    def _replace_rows(self, rows: Iterable[Cell]) -> None:
+        query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
+        for cell in rows:
+            image, run = self._database.execute(query, (self.slide.id, cell.seq)).fetchone()
+            self._add_row(image, run, cell)
 
     def _add_row(self, image: int, run: int, cell: Cell) -> None:
         self._database.execute(_ADD, (self.slide.id, cell.seq, image, run, *_values(cell)))

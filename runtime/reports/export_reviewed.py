@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,10 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
 from ..files import whole_folder, writing
-from ..images.decode import read_file
-from ..images.discover import readable_name
+from ..images.decode import RawFile, fingerprint, read_file
+from ..images.discover import find_images, readable_name
 from ..ledger.folder import existing_ledger
-from ..ledger.records import OTHER, Cell, Slide
+from ..ledger.records import OTHER, Cell, LedgerImage, Slide
 from ..ledger.slide_ledger import SlideLedger
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
@@ -83,7 +84,7 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
-            if found := _export_slide(slide, unfinished):
+            if found := _export_slide(slide, out, unfinished):
                 counts, paths, lost = found
                 slides.append(counts)
                 groups += [f"{path},{slide.slide.id:04d}\n" for path in paths]
@@ -101,19 +102,22 @@ def _summary(bundle: Bundle, slides: list[ExportedSlide]) -> ExportSummary:
     return ExportSummary(extent, sum(slide.exported for slide in slides), bundle.name, bundle.sha256, slides)
 
 
-def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[ExportedSlide, list[str], dict[str, str]] | None:
+def _export_slide(
+    ledger: SlideLedger, out: Path, folder: Path
+) -> tuple[ExportedSlide, list[str], dict[str, str]] | None:
     """Counts of a slide, paths of the copies, and why others are missing; None if none was reviewed."""
-    cells = [cell for cell in ledger.cells() if cell.can_be_corrected]
+    rows = list(ledger.cells())
+    cells = [cell for cell in rows if cell.can_be_corrected]
     reviewed = [cell for cell in cells if cell.corrected_label is not None]
     if not reviewed:
         return None
     slide = ledger.slide
-    sources = {image.seq: image.path for image in ledger.images().values()}
+    sources, elsewhere = {image.seq: image for image in ledger.images().values()}, _Elsewhere(slide, out)
     paths, missing = [], {}
     labelled = [cell for cell in reviewed if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
     for cell in labelled:
         try:
-            paths.append(_copy(slide, cell, sources[cell.seq], folder))
+            paths.append(_copy(slide, cell, sources[cell.seq], elsewhere, folder))
         except ImageError as error:
             missing[f"{slide.name}/{cell.path}"] = str(error)
     decided = sum(cell.corrected_label != UNSURE for cell in reviewed)
@@ -126,10 +130,57 @@ def _export_slide(ledger: SlideLedger, folder: Path) -> tuple[ExportedSlide, lis
         looked_at=len(reviewed),
         exported=len(paths),
     )
-    return counts, paths, missing
+    gone = [cell for cell in rows if cell.status == "gone" and cell.corrected_label is not None]
+    return counts, paths, missing | {f"{slide.name}/{cell.path}": cell.reason for cell in gone}
 
 
-def _copy(slide: Slide, cell: Cell, path: bytes, folder: Path) -> str:
+class _Elsewhere:
+    """Files of a slide that were moved since their row was written."""
+
+    def __init__(self, slide: Slide, out: Path):
+        self._slide, self._out = slide, out
+        self._by_size: defaultdict[int, list[bytes]] | None = None
+        self._digests: dict[bytes, str] = {}
+
+    def find(self, sha256: str, size: int) -> RawFile | None:
+        """A file with these bytes."""
+        if self._by_size is None:
+            self._by_size = defaultdict(list)
+            for inner in find_images(Path(os.fsdecode(self._slide.source)), self._out):
+                path = os.path.join(self._slide.source, inner)
+                if found := fingerprint(path):
+                    self._by_size[found.size].append(path)
+        for path in self._by_size[size]:
+            try:
+                raw = read_file(path) if self._digests.get(path, sha256) == sha256 else None
+            except ImageError:
+                continue
+            if raw:
+                self._digests[path] = raw.sha256
+                if raw.sha256 == sha256:
+                    return raw
+        return None
+
+
+def _read(slide: Slide, cell: Cell, image: LedgerImage, elsewhere: _Elsewhere) -> RawFile:
+    """The bytes that the person saw, also where the file has another name now.
+
+    Raises:
+        ImageError: They are not there.
+    """
+    try:
+        raw = read_file(os.path.join(slide.source, image.path))
+        if raw.sha256 == cell.sha256:
+            return raw
+        raise ImageError("has changed since it was reviewed")
+    except ImageError:
+        size = image.fingerprint.size if image.fingerprint else 0
+        if moved := elsewhere.find(cell.sha256 or "", size):
+            return moved
+        raise
+
+
+def _copy(slide: Slide, cell: Cell, image: LedgerImage, elsewhere: _Elsewhere, folder: Path) -> str:
     """Copy one cell's file; returns its path in the export.
 
     Raises:
@@ -138,10 +189,8 @@ def _copy(slide: Slide, cell: Cell, path: bytes, folder: Path) -> str:
     label = (cell.corrected_label or "").removeprefix(OTHER)
     if not SAFE_NAME.fullmatch(label):
         raise ImageError(f"the label {label!r} cannot be a folder: use letters, digits, space and . + - _")
-    raw = read_file(os.path.join(slide.source, path))
-    if raw.sha256 != cell.sha256:
-        raise ImageError("has changed since it was reviewed")
+    raw = _read(slide, cell, image, elsewhere)
     (folder / label).mkdir(exist_ok=True)
-    name = f"slide{slide.id:04d}-{cell.seq:06d}{Path(os.fsdecode(path)).suffix.lower()}"
+    name = f"slide{slide.id:04d}-{cell.seq:06d}{Path(os.fsdecode(image.path)).suffix.lower()}"
     (folder / label / name).write_bytes(raw.data)
     return f"{label}/{name}"

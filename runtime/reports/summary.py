@@ -29,6 +29,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Differential, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
+        images: Images in the slide's folder: those that are gone are counted in `status` only.
         waiting: Images that have no row yet.
         awaiting_review: Cells whose label is a proposal.
         reviewed: Cells whose label a person confirmed or changed, status `reviewed` in the table; `relabelled` and
@@ -82,9 +83,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         cells: All rows.
         waiting: Number of images that have none yet.
     """
+    statuses = Counter(cell.status for cell in cells)
+    cells = [cell for cell in cells if cell.status != "gone"]
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    statuses = Counter(cell.status for cell in cells)
     record, measured = bundle.manifest.calibration, _measured(cells)
     classes = bundle.manifest.classes_as_read
     names = {entry.name for entry in classes}
@@ -93,7 +95,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         source=run.source,
         images=len(cells) + waiting,
         waiting=waiting,
-        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate")},
+        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate", "gone")},
         awaiting_review=proposed.total(),
         reviewed=sum(cell.present_status == "reviewed" for cell in cells),
         review_complete=not waiting and _is_reviewed(bundle, cells),

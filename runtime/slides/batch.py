@@ -1,6 +1,7 @@
 """From folders of crops to reports."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -46,13 +47,17 @@ def classify_slide(
         Folder of the report and its summary.
 
     Raises:
-        OutputError: The slide cannot be searched, or the report cannot be written.
+        OutputError: The slide cannot be searched, over half of its images are gone, or the report cannot be written.
         BackendError: The backend failed.
     """
     check_slide(slide_dir, out)
+    unlisted: dict[bytes, OSError] = {}
+    paths = list(find_images(slide_dir, out, unlisted.__setitem__))
+    if reason := unlisted.get(b""):
+        raise OutputError(f"{slide_dir} cannot be listed: {reason.strerror}")
     with writing(f"the report of {slide_dir}"):
         work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
-        work.discover(find_images(slide_dir, out))
+        work.discover([*paths, *unlisted], unlisted)
         written = time.monotonic()
 
         def update_page(done: int, count: int) -> None:
@@ -69,13 +74,26 @@ def classify_slide(
     return work.directory, summary
 
 
-def check_slide(slide_dir: Path, out: Path) -> None:
+def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:
     """Check that a slide is a folder, and not the one for the reports.
 
+    Args:
+        slide_dir: Folder of the slide.
+        out: Folder of all reports.
+        may_be_away: Whether it may be on a share that does not answer.
+
     Raises:
-        OutputError: It is not.
+        OutputError: It is not, or it cannot be read.
     """
-    if not slide_dir.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(os.stat(slide_dir).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        if not may_be_away:
+            raise OutputError(f"{slide_dir} cannot be read: {error.strerror}") from None
+        is_folder = True
+    if not is_folder:
         raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide")
     if slide_dir.resolve() == out.resolve():
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")

@@ -23,6 +23,11 @@ class Row:
     cell: Cell | None
 
 
+def same_bytes_as(path: str) -> str:
+    """The reason of a duplicate, whose bytes are counted as another image."""
+    return f"same bytes as {path}"
+
+
 def make_cell(prediction: Prediction, seq: int, path: str, first: str, path_encoded: bool = False) -> Cell:
     """The row of a prediction.
 
@@ -36,7 +41,7 @@ def make_cell(prediction: Prediction, seq: int, path: str, first: str, path_enco
     status: Status = prediction.status
     reason = "; ".join(prediction.reasons)
     if prediction.label is not None and first != path:
-        status, reason = "duplicate", f"same bytes as {first}"
+        status, reason = "duplicate", same_bytes_as(first)
     reading, cams = prediction.reading, prediction.cams
     return Cell(
         seq,

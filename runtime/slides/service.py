@@ -11,6 +11,7 @@ from types import FrameType
 from ..errors import OutputError
 from .watch import Watch
 
+HEARTBEAT = 10.0  # seconds between two of them, at most, while there is nothing to do
 PAGES_SECONDS = 4.0  # for pages, of the ten seconds that a stop may take
 
 
@@ -59,7 +60,7 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
 
     Raises:
         BackendError: The backend failed.
-        OutputError: The folder of a report is taken, or, with `once`, the disk is full.
+        OutputError: The folder of a report is taken, or, with `once`, the disk is full, or there is nothing to watch.
         OSError: A report cannot be written.
     """
     notify_systemd("READY=1")
@@ -70,10 +71,12 @@ def run(watch: Watch, stop: Stop, show: Callable[[Watch], None], once: bool = Fa
             show(watch)
             if once and watch.full:
                 raise OutputError("there is no room for the reports: free some space, or choose another --out")
+            if once and watch.away:
+                raise OutputError(f"{watch.away}: run it again when it is back")
             if once and not done:
                 break
             if not done:
-                stop.wait(watch.pause())
+                stop.wait(min(watch.pause(), HEARTBEAT))
     finally:
         notify_systemd("STOPPING=1")
         watch.finish(float("inf") if once else PAGES_SECONDS)

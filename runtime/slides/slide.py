@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -21,6 +21,7 @@ from ..reports.page import write_pages
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
+from .recognize import Recognition, is_below
 
 DISCOVERIES = 500
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
@@ -76,11 +77,70 @@ class SlideWork:
         self._in_progress: dict[int, LedgerImage] = {}
         self._project()
 
-    def discover(self, paths: Iterable[bytes]) -> None:
-        """Record what is in the folder now: new images, and those that vanished before they could be read."""
-        found = list(paths)
-        there, known = set(found), self.ledger.images().values()
-        self.record(found, [image for image in known if image.state in WAITING and image.path not in there])
+    def discover(self, paths: Iterable[bytes], unlisted: Collection[bytes] = ()) -> None:
+        """Record what is in the folder now: what is new, has changed, moved, or is gone.
+
+        Args:
+            paths: All images in it.
+            unlisted: Folders in it that cannot be listed: what is in them is not gone.
+
+        Raises:
+            OutputError: More than half of the images that had a row are gone; nothing was recorded.
+        """
+        found, known = list(paths), self.ledger.images()
+        there = set(found)
+        away = [i for i in known.values() if i.path not in there and not is_below(i.path, unlisted)]
+        lost, opened = (
+            [i for i in away if i.seq is not None],
+            [path for path in found if self._is_open(known.get(path))],
+        )
+        recognition = Recognition(self.ledger, self._root, known)
+        recognition.recognize(opened, lost)
+        recognition.take_over(lost)
+        with_rows = [recognition.now(image) for image in known.values() if image.seq is not None]
+        present = [image for image in with_rows if image.state != "gone"]
+        gone = [image for image in present if image.path not in there and not is_below(image.path, unlisted)]
+        if 2 * len(gone) > len(present):
+            raise OutputError(
+                f"{len(gone)} of {len(present)} images that have a row are gone from {os.fsdecode(self._root)}: nothing"
+                " was changed. If its disk or share is away, run this again when it is back; if they were deleted, add"
+                " --fresh: it starts the slide anew, and keeps the old report"
+            )
+        recognition.mark_gone(gone)
+        self._save_recognized(recognition, opened)
+        waiting = [image for image in self.ledger.images().values() if image.state in WAITING]
+        self.record([], [image for image in waiting if image.path not in there])
+        name = self.ledger.slide.name
+        if recognition.moved:
+            self._notify(f"{name}: renamed or moved since the last run, with their rows: {recognition.moved}")
+        if gone:
+            self._notify(f"{name}: gone since the last run, so no longer counted: {len(gone)}")
+
+    def recognize(
+        self,
+        opened: Sequence[bytes],
+        lost: Sequence[LedgerImage],
+        known: Mapping[bytes, LedgerImage],
+        newly: Sequence[LedgerImage] = (),
+        alive: Callable[[], None] = lambda: None,
+    ) -> tuple[set[bytes], set[bytes]]:
+        """Find out what became of files while the slide is watched.
+
+        Args:
+            opened: Files that are new, or may have changed; those that belong to no row are queued.
+            lost: Images that have rows, and whose file is not there.
+            known: All images by path.
+            newly: Those of them that were there at the last look.
+            alive: Called after each file that was read.
+
+        Returns:
+            Paths whose image has its rows, and paths whose image is another one, or has changed.
+        """
+        recognition = Recognition(self.ledger, self._root, known)
+        recognition.recognize(opened, lost, alive)
+        recognition.take_over(newly)
+        queued = self._save_recognized(recognition, opened)
+        return recognition.settled, recognition.paths | queued
 
     def record(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
         """Record new images, and those that vanished before they could be read."""
@@ -92,33 +152,17 @@ class SlideWork:
                 self._first_of = None  # a row that was to be replaced stays
 
     def to_be_done(self) -> list[LedgerImage]:
-        """Images that are new, were changed since their row was written, or were rejected; by path."""
+        """Images that are new, were changed since their row was written, or were rejected; by path.
+
+        Duplicates of which no equal image is counted are classified again, too.
+        """
+        counted = self._read_first_of_each()
+        cells = self.ledger.cells()
+        orphans = {cell.seq for cell in cells if cell.status == "duplicate" and cell.sha256 not in counted}
         images = self.ledger.images().values()
-        self.requeue([image for image in images if image.state == "rejected" or self.has_changed(image)])
+        self.ledger.requeue([image for image in images if image.state == "rejected" or image.seq in orphans])
         images = self.ledger.images().values()
         return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
-
-    def requeue(self, images: Sequence[LedgerImage]) -> list[LedgerImage]:
-        """Queue images to be classified again, with each duplicate whose original is then not counted.
-
-        Returns:
-            All of these images.
-        """
-        self.ledger.requeue(images)
-        self._first_of = self._read_first_of_each()
-        orphans = {
-            cell.seq for cell in self.ledger.cells() if cell.status == "duplicate" and cell.sha256 not in self._first_of
-        }
-        known = self.ledger.images().values() if orphans else []
-        more = [image for image in known if image.seq in orphans and image.state not in WAITING]
-        more = [image for image in more if fingerprint(self._file(image))]
-        self.ledger.requeue(more)
-        return [*images, *more]
-
-    def has_changed(self, image: LedgerImage) -> bool:
-        """Whether the file of an image has changed since its row was written."""
-        found = None if image.state in (*WAITING, "vanished") else fingerprint(self._file(image))
-        return found is not None and found != image.fingerprint
 
     def classify(
         self,
@@ -177,6 +221,35 @@ class SlideWork:
         self._changed = set()
         self.page_cost = time.monotonic() - started
         return summary
+
+    def _is_open(self, image: LedgerImage | None) -> bool:
+        """Whether it is not known what the file of an image holds now."""
+        if image is None or image.state in (*WAITING, "vanished", "gone"):
+            return True
+        found = fingerprint(self._file(image))
+        return found is not None and found != image.fingerprint
+
+    def _save_recognized(self, recognition: Recognition, opened: Sequence[bytes]) -> set[bytes]:
+        """Save what was recognized, and queue the images of the other files.
+
+        Returns:
+            Paths of those that had a row, or were not known.
+        """
+        recognition.save()
+        others = {path: recognition.at(path) for path in opened if path not in recognition.settled}
+        changed = [image for image in others.values() if image and image.seq is not None and image.state not in WAITING]
+        if changed:
+            self.ledger.requeue(changed)
+        left = [path for path, image in others.items() if image is None or image.state == "vanished"]
+        self.record(left, [])
+        if self._first_of is not None:
+            counted = [row for row in recognition.rows.values() if row.can_be_corrected]
+            self._first_of.update((row.sha256, row.path) for row in counted)
+        if recognition.rows:
+            if self._changed is not None:
+                self._changed.update(recognition.rows)
+            self._project()
+        return {*(image.path for image in changed), *left}
 
     def _groups(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[Generator[list[Prediction]]]:
         """Predictions by group of images, batch by batch, in the order in which rows are numbered."""

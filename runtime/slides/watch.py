@@ -1,14 +1,15 @@
 """Watches a folder that a microscope writes to, and classifies files once they are stable.
 
-The folder is polled, because file system events get lost. A file is stable when its size, time and inode have not
-changed for a while; then it is read once. An incomplete file is retried, and rejected in the end.
+The folder is polled, because file system events get lost. A file is stable when its size, times and inode have not
+changed for a while; then it is read once. An incomplete file is retried, and rejected in the end. A file that goes away
+keeps its row: what was reported is not taken back.
 """
 
 import errno
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..ledger.records import WAITING, LedgerImage
 from ..mounts import file_system, is_network
 from ..reports.summary import Summary
 from .batch import describe_run
+from .recognize import is_below
 from .slide import PAGE_FACTOR, SlideWork
 
 Clock = Callable[[], float]
@@ -49,6 +51,7 @@ class WatchTimings:
 NETWORK_QUIET = 10.0
 AT_ONCE = WatchTimings(quiet=0, incomplete=0, check=0)
 COST_FACTOR = 10
+ALIVE = 1.0  # seconds between two signs of life during a look, at least
 LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BATCHES_AT_A_TIME = 8
@@ -78,19 +81,23 @@ class WatchedSlide:
     """A slide that is being watched.
 
     Attributes:
+        root: Folder of its images, relative to the capture folder.
         directory: Folder of its images.
         work: Its ledger entries and its report.
         known: Every image by path.
-        arrivals: Files that wait, by path.
+        arrivals: Files that wait, or may have changed, by path.
+        lost: Images that have a row, and whose file was not there at the last look.
         page_due: Whether its page is out of date.
         page_written: When its page was last written.
         summary: The last summary; None before.
     """
 
+    root: bytes
     directory: Path
     work: SlideWork
     known: dict[bytes, LedgerImage]
     arrivals: dict[bytes, Arrival] = field(default_factory=dict)
+    lost: set[bytes] = field(default_factory=set)
     page_due: bool = True
     page_written: float = float("-inf")
     summary: Summary | None = None
@@ -101,8 +108,10 @@ class Watch:
 
     Attributes:
         full: Whether the disk is full.
+        away: Why the capture folder cannot be watched now; empty while it can.
+        unlisted: Folders in it that cannot be listed now, relative to it.
         cost: Seconds that the last scan took.
-        done: How many images got a row so far.
+        done: How many images got a row so far, or were found to be unchanged.
     """
 
     def __init__(
@@ -130,7 +139,7 @@ class Watch:
             clock: Monotonic time in seconds.
             notify: Called with messages for the user.
             stop: Checked before each batch.
-            alive: Called after each slide, because a step through many may be long.
+            alive: Called after each slide, and now and then while a look goes on, because both may take long.
         """
         self._capture_dir, self._out, self._classifier = capture_dir, out, classifier
         self._ledger, self._timings = ledger, timings
@@ -139,7 +148,9 @@ class Watch:
         self._slides: dict[bytes, WatchedSlide] = {}
         self._checked, self._scanned = clock(), float("-inf")
         self._warned_of_depth = False
-        self._away = False
+        self._alive_at = clock()
+        self.away = ""
+        self.unlisted: set[bytes] = set()
         self.full = False
         self.cost = 0.0
         self.done = 0
@@ -153,7 +164,7 @@ class Watch:
         """Scan if it is time to, classify stable files, and update the reports; wait while the disk is full.
 
         Returns:
-            How many images got a row.
+            How many images got a row, or were found to be unchanged.
 
         Raises:
             BackendError: The backend failed.
@@ -186,7 +197,7 @@ class Watch:
         started = self._clock()
         if started >= self._next_scan():
             self._scan()
-            self._scanned, self.cost = started, self._clock() - started
+            self._scanned, self.cost = started, 0.0 if self.away else self._clock() - started
         done = 0
         for slide in self.slides:
             done += self._classify(slide)
@@ -227,16 +238,12 @@ class Watch:
         return slide.page_written + max(self._timings.page, PAGE_FACTOR * slide.work.page_cost)
 
     def _scan(self) -> None:
-        if not self._capture_dir.is_dir():
-            if not self._away:
-                self._notify(f"{self._capture_dir} is not there: waiting for it")
-            self._away = True
+        unlisted: dict[bytes, OSError] = {}
+        paths = list(find_images(self._capture_dir, self._out, unlisted.__setitem__, self._show_life))
+        if not self._is_there(unlisted):
             return
-        if self._away:
-            self._notify(f"{self._capture_dir} is there again")
-            self._away = False
         by_slide: dict[bytes, list[bytes]] = {}
-        for path in find_images(self._capture_dir, self._out):
+        for path in paths:
             root, inner = self._split(path)
             by_slide.setdefault(root, []).append(inner)
         check = self._clock() - self._checked >= max(self._timings.check, COST_FACTOR * self.cost)
@@ -245,6 +252,28 @@ class Watch:
             self._update(slide, by_slide.get(root, []), check)
         if check:
             self._checked = self._clock()
+
+    def _is_there(self, unlisted: dict[bytes, OSError]) -> bool:
+        """Whether the capture folder could be listed; says what could not be."""
+        if reason := unlisted.get(b""):
+            because = "" if isinstance(reason, FileNotFoundError) else f" ({reason.strerror})"
+            if not self.away:
+                self._notify(f"{self._capture_dir} is not there{because}: waiting for it")
+            self.away = f"{self._capture_dir} is not there{because}"
+            return False
+        if self.away:
+            self._notify(f"{self._capture_dir} is there again")
+        self.away = ""
+        for folder in sorted(unlisted.keys() - self.unlisted):
+            self._notify(f"{readable_name(folder)} cannot be listed ({unlisted[folder].strerror}): waiting for it")
+        self.unlisted = set(unlisted)
+        return True
+
+    def _show_life(self) -> None:
+        """Called after each step of a look that succeeded: where a share hangs or fails, there are none."""
+        if self._clock() - self._alive_at >= ALIVE:
+            self._alive()
+            self._alive_at = self._clock()
 
     def _split(self, path: bytes) -> tuple[bytes, bytes]:
         """Folder of the slide, relative to the capture folder, and path in it."""
@@ -266,33 +295,60 @@ class Watch:
         work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._notify)
         stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
         work.ledger.postpone(stopped)  # by a full disk, so the attempt does not count
-        slide = self._slides[root] = WatchedSlide(directory, work, work.ledger.images())
+        slide = self._slides[root] = WatchedSlide(root, directory, work, work.ledger.images())
         slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
         return slide
 
     def _update(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
         """Update a slide from a scan: new, missing and changed files, and files that are not stable."""
-        there = set(paths)
-        new = [path for path in paths if path not in slide.known or slide.known[path].state == "vanished"]
-        gone = [path for path in slide.arrivals if path not in there]
-        changed = self._requeue_changed(slide, paths) if check else []
+        there, known = set(paths), slide.known
+        away = [path for path in known.keys() - there if not self._is_unlisted(slide, path)]
+        new = [path for path in paths if path not in known or known[path].state in ("vanished", "gone")]
+        new = [path for path in new if path not in slide.arrivals]
+        gone = [path for path in away if path in slide.arrivals]
+        changed = [path for path in paths if self._may_have_changed(slide, path)] if check else []
         if new or gone:
-            slide.work.record(new, [slide.known[path] for path in gone])
+            slide.work.record(new, [known[path] for path in gone if known[path].state in WAITING])
+            known.update(slide.work.ledger.images([*new, *gone]))
+            slide.page_due = True
         for path in gone:
             del slide.arrivals[path]
-        for path in (*new, *changed):
-            slide.arrivals[path] = Arrival()
-        if moved := [*new, *gone, *changed]:
-            slide.known.update(slide.work.ledger.images(moved))
-            slide.page_due = True
+        slide.arrivals.update((path, Arrival()) for path in (*new, *changed))
+        lost = {path for path in away if known[path].seq is not None}
+        if newly := lost - slide.lost:
+            self._recognize(slide, [], [known[path] for path in newly])
+        slide.lost = {path for path in lost if path in known}
         for path in slide.arrivals:
-            self._is_unchanged(slide, path)
+            if self._is_unchanged(slide, path):
+                self._show_life()
 
-    def _requeue_changed(self, slide: WatchedSlide, paths: list[bytes]) -> list[bytes]:
-        """Queue files that have changed since their row was written; returns all files that were queued."""
-        known = [slide.known[path] for path in paths if path in slide.known]
-        changed = [image for image in known if slide.work.has_changed(image)]
-        return [image.path for image in slide.work.requeue(changed)] if changed else []
+    def _may_have_changed(self, slide: WatchedSlide, path: bytes) -> bool:
+        """Whether the file of an image that has a row is another one by its fingerprint."""
+        if path in slide.arrivals or path not in slide.known:
+            return False
+        found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
+        if found is not None:
+            self._show_life()
+        return found is not None and found != slide.known[path].fingerprint
+
+    def _is_unlisted(self, slide: WatchedSlide, path: bytes) -> bool:
+        """Whether a path is in a folder that could not be listed at the last look."""
+        return bool(self.unlisted) and is_below(os.path.join(slide.root, path), self.unlisted)
+
+    def _recognize(self, slide: WatchedSlide, ready: list[bytes], newly: Sequence[LedgerImage] = ()) -> set[bytes]:
+        """Find the rows that files belong to; returns those that need not be classified."""
+        lost = [slide.known[path] for path in slide.lost] if ready else []
+        settled, moved = slide.work.recognize(ready, lost, slide.known, newly, self._show_life)
+        if moved:
+            found = slide.work.ledger.images(moved)
+            for path in moved - found.keys():
+                slide.known.pop(path, None)
+                slide.lost.discard(path)
+            slide.known.update(found)
+            slide.page_due = True
+        for path in settled:
+            slide.arrivals.pop(path, None)
+        return settled
 
     def _is_unchanged(self, slide: WatchedSlide, path: bytes) -> bool:
         """Whether a file is there, and unchanged since it was last checked."""
@@ -315,8 +371,10 @@ class Watch:
         ready = sorted(ready)[: BATCHES_AT_A_TIME * self._classifier.backend.batch_size]
         if quiet:
             ready = [path for path in ready if self._is_unchanged(slide, path)]
+        settled = self._recognize(slide, ready) if ready else set[bytes]()
+        ready = [path for path in ready if path not in settled]
         last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
-        done = 0
+        done = len(settled)
         for paths, patient in ((last_try, False), ([path for path in ready if path not in set(last_try)], True)):
             if not paths:
                 continue

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from fakes import KnowingBackend
 from msgspec import structs
@@ -104,3 +105,13 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, k
     (tmp_path / "ig" / "broken.jpg").write_bytes(b"junk")
     with pytest.raises(DataError, match=r"ig/broken\.jpg .* take it out"):
         gather(tmp_path, ["ig/broken.jpg"], Classifier(bundle, knowing), nothing)
+
+
+def test_an_image_whose_colours_may_be_wrong_is_named(
+    tmp_path: Path, slide: Path, bundle: Bundle, knowing: KnowingBackend
+):
+    (tmp_path / "ig").mkdir()
+    with PIL.Image.open(slide / "cell-01.jpg") as image:
+        image.save(tmp_path / "ig" / "cell.png", icc_profile=b"junk")
+    with pytest.raises(DataError, match=r"ig/cell\.png cannot be trusted: colour profile damaged, .* take it out"):
+        gather(tmp_path, ["ig/cell.png"], Classifier(bundle, knowing), nothing)

@@ -107,7 +107,7 @@ def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path
     again = cartcls("correct", out, file, "--by", "Ada B.")
     assert again.returncode == 0
     assert "already applied: 4 rows of the file" in again.stdout
-    (folder / "cell-01.jpg").unlink()
+    (folder / "cell-02.jpg").unlink()
     exported = cartcls("correct", out, "--export", tmp_path / "cells", "--json")
     assert exported.returncode == 3
     assert json.loads(exported.stdout)["exported"]["summary"]["cells"] == 3

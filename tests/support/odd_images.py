@@ -17,7 +17,7 @@ from cartcls.runtime.images.resize import Image
 Expected = Image | str | None
 """Pixels, or a part of the reason, or None: either, for a flipped byte may spoil an image or not."""
 
-CUT, NO_IMAGE = "incomplete|damaged|not a JPEG", "not a JPEG, PNG, BMP or TIFF"
+CUT, NO_IMAGE = "incomplete|damaged|not a JPEG", "not a JPEG, PNG, BMP, TIFF or WebP"
 
 
 def odd_images(folder: Path, cell: Path) -> dict[str, Expected]:
@@ -30,6 +30,12 @@ def odd_images(folder: Path, cell: Path) -> dict[str, Expected]:
             (folder / name).write_bytes(data)
             expected[name] = what
     return expected
+
+
+def as_pillow_does(data: bytes) -> Image:
+    """What Pillow makes of it, damaged or not."""
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _saved(image: PIL.Image.Image, format: str, **options: object) -> bytes:
@@ -45,11 +51,12 @@ def _cut(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
         ("png", _saved(image, "PNG"), 60),
         ("bmp", _saved(image, "BMP"), 30),
         ("tif", _saved(image, "TIFF"), 30),
+        ("webp", _saved(image, "WEBP", lossless=True), 30),
     ):
         for number in range(count):
             end = 1 + (len(data) - 4) * number // count
             yield f"cut-{number:03d}.{suffix}", data[:end], CUT
-            if suffix in ("jpg", "png") and number > count // 4:
+            if number > count // 4:
                 yield f"zeros-{number:03d}.{suffix}", data[:end].ljust(len(data) << 3 * (number % 2), b"\0"), CUT
     chance = random.Random(0)
     for number in range(80):
@@ -76,10 +83,11 @@ def _whole(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
     palette = image.quantize(32)
     for format in ("PNG", "BMP", "TIFF"):
         yield f"palette.{format}", _saved(palette, format), np.asarray(palette.convert("RGB"))
-    for alpha, expected in ((255, pixels), (0, np.full_like(pixels, 255))):
+    for alpha in (255, 128, 0):
         rgba = PIL.Image.fromarray(np.dstack([pixels, np.full(pixels.shape[:2], alpha, np.uint8)]))
-        yield f"alpha-{alpha}.png", _saved(rgba, "PNG"), expected
-        yield f"alpha-{alpha}.tif", _saved(rgba, "TIFF"), expected
+        yield f"alpha-{alpha}.png", _saved(rgba, "PNG"), pixels
+        yield f"alpha-{alpha}.tif", _saved(rgba, "TIFF"), pixels
+    yield "lossless.webp", _saved(image, "WEBP", lossless=True), pixels
     for width, height in ((1, 1), (1, 4000), (4000, 1), (3, 2)):
         yield (
             f"{width}x{height}.png",
@@ -102,8 +110,8 @@ def _unusual(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]
     deep = PIL.Image.fromarray(pixels.mean(2).astype(np.uint16) * 257)
     yield "deep.png", _saved(deep, "PNG"), "more than 8 bits"
     yield "deep.tif", _saved(deep, "TIFF"), "more than 8 bits"
-    yield "float.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.float32)), "TIFF"), "more than 8 bits"
-    yield "whole.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.int32)), "TIFF"), "more than 8 bits"
+    yield "float.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.float32)), "TIFF"), "floating-point numbers"
+    yield "whole.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.int32)), "TIFF"), "signed numbers"
     for mode in ("CMYK", "YCbCr", "LAB"):
         yield (
             f"{mode}.tif",
@@ -114,7 +122,9 @@ def _unusual(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]
     more = {"save_all": True, "append_images": [PIL.Image.fromarray(255 - pixels)]}
     for format, suffix in (("PNG", "png"), ("TIFF", "tif"), ("MPO", "jpg")):
         yield f"two-{format}.{suffix}", _saved(image, format, **more), "holds 2 pictures"
-    for format in ("GIF", "WEBP", "ICO", "PPM", "TGA", "PCX", "PDF", "JPEG2000"):
+    for format, named in (("GIF", "GIF"), ("ICO", "icon"), ("PPM", "PNM"), ("PDF", "PDF"), ("JPEG2000", "JPEG 2000")):
+        yield f"{format}.jpg", _saved(image, format), f"format {named}, which is not read"
+    for format in ("TGA", "PCX"):
         yield f"{format}.jpg", _saved(image, format), NO_IMAGE
     for suffix in ("czi", "nd2", "lif", "CZI"):
         yield f"vendor.{suffix}", b"whatever", "export the cells as TIFF"

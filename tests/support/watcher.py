@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import PIL.ImageFile
 from fakes import FakeBackend, InlinePool, uncalibrated
+from odd_images import as_pillow_does
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -83,18 +85,20 @@ def hurry() -> None:
     """Row 4: read what is there, whole or not."""
     TIMINGS.update(quiet=0.0)
     PIL.ImageFile.LOAD_TRUNCATED_IMAGES = True
-    decode._has_end_of_image = lambda data: True
+    decode.HEADER_CHECKS, decode.WHOLE_CHECKS, decode.decode_jpeg = {}, {}, as_pillow_does
 
 
 def trust_times() -> None:
     """Row 5: take only what is newer than the last look, as programs do that follow events or times."""
     last = time.time()
 
-    def find_newer(folder: Path, excluded: Path) -> Iterator[bytes]:
+    def find_newer(folder: Path, excluded: Path, *more: Any) -> Iterator[bytes]:
         nonlocal last
         since, last = last, time.time()
         root = os.fsencode(folder)
-        return (path for path in find_images(folder, excluded) if os.stat(os.path.join(root, path)).st_mtime >= since)
+        return (
+            path for path in find_images(folder, excluded, *more) if os.stat(os.path.join(root, path)).st_mtime >= since
+        )
 
     watching.find_images = find_newer
 
@@ -103,13 +107,13 @@ def freeze() -> None:
     """Row 11: not wrong, but the third look never ends."""
     looks = 0
 
-    def find(folder: Path, excluded: Path) -> Iterator[bytes]:
+    def find(folder: Path, excluded: Path, *more: Any) -> Iterator[bytes]:
         nonlocal looks
         looks += 1
         if looks > 2:
             print("frozen", flush=True)
             time.sleep(600)
-        return find_images(folder, excluded)
+        return find_images(folder, excluded, *more)
 
     watching.find_images = find
 

@@ -11,7 +11,7 @@ const RESERVED = [
   ["o", meta.other + "…"],
   ["Backspace", "undo"],
 ];
-const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates" };
+const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates", gone: "Gone" };
 // In the order that they are shown in; `index` is a class's place in the model's answers, and in `k0`, `k1`, ….
 const classOf = new Map(meta.classes.map((entry) => [entry.name, entry]));
 const colors = Uint8Array.from(atob(meta.colors), (letter) => letter.charCodeAt(0));
@@ -73,7 +73,8 @@ const colorOf = (label) => (classOf.has(label) ? `k${classOf.get(label).index}` 
 const saved = (cell) => cell.corrected ?? cell.label;
 const present = (cell) => corrections.entries.get(cell.seq)?.to ?? saved(cell);
 const canBeCorrected = (cell) => cell.status === "ok" || cell.status === "review";
-const awaitsReview = (cell) => cell.corrected === meta.unsure || (cell.status === "review" && cell.corrected === null);
+const awaitsReview = (cell) =>
+  (cell.corrected === meta.unsure && canBeCorrected(cell)) || (cell.status === "review" && cell.corrected === null);
 const confidence = (cell) => (cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null);
 const decimals = (value, count = 2) => (value === null ? "" : value.toFixed(count));
 /** A time in UTC and, where that differs, by this computer's clock. */

@@ -9,7 +9,7 @@ function applyFilter() {
   const kept = cells.filter(
     (cell) =>
       (!filter.label || (saved(cell) === filter.label && canBeCorrected(cell))) &&
-      (!filter.status || STATUSES[filter.status](cell)) &&
+      (filter.status ? STATUSES[filter.status](cell) : cell.status !== "gone" || filter.reason) &&
       (!filter.reason || cell.reasons.includes(filter.reason)),
   );
   const named = new Map();
@@ -30,11 +30,12 @@ function applyFilter() {
 const STATUSES = {
   ok: (cell) => cell.status === "ok" && cell.corrected === null,
   review: awaitsReview,
-  reviewed: (cell) => cell.corrected !== null && !awaitsReview(cell),
-  relabelled: (cell) => ![null, meta.unsure, cell.label].includes(cell.corrected),
+  reviewed: (cell) => cell.corrected !== null && !awaitsReview(cell) && canBeCorrected(cell),
+  relabelled: (cell) => ![null, meta.unsure, cell.label].includes(cell.corrected) && canBeCorrected(cell),
   "corrected here": (cell) => corrections.entries.has(cell.seq),
   rejected: (cell) => cell.status === "rejected",
   duplicate: (cell) => cell.status === "duplicate",
+  gone: (cell) => cell.status === "gone",
 };
 
 function drawPage(focus = false) {

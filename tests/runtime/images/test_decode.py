@@ -35,7 +35,7 @@ def saved(image: PIL.Image.Image, format: str, **options: object) -> bytes:
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
 def test_lossless_formats_give_the_same_pixels(pixels: np.ndarray, format: str):
-    assert (decode(encoded(pixels, format)) == pixels).all()
+    assert (decode(encoded(pixels, format)).pixels == pixels).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -52,8 +52,8 @@ def test_every_exif_rotation_is_applied(pixels: np.ndarray, orientation: int):
         7: pixels.swapaxes(0, 1)[::-1, ::-1],
         8: pixels.swapaxes(0, 1)[::-1],
     }
-    assert (decode(encoded(pixels, "PNG", exif=exif)) == upright[orientation]).all()
-    turned = decode(encoded(pixels, "JPEG", exif=exif, quality=100, subsampling=0)).astype(int)
+    assert (decode(encoded(pixels, "PNG", exif=exif)).pixels == upright[orientation]).all()
+    turned = decode(encoded(pixels, "JPEG", exif=exif, quality=100, subsampling=0)).pixels.astype(int)
     assert np.abs(turned - upright[orientation]).mean() < 1
 
 
@@ -70,13 +70,13 @@ def test_no_file_preallocated_with_zeros_is_accepted(jpeg: bytes):
 
 
 def test_bytes_behind_the_end_do_no_harm(jpeg: bytes, pixels: np.ndarray):
-    assert (decode(jpeg + b"\0" * 100 + b"made by \xff\xda a microscope") == pixels).all()
+    assert (decode(jpeg + b"\0" * 100 + b"made by \xff\xda a microscope").pixels == pixels).all()
 
 
 def test_a_thumbnail_inside_a_jpeg_does_not_end_it(jpeg: bytes, pixels: np.ndarray):
     small = jpeg[:60000]
     with_thumbnail = jpeg[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + jpeg[2:]
-    assert (decode(with_thumbnail) == pixels).all()
+    assert (decode(with_thumbnail).pixels == pixels).all()
     with pytest.raises(ImageError, match="incomplete: the JPEG end marker"):
         decode(with_thumbnail[:-2])
 
@@ -88,14 +88,14 @@ def test_a_thumbnail_inside_a_jpeg_does_not_end_it(jpeg: bytes, pixels: np.ndarr
         (lambda p: encoded(p, "TIFF")[:-5000], "damaged or cut off"),
         (lambda p: encoded(p, "BMP")[:-5000], "damaged or cut off"),
         (lambda p: encoded(p.astype(np.uint16).mean(2).astype(np.uint16) * 257, "PNG"), "more than 8 bits"),
-        (lambda p: encoded(p.mean(2).astype(np.float32), "TIFF"), "more than 8 bits"),
+        (lambda p: encoded(p.mean(2).astype(np.float32), "TIFF"), "floating-point numbers"),
         (lambda p: saved(PIL.Image.fromarray(p).convert("CMYK"), "JPEG"), "CMYK colours"),
-        (lambda p: encoded(p, "GIF"), "is not a JPEG, PNG, BMP or TIFF"),
+        (lambda p: encoded(p, "GIF"), "format GIF, which is not read"),
         (lambda p: encoded(p, "TIFF", save_all=True, append_images=[PIL.Image.fromarray(p)]), "holds 2 pictures"),
         (lambda p: encoded(p, "PNG", save_all=True, append_images=[PIL.Image.fromarray(255 - p)]), "holds 2 pictures"),
         (lambda p: saved(PIL.Image.new("1", (10_000, 10_000)), "PNG"), "megapixels"),
         (lambda p: saved(PIL.Image.new("1", (7_200, 7_000)), "PNG"), "megapixels"),
-        (lambda p: b"not an image at all", "is not a JPEG, PNG, BMP or TIFF"),
+        (lambda p: b"not an image at all", "is not a JPEG, PNG, BMP, TIFF or WebP"),
     ],
 )
 def test_bad_images_are_refused_with_the_reason(pixels: np.ndarray, make: Callable[[np.ndarray], bytes], reason: str):
@@ -112,18 +112,11 @@ def test_sixteen_bit_rgb_png_is_refused_though_pillow_reads_it_as_eight(pixels: 
         decode(data)
 
 
-def test_transparency_is_laid_on_white(pixels: np.ndarray):
-    rgba = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
-    assert (decode(encoded(rgba, "PNG")) == pixels).all()
-    rgba[:, :, 3] = 0
-    assert (decode(encoded(rgba, "PNG")) == 255).all()
-
-
 def test_palette_and_grey_images_become_rgb(pixels: np.ndarray):
     palette = PIL.Image.fromarray(pixels).quantize(32)
-    assert (decode(saved(palette, "PNG")) == np.asarray(palette.convert("RGB"))).all()
+    assert (decode(saved(palette, "PNG")).pixels == np.asarray(palette.convert("RGB"))).all()
     grey = PIL.Image.fromarray(pixels).convert("L")
-    assert (decode(saved(grey, "PNG")) == np.asarray(grey)[:, :, None]).all()
+    assert (decode(saved(grey, "PNG")).pixels == np.asarray(grey)[:, :, None]).all()
 
 
 @pytest.mark.parametrize("suffix", [".czi", ".ND2", ".lif"])

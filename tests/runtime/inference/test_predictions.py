@@ -96,3 +96,10 @@ def test_probabilities_of_any_logits_add_up_to_one():
     np.testing.assert_allclose(probabilities.sum(1), 1)
     np.testing.assert_allclose(probabilities[2], [1 / 6, 2 / 6, 3 / 6], rtol=1e-6)
     np.testing.assert_allclose(softmax(logits[2:], 0.5)[0], [1 / 14, 4 / 14, 9 / 14], rtol=1e-6)
+
+
+def test_colours_that_may_be_wrong_are_for_review(bundle: Bundle, cell: Reading):
+    doubtful = replace(cell, doubt="colour profile damaged, not applied")
+    first, second = said(bundle, outputs(6, 2), cell, doubtful)
+    assert (first.status, second.status, second.label) == ("ok", "review", "erythroblast")
+    assert second.reasons == ("colour profile damaged, not applied",)

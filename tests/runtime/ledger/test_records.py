@@ -19,6 +19,9 @@ def test_what_a_cell_counts_as():
     assert counts(replace(cell, corrected_label="unsure")) == ("basophil", True)
     assert counts(replace(flagged, corrected_label="not a cell")) == (None, False)
     assert counts(replace(cell, status="duplicate")) == (None, False)
+    for label in (None, "ig", "unsure"):
+        assert counts(replace(cell, status="gone", corrected_label=label)) == (None, False)
+        assert replace(cell, status="gone", corrected_label=label).present_status == "gone"
 
 
 def test_a_cell_that_a_person_has_settled_is_reviewed():

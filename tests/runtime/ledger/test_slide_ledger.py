@@ -159,3 +159,37 @@ def test_slides_are_apart(file: Path):
         assert second.images()[b"a"].state == "seen"
         assert second.next_seq() == 1
         assert not list(second.rows())
+
+
+def test_images_exchange_their_paths_with_their_rows_at_once_or_not_at_all(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b", b"c")
+        slide.report([reported(ids[b"a"], 1), reported(ids[b"b"], 2, "monocyte")])
+        later = Fingerprint(11, 21, 26, 31)
+        images = [replace(ids[b"a"], path=b"b", state="reported", fingerprint=later), replace(ids[b"b"], path=b"c")]
+        with pytest.raises(AttributeError):
+            slide.rearrange(images, [object()], [ids[b"c"]])  # type: ignore[list-item]
+        assert {path: image.id for path, image in slide.images().items()} == {p: i.id for p, i in ids.items()}
+        slide.rearrange(images, [replace(a_cell(1, "ig"), path="b")], [ids[b"c"]])
+        now = slide.images()
+        assert (now.keys(), now[b"b"].seq, now[b"c"].seq) == ({b"b", b"c"}, 1, 2)
+        assert now[b"b"].fingerprint == later
+        assert [(cell.seq, cell.path) for cell in slide.cells()] == [(1, "b"), (2, "2.jpg")]
+        assert [cell.path for cell in slide.rows_of(now[b"b"])] == ["b"]
+
+
+def test_rows_are_found_by_their_bytes_and_as_they_were_last_counted(file: Path):
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a", b"b")
+        first, second = a_cell(1, "ig"), replace(a_cell(2, "ig"), sha256=a_cell(1).sha256, status="duplicate")
+        slide.report([Result(ids[b"a"], "reported", PRINT, first), Result(ids[b"b"], "reported", PRINT, second)])
+        gone = [replace(cell, status="gone") for cell in (first, second)]
+        slide.rearrange([replace(image, state="gone") for image in slide.images().values()], gone)
+        assert [(image.path, cell) for image, cell in slide.same_bytes(first.sha256 or "")] == [
+            (b"a", gone[0]),
+            (b"b", gone[1]),
+        ]
+        assert [slide.last_counted(cell) for cell in gone] == [first, None]
+        assert (slide.count(), slide.same_bytes("0")) == (0, [])
+        slide.discover([b"a"])
+        assert slide.images()[b"a"].state == "gone"

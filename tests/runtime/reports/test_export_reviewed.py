@@ -59,14 +59,35 @@ def test_training_takes_the_folder_and_can_keep_slides_apart(out: Path, tmp_path
 
 def test_files_that_are_gone_or_changed_are_named_and_left_out(out: Path, folder: Path, tmp_path: Path):
     correct(out, corrections(out, *SOME, (7, "platelet"), (8, "platelet")), "Ada")
-    (folder / "cell-01.jpg").unlink()
+    (folder / "cell-01.jpg").unlink()  # its bytes are in `z-again.jpg`, too
     (folder / "cell-02.jpg").write_bytes(b"other")
+    (folder / "cell-03.jpg").unlink()
     made = export_reviewed(out, tmp_path / "cells")
     assert made.missing == {
-        "slide/cell-01.jpg": "has vanished",
         "slide/cell-02.jpg": "has changed since it was reviewed",
+        "slide/cell-03.jpg": "has vanished",
     }
     assert (made.summary.reviewed, made.summary.cells) == ("flagged", 5)
+
+
+def test_a_cell_that_was_moved_since_is_found_by_its_bytes(out: Path, folder: Path, tmp_path: Path):
+    correct(out, corrections(out, *SOME, (7, "platelet"), (8, "platelet")), "Ada")
+    (folder / "sorted").mkdir()
+    (folder / "cell-03.jpg").rename(folder / "sorted" / "eosinophil.jpg")
+    (folder / "cell-04.jpg").rename(folder / "cell-03.jpg")
+    made = export_reviewed(out, tmp_path / "cells")
+    assert (made.missing, made.summary.reviewed, made.summary.cells) == ({}, "all", 7)
+
+
+def test_a_reviewed_cell_that_is_gone_is_named_and_is_no_part_of_what_is_counted(
+    out: Path, folder: Path, bundle: Bundle, tmp_path: Path
+):
+    correct(out, corrections(out, *SOME, (7, "platelet"), (8, "platelet")), "Ada")
+    (folder / "cell-03.jpg").unlink()
+    classify(folder, bundle)
+    made = export_reviewed(out, tmp_path / "cells")
+    assert made.missing == {"slide/cell-03.jpg": "its file is no longer in the slide's folder"}
+    assert (made.summary.reviewed, made.summary.slides[0].counted, made.summary.cells) == ("all", 6, 6)
 
 
 def test_a_name_that_cannot_be_a_folder_is_left_out(out: Path, tmp_path: Path):

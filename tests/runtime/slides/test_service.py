@@ -18,7 +18,7 @@ class FakeWatch:
 
     def __init__(self, *done: int, stop: Stop | None = None):
         self.done, self.stop, self.finished, self.paused = list(done), stop, False, 0
-        self.full = False
+        self.full, self.away = False, ""
 
     def step(self) -> int:
         if not self.done:
@@ -53,6 +53,24 @@ def test_once_with_no_room_is_an_error():
     watch.full = True
     with pytest.raises(OutputError, match="no room for the reports"):
         go(watch, Stop(), once=True)
+
+
+def test_once_with_no_folder_to_look_at_is_an_error():
+    watch = FakeWatch(0)
+    watch.away = "captures is not there (Host is down)"
+    with pytest.raises(OutputError, match=r"Host is down\): run it again"):
+        go(watch, Stop(), once=True)
+
+
+def test_the_heartbeat_goes_on_in_a_pause_of_any_length(monkeypatch: pytest.MonkeyPatch):
+    told: list[object] = []
+    monkeypatch.setattr(service, "notify_systemd", told.append)
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: told.append(seconds))
+    stop = Stop()
+    watch = FakeWatch(0, 0, 0, stop=stop)
+    monkeypatch.setattr(watch, "pause", lambda: 900.0)  # after a look that took a minute and a half
+    go(watch, stop)
+    assert told[1:-1] == ["WATCHDOG=1", 10.0] * 4
 
 
 def test_once_ends_when_nothing_is_left():

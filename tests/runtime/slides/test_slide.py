@@ -107,7 +107,6 @@ def test_what_is_to_be_done_is_new_changed_or_rejected_and_still_there(folder: P
     shutil.copy(slide / "cell-20.jpg", folder / "cell-02.jpg")
     shutil.copy(slide / "cell-21.jpg", folder / "a-new.jpg")
     again = begin(folder)
-    assert paths([image for image in again.ledger.images().values() if again.has_changed(image)]) == ["cell-02.jpg"]
     assert paths(again.to_be_done()) == ["a-new.jpg", "cell-02.jpg", "cell-04.jpg"]
 
 

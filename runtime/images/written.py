@@ -1,0 +1,82 @@
+"""Was a file written to its end? What tells it of formats that have no end marker.
+
+A program may give a file its full size before it writes the pixels, and a copy may lose sectors: both leave zeros. No
+pixel of a bright field is exactly black. But crops may be masked, or framed in black where they leave the field: their
+first pixel is black too, and then zeros say nothing.
+"""
+
+import re
+
+import PIL.Image
+import PIL.ImageFile
+
+from ..errors import IncompleteError
+from .jpeg import DAMAGED, ZEROS
+
+SECTOR = 512
+ZEROS_OF_WEBP = bytes(64)
+TAIL = 64  # an area below one such part of the image does not change a label
+UNFINISHED = (
+    "is incomplete: the last {share:.0%} of its pixels are exactly 0 (leave out a black frame before you export it)"
+)
+
+
+def check_png(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
+    """Raise `IncompleteError` where the end marker is missing; other damage breaks a PNG's checksums."""
+    if b"IEND\xaeB`\x82" not in data:
+        raise IncompleteError("is incomplete: the PNG end marker is missing")
+
+
+def check_bmp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
+    """Raise `IncompleteError` where a BMP was not written to its end."""
+    codec, _, start, arguments = image.tile[0]
+    if codec == "bmp_rle":
+        if not data.rstrip(b"\0").endswith(b"\1") or not data.endswith(b"\0\1"):
+            raise IncompleteError("is incomplete: the end marker of its run lengths is missing")
+    elif has_black_zeros(image) and isinstance(arguments, tuple):
+        check_pixels(data, [(start, int(arguments[1]) * image.height)])
+
+
+def check_webp(data: bytes) -> None:
+    """Raise `IncompleteError` where a WebP is cut off, or a part of its compressed data is zeros."""
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise IncompleteError("is incomplete: it is shorter than its header says")
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        if kind in (b"VP8 ", b"VP8L"):
+            check_compressed(data[position + 8 : position + 8 + size], ZEROS_OF_WEBP)
+        position += 8 + size + size % 2
+
+
+def check_compressed(data: bytes, zeros: bytes = ZEROS) -> None:
+    """Raise `IncompleteError` where compressed data hold more zeros in a row than any picture gives."""
+    if zeros in data:
+        raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
+
+
+def has_black_zeros(image: PIL.Image.Image) -> bool:
+    """Whether bytes of zero are black pixels: a palette may have any colour there."""
+    return image.mode in ("L", "LA", "RGB", "RGBA")
+
+
+def check_pixels(data: bytes, pieces: list[tuple[int, int]]) -> None:
+    """Look for zeros among uncompressed pixels.
+
+    Args:
+        data: The whole file.
+        pieces: Start and length of each run of pixels in it, in bytes, in the order of the picture.
+
+    Raises:
+        IncompleteError: The pixels end with zeros, or sectors of zeros interrupt them.
+    """
+    pixels = b"".join(data[start : start + length] for start, length in pieces)
+    if not any(pixels[:3]):
+        return
+    tail = len(pixels) - len(pixels.rstrip(b"\0"))
+    if tail > len(pixels) // TAIL:
+        raise IncompleteError(UNFINISHED.format(share=tail / len(pixels)))
+    for start, length in pieces:
+        for zeros in re.finditer(rb"\0{%d,}" % SECTOR, data[start : start + length]):
+            if (start + zeros.start()) % SECTOR == 0 and (start + zeros.end()) % SECTOR == 0:
+                raise IncompleteError(f"{DAMAGED}a part of its data is zeros")

@@ -1,0 +1,199 @@
+"""What became of the files of images that have rows: touched, moved, exchanged, gone, or back.
+
+Rows follow their bytes: where those lie under another name, the image takes that path, with its rows, corrections and
+thumbnails. Files are read and hashed only where their size is that of bytes that are looked for; none is decoded.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import ImageError
+from ..images.decode import Fingerprint, fingerprint, read_file
+from ..images.discover import needs_encoding, readable_name
+from ..ledger.records import WAITING, Cell, LedgerImage
+from ..ledger.slide_ledger import SlideLedger
+from .pipeline import same_bytes_as
+
+GONE = "its file is no longer in the slide's folder"
+
+
+@dataclass(frozen=True)
+class _File:
+    sha256: str
+    fingerprint: Fingerprint
+
+
+def is_below(path: bytes, folders: Iterable[bytes]) -> bool:
+    """Whether a path is in one of these folders, all relative to the same one, which is empty."""
+    return any(not folder or path.startswith(os.path.join(folder, b"")) for folder in folders)
+
+
+class Recognition:
+    """What became of files. `save` writes all of it to the ledger at once.
+
+    Attributes:
+        rows: Rows that change, by number.
+        settled: Paths whose file belongs to an image that has its rows: nothing there is to be classified.
+        moved: How many images took another path with their bytes.
+    """
+
+    def __init__(self, ledger: SlideLedger, root: bytes, known: Mapping[bytes, LedgerImage]):
+        """Nothing is looked at yet.
+
+        Args:
+            ledger: Ledger of the slide.
+            root: Folder of the slide.
+            known: Its images by path.
+        """
+        self.rows: dict[int, Cell] = {}
+        self.settled: set[bytes] = set()
+        self.moved = 0
+        self._ledger, self._root, self._known = ledger, root, known
+        self._images: dict[int, LedgerImage] = {}
+        self._there: dict[bytes, LedgerImage | None] = {}
+        self._forgotten: list[LedgerImage] = []
+
+    @property
+    def paths(self) -> set[bytes]:
+        """Paths at which something has changed."""
+        return set(self._there)
+
+    def at(self, path: bytes) -> LedgerImage | None:
+        """The image of a path, now."""
+        return self._there[path] if path in self._there else self._known.get(path)
+
+    def now(self, image: LedgerImage) -> LedgerImage:
+        """An image as it is now."""
+        return self._images.get(image.id, image)
+
+    def recognize(
+        self, opened: Sequence[bytes], lost: Iterable[LedgerImage], alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """Find the rows that the bytes of files belong to.
+
+        Args:
+            opened: Files that are new, back, or may have changed.
+            lost: Images that have rows, and whose file is not there.
+            alive: Called after each file that could be read.
+        """
+        sizes = {path: found.size for path in opened if (found := fingerprint(self._file(path)))}
+        wanted = set(sizes.values())
+        own = [image for path in sizes if (image := self._known.get(path)) and image.seq is not None]
+        away = [image for image in lost if image.fingerprint and image.fingerprint.size in wanted]
+        looked_for = {image.fingerprint.size for image in (*own, *away) if image.fingerprint}
+        files: dict[bytes, _File] = {}
+        for path, size in sizes.items():
+            if size in looked_for and (file := self._read(path)):
+                files[path] = file
+                alive()
+        displaced = [image for image in own if self._is_displaced(image, sizes, files)]
+        self._match([*displaced, *away], files)
+        self.take_over(displaced)
+
+    def take_over(self, images: Iterable[LedgerImage]) -> None:
+        """Let an image whose bytes are no longer at its path, but at that of a duplicate, exchange paths with it."""
+        for image in map(self.now, images):
+            cells = self._rows_of(image)
+            if image.path in self.settled or not cells or not cells[0].can_be_corrected or not cells[0].sha256:
+                continue
+            for other, row in self._same_bytes(cells[0].sha256):
+                file = self._read(other.path) if row.status == "duplicate" and other.state not in WAITING else None
+                if file and file.sha256 == cells[0].sha256:
+                    self._arrive(image, other.path, file)
+                    break
+
+    def mark_gone(self, images: Iterable[LedgerImage]) -> None:
+        """Mark images as gone, and their rows as not counted."""
+        for image in images:
+            self._place(replace(image, state="gone"))
+            for cell in self._rows_of(image):
+                self.rows[cell.seq] = replace(cell, status="gone", reason=GONE)
+
+    def save(self) -> None:
+        """Write all of it to the ledger."""
+        if self._images:
+            self._ledger.rearrange(self._images.values(), self.rows.values(), self._forgotten)
+
+    def _is_displaced(self, image: LedgerImage, sizes: dict[bytes, int], files: dict[bytes, _File]) -> bool:
+        """Whether a row's bytes are no longer at its path; a file that was only touched gets its new fingerprint."""
+        file = files.get(image.path)
+        if file is None:  # of another size; of the same size, it could not be read now
+            return image.fingerprint is None or image.fingerprint.size != sizes[image.path]
+        if file.sha256 != self._rows_of(image)[0].sha256 or image.state == "gone":
+            return True
+        del files[image.path]
+        if image.state not in WAITING:
+            self._place(replace(image, fingerprint=file.fingerprint))
+            self.settled.add(image.path)
+        return False
+
+    def _match(self, displaced: Sequence[LedgerImage], files: Mapping[bytes, _File]) -> None:
+        """Let images go where their bytes are; of equal ones, those that were counted come first."""
+        places: defaultdict[str, list[bytes]] = defaultdict(list)
+        for path in sorted(files):
+            places[files[path].sha256].append(path)
+        digests = {image.id: self._rows_of(image)[0].sha256 for image in displaced}
+        found = [image for image in displaced if digests[image.id] in places]
+        for image in sorted(found, key=lambda image: (not self._was_counted(image), image.seq)):
+            if free := places[digests[image.id] or ""]:
+                path = image.path if image.path in free else free[0]
+                free.remove(path)
+                self._arrive(self.now(image), path, files[path])
+
+    def _arrive(self, image: LedgerImage, path: bytes, file: _File) -> None:
+        """Let an image have the path at which its bytes are; the image that was there gets its old one."""
+        cells, state = self._rows_of(image), image.state
+        if state == "gone":
+            first = next((row for _, row in self._same_bytes(file.sha256) if row.can_be_corrected), None)
+            back = [cell for row in cells if (cell := self._restored(row, first))]
+            cells, state = (back, "reported") if back else (cells, "seen")
+        if path != image.path:
+            other, self._there[image.path] = self.at(path), None
+            if other and other.seq is None:
+                self._forgotten.append(other)
+            elif other:
+                self._place(replace(other, path=image.path), self._rows_of(other))
+            self.moved += 1
+        self._place(replace(image, path=path, state=state, fingerprint=file.fingerprint), cells)
+        if state not in WAITING:
+            self.settled.add(path)
+        if cells[0].can_be_corrected:
+            for _, row in self._same_bytes(file.sha256):
+                if row.status == "duplicate":
+                    self.rows[row.seq] = replace(row, reason=same_bytes_as(readable_name(path)))
+
+    def _restored(self, cell: Cell, first: Cell | None) -> Cell | None:
+        """A row that was gone, as it counts now; None if the image must be classified again to know."""
+        if first:
+            return replace(cell, status="duplicate", reason=same_bytes_as(first.path))
+        before = self._ledger.last_counted(cell)
+        return replace(cell, status=before.status, reason=before.reason) if before else None
+
+    def _place(self, image: LedgerImage, cells: Iterable[Cell] = ()) -> None:
+        """Note an image as it is now, and its rows under its path."""
+        self._images[image.id] = self._there[image.path] = image
+        name, encoded = readable_name(image.path), needs_encoding(image.path)
+        self.rows.update((cell.seq, replace(cell, path=name, path_encoded=encoded)) for cell in cells)
+
+    def _was_counted(self, image: LedgerImage) -> bool:
+        cell = self._rows_of(image)[0]
+        return cell.can_be_corrected or (cell.status == "gone" and self._ledger.last_counted(cell) is not None)
+
+    def _rows_of(self, image: LedgerImage) -> list[Cell]:
+        return [self.rows.get(cell.seq, cell) for cell in self._ledger.rows_of(image)]
+
+    def _same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
+        found = self._ledger.same_bytes(sha256)
+        return [(self.now(image), self.rows.get(cell.seq, cell)) for image, cell in found]
+
+    def _read(self, path: bytes) -> _File | None:
+        try:
+            raw = read_file(self._file(path))
+        except ImageError:  # its row will say why
+            return None
+        return _File(raw.sha256, raw.fingerprint)
+
+    def _file(self, path: bytes) -> bytes:
+        return os.path.join(self._root, path)

@@ -1,0 +1,206 @@
+import contextlib
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+from odd_images import as_pillow_does
+from tiffs import Value, write_tiff
+
+from cartcls.runtime.errors import ImageError, IncompleteError
+from cartcls.runtime.images.decode import decode, read_image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def pixels(slide: Path) -> Pixels:
+    return read_image(slide / "cell-01.jpg")[0]
+
+
+def tiff(pixels: Pixels, rows: int = 64, **tags: Value) -> bytes:
+    strips = [pixels[top : top + rows].tobytes() for top in range(0, len(pixels), rows)]
+    return write_tiff(strips, pixels.shape[1], len(pixels), t278=rows, **tags)
+
+
+def saved(pixels: Pixels, format: str = "TIFF", **options: object) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, format, **options)
+    return file.getvalue()
+
+
+def tiles(pixels: Pixels, side: int = 128) -> list[bytes]:
+    high, wide = -(-pixels.shape[0] // side) * side, -(-pixels.shape[1] // side) * side
+    full = np.zeros((high, wide, 3), np.uint8)
+    full[: pixels.shape[0], : pixels.shape[1]] = pixels
+    corners = [(top, left) for top in range(0, high, side) for left in range(0, wide, side)]
+    return [full[top : top + side, left : left + side].tobytes() for top, left in corners]
+
+
+def tiled(pixels: Pixels, made: list[bytes], **tags: Value) -> bytes:
+    starts = np.cumsum([8, *map(len, made)]).tolist()[:-1]
+    values: dict[str, Value] = {"t324": starts, "t325": [len(tile) for tile in made], "t322": 128, "t323": 128}
+    return write_tiff(made, pixels.shape[1], len(pixels), **(values | tags))
+
+
+def jpeg_strips(pixels: Pixels, **options: object) -> bytes:
+    """A strip of 64 rows or fewer each, as JPEG files of their own."""
+    strips = [saved(pixels[top : top + 64], "JPEG", quality=95, **options) for top in range(0, len(pixels), 64)]
+    return write_tiff(strips, pixels.shape[1], len(pixels), t278=64, t259=7, t262=6, t530=(2, 2))
+
+
+def test_the_files_that_the_tests_write_are_what_they_should_be(pixels: Pixels):
+    assert (decode(tiff(pixels)).pixels == pixels).all()
+    assert (decode(tiled(pixels, tiles(pixels))).pixels == pixels).all()
+    assert decode(jpeg_strips(pixels, subsampling=2)).pixels.shape == pixels.shape
+
+
+def palette_of_eight_bits(pixels: Pixels, **options: object) -> bytes:
+    """As in the report python-pillow/Pillow#2157: values up to 255 in a colour map of 16 bits."""
+    image = PIL.Image.fromarray(pixels).quantize(256)
+    palette = np.asarray(image.getpalette(), np.uint8).reshape(-1, 3)
+    colors = np.vstack([palette, np.zeros((256 - len(palette), 3), np.uint8)]).T.ravel().tolist()
+    return tiff(np.asarray(image), t258=8, t262=3, t277=1, t320=colors)
+
+
+def test_a_colour_map_of_eight_bits_is_read_as_one(pixels: Pixels):
+    expected = np.asarray(PIL.Image.fromarray(pixels).quantize(256).convert("RGB"))
+    assert (decode(palette_of_eight_bits(pixels)).pixels == expected).all()
+    ordinary = saved(np.asarray(expected), compression="tiff_lzw")
+    assert (decode(ordinary).pixels == expected).all()
+
+
+def test_a_palette_compressed_by_differences_is_read(pixels: Pixels):
+    """As in the report SixLabors/ImageSharp#3182."""
+    image = PIL.Image.fromarray(pixels).quantize(256)
+    file = io.BytesIO()
+    image.save(file, "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    assert (decode(file.getvalue()).pixels == np.asarray(image.convert("RGB"))).all()
+
+
+def test_strips_of_rgb_jpeg_are_read_as_rgb(pixels: Pixels):
+    """As in the report haraldk/TwelveMonkeys#406: readers take components 0, 1 and 2 for YCbCr."""
+    data = saved(pixels, compression="jpeg", quality=95).replace(
+        b"\x03R\x11\0G\x11\0B\x11\0", b"\x03\0\x11\0\1\x11\0\2\x11\0"
+    )
+    data = data.replace(b"\x03R\0G\0B\0", b"\x03\0\0\1\0\2\0")
+    assert np.abs(decode(data).pixels.astype(int) - pixels).mean() < 2
+
+
+def test_alpha_that_is_nowhere_is_left_out(pixels: Pixels):
+    for alpha in (0, 1):
+        data = tiff(np.dstack([pixels, np.full(pixels.shape[:2], alpha, np.uint8)]), t258=(8, 8, 8, 8), t277=4)
+        assert (decode(data).pixels == pixels).all()
+
+
+def without(tag: int, index: int) -> Callable[[bytes], bytes]:
+    """Set one value of a tag to 0."""
+
+    def change(data: bytes) -> bytes:
+        entries = int.from_bytes(data[4:8], "little") + 2
+        at = next(i for i in range(entries, len(data), 12) if data[i : i + 2] == tag.to_bytes(2, "little"))
+        size = 4 if data[at + 2] == 4 else 2
+        place = int.from_bytes(data[at + 8 : at + 12], "little") + size * index
+        return data[:place] + bytes(size) + data[place + size :]
+
+    return change
+
+
+def sparse_strips(pixels: Pixels) -> bytes:
+    return without(279, 3)(without(273, 3)(tiff(pixels)))
+
+
+def sparse_tiles(pixels: Pixels) -> bytes:
+    """As in the report geotiffjs/geotiff.js#304."""
+    made = [bytes(tile) for tile in tiles(pixels)]
+    return without(325, 4)(without(324, 4)(tiled(pixels, made)))
+
+
+def tile_of_zeros(pixels: Pixels) -> bytes:
+    made = tiles(pixels)
+    return tiled(pixels, [*made[:4], bytes(len(made[4])), *made[5:]])
+
+
+def overwritten(pixels: Pixels, compression: str) -> bytes:
+    """As in the report ScrollPrize/villa#1695: 4 KiB of the compressed data are others."""
+    data = saved(pixels, compression=compression)
+    return data[:80_000] + b"\xff" * 4096 + data[84_096:]
+
+
+def short_jpeg_strip(pixels: Pixels) -> bytes:
+    """The data of the third strip end early, and an end marker follows."""
+    data = jpeg_strips(pixels, subsampling=2)
+    ends = [found.end() for found in re.finditer(b"\xff\xd9", data)]
+    middle = (ends[1] + ends[2]) // 2
+    return data[:middle] + b"\xff\xd9" + data[middle + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (sparse_strips, "1 of its 6 strips or tiles were never written"),
+        (sparse_tiles, "1 of its 9 strips or tiles were never written"),
+        (tile_of_zeros, "1 of its 9 tiles are all zeros"),
+        (lambda p: overwritten(p, "tiff_lzw"), "damaged or cut off"),
+        (lambda p: overwritten(p, "tiff_adobe_deflate"), "damaged or cut off"),
+        (short_jpeg_strip, "premature end of data"),
+        (lambda p: tiff(p, t279=[64 * 360 * 3] * 6)[:-20000], "damaged|never written"),
+    ],
+)
+def test_what_was_never_written_or_is_damaged_is_refused(pixels: Pixels, make: Callable[[Pixels], bytes], reason: str):
+    with pytest.raises(IncompleteError, match=reason):
+        decode(make(pixels))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_no_sector_of_zeros_in_compressed_strips_is_taken(pixels: Pixels, compression: str):
+    data = saved(pixels, compression=compression)
+    for share in range(1, 10):
+        at = len(data) * share // 10 // 512 * 512
+        with pytest.raises(ImageError, match=r"damaged|incomplete"):
+            decode(data[:at] + bytes(512) + data[at + 512 :])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: tiff(p, t339=(2, 2, 2)), "holds signed numbers"),
+        (lambda p: tiff(p[..., 0], t258=8, t262=1, t277=1, t339=2), "holds signed numbers"),
+        (lambda p: tiff(p, t258=(32, 32, 32), t339=(3, 3, 3)), "holds floating-point numbers"),
+        (lambda p: tiff(p, t262=1), "says that it is grey, but has 3 channels"),
+        (lambda p: tiff(p, t266=2), "bits are in reverse order"),
+        (lambda p: tiff(p, t259=34712), "compressed by JPEG 2000"),
+        (lambda p: tiff(p, t259=50001), "compressed by WebP"),
+        (lambda p: tiff(p, t259=6), "compressed by JPEG of the old kind"),
+        (lambda p: tiff(p, t259=12345), "compressed by method 12345"),
+        (lambda p: b"MM\0+" + tiff(p)[4:], "BigTIFF of the byte order MM"),
+        (lambda p: jpeg_strips(p).replace(b"\x06\1\3\0\1\0\0\0\6\0", b"\x06\1\3\0\1\0\0\0\2\0"), "stored as YCbCr"),
+        (lambda p: jpeg_strips(p, keep_rgb=True), "stored as RGB"),
+        (
+            lambda p: saved(p[..., 0], save_all=True, append_images=[PIL.Image.fromarray(p[..., i]) for i in (1, 2)]),
+            "3 grey pictures, like the channels of one",
+        ),
+        (
+            lambda p: saved(p, save_all=True, append_images=[PIL.Image.fromarray(p[::2, ::2])]),
+            "2 pictures of different sizes",
+        ),
+    ],
+)
+def test_kinds_that_are_not_read_are_named(pixels: Pixels, make: Callable[[Pixels], bytes], reason: str):
+    with pytest.raises(ImageError, match=reason) as caught:
+        decode(make(pixels))
+    assert not isinstance(caught.value, IncompleteError)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_libtiff_writes_nothing_to_the_terminal(pixels: Pixels, compression: str, capfd: pytest.CaptureFixture[str]):
+    data = saved(pixels, compression=compression)
+    damaged = data[:5000] + b"\x55" * 3000 + data[8000:]
+    for read in (decode, as_pillow_does):
+        with contextlib.suppress(ImageError, OSError):
+            read(damaged)
+    assert capfd.readouterr() == ("", "")
