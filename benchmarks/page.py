@@ -5,7 +5,7 @@
     python benchmarks/page.py cost CELLS                     classifies that many cells, and times what the page needs
     python benchmarks/page.py picture REPORT.HTML FILE.JPG   takes the README's picture of a report
 
-Stub cells are the 32 of `examples/slide-01`, repeated; labels, confidences and maps are drawn at random.
+Stub cells are the 32 of `examples/tests/slide-01`, repeated; labels, confidences and maps are drawn at random.
 """
 
 import os
@@ -31,7 +31,7 @@ from cartcls.runtime.slides import slide
 from cartcls.runtime.slides.batch import classify_slide
 from cartcls.runtime.slides.pipeline import THUMBNAILS
 
-EXAMPLES = Path(__file__).parent.parent / "examples" / "slide-01"
+EXAMPLES = Path(__file__).parent.parent / "examples" / "tests" / "slide-01"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]

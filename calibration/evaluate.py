@@ -95,11 +95,13 @@ def evaluate(
         evaluation = _evaluation(bundle, run, cells, truth, part)
         write_csv(folder / CSV, bundle, run, cells)
         (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")
-        (folder / CONFUSION).write_bytes(draw_confusion(evaluation.metrics.confusion, names, part))
+        titles = {entry.name: entry.title for entry in bundle.classes}
+        (folder / CONFUSION).write_bytes(draw_confusion(evaluation.metrics.confusion, list(titles.values()), part))
         mistakes = [(cell, truth[cell.seq]) for cell in cells if cell.label and cell.label != truth[cell.seq]]
         mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
-        page = render(MISTAKES, bundle.classes, evaluation=evaluation, mistakes=mistakes, confusion=CONFUSION)
-        (folder / MISTAKES).write_text(page, encoding="utf-8")
+        classes = [(names.index(entry.name), entry) for entry in bundle.manifest.classes_as_read]
+        values = {"evaluation": evaluation, "mistakes": mistakes, "by_class": classes, "titles": titles}
+        (folder / MISTAKES).write_text(render(MISTAKES, bundle.classes, **values), encoding="utf-8")
     return evaluation
 
 

@@ -204,6 +204,8 @@ def finished(directory: Path, summary: "Summary") -> None:
     results.print(f"{summary.images} images: {_counts(summary) or 'none found'}", markup=False)
     if summary.awaiting_review:
         results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
+    elif summary.review_complete:
+        results.print("review complete: no cell awaits review", markup=False)
     for alarm in summary.drift:
         results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
     if warning := summary.differential.warning:
@@ -238,6 +240,10 @@ def corrected(done: "Corrected") -> None:
     table.add_row("awaits review", str(done.before.awaiting_review), str(done.after.awaiting_review))
     results.print(table)
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
+    if done.already:
+        results.print(f"already applied: {done.already} rows of the file", markup=False)
+    if done.after.review_complete:
+        results.print("review complete: no cell awaits review", markup=False)
     results.print(os.fspath(done.directory / PAGE), markup=False, soft_wrap=True)
 
 

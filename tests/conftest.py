@@ -20,18 +20,18 @@ from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.ledger.folder import open_ledger
 
-SLIDE = Path(__file__).parent.parent / "examples" / "slide-01"
+SLIDE = Path(__file__).parent.parent / "examples" / "tests" / "slide-01"
 
 
 @pytest.fixture(scope="session")
 def slide() -> Path:
-    """The example slide: 32 real cells, four of each class."""
+    """The slide of the tests: 32 real cells, four of each class."""
     return SLIDE
 
 
 @pytest.fixture(scope="session")
 def labels() -> dict[str, str]:
-    """True class by file name of the example slide."""
+    """True class by file name of the tests' slide."""
     with (SLIDE / "labels.csv").open(newline="", encoding="utf-8") as file:
         return {row["file"]: row["label"] for row in csv.DictReader(file)}
 
@@ -58,13 +58,13 @@ def classifier(bundle: Bundle, backend: Backend) -> Classifier:
 
 @pytest.fixture(scope="session")
 def crops(bundle: Bundle, labels: dict[str, str]) -> Image:
-    """The example slide's cells at the bundle's input size, (32, H, W, 3)."""
+    """The cells of `slide` at the bundle's input size, (32, H, W, 3)."""
     return np.stack([stretch(read_image(SLIDE / name)[0], bundle.width, bundle.height) for name in labels])
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, str]) -> Path:
-    """The example slide's cells as class folders."""
+    """The cells of `slide` as class folders."""
     directory = tmp_path_factory.mktemp("data") / "cells"
     for name, label in labels.items():
         (directory / label).mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def cells(slide: Path) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def knowing(crops: Image, labels: dict[str, str], bundle: Bundle) -> KnowingBackend:
-    """A model that knows the example slide's cells."""
+    """A model that knows the cells of `slide`."""
     names = [entry.name for entry in bundle.classes]
     return KnowingBackend(
         {cell_key(crop): names.index(label) for crop, label in zip(crops, labels.values(), strict=True)}
@@ -109,7 +109,7 @@ def knowing(crops: Image, labels: dict[str, str], bundle: Bundle) -> KnowingBack
 
 @pytest.fixture(scope="session")
 def many_cells(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, str]) -> tuple[Path, Path]:
-    """A data folder of 1,120 files with bytes of their own, the example slide's cells many times; and its split."""
+    """A data folder of 1,120 files with bytes of their own, the cells of `slide` many times; and its split."""
     directory = tmp_path_factory.mktemp("many") / "cells"
     rows = []
     for number, (name, label) in enumerate(labels.items()):

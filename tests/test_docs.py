@@ -75,4 +75,4 @@ def test_the_lines_for_python_run(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     exec(compile(code, "docs/python.md", "exec"), {})
     said = capsys.readouterr().out
     assert said.startswith("cell-01.jpg neutrophil 0.9")
-    assert len(re.findall(r"^cell-\d\d\.jpg ", said, re.MULTILINE)) == 32
+    assert len(re.findall(r"^cell-\d\d\.jpg ", said, re.MULTILINE)) == 64

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ..errors import BundleError
 from .calibration import CalibrationRecord
@@ -19,6 +19,11 @@ COLOR = re.compile(r"#[0-9a-f]{6}")
 NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
+KIND_ORDER: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")
+READING_ORDER = (
+    *("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"),
+    *("immature granulocyte", "metamyelocyte", "myelocyte", "promyelocyte", "blast"),
+)  # of a differential count, by title
 
 
 class CellClass(Struct, frozen=True):
@@ -132,6 +137,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         source: Provenance of the weights.
         metrics: By part of the split.
         files: SHA-256 of every file beside it, by name.
+        reading_order: Names of all classes in the order that reports show them; left out for the usual one.
     """
 
     format: int = FORMAT
@@ -145,6 +151,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     metrics: dict[str, Metrics]
     parity: Parity
     files: dict[str, str]
+    reading_order: tuple[str, ...] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -153,6 +160,16 @@ class Manifest(Struct, frozen=True, kw_only=True):
         for name in self.files:
             if os.path.basename(name) != name or name in ("", ".", "..") or "\\" in name or ":" in name:
                 raise ValueError(f"the file {name!r} is outside its folder")
+        if self.reading_order and sorted(self.reading_order) != sorted(entry.name for entry in self.classes):
+            raise ValueError("reading_order needs the name of each class once")
+
+    @property
+    def classes_as_read(self) -> tuple[CellClass, ...]:
+        """Classes in the order that reports show them: `reading_order`, or that of a haematologist."""
+        if self.reading_order:
+            by_name = {entry.name: entry for entry in self.classes}
+            return tuple(by_name[name] for name in self.reading_order)
+        return tuple(sorted(self.classes, key=_usual_place))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -181,6 +198,13 @@ def decode_manifest(data: bytes | str, where: object) -> Manifest:
 
 class _Head(Struct):
     format: int
+
+
+def _usual_place(entry: CellClass) -> tuple[int, int]:
+    """Place in a differential count; a title such as `band neutrophil` stands where its last word does."""
+    title = f" {entry.title.casefold()}"
+    places = (place for place, known in enumerate(READING_ORDER) if title.endswith(f" {known}"))
+    return KIND_ORDER.index(entry.kind), next(places, len(READING_ORDER))
 
 
 def _check_name(name: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def readable_name(name: bytes) -> str:
         return text
     return "".join(
         letter
-        if letter.isprintable() and letter != "%" and not (index == 0 and letter in FORMULA)
+        if _is_shown(letter) and letter != "%" and not (index == 0 and letter in FORMULA)
         else "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
         for index, letter in enumerate(text)
     )
@@ -148,7 +149,12 @@ def readable_name(name: bytes) -> str:
 def needs_encoding(name: bytes) -> bool:
     """Whether a file name is not printable UTF-8, or its first character starts a formula in a spreadsheet."""
     text = _text(name)
-    return not text.isprintable() or text[:1] in FORMULA
+    return not all(map(_is_shown, text)) or text[:1] in FORMULA
+
+
+def _is_shown(letter: str) -> bool:
+    """Whether a letter can be shown as it is; spaces of other scripts and of screenshots can, unlike for Python."""
+    return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 
 def _text(name: bytes) -> str:

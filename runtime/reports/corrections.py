@@ -32,6 +32,7 @@ class Corrected:
         directory: Folder of the report.
         confirmed: How many labels were confirmed.
         changed: How many were changed.
+        already: How many rows of the file the ledger had already.
         before: Summary of the slide before.
         after: Summary of the slide now.
     """
@@ -39,6 +40,7 @@ class Corrected:
     directory: Path
     confirmed: int
     changed: int
+    already: int
     before: Summary
     after: Summary
 
@@ -48,7 +50,8 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
 
     Args:
         out: Folder of reports.
-        file: `corrections.csv`.
+        file: `corrections.csv`; a spreadsheet may have saved it again, also with `;` between the columns. Rows that are
+            applied already are skipped.
         by: Name of the person who made them.
 
     Raises:
@@ -63,7 +66,8 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
     with existing_ledger(out) as (ledger, bundle):
         slide, run = _slide(ledger, bundle, file, rows)
         cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
-        corrections = _check(file, rows, cells, bundle, by)
+        new = [row for row in rows if not _is_applied(row, cells)]
+        corrections = _check(file, new, cells, bundle, by)
         before = summarize(bundle, run, list(cells.values()), slide.waiting())
         with writing(f"the ledger of {out}", then=f"nothing in {file} was applied"):
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
@@ -71,23 +75,31 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
             project(slide, bundle, directory / CSV)
             after = write_pages(slide, bundle, run, directory)
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
-    return Corrected(directory, confirmed, len(corrections) - confirmed, before, after)
+    return Corrected(directory, confirmed, len(corrections) - confirmed, len(rows) - len(new), before, after)
 
 
 def _read(file: Path) -> list[dict[str, str]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = list(reader)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+        rows = [row for row in reader if any(row.values())]  # a spreadsheet keeps rows that were emptied
     except OSError as error:
         raise CorrectionError(f"{file} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CorrectionError(f"{file} is not a CSV in UTF-8 ({error}): save it from the page again") from None
+        raise CorrectionError(
+            f"{file} is not a CSV in UTF-8 ({error}): save it from the page again, or as `CSV UTF-8` in the spreadsheet"
+        ) from None
     if reader.fieldnames is None or not set(COLUMNS) <= set(reader.fieldnames):
         raise CorrectionError(f"{file} needs the columns {', '.join(COLUMNS)}: save it from the page again")
     if not rows or any(None in row or None in row.values() for row in rows):
         raise CorrectionError(f"{file} has no corrections, or a row of the wrong length: save it from the page again")
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns: `;` where a spreadsheet of a European country has saved the file."""
+    header = text.splitlines()[0] if text else ""
+    return ";" if header.count(";") > header.count(",") else ","
 
 
 def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, str]]) -> tuple[SlideLedger, Run]:
@@ -111,11 +123,23 @@ def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, 
     return slide, run
 
 
+def _is_applied(row: dict[str, str], cells: dict[int, Cell]) -> bool:
+    """Whether a person gave the cell this label already, from this file or another one."""
+    cell = cells.get(_number(row))
+    return cell is not None and row["sha256"] == cell.sha256 and row["to"] == cell.corrected_label
+
+
+def _number(row: dict[str, str]) -> int:
+    """Number of the cell; 0 where it is none."""
+    seq = row["seq"]
+    return int(seq) if seq.isascii() and seq.isdecimal() and len(seq) < 19 else 0
+
+
 def _check(
     file: Path, rows: Sequence[dict[str, str]], cells: dict[int, Cell], bundle: Bundle, by: str
 ) -> list[Correction]:
     at = now()
-    numbers = [int(row["seq"]) if row["seq"].isascii() and row["seq"].isdecimal() else 0 for row in rows]
+    numbers = [_number(row) for row in rows]
     times = Counter(numbers)
     problems, corrections = [], []
     for row, number in zip(rows, numbers, strict=True):

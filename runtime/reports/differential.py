@@ -53,7 +53,7 @@ def differential(counts: Counter[str], classes: Sequence[CellClass]) -> Differen
 
     Args:
         counts: Number of cells by class name.
-        classes: Classes of the bundle.
+        classes: Classes of the bundle, in the order of the rows.
     """
     of_all = len(classes) == 2 or all(entry.kind != "leukocyte" for entry in classes)
     total = sum(counts[entry.name] for entry in classes if of_all or entry.kind == "leukocyte")

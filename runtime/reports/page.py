@@ -31,7 +31,6 @@ ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
 REPEATED = "same bytes as an earlier cell"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
-KIND_ORDER = ("leukocyte", "nrbc", "platelet", "other")
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 
@@ -81,15 +80,14 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
         summary: Their summary.
         has_maps: Whether thumbnails show a heat map beside the cell.
     """
-    classes = bundle.classes
-    in_order = sorted(range(len(classes)), key=lambda index: KIND_ORDER.index(classes[index].kind))
+    classes, places = bundle.classes, {entry.name: index for index, entry in enumerate(bundle.classes)}
     rows, without = summary.differential.rows, summary.differential_without_proposals
     return render(
         PAGE,
         classes,
         scripts=SCRIPTS,
         summary=summary,
-        rows=[(index, rows[index], without and without.rows[index]) for index in in_order],
+        rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(rows)],
         flagged=_flagged(cells),
         calibration=asdict(summary.calibration) if summary.calibration else {},
         too_few_to_compare=summary.drift_cells < FEWEST,
@@ -109,7 +107,11 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
         scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
         **values: Values for the template.
     """
-    colors = "".join(f".k{index}{{--color:{entry.color}}}" for index, entry in enumerate(classes))
+    dark = "oklch(from {0} max(l, .66) c h)"  # light enough for the dark theme
+    colors = "".join(
+        f".k{index}{{--color:light-dark({entry.color},{dark.format(entry.color)})}}"
+        for index, entry in enumerate(classes)
+    )
     style, code = _source("style.css") + colors, "".join(map(_source, scripts))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("cartcls.runtime.reports"),
@@ -167,12 +169,16 @@ def _row(cell: Cell) -> dict[str, object]:
 
 
 def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) -> dict[str, object]:
-    keys = {index: KEYS[index] if index < len(KEYS) else "" for index in range(len(bundle.classes))}
+    places = {entry.name: index for index, entry in enumerate(bundle.classes)}
+    classes = [
+        {"index": places[entry.name], "name": entry.name, "title": entry.title, "key": KEYS[at : at + 1]}
+        for at, entry in enumerate(bundle.manifest.classes_as_read)
+    ]
     return {
         "report": report,
         "slide": slide,
         "bundle_sha256": bundle.sha256,
-        "classes": [{"name": e.name, "title": e.title, "key": keys[index]} for index, e in enumerate(bundle.classes)],
+        "classes": classes,
         "fields": list(_row(Cell(1, "", "ok", "", ""))),
         "files": -(-last // ROWS),
         "hasMaps": has_maps,

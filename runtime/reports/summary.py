@@ -38,7 +38,11 @@ class Summary(Struct, frozen=True, kw_only=True):
         whole_fields: Images that look like a whole field of view, and that no person has reviewed.
         no_cell: Other images that show no cell, likewise.
         awaiting_review: Cells whose label is a proposal.
-        reviewed: Cells that a person has reviewed; `relabelled` and `not_a_cell` are among them.
+        reviewed: Cells whose label a person confirmed or changed, status `reviewed` in the table; `relabelled` and
+            `not_a_cell` are among them.
+        review_complete: Whether a person has confirmed or changed the label of every cell that was marked for review
+            (of every cell where the bundle is not calibrated), there was one, and no image waits.
+        reviewers: Names of those who reviewed cells.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
@@ -57,6 +61,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     status: dict[Status, int]
     awaiting_review: int
     reviewed: int
+    review_complete: bool
+    reviewers: list[str]
     relabelled: int
     not_a_cell: int
     others: dict[str, int]
@@ -92,7 +98,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
     record, measured = bundle.manifest.calibration, _measured(cells)
-    names = {entry.name for entry in bundle.classes}
+    classes = bundle.manifest.classes_as_read
+    names = {entry.name for entry in classes}
     fields = _flawed(cells, WHOLE_FIELD)
     without = _flawed(cells, NO_CELL) - fields
     return Summary(
@@ -105,12 +112,14 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         no_cell=len(without),
         status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate", "gone")},
         awaiting_review=proposed.total(),
-        reviewed=sum(cell.corrected_label is not None for cell in cells),
+        reviewed=sum(cell.present_status == "reviewed" for cell in cells),
+        review_complete=not waiting and _is_reviewed(bundle, cells),
+        reviewers=sorted({cell.corrected_by for cell in cells if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in cells),
         others={label: count for label, count in sorted(counted.items()) if label not in names},
-        differential=differential(counted, bundle.classes),
-        differential_without_proposals=differential(counted - proposed, bundle.classes) if proposed else None,
+        differential=differential(counted, classes),
+        differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record) if record else None,
         drift=drift(measured, record.typical) if record else [],
@@ -157,6 +166,13 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
 
 def _mean_nothing(images: int) -> str:
     return "its label means nothing" if images == 1 else "their labels mean nothing"
+
+
+def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
+    """Whether a person has decided about all cells that need it, and there is one."""
+    marked = [cell for cell in cells if cell.can_be_corrected and (cell.status == "review" or not bundle.calibrated)]
+    unsure = any(cell.awaits_review for cell in cells)
+    return bool(marked) and not unsure and all(cell.corrected_label is not None for cell in marked)
 
 
 def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from cartcls.runtime.reports.rebuild import verify_reports
 
 WATCHER = Path(__file__).with_name("watcher.py")
-EXAMPLES = Path(__file__).parents[2] / "examples" / "slide-01"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "tests" / "slide-01"
 REAL = ("--backend", "openvino", "--poll", "0.2", "--quiet", "0.5")
 LABELLED = ("ok", "review")
 

@@ -5,7 +5,7 @@ const thumbnailWidth = (cell) =>
 
 function openCell(cell) {
   current = cell;
-  shownClass = Math.max(0, classOf.get(cell.label)?.index ?? 0);
+  shownClass = classOf.get(cell.label) ?? meta.classes[0];
   drawCell();
   if (!byId("cell").open) byId("cell").showModal();
 }
@@ -44,9 +44,9 @@ async function drawCell() {
     person:
       cell.corrected === null
         ? "not reviewed"
-        : `${title(cell.corrected)}, by ${cell.correctedBy}, ${cell.correctedAt}`,
+        : `${title(cell.corrected)}, by ${cell.correctedBy}, ${when(cell.correctedAt)}`,
     pixels: cell.width ? `${cell.width} × ${cell.height}` : "",
-    analysed: cell.analysedAt,
+    analysed: when(cell.analysedAt),
     "SHA-256": cell.sha256 ?? "",
   };
   byId("facts").replaceChildren(
@@ -63,17 +63,12 @@ async function drawCell() {
 function drawProbabilities(cell) {
   byId("chances-title").hidden = !cell.probabilities.length;
   byId("chances").replaceChildren(
-    ...cell.probabilities.map((value, index) => {
-      const entry = meta.classes[index];
-      const element = button(`k${index}`, "", () => {
-        shownClass = index;
-        drawProbabilities(cell);
-        drawHeat(cell);
-        byId("chances").children[index].focus();
-      });
+    ...(cell.probabilities.length ? meta.classes : []).map((entry) => {
+      const value = cell.probabilities[entry.index];
+      const element = button(`k${entry.index}`, "", () => showClass(entry));
       element.setAttribute("role", "radio");
-      element.setAttribute("aria-checked", index === shownClass);
-      element.tabIndex = index === shownClass ? 0 : -1;
+      element.setAttribute("aria-checked", entry === shownClass);
+      element.tabIndex = entry === shownClass ? 0 : -1;
       const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg"),
         fill = document.createElementNS("http://www.w3.org/2000/svg", "rect");
       for (const [name, size] of [
@@ -101,6 +96,13 @@ function drawProbabilities(cell) {
   );
 }
 
+function showClass(entry) {
+  shownClass = entry;
+  drawProbabilities(current);
+  drawHeat(current);
+  byId("chances").children[meta.classes.indexOf(entry)].focus();
+}
+
 /** Weights of OpenCV's INTER_CUBIC and the four samples they belong to, for each pixel of a line. */
 function cubic(count, size) {
   return Array.from({ length: size }, (_, pixel) => {
@@ -117,7 +119,7 @@ function cubic(count, size) {
   });
 }
 
-/** The map of the chosen class over the crop, in the colours of the thumbnails. */
+/** The map of the chosen class over the crop, in the colours of the thumbnails; nothing where it has no evidence. */
 function drawHeat(cell) {
   const packed = maps.get(cell.seq);
   byId("heat").querySelector("canvas")?.remove();
@@ -126,7 +128,12 @@ function drawHeat(cell) {
     return;
   }
   const [count, rows, columns] = packed,
-    start = 3 + count + shownClass * rows * columns;
+    start = 3 + count + shownClass.index * rows * columns;
+  const share = Math.round(packed[3 + shownClass.index] / 2.55);
+  byId("heat-title").textContent = share
+    ? `Evidence for ${shownClass.title}: its peak, in red, is ${share} % of the highest peak of all classes`
+    : `No evidence for ${shownClass.title}`;
+  if (!share) return;
   const width = thumbnailWidth(cell),
     height = meta.thumbnailHeight;
   const across = cubic(columns, width),
@@ -151,8 +158,4 @@ function drawHeat(cell) {
     }
   context.putImageData(image, 0, 0);
   byId("heat").append(canvas);
-  const share = Math.round(packed[3 + shownClass] / 2.55);
-  byId("heat-title").textContent = share
-    ? `Evidence for ${meta.classes[shownClass].title}: its peak is ${share} % of the highest peak of all classes`
-    : `No evidence for ${meta.classes[shownClass].title}`;
 }

@@ -12,7 +12,8 @@ const RESERVED = [
   ["Backspace", "undo"],
 ];
 const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates", gone: "Gone" };
-const classOf = new Map(meta.classes.map((entry, index) => [entry.name, { ...entry, index }]));
+// In the order that they are shown in; `index` is a class's place in the model's answers, and in `k0`, `k1`, ….
+const classOf = new Map(meta.classes.map((entry) => [entry.name, entry]));
 const colors = Uint8Array.from(atob(meta.colors), (letter) => letter.charCodeAt(0));
 const cells = [],
   maps = new Map(),
@@ -21,9 +22,9 @@ const filter = { label: "", status: "", reason: "" };
 let groups = [],
   found = [],
   page = 0,
+  printing = false,
   current = null,
-  shownClass = 0;
-
+  shownClass = meta.classes[0];
 
 const cartcls = {
   rows: (rows) => rows.forEach((row) => cells.push(Object.fromEntries(meta.fields.map((name, i) => [name, row[i]])))),
@@ -53,7 +54,6 @@ function load(kind, number) {
   return loading.get(file);
 }
 
-
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -77,4 +77,11 @@ const awaitsReview = (cell) =>
   (cell.corrected === meta.unsure && canBeCorrected(cell)) || (cell.status === "review" && cell.corrected === null);
 const confidence = (cell) => (cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null);
 const decimals = (value, count = 2) => (value === null ? "" : value.toFixed(count));
+/** A time in UTC and, where that differs, by this computer's clock. */
+function when(utc) {
+  const time = new Date(utc),
+    text = utc.replace("T", " ").replace("Z", " UTC");
+  if (!time.getTimezoneOffset()) return text;
+  return `${text} (${time.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })} local time)`;
+}
 const byConfidence = (a, b) => (confidence(a) ?? 2) - (confidence(b) ?? 2) || a.seq - b.seq;

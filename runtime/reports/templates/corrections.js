@@ -82,7 +82,8 @@ function showUnsaved() {
   const count = corrections.entries.size,
     lost = corrections.lost.length;
   byId("unsaved").hidden = count + lost === 0;
-  byId("save").hidden = count === 0;
+  byId("save").hidden = count === 0 || corrections.saved;
+  byId("discard").textContent = count && corrections.saved ? "Clear" : "Discard";
   const many = `${count} correction${count === 1 ? "" : "s"}`;
   const state = corrections.saved
     ? `${many} saved. Now run: cartcls correct OUT corrections.csv --by NAME`

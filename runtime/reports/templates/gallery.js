@@ -22,15 +22,15 @@ function applyFilter() {
     .map((name) => ({ name, cells: named.get(name).sort(byConfidence) }));
   found = groups.flatMap((entry) => entry.cells);
   page = 0;
+  current = null;
   drawPage();
 }
 
-// Which cells a choice of status shows.
+// Which cells a choice of status shows; the status is that of the table.
 const STATUSES = {
-  "awaits review": awaitsReview,
-  ok: (cell) => cell.status === "ok",
-  review: (cell) => cell.status === "review",
-  "reviewed by a person": (cell) => cell.corrected !== null && canBeCorrected(cell),
+  ok: (cell) => cell.status === "ok" && cell.corrected === null,
+  review: awaitsReview,
+  reviewed: (cell) => cell.corrected !== null && !awaitsReview(cell) && canBeCorrected(cell),
   relabelled: (cell) => ![null, meta.unsure, cell.label].includes(cell.corrected) && canBeCorrected(cell),
   "corrected here": (cell) => corrections.entries.has(cell.seq),
   rejected: (cell) => cell.status === "rejected",
@@ -39,8 +39,8 @@ const STATUSES = {
 };
 
 function drawPage(focus = false) {
-  const from = page * PER_PAGE,
-    to = Math.min(from + PER_PAGE, found.length);
+  const from = printing ? 0 : page * PER_PAGE,
+    to = printing ? found.length : Math.min(from + PER_PAGE, found.length);
   const parts = [];
   let start = 0;
   for (const entry of groups) {
@@ -54,7 +54,9 @@ function drawPage(focus = false) {
       make(
         "small",
         "",
-        confidence(entry.cells[0]) === null ? entry.cells.length : `${entry.cells.length}, least certain first`,
+        entry.cells.length === 1 || confidence(entry.cells[0]) === null
+          ? entry.cells.length
+          : `${entry.cells.length}, least certain first`,
       ),
     );
     const list = make("ul", "cells");
@@ -76,8 +78,14 @@ function drawPage(focus = false) {
   byId("previous").disabled = page === 0;
   byId("next").disabled = to >= found.length;
   byId("pages").hidden = found.length <= PER_PAGE;
-  current = found[from] ?? null;
+  if (!found.slice(from, to).includes(current)) current = found[from] ?? null;
   rove(focus);
+}
+
+/** On paper are all cells that match, not only those of a page. */
+function showAll(all) {
+  printing = all;
+  drawPage();
 }
 
 function halves(cell) {
@@ -85,8 +93,8 @@ function halves(cell) {
     width = thumbnailWidth(cell);
   half.style.aspectRatio = `${meta.hasMaps ? 2 * width : width} / ${meta.thumbnailHeight}`;
   const picture = make("img");
-  picture.loading = "lazy";
-  picture.decoding = "async";
+  picture.loading = printing ? "eager" : "lazy";
+  picture.decoding = printing ? "sync" : "async";
   picture.alt = "";
   picture.src = cell.thumbnail;
   half.append(picture);
@@ -106,7 +114,7 @@ function card(cell) {
   if (cell.thumbnail) element.append(halves(cell));
   const text = make("span", `text ${colorOf(label)}`);
   text.append(
-    make("span", "chance soft", cell.thumbnail ? decimals(confidence(cell)) : ""),
+    make("span", "chance soft", cell.thumbnail && label === cell.label ? decimals(confidence(cell)) : ""),
     make("b", entry ? "changed" : "", title(label)),
   );
   if (entry)
@@ -118,7 +126,7 @@ function card(cell) {
     text.append(
       cell.corrected === cell.label
         ? ` · confirmed by ${cell.correctedBy}`
-        : ` · by ${cell.correctedBy}, was ${title(cell.label)}`,
+        : ` · by ${cell.correctedBy}, was ${title(cell.label)} ${decimals(confidence(cell))}`,
     );
   text.append(make("span", "line", `${cell.seq} · ${cell.path}`));
   if (cell.reason) text.append(make("span", "line", `${cell.status}: ${cell.reason}`));
@@ -146,16 +154,26 @@ function rove(focus) {
   const element = cardOf(current);
   if (!element) return;
   element.tabIndex = 0;
-  if (focus) element.focus();
+  if (!focus) return;
+  element.focus();
+  element.scrollIntoView({ block: "nearest" }); // also where it has the focus already
 }
 
 function turnPage(step) {
   const next = page + step;
   if (next < 0 || next * PER_PAGE >= found.length) return false;
   page = next;
+  current = null;
   drawPage(!byId("cell").open);
   byId("gallery").scrollIntoView();
   return true;
+}
+
+/** Whether the middle of the current cell is in view, below the tools that stay at the top. */
+function inView() {
+  const { top, height } = cardOf(current).getBoundingClientRect(),
+    middle = top + height / 2;
+  return middle > Math.max(0, byId("tools").getBoundingClientRect().bottom) && middle < innerHeight;
 }
 
 function move(step, focus = true) {

@@ -1,5 +1,8 @@
 // Keys, filters, and the start.
 
+const hasMeaning = (key) =>
+  meta.classes.some((entry) => entry.key === key) || [...RESERVED.map(([known]) => known), "Delete"].includes(key);
+
 /** Relabel a cell by a key, and go to the next one; returns whether the key has a meaning. */
 function relabelByKey(key, cell) {
   const entry = meta.classes.find((known) => known.key === key);
@@ -45,26 +48,26 @@ function askOther(cell) {
   };
 }
 
+/** Keys are for the current cell, wherever the focus is, but where it needs them itself. */
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open || !current) return;
   const opened = byId("cell").open,
-    inGallery = document.activeElement?.classList.contains("cell");
-  if (!opened && !inGallery) return;
+    active = document.activeElement;
+  if (!opened && active.matches("select, input, .scroll")) return;
   const steps = { ArrowRight: 1, ArrowLeft: -1 };
-  if (event.key in steps) {
+  if (!opened && !inView() && (event.key.startsWith("Arrow") || hasMeaning(event.key)))
+    rove(true); // nothing is done to a cell that is out of sight: the next key is for it
+  else if (!opened && event.key === "Enter" && active === document.body) openCell(current);
+  else if (event.key in steps) {
     move(steps[event.key], !opened);
     if (opened) openCell(current);
   } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     const direction = event.key === "ArrowDown" ? 1 : -1,
       count = meta.classes.length;
     if (!opened) move(rowStep(direction));
-    else if (current.probabilities.length) {
-      shownClass = (shownClass + direction + count) % count;
-      drawProbabilities(current);
-      drawHeat(current);
-      byId("chances").children[shownClass].focus();
-    }
-  } else if (!opened && (event.key === "Home" || event.key === "End")) {
+    else if (current.probabilities.length)
+      showClass(meta.classes[(meta.classes.indexOf(shownClass) + direction + count) % count]);
+  } else if (active.classList.contains("cell") && (event.key === "Home" || event.key === "End")) {
     current = event.key === "Home" ? found[page * PER_PAGE] : found[Math.min((page + 1) * PER_PAGE, found.length) - 1];
     rove(true);
   } else if (!opened && (event.key === "[" || event.key === "]")) turnPage(event.key === "]" ? 1 : -1);
@@ -74,6 +77,18 @@ function onKey(event) {
 
 function choose(name, value) {
   filter[name] = value;
+  showFilter();
+}
+
+/** Show what a link leads to, and nothing else; the first of these cells has the focus. */
+function follow(link) {
+  for (const name of Object.keys(filter)) filter[name] = link.dataset[name] ?? "";
+  showFilter();
+  byId("gallery").scrollIntoView();
+  rove(true);
+}
+
+function showFilter() {
   byId("labels")
     .querySelectorAll("button")
     .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === filter.label));
@@ -156,12 +171,15 @@ async function start() {
   byId("save").addEventListener("click", save);
   byId("discard").addEventListener("click", discard);
   document.addEventListener("keydown", onKey);
-  document
-    .querySelectorAll("a[data-label]")
-    .forEach((link) => link.addEventListener("click", () => choose("label", link.dataset.label)));
-  document
-    .querySelectorAll("a[data-reason]")
-    .forEach((link) => link.addEventListener("click", () => choose("reason", link.dataset.reason)));
+  document.querySelectorAll("a[data-label], a[data-status], a[data-reason]").forEach((link) =>
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      follow(link);
+    }),
+  );
+  document.querySelectorAll("time").forEach((element) => (element.textContent = when(element.dateTime)));
+  window.addEventListener("beforeprint", () => showAll(true));
+  window.addEventListener("afterprint", () => showAll(false));
   window.addEventListener("beforeunload", (event) => {
     if (!corrections.saved) event.preventDefault();
   });

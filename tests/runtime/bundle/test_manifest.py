@@ -13,6 +13,27 @@ def test_the_shipped_manifest_is_written_as_it_was_read():
     assert encode_manifest(decode_manifest(DATA, SHIPPED)) == DATA
 
 
+def test_classes_are_read_in_a_haematologists_order_or_the_bundles_own():
+    usual = ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "ig", "erythroblast", "platelet"]
+    assert [entry.name for entry in decode_manifest(DATA, SHIPPED).classes_as_read] == usual
+    own = decode_manifest(json.dumps(json.loads(DATA) | {"reading_order": usual[::-1]}), "here")
+    assert [entry.name for entry in own.classes_as_read] == usual[::-1]
+    assert decode_manifest(encode_manifest(own), "here") == own
+    for wrong in (usual[1:], [*usual, "platelet"], [*usual[1:], "blast"]):
+        with pytest.raises(BundleError, match="reading_order needs the name of each class once"):
+            decode_manifest(json.dumps(json.loads(DATA) | {"reading_order": wrong}), "here")
+
+
+def test_other_classes_stand_where_their_last_word_does():
+    titles = ("debris", "Promyelocyte", "band neutrophil", "plasma cell", "reactive lymphocyte", "smudge", "platelet")
+    kinds = ("other", *["leukocyte"] * 4, "other", "platelet")
+    classes = [{"name": t, "title": t, "kind": k, "color": "#0a0b0c"} for t, k in zip(titles, kinds, strict=True)]
+    read = decode_manifest(json.dumps(json.loads(DATA) | {"classes": classes}), "here").classes_as_read
+    assert [entry.title for entry in read] == [
+        *("band neutrophil", "reactive lymphocyte", "Promyelocyte", "plasma cell", "platelet", "debris", "smudge")
+    ]
+
+
 @pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "..", ".", "", "c:x", "a\\b"])
 def test_files_outside_the_folder_are_refused(name: str):
     manifest = json.loads(DATA) | {"files": {name: "0" * 64}}

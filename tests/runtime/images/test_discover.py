@@ -43,8 +43,10 @@ def test_names_round_trip_and_are_safe_to_show(name: bytes):
 
 
 def test_ordinary_names_stay_as_they_are():
-    for name in ("Zelle für Müller/a-1 (2).jpg", "50 % stained.jpg"):
+    spaces = "at 9.41\u202fAM.png", "細胞\u30001.jpg", "no\xa0break.jpg"  # of screenshots, of Japanese
+    for name in ("Zelle für Müller/a-1 (2).jpg", "50 % stained.jpg", *spaces):
         assert readable_name(name.encode()) == name
+        assert not needs_encoding(name.encode())
 
 
 def write(folder: Path, *names: str, data: bytes = b"") -> None:

@@ -49,11 +49,12 @@ def test_a_cell_counts_by_what_a_person_called_it(out: Path):
     assert counts[1]["monocyte"] == 1
     after = done.after
     assert (after.reviewed, after.relabelled, after.not_a_cell, after.others) == (
-        5,
+        4,  # not the one that the person is unsure about
         3,
         1,
         {"other: blast": 1},
     )
+    assert after.reviewers == ["Ada B."]
     assert after.awaiting_review == 1
     without = after.differential_without_proposals
     assert without is not None
@@ -166,6 +167,53 @@ def test_a_spreadsheets_byte_order_mark_does_no_harm(out: Path):
     file = corrections(out, (1, "monocyte"))
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert correct(out, file, "Ada").changed == 1
+
+
+def as_saved_by(file: Path, delimiter: str, ends: str, quoting: int) -> None:
+    """Save a file of corrections again, as spreadsheets do."""
+    with file.open(newline="", encoding="utf-8") as handle:
+        rows = [*csv.reader(handle), [""] * 7]  # a row was emptied
+    with file.open("w", newline="", encoding="utf-8-sig") as handle:
+        csv.writer(handle, delimiter=delimiter, lineterminator=ends, quoting=quoting).writerows(rows)  # pyright: ignore
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("ends", ["\r\n", "\r", "\n"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_file_that_a_spreadsheet_saved_is_read(out: Path, delimiter: str, ends: str, quoting: int):
+    file = corrections(out, (1, "monocyte"), (2, 'other: "A", b; c'))
+    as_saved_by(file, delimiter, ends, quoting)
+    assert correct(out, file, "Ada").changed == 2
+    assert [cells(out)[seq].corrected_label for seq in (1, 2)] == ["monocyte", 'other: "A", b; c']
+
+
+def test_a_file_in_another_encoding_says_how_to_save_it(out: Path):
+    file = corrections(out, (1, "other: Zelle ä"))
+    file.write_bytes(file.read_text(encoding="utf-8").encode("cp1252"))
+    with pytest.raises(CorrectionError, match="CSV UTF-8"):
+        correct(out, file, "Ada")
+
+
+def test_a_file_that_is_applied_twice_changes_nothing(out: Path):
+    file = corrections(out, (1, "monocyte"), (2, "eosinophil"), (3, "unsure"), (4, "not a cell"))
+    first, again = correct(out, file, "Ada"), correct(out, file, "Bo")
+    assert (first.changed, first.confirmed, first.already) == (3, 1, 0)
+    assert (again.changed, again.confirmed, again.already) == (0, 0, 4)
+    assert again.after == first.after
+    assert {cells(out)[seq].corrected_by for seq in (1, 2, 3, 4)} == {"Ada"}
+    with existing_ledger(out) as (ledger, _):
+        assert len(ledger.slides()[0].corrections()) == 4
+
+
+def test_a_page_that_was_saved_twice_adds_what_is_new(out: Path):
+    file = corrections(out, (1, "monocyte"))
+    old = file.read_text(encoding="utf-8")
+    more = corrections(out, (1, "monocyte"), (2, "platelet")).read_text(encoding="utf-8")
+    file.write_text(old, encoding="utf-8")
+    correct(out, file, "Ada")
+    file.write_text(more, encoding="utf-8")
+    done = correct(out, file, "Ada")
+    assert (done.changed, done.already) == (1, 1)
 
 
 def test_a_second_file_from_an_old_page_is_told_who_was_first(out: Path):

@@ -62,9 +62,25 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
     assert "For research use only" in page.text
     assert "split by image, not by patient" in page.text
     assert page.text.index("PRELIMINARY") < page.text.index("Differential") < page.text.index("Quality")
-    assert "Without proposals only 1 leukocytes" in page.text
+    assert "Without proposals only" not in page.text  # there are too few with them
+    many = [a_cell(seq) for seq in range(1, 100)]
+    assert "Without proposals only 99 leukocytes" in rendered(bundle, *many, replace(cells[1], seq=100)).text
     assert "PRELIMINARY" not in rendered(bundle, cells[0]).text
-    assert "Without proposals" not in rendered(bundle, cells[0]).text
+
+
+def test_a_review_that_is_complete_is_told_with_the_reviewers(bundle: Bundle):
+    flagged = a_cell(1, status="review", reason="out of focus")
+    done = replace(flagged, corrected_label="monocyte", corrected_by="Bo")
+    summaries = {
+        "open": [flagged, a_cell(2)],
+        "unsure": [replace(done, corrected_label="unsure"), a_cell(2)],
+        "done": [done, replace(a_cell(2), corrected_label="lymphocyte", corrected_by="Ada")],
+    }
+    pages = {name: rendered(bundle, *cells) for name, cells in summaries.items()}
+    assert ["Review complete." in page.text for page in pages.values()] == [False, False, True]
+    assert "A person has looked at every cell: Ada, Bo." in pages["done"].text
+    assert "Reviewed by Ada, Bo Date Signature" in pages["done"].text
+    assert "Review complete." not in rendered(bundle, *summaries["done"], waiting=1).text
 
 
 def test_drift_and_calibration_are_shown(bundle: Bundle):
