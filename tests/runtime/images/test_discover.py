@@ -62,7 +62,7 @@ def test_everything_that_may_be_an_image_is_found_in_order(tmp_path: Path, cells
     write(tmp_path, "reports/x.jpg")
     (tmp_path / "again").symlink_to(tmp_path)
     left_out = LeftOut()
-    found = list(find_images(tmp_path, tmp_path / "reports", left_out))
+    found = list(find_images(tmp_path, tmp_path / "reports", left_out=left_out))
     images = "12.5 a.PNG again b.jpg cell.dat deep/er/c.tif no-suffix odd.webp x.JFIF z.avif z.czi"
     assert found == images.encode().split()
     assert str(left_out) == (

@@ -114,5 +114,5 @@ def test_a_link_gets_a_row_and_a_pipe_blocks_nothing(tmp_path: Path):
 
 def test_a_name_that_is_not_safe_to_show_is_not_shown(tmp_path: Path):
     (tmp_path / "x.\x1b[31m").touch()
-    list(find_images(tmp_path, None, left_out := LeftOut()))
+    list(find_images(tmp_path, None, left_out=(left_out := LeftOut())))
     assert str(left_out) == "left out: 1 file that is no image (.%1B[31m)"
