@@ -331,7 +331,7 @@ def test_a_restored_backup_classifies_nothing(bench: Bench, tmp_path: Path):
 
 
 def test_watched_under_a_temporary_name_it_ends_as_one_row_with_the_last(scene: Scene, cells: list[bytes]):
-    file = put(scene.captures / "s", "x.jpg.upload", cells[0])
+    file = put(scene.captures / "s", "x-uploading.jpg", cells[0])
     put(scene.captures / "s", "y.jpg", cells[1])
     assert scene.wait() == 2
     before = scene.rows("s")
@@ -339,11 +339,11 @@ def test_watched_under_a_temporary_name_it_ends_as_one_row_with_the_last(scene: 
     scene.wait(5)
     rows = scene.rows("s")
     assert rows.keys() == {"x.jpg", "y.jpg"}
-    assert without_path(rows["x.jpg"]) == without_path(before["x.jpg.upload"])
+    assert without_path(rows["x.jpg"]) == without_path(before["x-uploading.jpg"])
     assert sum(scene.batches) == 2
     scene.watch.finish()
     page = scene.out / "s" / "cells" / "rows-0000.js"
-    assert "x.jpg.upload" not in page.read_text()
+    assert "x-uploading.jpg" not in page.read_text()
 
 
 def test_watched_while_it_is_copied_and_then_deleted_it_is_counted_under_the_name_that_stays(
