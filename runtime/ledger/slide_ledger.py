@@ -202,6 +202,14 @@ class SlideLedger:
         rows = list(self._database.execute(query, (self.slide.id, sha256)))
         return [(image, _cell(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
 
+    def repeated(self) -> set[int]:
+        """Numbers of the images whose bytes a duplicate has, or had once."""
+        query = (
+            "SELECT image FROM cells WHERE slide = ?1 AND sha256 IN"
+            " (SELECT sha256 FROM cells WHERE slide = ?1 AND status = 'duplicate')"
+        )
+        return {image for (image,) in self._database.execute(query, (self.slide.id,))}
+
     def last_counted(self, cell: Cell) -> Cell | None:
         """The latest version of a row that was counted, of the same bytes; None if there was none."""
         query = (

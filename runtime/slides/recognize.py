@@ -94,7 +94,9 @@ class Recognition:
 
     def take_over(self, images: Iterable[LedgerImage]) -> None:
         """Let an image whose bytes are no longer at its path, but at that of a duplicate, exchange paths with it."""
-        for image in map(self.now, images):
+        displaced = list(images)
+        repeated = self._ledger.repeated() if displaced else set[int]()
+        for image in (self.now(image) for image in displaced if image.id in repeated):
             cells = self._rows_of(image)
             if image.path in self.settled or not cells or not cells[0].can_be_corrected or not cells[0].sha256:
                 continue
