@@ -153,7 +153,7 @@ class FakeTensorRT(ModuleType):
     def tell(self, reason: str) -> None:
         """Log an error."""
         if reason:
-            self.log.log(self.ILogger.ERROR, reason)
+            self.log.log(1, reason)
 
     def strict(self, kind: str, **members: Any) -> Strict:
         return Strict(kind, self.__version__, **members)

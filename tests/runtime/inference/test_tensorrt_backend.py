@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -225,6 +226,20 @@ def test_a_context_that_is_not_current_is_found(small: Bundle, engine: Engine, i
         NotCurrent().allocate(1)
 
 
+def test_what_the_real_bindings_do_not_take_is_found():
+    trt = FakeTensorRT("11.4.0.106", FakeGpu())
+    context = trt.strict("IExecutionContext", set_input_shape=lambda name, shape: True)
+    assert context.set_input_shape("image", (1, 2))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        context.set_input_shape("image", dimensions=(1, 2))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        context.set_input_shape("image")
+    with pytest.raises(AttributeError, match="IExecutionContext has no execute_async_v4"):
+        context.execute_async_v4(0)
+    with pytest.raises(AttributeError, match="FP16"):
+        vars(trt)["BuilderFlag"].FP16  # noqa: B018
+
+
 def test_the_next_batch_is_on_its_way_before_the_last_is_waited_for(small: Bundle, engine: Engine, images: Images):
     trt = FakeTensorRT("10.3.0", FakeGpu())
     with opened(trt, engine, small) as backend:
@@ -249,7 +264,7 @@ def test_the_engine_tells_what_it_runs_in_half_precision_in_both_layouts(small: 
     ],
 )
 def test_an_engine_that_does_not_load_is_an_error_with_its_reason(
-    small: Bundle, engine: Engine, broken: dict[str, bool], says: str, capfd: pytest.CaptureFixture[str]
+    small: Bundle, engine: Engine, broken: dict[str, Any], says: str, capfd: pytest.CaptureFixture[str]
 ):
     trt = FakeTensorRT("10.3.0", FakeGpu(), **broken)
     with pytest.raises(BackendError, match=says), opened(trt, engine, small):
