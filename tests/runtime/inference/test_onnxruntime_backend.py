@@ -5,7 +5,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from fake_gpu import FakeGpu, installed
-from fake_tensorrt import SIZE, expected
+from small_graph import SIZE, expected
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, NotInstalledError, OutOfMemoryError, ParityError

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from fake_gpu import LIBRARIES, FakeGpu, installed
-from fake_tensorrt import RTX_VERSION, SIZE, VERSIONS, FakeTensorRT, expected, small_graph
+from fake_tensorrt import RTX_VERSION, VERSIONS, FakeTensorRT
+from small_graph import SIZE, expected, small_graph
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
-from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, Outputs, padded
+from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, Backend, Outputs, padded
 from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, open_cuda
 from cartcls.runtime.inference.engine_store import RECIPE, BuildRecord, Engine
 from cartcls.runtime.inference.tensorrt_backend import SETS, Buffers, TensorRTBackend
@@ -98,6 +100,20 @@ def test_every_size_of_batch_is_right_in_a_thread_of_a_pool(
     assert threading.get_ident() not in threads
     assert set(trt.shapes) == set(BATCHES)
     assert capfd.readouterr().out == ""
+
+
+def test_the_shipped_graph_gives_the_answers_of_the_cpu(
+    bundle: Bundle, small: Bundle, engine: Engine, crops: Images, backend: Backend
+):
+    mine = replace(bundle, directory=small.directory)
+    trt, right = FakeTensorRT("11.4.0.106", FakeGpu()), backend.infer(crops[:7])
+    with opened(trt, replace(engine, data=bundle.model), mine, "cuda-bindings") as opened_backend:
+        found = in_pool(trt.gpu, opened_backend, crops[:7])
+    assert np.abs(found.logits - right.logits).max() < 0.2
+    assert found.cams is not None
+    assert found.cams.shape == (7, 8, 12, 12)
+    assert found.features.shape == (7, 512)
+    assert trt.shapes == [8]
 
 
 @pytest.mark.parametrize("reason", ["Error Code 2: OutOfMemory (Requested size was 4 bytes.)", ""])
