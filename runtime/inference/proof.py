@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, ParityError
 from ..files import replace_file, writing
 from .backend import BATCHES, Outputs
-from .engine_store import engine_directories, engine_directory
+from .engine_store import BuildRecord, engine_directories, engine_directory
 from .parity import Check, Images, answer_limit, compare, explain, read_reference
 
 CELLS = 3 * BATCHES[-1] + sum(BATCHES)  # each size of batch, and the buffers used again, with a remainder
@@ -34,6 +34,11 @@ class Verdict:
 def subject_of(*facts: object) -> str:
     """Digest of what a verdict is about: where anything of it differs, parity is checked again."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def build_subject(record: BuildRecord) -> str:
+    """Subject of the engines that are built for such a record, whether they are kept or not."""
+    return subject_of("build", asdict(record))
 
 
 def prove(infer: Callable[[Images], Outputs], bundle: Bundle, precision: str, runner: str) -> Check:
