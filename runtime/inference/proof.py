@@ -60,18 +60,24 @@ def prove(infer: Callable[[Images], Outputs], bundle: Bundle, precision: str, ru
     return compare(precision, runner, infer, reference, answer_limit(bundle, precision), batches)
 
 
-def require_parity(bundle: Bundle, subject: str, check: Callable[[], Check], notify: Callable[[str], None]) -> None:
+def require_parity(
+    bundle: Bundle, subject: str | None, check: Callable[[], Check], notify: Callable[[str], None]
+) -> None:
     """Check parity, unless that was done before.
 
     Args:
         bundle: The bundle that runs.
-        subject: What is checked; see `subject_of`.
+        subject: What is checked; see `subject_of`. Where it is None, it is checked each time.
         check: Checks it.
         notify: Called where the result cannot be remembered.
 
     Raises:
         ParityError: The answers are not the model's, now or as remembered.
     """
+    if subject is None:
+        if not (found := check()).passed:
+            raise ParityError(explain(found))
+        return
     verdict = recall(bundle, subject) or remember(bundle, subject, check(), notify)
     if not verdict.passed:
         raise ParityError(f"{verdict.text}; to check it again, remove {verdict.file}")

@@ -98,10 +98,11 @@ class ExecutionContext:
         if self._managed:
             config.set_execution_context_allocation_strategy(strategy)
         self._cache = config.create_runtime_cache()
-        if (known := next((file for file in self._kernels if file.exists()), None)) is not None:
+        for file in self._kernels:
             with suppress(OSError):
-                self._saved = known.read_bytes()
+                self._saved = file.read_bytes()
                 self._cache.deserialize(self._saved)  # false for another machine's, which is refilled
+                break
         config.set_runtime_cache(self._cache)
         return engine.create_execution_context(config)
 

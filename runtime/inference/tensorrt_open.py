@@ -120,7 +120,7 @@ def _open_proven(trt: ModuleType, cuda: Cuda, engine: Engine, bundle: Bundle, no
     backend = TensorRTBackend(trt, cuda, engine, bundle, notify)
 
     def check() -> Check:
-        notify(f"checking the answers of {engine.file.name} on {cuda.gpu.name}, once")
+        notify(f"checking the answers of {engine.file.name} on {cuda.gpu.name}")
         return _check(backend, engine, bundle)
 
     try:
