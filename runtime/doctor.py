@@ -12,7 +12,8 @@ from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
-from .inference.cuda import DRIVER, Gpu, check_copies, open_cuda
+from .inference.cuda import open_cuda
+from .inference.cuda_protocol import DRIVER, Gpu, check_copies
 from .inference.engine_store import build_record_for, engine_directories, find_engine
 from .inference.openvino_backend import has_bfloat16
 from .inference.proof import build_subject, recall

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, NotInstalledError, OutOfMemoryError
 from .backend import BATCHES, MAX_BATCH, Outputs, Progress, backend_error, no_progress, padded
-from .cuda import Gpu, open_cuda
+from .cuda import open_cuda
+from .cuda_protocol import Gpu
 from .parity import Check, is_half
 from .proof import prove, require_parity, subject_of
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import OutOfMemoryError
 from ..files import replace_file
 from .backend import BATCHES, MAX_BATCH
-from .cuda import Cuda
+from .cuda_protocol import Cuda
 from .engine_store import RTX
 from .tensorrt_engine import tensorrt_error, tensorrt_log
 
@@ -43,6 +43,7 @@ class ExecutionContext:
         self._managed = largest < MAX_BATCH
         self._cache: Any = None
         self._set_size, self._seen, self._saved_sizes, self._saved = 0, set[int](), set[int](), b""
+        tensorrt_log(trt).clear()
         with ExitStack() as stack:
             stack.callback(self._delete)
             self._context = self._create(trt, engine)

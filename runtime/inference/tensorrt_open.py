@@ -8,7 +8,8 @@ from types import ModuleType
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Progress, no_progress
-from .cuda import Cuda, open_cuda
+from .cuda import open_cuda
+from .cuda_protocol import Cuda
 from .engine_store import (
     Engine,
     Precision,

@@ -12,7 +12,7 @@ from cartcls.runtime import doctor
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.runtime.doctor import Finding, examine
 from cartcls.runtime.errors import BackendError, NotInstalledError, ParityError
-from cartcls.runtime.inference import cuda
+from cartcls.runtime.inference import cuda_protocol
 from cartcls.runtime.inference.cuda import open_cuda
 from cartcls.runtime.inference.tensorrt_open import open_tensorrt
 
@@ -94,7 +94,7 @@ def test_a_gpu_without_an_engine_is_a_warning(
     monkeypatch.setattr(doctor, "open_cuda", open_cuda)
     monkeypatch.setattr(doctor, "load_tensorrt", load)
     monkeypatch.setattr(doctor, "engine_directories", lambda bundle: [tmp_path])
-    monkeypatch.setattr(cuda, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
     with installed(FakeGpu(), "pycuda"):
         found = by_subject(examine(SHIPPED, None, tmp_path))
     assert (found["GPU"][0].level, found["GPU"][0].text) == ("ok", "A GPU, sm86, 8 GiB, driver CUDA 12.9")
