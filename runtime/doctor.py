@@ -12,9 +12,12 @@ from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
-from .inference.cuda import NO_GPU, Gpu, open_cuda, why_no_gpu
+from .inference.cuda import NO_GPU, open_cuda, why_no_gpu
+from .inference.cuda_protocol import Gpu, check_copies
+from .inference.engine_store import build_record_for, engine_directories, find_engine
 from .inference.openvino_backend import has_bfloat16
-from .inference.tensorrt_engine import INSTALL, build_record_for, engine_directory, find_engine, load_tensorrt
+from .inference.proof import build_subject, recall
+from .inference.tensorrt_engine import INSTALL, OLDER_DRIVER, check_gpu, load_tensorrt
 from .mounts import file_system, is_network
 
 Level = Literal["ok", "note", "warning", "failure"]
@@ -77,12 +80,15 @@ def _gpu() -> tuple[Gpu | None, Finding]:
         reason = why_no_gpu()
         if reason == NO_GPU:
             return None, Finding("note", "GPU", reason)
-        remedy = "install the driver" if reason else INSTALL
-        if "insufficient" in str(error):
-            remedy = "install a newer driver, or pip install 'cuda-bindings<13' for a driver with CUDA 12"
+        remedy = OLDER_DRIVER if "insufficient" in str(error) else "install the driver" if reason else INSTALL
         return None, Finding("warning", "GPU", f"none usable: {reason or error}", remedy)
     gpu = cuda.gpu
-    cuda.close()
+    try:
+        check_copies(cuda)
+    except BackendError as error:
+        return gpu, Finding("warning", "GPU", f"{gpu.name}: {error}", "free its memory, or restart the machine")
+    finally:
+        cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"
     return gpu, Finding("ok", "GPU", f"{gpu.name}, {gpu.compute_capability}, {memory}, driver {gpu.driver}")
 
@@ -108,13 +114,19 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
         return Finding("note", "engine", "none needed: no GPU")
     try:
         trt = load_tensorrt()
+        check_gpu(trt, gpu)
     except BackendError as error:
         return Finding("warning", "engine", str(error), INSTALL)
-    wanted, directory = build_record_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
-    engine, reason = find_engine(directory, wanted)
+    directories = engine_directories(bundle)
+    wanted = build_record_for(trt, bundle, "fp16", gpu)
+    engine, reason = find_engine(directories, wanted)
     if engine is not None:
         return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its build record matches")
-    text = f"none in {directory} matches: {reason or 'none was built yet'}"
+    refused = recall(bundle, build_subject(wanted))
+    if refused is not None and not refused.passed:
+        text = f"one was built and refused, because its answers are not the model's: {refused.text}"
+        return Finding("warning", "engine", text, "another backend is used; cartcls export builds it again")
+    text = f"none in {' or '.join(map(str, directories))} matches: {reason or 'none was built yet'}"
     return Finding("warning", "engine", text, "run cartcls export, or the next run builds it, in minutes")
 
 

@@ -1,87 +1,26 @@
-"""What TensorRT needs of CUDA: memory, copies, a stream; through PyCUDA if it is installed, else cuda-bindings."""
+"""CUDA for TensorRT: through PyCUDA if it is installed, else cuda-bindings."""
 
+import atexit
 import ctypes
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import BackendError, NoGpuError, NotInstalledError
+from .backend import backend_error
+from .cuda_protocol import DRIVER, Bytes, Cuda, Gpu, driver_version
 
-Bytes = npt.NDArray[np.uint8]
-
-DRIVER = Path("/proc/driver/nvidia/version")
 NODES = (DRIVER, *map(Path, ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")))  # also of Jetson and WSL
 PCI_VENDORS, NVIDIA = Path("/sys/bus/pci/devices"), "0x10de"
 NO_GPU = "there is no NVIDIA GPU"
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """An NVIDIA GPU.
-
-    Attributes:
-        name: As the driver calls it.
-        compute_capability: Such as `sm86`.
-        driver: Version of the driver, such as `580.95.05`, if the system gives it; else its newest CUDA.
-        memory: Bytes.
-    """
-
-    name: str
-    compute_capability: str
-    driver: str
-    memory: int
-
-
-class Cuda(Protocol):
-    """One GPU and one stream; addresses are plain numbers, events are objects of the library behind it."""
-
-    gpu: Gpu
-    stream: int
-
-    def allocate(self, size: int) -> int:
-        """Address of new device memory of `size` bytes."""
-        ...
-
-    def free(self, address: int) -> None:
-        """Free device memory."""
-        ...
-
-    def pinned(self, size: int) -> Bytes:
-        """New page-locked host memory, uint8, (size,)."""
-        ...
-
-    def unpin(self, memory: Bytes) -> None:
-        """Free page-locked memory."""
-        ...
-
-    def copy_in(self, address: int, source: Bytes) -> None:
-        """Copy page-locked host memory to the device, on the stream."""
-        ...
-
-    def copy_out(self, target: Bytes, address: int) -> None:
-        """Copy device memory to page-locked host memory, on the stream."""
-        ...
-
-    def record(self) -> Any:
-        """Record an event after all that is on the stream now."""
-        ...
-
-    def wait(self, event: Any) -> None:
-        """Wait for an event, once."""
-        ...
-
-    def close(self) -> None:
-        """Wait for the stream and destroy it."""
-        ...
-
-
 def open_cuda() -> Cuda:
-    """Open a GPU: the first one, or the one that the environment names.
+    """Open the first GPU, or the first of those that `CUDA_VISIBLE_DEVICES` names.
 
     Raises:
         NoGpuError: There is no NVIDIA GPU, or its driver does not fit.
@@ -111,8 +50,12 @@ class CudaBindings:
             raise NoGpuError(why_no_gpu() or str(error)) from None
         name = bytes(properties.name).split(b"\0")[0].decode()
         capability = f"sm{properties.major}{properties.minor}"
-        self.gpu = Gpu(name, capability, _driver(version), int(properties.totalGlobalMem))
+        self.gpu = Gpu(name, capability, driver_version(version), int(properties.totalGlobalMem))
         self.stream = int(self._stream)
+
+    def current(self) -> AbstractContextManager[None]:
+        """See `Cuda`; CUDA's runtime takes care of it by itself."""
+        return nullcontext()
 
     def allocate(self, size: int) -> int:
         """See `Cuda`."""
@@ -155,10 +98,14 @@ class CudaBindings:
         finally:
             self._call(self._runtime.cudaEventDestroy, event)
 
+    def synchronize(self) -> None:
+        """See `Cuda`."""
+        self._call(self._runtime.cudaStreamSynchronize, self._stream)
+
     def close(self) -> None:
         """See `Cuda`."""
         try:
-            self._call(self._runtime.cudaStreamSynchronize, self._stream)
+            self.synchronize()
         finally:
             self._call(self._runtime.cudaStreamDestroy, self._stream)
 
@@ -169,29 +116,45 @@ class CudaBindings:
             raise BackendError(f"CUDA cannot be used: {problem}") from None
         if int(error):
             text = self._runtime.cudaGetErrorString(error)[1].decode()
-            raise BackendError(f"CUDA cannot be used: {text} ({function.__name__})")
+            raise backend_error(f"CUDA cannot be used: {text} ({function.__name__})")
         return results[0] if results else None
 
 
 class PyCuda:
-    """CUDA through PyCUDA, in the primary context that other libraries in the process share."""
+    """CUDA through PyCUDA, in the primary context that other libraries in the process share.
+
+    A context is current in one thread, so each call makes it current and takes it back: PyCUDA aborts the process where
+    a thread ends with one.
+    """
 
     def __init__(self) -> None:
         import pycuda.driver as driver  # pyright: ignore[reportMissingImports]
 
         self._driver: Any = driver
         try:
-            import pycuda.autoprimaryctx  # noqa: F401  # pyright: ignore[reportMissingImports]
-
-            device = driver.Context.get_device()
+            self._context = _primary_context(self._driver)
+            device = driver.Device(0)
             major, minor = device.compute_capability()
-            version = _driver(driver.get_driver_version())
+            version = driver_version(driver.get_driver_version())
             self.gpu = Gpu(device.name(), f"sm{major}{minor}", version, device.total_memory())
-            self._stream = driver.Stream()
+            with self.current():
+                self._stream = driver.Stream()
         except (driver.Error, RuntimeError) as error:  # the latter where no device gives a context
             raise NoGpuError(why_no_gpu() or f"CUDA cannot be used: {error}") from None
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """See `Cuda`."""
+        try:
+            self._context.push()
+        except self._driver.Error as error:
+            raise BackendError(f"CUDA cannot be used: {error}") from None
+        try:
+            yield
+        finally:
+            self._context.pop()
 
     def allocate(self, size: int) -> int:
         """See `Cuda`."""
@@ -222,21 +185,31 @@ class PyCuda:
 
     def record(self) -> Any:
         """See `Cuda`."""
-        return self._call(self._driver.Event(self._driver.event_flags.BLOCKING_SYNC).record, self._stream)
+        event = self._call(self._driver.Event, self._driver.event_flags.BLOCKING_SYNC)
+        return self._call(event.record, self._stream)
 
     def wait(self, event: Any) -> None:
         """See `Cuda`."""
         self._call(event.synchronize)
 
-    def close(self) -> None:
+    def synchronize(self) -> None:
         """See `Cuda`."""
         self._call(self._stream.synchronize)
 
+    def close(self) -> None:
+        """See `Cuda`."""
+        with self.current():
+            try:
+                self.synchronize()
+            finally:
+                del self._stream  # PyCUDA destroys it with its last reference
+
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            with self.current():
+                return function(*arguments)
         except self._driver.Error as error:
-            raise BackendError(f"CUDA cannot be used: {error}") from None
+            raise backend_error(f"CUDA cannot be used: {error}") from None
 
 
 def why_no_gpu() -> str:
@@ -247,9 +220,10 @@ def why_no_gpu() -> str:
     return "the NVIDIA driver is not loaded" if NVIDIA in map(str.strip, vendors) else NO_GPU
 
 
-def _driver(cuda: int) -> str:
-    try:
-        found = re.search(r"\b[0-9]{3}\.[0-9.]+\b", DRIVER.read_text())
-    except OSError:
-        found = None
-    return found[0] if found else f"CUDA {cuda // 1000}.{cuda % 1000 // 10}"
+@cache
+def _primary_context(driver: Any) -> Any:
+    """The first GPU's primary context, kept until the process ends: PyCUDA's release of it leaves it current."""
+    driver.init()
+    context = driver.Device(0).retain_primary_context()
+    atexit.register(context.detach)  # or PyCUDA treats it as a context of its own
+    return context

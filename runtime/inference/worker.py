@@ -7,12 +7,14 @@ CPU.
 
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, CartclsError, OutOfMemoryError
-from .backend import Backend, Outputs, Progress, no_progress
+from .backend import Backend, Outputs, Progress, backend_error, no_progress
 from .choose import open_backend
 from .openvino_backend import F32, OpenVINOBackend
 
@@ -31,6 +33,7 @@ TRIES = 3
 ANSWER_SECONDS = 30.0  # a batch takes one second on a slow CPU
 SLOWER = 4  # times the longest answer so far is not a hang yet
 OPENING_SECONDS = 600.0  # without any message: building an engine sends some
+CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class _Ready:
     name: str
     device: str
     precision: str
-    batch_size: int
+    batch_size: int = field(compare=False)  # smaller where memory is short
 
 
 class ChildBackend:
@@ -55,6 +58,7 @@ class ChildBackend:
         notify: Notify = lambda line: None,
         progress: Progress = no_progress,
         answer_seconds: float = ANSWER_SECONDS,
+        alive: Callable[[], None] = lambda: None,
     ):
         """Start the process and load the model there.
 
@@ -62,17 +66,20 @@ class ChildBackend:
             open_child: Called there, with functions for messages and progress. It must be picklable.
             open_float32: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
             notify: Called with messages for the user.
-            progress: See `cartcls.runtime.inference.choose.open_backend`.
+            progress: See `cartcls.runtime.inference.choose.open_backend`; called before this returns, and never later.
             answer_seconds: How long a batch may take; longer on a machine that was slower before.
+            alive: Called at each message of the process, so also while it builds an engine.
 
         Raises:
             CartclsError: What `open_child` raised.
         """
         self._open_child, self._open_float32 = open_child, open_float32
-        self._notify, self._progress, self._answer_seconds = notify, progress, answer_seconds
+        self._notify, self._progress, self._answer_seconds, self._alive = notify, progress, answer_seconds, alive
         self._slowest = 0.0
+        self._sender: threading.Thread | None = None
         self._float32: Backend | None = None
         self._ready = ready = self._start()
+        self._progress = no_progress  # whoever shows it has ended
         self.name, self.device, self.precision = ready.name, ready.device, ready.precision
         self.batch_size = ready.batch_size
 
@@ -91,7 +98,11 @@ class ChildBackend:
         return outputs.replaced(wrong, self._float32.infer(images[wrong]))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, which closes its backend if that takes no longer than some seconds."""
+        if not self._is_sending():
+            with suppress(OSError):
+                self._connection.send(None)
+        self._process.join(CLOSING_SECONDS)
         self._end()
         if self._float32:
             self._float32.close()
@@ -117,10 +128,7 @@ class ChildBackend:
 
     def _ask(self, images: npt.NDArray[np.uint8], seconds: float) -> Outputs:
         started = time.monotonic()
-        try:
-            self._connection.send(images)
-        except OSError:
-            raise BackendError(f"the process of {self.name} has ended") from None
+        self._sender = _in_thread(partial(_send, self._connection, images))
         outputs = self._receive(seconds)
         self._slowest = max(self._slowest, time.monotonic() - started)
         return outputs
@@ -131,6 +139,8 @@ class ChildBackend:
         self._process = context.Process(target=_serve, args=(self._open_child, child_end), daemon=True)
         self._process.start()
         child_end.close()
+        self._messages = SimpleQueue[tuple[str, Any]]()
+        self._listener = _in_thread(partial(_listen, self._connection, self._messages))
         try:
             return self._receive(OPENING_SECONDS)
         except BaseException:
@@ -139,12 +149,15 @@ class ChildBackend:
 
     def _receive(self, seconds: float) -> Any:
         """Wait for the next answer; messages and progress before it are passed on."""
-        while self._connection.poll(seconds):
+        while True:
             try:
-                kind, value = self._connection.recv()
-            except (EOFError, OSError):
+                kind, value = self._messages.get(timeout=seconds)
+            except Empty:
+                raise BackendError(f"the model's process has not answered for {seconds:.0f} s") from None
+            self._alive()
+            if kind == "ended":
                 self._process.join()
-                raise BackendError(f"the model's process has ended (exit code {self._process.exitcode})") from None
+                raise BackendError(f"the model's process has ended (exit code {self._process.exitcode})")
             if kind == "error":
                 raise value
             if kind == "answer":
@@ -153,19 +166,52 @@ class ChildBackend:
                 self._notify(value)
             else:
                 self._progress(*value)
-        raise BackendError(f"the model's process has not answered for {seconds:.0f} s")
+
+    def _is_sending(self) -> bool:
+        return self._sender is not None and self._sender.is_alive()
 
     def _end(self) -> None:
         self._process.kill()
         self._process.join()
+        for thread in (self._listener, self._sender):  # they end with the process at the other end
+            if thread is not None:
+                thread.join()
         self._connection.close()
 
 
+# The connection has no time limits: a process that was stopped takes and gives nothing, so threads wait for it.
+
+
+def _in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _send(connection: Connection, images: npt.NDArray[np.uint8]) -> None:
+    with suppress(OSError):  # the listener tells that the process has ended
+        connection.send(images)
+
+
+def _listen(connection: Connection, messages: "SimpleQueue[tuple[str, Any]]") -> None:
+    try:
+        while True:
+            messages.put(connection.recv())
+    except (EOFError, OSError):
+        messages.put(("ended", None))
+
+
 def open_in_child(
-    bundle: Bundle, name: str, notify: Notify = lambda line: None, progress: Progress = no_progress, build: bool = True
+    bundle: Bundle,
+    name: str,
+    notify: Notify = lambda line: None,
+    progress: Progress = no_progress,
+    build: bool = True,
+    alive: Callable[[], None] = lambda: None,
 ) -> ChildBackend:
     """Load a bundle's graph in a child process; see `cartcls.runtime.inference.choose.open_backend`."""
-    return ChildBackend(partial(_open, bundle, name, build), partial(_open_float32, bundle), notify, progress)
+    open_it, open_float32 = partial(_open, bundle, name, build), partial(_open_float32, bundle)
+    return ChildBackend(open_it, open_float32, notify, progress, alive=alive)
 
 
 def _open(bundle: Bundle, name: str, build: bool, notify: Notify, progress: Progress) -> Backend:
@@ -190,10 +236,15 @@ def _serve(open_child: Open, connection: Connection) -> None:
         )
         return _Ready(backend.name, backend.device, backend.precision, backend.batch_size)
 
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        connection.send(_attempt(load))
-        while backend is not None:
-            connection.send(_attempt(partial(backend.infer, connection.recv())))
+    try:
+        with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            connection.send(_attempt(load))
+            while backend is not None and (images := connection.recv()) is not None:
+                connection.send(_attempt(partial(backend.infer, images)))
+    finally:
+        if backend is not None:
+            with suppress(CartclsError):
+                backend.close()
 
 
 def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
@@ -201,9 +252,8 @@ def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
     try:
         return "answer", work()
     except BackendError as error:
-        text = str(error).lower().replace("_", " ")
-        no_memory = any(sign in text for sign in ("out of memory", "bad alloc", "failed to allocate"))
-        return "error", OutOfMemoryError(str(error)) if no_memory else error
+        told = backend_error(str(error))
+        return "error", told if isinstance(told, OutOfMemoryError) else error
     except CartclsError as error:
         return "error", error
     except MemoryError:

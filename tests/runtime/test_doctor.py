@@ -4,13 +4,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fake_gpu import FakeGpu, installed
+from fake_tensorrt import FakeTensorRT
+from small_graph import small_bundle
 
 from cartcls.runtime import doctor
-from cartcls.runtime.bundle.bundle import SHIPPED
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.runtime.doctor import Finding, examine
-from cartcls.runtime.errors import BackendError, NotInstalledError
-from cartcls.runtime.inference.cuda import NO_GPU, Gpu
+from cartcls.runtime.errors import BackendError, NotInstalledError, ParityError
+from cartcls.runtime.inference import cuda_protocol
+from cartcls.runtime.inference.cuda import NO_GPU, open_cuda
 from cartcls.runtime.inference.tensorrt_engine import INSTALL
+from cartcls.runtime.inference.tensorrt_open import open_tensorrt
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +101,6 @@ def test_what_differs_on_a_share_is_said_and_a_full_disk_is_a_warning(tmp_path: 
 def test_a_gpu_without_an_engine_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception | None, text: str
 ):
-    class Cuda:
-        gpu = Gpu("NVIDIA RTX A2000", "sm86", "13.0", 12 * 1024**3)
-
-        def close(self) -> None:
-            pass
-
     class TensorRT:
         __name__ = "tensorrt"
         __version__ = "10.0"
@@ -111,13 +110,36 @@ def test_a_gpu_without_an_engine_is_a_warning(
             raise problem
         return TensorRT()
 
-    monkeypatch.setattr(doctor, "open_cuda", Cuda)
+    monkeypatch.setattr(doctor, "open_cuda", open_cuda)
     monkeypatch.setattr(doctor, "load_tensorrt", load)
-    monkeypatch.setattr(doctor, "engine_directory", lambda bundle: tmp_path)
-    found = by_subject(examine(SHIPPED, None, tmp_path))
-    assert found["GPU"][0].text == "NVIDIA RTX A2000, sm86, 12 GiB, driver 13.0"
+    monkeypatch.setattr(doctor, "engine_directories", lambda bundle: [tmp_path])
+    monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
+    with installed(FakeGpu(), "pycuda"):
+        found = by_subject(examine(SHIPPED, None, tmp_path))
+    assert (found["GPU"][0].level, found["GPU"][0].text) == ("ok", "A GPU, sm86, 8 GiB, driver CUDA 12.9")
     assert (found["engine"][0].level, bool(found["engine"][0].remedy)) == ("warning", True)
     assert text in found["engine"][0].text
+
+
+def test_a_refused_engine_is_told(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mine, trt = small_bundle(bundle, tmp_path / "bundle"), FakeTensorRT("10.3.0", FakeGpu())
+    trt.sign = -1
+    with installed(trt.gpu, "pycuda", trt):
+        with pytest.raises(ParityError):
+            open_tensorrt(mine, lambda line: None)
+        finding = doctor._engine(mine, open_cuda().gpu)
+    assert (finding.level, finding.text[:39]) == ("warning", "one was built and refused, because its ")
+
+
+def test_a_gpu_is_well_only_after_a_copy_went_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "open_cuda", open_cuda)
+    gpu = FakeGpu(memory=1000)
+    with installed(gpu, "cuda-bindings"):
+        found = by_subject(examine(SHIPPED, None, tmp_path))["GPU"]
+    assert [finding.level for finding in found] == ["warning"]
+    assert found[0].text == "A GPU: CUDA cannot be used: out of memory (cudaMalloc)"
+    assert gpu.is_free
 
 
 def test_a_bundle_that_this_user_may_not_read_is_told(tmp_path: Path):
