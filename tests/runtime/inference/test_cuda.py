@@ -21,7 +21,8 @@ GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)
 
 @pytest.fixture(autouse=True)
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The file in which the system tells the driver's version; it is not there."""
+    """The file in which the system tells the driver's version; it is not there, but a driver is."""
+    monkeypatch.setattr(cuda, "NODES", [Path("/")])
     monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
     return tmp_path / "version"
 
@@ -102,7 +103,6 @@ def test_no_driver_and_no_device_are_no_gpu(monkeypatch: pytest.MonkeyPatch):
     def no_driver(runtime: Any, device: int) -> tuple[object, ...]:
         raise RuntimeError("libcuda.so.1 is missing")
 
-    monkeypatch.setattr(cuda, "NODES", [Path("/")])
     with installed(FakeGpu(), "cuda-bindings"):
         monkeypatch.setattr(CudaRuntime, "cudaGetDeviceProperties", no_driver)
         with pytest.raises(NoGpuError, match=r"libcuda\.so\.1 is missing"):

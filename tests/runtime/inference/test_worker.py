@@ -91,12 +91,12 @@ def stop(child: ChildBackend) -> None:
 
 
 def test_a_process_that_was_stopped_while_idle_is_replaced(begin: Faulty, said: list[str], tmp_path: Path):
-    child = begin("none")
+    child = begin("none", answer_seconds=3.0)
     child.infer(large(4))
     stop(child)
     pool = ThreadPoolExecutor(1)
     try:
-        answer = pool.submit(child.infer, large(4)).result(timeout=60)
+        answer = pool.submit(child.infer, large(4)).result(timeout=600)
     finally:
         child._process.kill()  # or it would be waited for, for ever
         pool.shutdown()
