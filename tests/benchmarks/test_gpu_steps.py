@@ -21,7 +21,7 @@ from prepare import prepare
 from run import STEPS, Step, run
 from step import MODULES
 
-from cartcls.export.bundle import export_bundle
+from cartcls.calibration.split import read_split
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.cuda import CudaBindings, Gpu
@@ -162,7 +162,7 @@ def test_crops_go_there_in_parts_and_weights_come_back_in_parts(
     for name, value in trained.model.state_dict().items():
         assert torch.allclose(joined.model.state_dict()[name], value, rtol=1e-3, atol=1e-7), name
     assert joined.provenance == trained.provenance
-    export_bundle(checkpoint, tmp_path / "made", "fp32", data_dir)
+    assert read_split(run_dir / "split.csv").sha256 == joined.provenance.split_sha256  # which `cartcls export` asks
 
     next((tmp_path / "out").glob("weights-2-*.part")).unlink()
     with pytest.raises(DataError, match="parts of weights: bring the others"):
