@@ -9,7 +9,7 @@ import typer
 from .main import app
 
 if TYPE_CHECKING:
-    from ..runtime.inference.tensorrt_engine import Precision
+    from ..runtime.inference.engine_store import Precision
 
 
 def _compute_capability(text: str) -> str:

@@ -1,5 +1,6 @@
 """Loads the model for a command, and prints which it is."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,11 @@ def open_classifier(
     from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
     from ..runtime.inference.choose import open_backend
     from ..runtime.inference.worker import open_in_child
+    from ..runtime.slides.service import notify_systemd
     from . import show
 
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or SHIPPED)
-    open_it = open_in_child if in_worker else open_backend
+    open_it = partial(open_in_child, alive=lambda: notify_systemd("WATCHDOG=1")) if in_worker else open_backend
     with show.engine_progress() as progress:
         classifier = Classifier(loaded, open_it(loaded, backend, show.notify, progress, build=build))
     show.started(loaded, classifier.backend)

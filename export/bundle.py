@@ -12,9 +12,9 @@ from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder, writing
 from ..runtime.images.resize import PREPROCESSING
+from ..runtime.inference.engine_store import Precision
 from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
-from ..runtime.inference.tensorrt_engine import Precision
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
 from .classes import cell_classes

@@ -7,18 +7,17 @@ from ..runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
 from ..runtime.inference.backend import Progress
 from ..runtime.inference.cuda import Gpu, open_cuda
-from ..runtime.inference.parity import Check, answer_limit, compare, explain, is_half, read_reference
-from ..runtime.inference.tensorrt_backend import build_and_check
-from ..runtime.inference.tensorrt_engine import (
+from ..runtime.inference.engine_store import (
     RTX,
     Engine,
     Precision,
-    build_engine,
     build_record_for,
     engine_directory,
-    load_tensorrt,
     save_engine,
 )
+from ..runtime.inference.parity import Check, answer_limit, compare, explain, is_half, read_reference
+from ..runtime.inference.tensorrt_engine import build_engine, check_gpu, load_tensorrt
+from ..runtime.inference.tensorrt_open import build_proven
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,12 @@ def export_engine(bundle: Bundle, precision: Precision, target: str | None, prog
     if target is None:
         cuda = open_cuda()
         try:
-            engine, check, half_share = build_and_check(trt, cuda, bundle, precision, graph, progress)
+            check_gpu(trt, cuda.gpu)
+            engine, check, backend = build_proven(trt, cuda, bundle, precision, graph, progress)
+            backend.release()
         finally:
             cuda.close()
+        half_share = backend.half_share
     else:
         if trt.__name__ != RTX:
             raise NotInstalledError("only TensorRT for RTX builds for --target: pip install 'cartcls[rtx]'")

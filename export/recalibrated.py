@@ -11,7 +11,7 @@ from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, read_bundle_fi
 from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import OutputError
 from ..runtime.files import whole_folder, writing
-from ..runtime.inference.tensorrt_engine import ENGINES
+from ..runtime.inference.engine_store import ENGINES
 from .model_card import MODEL_CARD, model_card
 
 

@@ -12,9 +12,10 @@ from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
-from .inference.cuda import DRIVER, Gpu, open_cuda
+from .inference.cuda import DRIVER, Gpu, check_copies, open_cuda
+from .inference.engine_store import build_record_for, engine_directories, find_engine
 from .inference.openvino_backend import has_bfloat16
-from .inference.tensorrt_engine import INSTALL, build_record_for, engine_directory, find_engine, load_tensorrt
+from .inference.tensorrt_engine import INSTALL, OLDER_DRIVER, check_gpu, load_tensorrt
 from .mounts import file_system, is_network
 
 Level = Literal["ok", "warning", "failure"]
@@ -76,12 +77,15 @@ def _gpu() -> tuple[Gpu | None, Finding]:
     except BackendError as error:
         if not DRIVER.exists():
             return None, Finding("ok", "GPU", f"none usable: {error}")
-        remedy = INSTALL
-        if "insufficient" in str(error):
-            remedy = "install a newer driver, or pip install 'cuda-bindings<13' for a driver with CUDA 12"
+        remedy = OLDER_DRIVER if "insufficient" in str(error) else INSTALL
         return None, Finding("warning", "GPU", f"none usable: {error}", remedy)
     gpu = cuda.gpu
-    cuda.close()
+    try:
+        check_copies(cuda)
+    except BackendError as error:
+        return None, Finding("warning", "GPU", f"{gpu.name} cannot be used: {error}", "restart the machine")
+    finally:
+        cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"
     return gpu, Finding("ok", "GPU", f"{gpu.name}, {gpu.compute_capability}, {memory}, driver {gpu.driver}")
 
@@ -107,13 +111,14 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
         return Finding("ok", "engine", "none needed: no GPU")
     try:
         trt = load_tensorrt()
+        check_gpu(trt, gpu)
     except BackendError as error:
         return Finding("warning", "engine", str(error), INSTALL)
-    wanted, directory = build_record_for(trt, bundle, "fp16", gpu), engine_directory(bundle)
-    engine, reason = find_engine(directory, wanted)
+    directories = engine_directories(bundle)
+    engine, reason = find_engine(directories, build_record_for(trt, bundle, "fp16", gpu))
     if engine is not None:
         return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its build record matches")
-    text = f"none in {directory} matches: {reason or 'none was built yet'}"
+    text = f"none in {' or '.join(map(str, directories))} matches: {reason or 'none was built yet'}"
     return Finding("warning", "engine", text, "run cartcls export, or the next run builds it, in minutes")
 
 

@@ -7,11 +7,28 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import BackendError, OutOfMemoryError
+
+BATCHES = (1, 8, 32)  # all sizes of batch that run on a GPU: others are padded, so that parity was checked on each
+MAX_BATCH = BATCHES[-1]
+NO_MEMORY = ("out of memory", "outofmemory", "bad alloc", "failed to allocate")
+
 Progress = Callable[[str, int, int], None]
 
 
 def no_progress(phase: str, step: int, steps: int) -> None:
     """Ignore the progress."""
+
+
+def padded(count: int) -> int:
+    """The smallest of `BATCHES` that holds so many images."""
+    return next(size for size in BATCHES if size >= count)
+
+
+def backend_error(text: str) -> BackendError:
+    """The error with this message; an `OutOfMemoryError` where it says so."""
+    words = text.lower().replace("_", " ")
+    return OutOfMemoryError(text) if any(sign in words for sign in NO_MEMORY) else BackendError(text)
 
 
 @dataclass(frozen=True)

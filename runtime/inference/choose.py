@@ -5,11 +5,11 @@ import importlib.util
 from collections.abc import Callable
 
 from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
-from ..errors import BackendError, NoEngineError
+from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Backend, Progress, no_progress
-from .onnxruntime_backend import CudaBackend
+from .onnxruntime_backend import open_onnxruntime
 from .openvino_backend import INT8, OpenVINOBackend
-from .tensorrt_backend import open_tensorrt
+from .tensorrt_open import open_tensorrt
 
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino")
 
@@ -32,6 +32,7 @@ def open_backend(
 
     Raises:
         BackendError: The backend is unknown, not installed, or cannot load the graph.
+        ParityError: The backend that was asked for gives other answers than the model.
     """
     if name not in BACKENDS:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
@@ -46,7 +47,7 @@ def open_backend(
             continue
         try:
             opened = open_candidate(bundle, notify, progress, build)
-        except BackendError as error:
+        except (BackendError, ParityError) as error:
             if name == candidate or isinstance(error, NoEngineError):
                 raise
             reasons.append(f"{candidate}: {error}")
@@ -66,13 +67,9 @@ def _onnxruntime_gpu_is_installed() -> bool:
     return any(importlib.metadata.distributions(name="onnxruntime-gpu"))
 
 
-def _open_cuda(bundle: Bundle, notify: Callable[[str], None], progress: Progress, build: bool) -> Backend:
-    return CudaBackend(bundle)
-
-
 _GPU_BACKENDS = {
     "tensorrt": (_tensorrt_is_installed, open_tensorrt),
-    "cuda": (_onnxruntime_gpu_is_installed, _open_cuda),
+    "cuda": (_onnxruntime_gpu_is_installed, open_onnxruntime),
 }
 
 

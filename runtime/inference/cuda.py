@@ -1,9 +1,12 @@
 """What TensorRT needs of CUDA: memory, copies, a stream; through PyCUDA if it is installed, else cuda-bindings."""
 
+import atexit
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BackendError, NoGpuError, NotInstalledError
+from .backend import backend_error
 
 Bytes = npt.NDArray[np.uint8]
 
 DRIVER = Path("/proc/driver/nvidia/version")
+COPIED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,10 @@ class Cuda(Protocol):
 
     gpu: Gpu
     stream: int
+
+    def current(self) -> AbstractContextManager[None]:
+        """The GPU's context is current in this thread, as other libraries' calls need it."""
+        ...
 
     def allocate(self, size: int) -> int:
         """Address of new device memory of `size` bytes."""
@@ -72,13 +81,17 @@ class Cuda(Protocol):
         """Wait for an event, once."""
         ...
 
+    def synchronize(self) -> None:
+        """Wait for all that is on the stream."""
+        ...
+
     def close(self) -> None:
         """Wait for the stream and destroy it."""
         ...
 
 
 def open_cuda() -> Cuda:
-    """Open a GPU: the first one, or the one that the environment names.
+    """Open the first GPU, or the first of those that `CUDA_VISIBLE_DEVICES` names.
 
     Raises:
         NoGpuError: There is no NVIDIA GPU, or its driver does not fit.
@@ -89,6 +102,26 @@ def open_cuda() -> Cuda:
     except ImportError:
         return CudaBindings()
     return PyCuda()
+
+
+def check_copies(cuda: Cuda) -> None:
+    """Copy some bytes to the GPU and back.
+
+    Raises:
+        BackendError: They cannot be copied, or others come back.
+    """
+    with cuda.current(), ExitStack() as stack:
+        sent, back = cuda.pinned(COPIED), cuda.pinned(COPIED)
+        stack.callback(cuda.unpin, sent)
+        stack.callback(cuda.unpin, back)
+        address = cuda.allocate(COPIED)
+        stack.callback(cuda.free, address)
+        sent[:], back[:] = np.arange(COPIED) % 251, 0
+        cuda.copy_in(address, sent)
+        cuda.copy_out(back, address)
+        cuda.wait(cuda.record())
+        if not np.array_equal(sent, back):
+            raise BackendError(f"{cuda.gpu.name} gives back other bytes than it was given: restart the machine")
 
 
 class CudaBindings:
@@ -110,6 +143,10 @@ class CudaBindings:
         capability = f"sm{properties.major}{properties.minor}"
         self.gpu = Gpu(name, capability, _driver(version), int(properties.totalGlobalMem))
         self.stream = int(self._stream)
+
+    def current(self) -> AbstractContextManager[None]:
+        """See `Cuda`; CUDA's runtime takes care of it by itself."""
+        return nullcontext()
 
     def allocate(self, size: int) -> int:
         """See `Cuda`."""
@@ -152,10 +189,14 @@ class CudaBindings:
         finally:
             self._call(self._runtime.cudaEventDestroy, event)
 
+    def synchronize(self) -> None:
+        """See `Cuda`."""
+        self._call(self._runtime.cudaStreamSynchronize, self._stream)
+
     def close(self) -> None:
         """See `Cuda`."""
         try:
-            self._call(self._runtime.cudaStreamSynchronize, self._stream)
+            self.synchronize()
         finally:
             self._call(self._runtime.cudaStreamDestroy, self._stream)
 
@@ -166,29 +207,45 @@ class CudaBindings:
             raise BackendError(f"CUDA cannot be used: {problem}") from None
         if int(error):
             text = self._runtime.cudaGetErrorString(error)[1].decode()
-            raise BackendError(f"CUDA cannot be used: {text} ({function.__name__})")
+            raise backend_error(f"CUDA cannot be used: {text} ({function.__name__})")
         return results[0] if results else None
 
 
 class PyCuda:
-    """CUDA through PyCUDA, in the primary context that other libraries in the process share."""
+    """CUDA through PyCUDA, in the primary context that other libraries in the process share.
+
+    A context is current in one thread, so each call makes it current and takes it back: PyCUDA aborts the process where
+    a thread ends with one.
+    """
 
     def __init__(self) -> None:
         import pycuda.driver as driver  # pyright: ignore[reportMissingImports]
 
         self._driver: Any = driver
         try:
-            import pycuda.autoprimaryctx  # noqa: F401  # pyright: ignore[reportMissingImports]
-
-            device = driver.Context.get_device()
+            self._context = _primary_context(driver)
+            device = driver.Device(0)
             major, minor = device.compute_capability()
             version = _driver(driver.get_driver_version())
             self.gpu = Gpu(device.name(), f"sm{major}{minor}", version, device.total_memory())
-            self._stream = driver.Stream()
-        except (driver.Error, RuntimeError) as error:  # the latter where no device gives a context
+            with self.current():
+                self._stream = driver.Stream()
+        except (driver.Error, RuntimeError) as error:
             raise NoGpuError(f"CUDA cannot be used: {error}") from None
         self.stream = int(self._stream.handle)
         self._allocations: dict[int, Any] = {}
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """See `Cuda`."""
+        try:
+            self._context.push()
+        except self._driver.Error as error:
+            raise BackendError(f"CUDA cannot be used: {error}") from None
+        try:
+            yield
+        finally:
+            self._context.pop()
 
     def allocate(self, size: int) -> int:
         """See `Cuda`."""
@@ -219,21 +276,40 @@ class PyCuda:
 
     def record(self) -> Any:
         """See `Cuda`."""
-        return self._call(self._driver.Event(self._driver.event_flags.BLOCKING_SYNC).record, self._stream)
+        event = self._call(self._driver.Event, self._driver.event_flags.BLOCKING_SYNC)
+        return self._call(event.record, self._stream)
 
     def wait(self, event: Any) -> None:
         """See `Cuda`."""
         self._call(event.synchronize)
 
-    def close(self) -> None:
+    def synchronize(self) -> None:
         """See `Cuda`."""
         self._call(self._stream.synchronize)
 
+    def close(self) -> None:
+        """See `Cuda`."""
+        with self.current():
+            try:
+                self.synchronize()
+            finally:
+                self._stream = None  # PyCUDA destroys it with its last reference
+
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            with self.current():
+                return function(*arguments)
         except self._driver.Error as error:
-            raise BackendError(f"CUDA cannot be used: {error}") from None
+            raise backend_error(f"CUDA cannot be used: {error}") from None
+
+
+@cache
+def _primary_context(driver: Any) -> Any:
+    """The first GPU's primary context, kept until the process ends: PyCUDA's release of it leaves it current."""
+    driver.init()
+    context = driver.Device(0).retain_primary_context()
+    atexit.register(context.detach)  # or PyCUDA treats it as a context of its own
+    return context
 
 
 def _driver(cuda: int) -> str:

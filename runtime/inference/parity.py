@@ -1,8 +1,9 @@
 """Parity: whether a graph gives the same answers as the PyTorch model it came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain, repeat
 from zipfile import BadZipFile
 
 import numpy as np
@@ -121,7 +122,7 @@ def compare(
     infer: Callable[[Images], Outputs],
     reference: Reference,
     limit: float,
-    batch: int = BATCH,
+    batches: Sequence[int] = (BATCH,),
 ) -> Check:
     """Compare the outputs of `infer` with the reference.
 
@@ -131,9 +132,9 @@ def compare(
         infer: Takes images (N, H, W, 3).
         reference: Cells and PyTorch's logits.
         limit: Largest allowed change of a probability.
-        batch: Largest number of images at once.
+        batches: Numbers of images at once; the last one for all the rest.
     """
-    outputs = infer_all(infer, reference.images, batch)
+    outputs = infer_all(infer, reference.images, batches)
     logits = outputs.logits
     sums = logits if outputs.cams is None else outputs.cams.sum((2, 3), dtype=np.float64) + reference.bias
     probability_difference = float(np.abs(softmax(logits) - softmax(reference.logits)).max())
@@ -157,9 +158,14 @@ def compare(
     )
 
 
-def infer_all(infer: Callable[[Images], Outputs], images: Images, batch: int = BATCH) -> Outputs:
-    """Run a graph on any number of images (N, H, W, 3), in batches."""
-    outputs = [infer(images[first : first + batch]) for first in range(0, len(images), batch)]
+def infer_all(infer: Callable[[Images], Outputs], images: Images, batches: Sequence[int] = (BATCH,)) -> Outputs:
+    """Run a graph on any number of images (N, H, W, 3), in batches of these sizes; the last one for all the rest."""
+    first, outputs = 0, []
+    sizes = chain(batches, repeat(batches[-1]))
+    while first < len(images):
+        size = next(sizes)
+        outputs.append(infer(images[first : first + size]))
+        first += size
     return Outputs.joined(outputs)
 
 

@@ -1,92 +1,25 @@
-"""TensorRT engines: compiled from a bundle's graph, and loaded only if their build record matches.
+"""TensorRT's builder: it compiles a bundle's graph to an engine."""
 
-Loading an engine executes code in it, and one that was built for another GPU, driver or version may crash or give
-wrong answers. So a build record beside each engine says what it was built from, for and with; if anything differs, the
-engine is rebuilt, never loaded.
-"""
-
-import hashlib
-import json
-import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
-import platformdirs
-
-from ..bundle.bundle import INT8_MODEL, Bundle
-from ..errors import BackendError, NotInstalledError
-from ..files import replace_file, writing
-from .backend import Progress, no_progress
+from ..errors import BackendError, NoGpuError, NotInstalledError
+from ..files import replace_file
+from .backend import MAX_BATCH, Progress, backend_error, no_progress
 from .cuda import Gpu
+from .engine_store import RTX, BuildRecord, Engine, engine_file
 
-Precision = Literal["fp16", "fp32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32", "int8")
-
-MAX_BATCH = 32
-RECIPE = 1
-RTX = "tensorrt_rtx"
-ENGINES = "engines"
 INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (RTX GPUs)"
-
-
-@dataclass(frozen=True)
-class BuildRecord:
-    """What an engine was built from, for and with.
-
-    Attributes:
-        graph: SHA-256 of the bundle's graph, from which that of every precision is made, and of the digest of its
-            8-bit graph, if it has one.
-        library: `tensorrt` or `tensorrt_rtx`.
-        version: Its version.
-        precision: `fp16`, `fp32` or `int8`.
-        max_batch: Largest number of images at once.
-        compute_capability: Such as `sm86`.
-        gpu: Name of the GPU; empty where it was built ahead of time, for any of that compute capability.
-        driver: Version of the driver; empty likewise.
-        recipe: Version of the settings in `build_engine`.
-    """
-
-    graph: str
-    library: str
-    version: str
-    precision: str
-    max_batch: int
-    compute_capability: str
-    gpu: str
-    driver: str
-    recipe: int
-
-    def differences(self, wanted: "BuildRecord") -> list[str]:
-        """Differences from the build record of an engine built here and now."""
-        found, here = asdict(self), asdict(wanted)
-        ahead_of_time = self.library == RTX and not self.gpu
-        ignored = {"gpu", "driver"} if ahead_of_time else set()
-        return [
-            f"{name.replace('_', ' ')} {found[name]} → {here[name]}"
-            for name in found
-            if name not in ignored and found[name] != here[name]
-        ]
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A compiled graph.
-
-    Attributes:
-        data: What TensorRT serialised.
-        record: What it was built from, for and with.
-        half_share: Share of layers with half-precision outputs, as they are typed in the graph.
-        file: Its path.
-    """
-
-    data: bytes
-    record: BuildRecord
-    half_share: float
-    file: Path
+OLDER_DRIVER = (
+    "install driver r580 or later; for an older one with CUDA 12, pip install tensorrt-rtx-cu12"
+    " (or tensorrt-cu12) 'cuda-bindings>=12.9.1,<13'"
+)
+WORKSPACE_SHARE = 4  # a quarter of the GPU's memory, which a Jetson shares with all else
 
 
 def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
@@ -109,83 +42,17 @@ def load_tensorrt(ahead_of_time: bool = False) -> ModuleType:
     raise NotInstalledError(f"TensorRT is not installed: {INSTALL}")
 
 
-def build_record_for(trt: ModuleType, bundle: Bundle, precision: Precision, gpu: Gpu) -> BuildRecord:
-    """Build record of an engine built here and now."""
-    int8_digest = bundle.manifest.files.get(INT8_MODEL, "")
-    return BuildRecord(
-        graph=hashlib.sha256(bundle.model + int8_digest.encode()).hexdigest(),
-        library=trt.__name__,
-        version=str(trt.__version__),
-        precision=precision,
-        max_batch=MAX_BATCH,
-        compute_capability=gpu.compute_capability,
-        gpu=gpu.name,
-        driver=gpu.driver,
-        recipe=RECIPE,
-    )
-
-
-def engine_directory(bundle: Bundle) -> Path:
-    """Folder of a bundle's engines: in the bundle, or in the user's cache if the bundle is read-only."""
-    own = bundle.directory / ENGINES
-    if os.access(own if own.is_dir() else bundle.directory, os.W_OK):
-        return own
-    return platformdirs.user_cache_path("cartcls") / ENGINES / bundle.sha256[:16]
-
-
-def find_engine(directory: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
-    """Find the latest engine whose build record matches, in any precision.
-
-    Args:
-        directory: Folder of the engines.
-        wanted: Build record of an engine built here and now; its precision is ignored.
-
-    Returns:
-        The engine, or None and the reason why there is none that may be loaded; the reason is empty where there never
-        was one.
-    """
-    records = [replace(wanted, precision=precision) for precision in PRECISIONS]
-    files = {file: record for record in records for file in engine_files(directory, record)}
-    there = sorted((file for file in files if file.exists()), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    reasons = []
-    for file in there:
-        engine, reason = _read_engine(file, files[file])
-        if engine is not None:
-            return engine, ""
-        reasons.append(reason)
-    return None, reasons[0] if reasons else ""
-
-
-def _read_engine(file: Path, wanted: BuildRecord) -> tuple[Engine | None, str]:
-    try:
-        data = file.read_bytes()
-        fields = json.loads(_record_file(file).read_bytes())
-        sha256, half_share = fields.pop("engine_sha256"), float(fields.pop("half_share"))
-        record = BuildRecord(**fields)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None, f"{file} has no valid build record, or cannot be read"
-    if hashlib.sha256(data).hexdigest() != sha256:
-        return None, f"{file} is incomplete or was altered"
-    if differences := record.differences(wanted):
-        return None, ", ".join(differences)
-    return Engine(data, record, half_share, file), ""
-
-
-def save_engine(engine: Engine) -> None:
-    """Write an engine, then its build record, so that a part of an engine is never loaded.
+def check_gpu(trt: ModuleType, gpu: Gpu) -> None:
+    """Check that the library knows the GPU: TensorRT for RTX knows only some.
 
     Raises:
-        BackendError: It cannot be written.
+        NoGpuError: It does not.
     """
-    fields = {
-        **asdict(engine.record),
-        "half_share": engine.half_share,
-        "engine_sha256": hashlib.sha256(engine.data).hexdigest(),
-    }
-    with writing(engine.file, BackendError):
-        engine.file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(engine.file, engine.data)
-        replace_file(_record_file(engine.file), (json.dumps(fields, indent=2) + "\n").encode())
+    if trt.__name__ == RTX and gpu.compute_capability.upper() not in trt.ComputeCapability.__members__:
+        raise NoGpuError(
+            f"{trt.__name__} {trt.__version__} does not know {gpu.name} ({gpu.compute_capability}):"
+            " pip install tensorrt in its place"
+        )
 
 
 def build_engine(
@@ -195,6 +62,7 @@ def build_engine(
     size: tuple[int, int],
     directory: Path,
     progress: Progress = no_progress,
+    memory: int = 0,
 ) -> Engine:
     """Compile a graph.
 
@@ -205,21 +73,25 @@ def build_engine(
         size: Height and width of its input in pixels.
         directory: Folder of the engines; the timing cache lies there too.
         progress: Called with a phase of the build, the step done in it, and its steps.
+        memory: Bytes of the GPU's memory, of which layers get a part to work in; 0 if unknown.
 
     Raises:
         BackendError: TensorRT rejects the graph, or cannot build here.
     """
-    log = _log(trt)
+    log = tensorrt_log(trt)
+    log.clear()
     try:
         builder = trt.Builder(log)
     except TypeError:  # raised by the bindings where there is no builder
-        raise BackendError(f"{trt.__name__} {record.version} cannot build here: {log.problem()}") from None
+        raise tensorrt_error(trt, f"{trt.__name__} {record.version} cannot build here") from None
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         problems = "; ".join(str(parser.get_error(i).desc()) for i in range(parser.num_errors))
         raise BackendError(f"{trt.__name__} {record.version} rejects the graph: {problems}")
     config = _config(trt, builder, record, size)
+    if memory:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, memory // WORKSPACE_SHARE)
     config.progress_monitor = monitor = _monitor(trt, progress)
     cache = directory / f"{record.library}-{record.version}-{record.compute_capability}.timing"
     if record.library != RTX:  # which has none
@@ -229,7 +101,7 @@ def build_engine(
     if monitor.interrupted:
         raise KeyboardInterrupt
     if serialized is None:
-        raise BackendError(f"{trt.__name__} {record.version} cannot build an engine: {log.problem()}")
+        raise tensorrt_error(trt, f"{trt.__name__} {record.version} cannot build an engine")
     if record.library != RTX and (measured := config.get_timing_cache()) is not None:
         with suppress(OSError):  # it only makes the next build shorter
             directory.mkdir(parents=True, exist_ok=True)
@@ -251,21 +123,6 @@ def _config(trt: ModuleType, builder: Any, record: BuildRecord, size: tuple[int,
         target = "CURRENT" if record.gpu else record.compute_capability.upper()
         config.set_compute_capability(getattr(trt.ComputeCapability, target), 0)
     return config
-
-
-def engine_file(directory: Path, record: BuildRecord) -> Path:
-    """Path of the engine with such a build record: one for each library, precision and model of GPU."""
-    model = f"-{hashlib.sha256(record.gpu.encode()).hexdigest()[:8]}" if record.gpu else ""
-    return directory / f"{record.library}-{record.precision}-{record.compute_capability}{model}.engine"
-
-
-def engine_files(directory: Path, wanted: BuildRecord) -> list[Path]:
-    """Paths of engines that may match: one for this GPU, or one built ahead of time for its kind."""
-    return [engine_file(directory, record) for record in (wanted, replace(wanted, gpu=""))]
-
-
-def _record_file(file: Path) -> Path:
-    return file.with_suffix(".json")
 
 
 def _use_timing_cache(config: Any, file: Path) -> None:
@@ -290,24 +147,37 @@ def _half_share(trt: ModuleType, network: Any) -> float:
     return half / max(half + full, 1)
 
 
-def _log(trt: ModuleType) -> Any:
+@cache
+def tensorrt_log(trt: ModuleType) -> Any:
+    """The library's one logger, for all of the process: TensorRT keeps the first, and its own prints to stdout."""
+
     class Log(trt.ILogger):
-        """Keeps errors for the message; TensorRT's warnings do not help users."""
+        """Keeps the latest errors for the message; TensorRT's warnings do not help users."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.errors: list[str] = []
+            self.errors: deque[str] = deque(maxlen=20)
 
         def log(self, severity: Any, message: str) -> None:
             """Called by TensorRT, from any thread."""
             if int(severity) <= int(trt.ILogger.ERROR):
                 self.errors.append(message)
 
+        def clear(self) -> None:
+            """Forget the errors of what was done before."""
+            self.errors.clear()
+
         def problem(self) -> str:
             """The first error, which is the cause of the others."""
             return self.errors[0].strip() if self.errors else "it gives no reason"
 
     return Log()
+
+
+def tensorrt_error(trt: ModuleType, text: str, remedy: str = "") -> BackendError:
+    """The error with TensorRT's own reason."""
+    reason = f"{text}: {tensorrt_log(trt).problem()}"
+    return backend_error(f"{reason}; {remedy}" if remedy else reason)
 
 
 def _monitor(trt: ModuleType, progress: Progress) -> Any:

@@ -7,10 +7,11 @@ CPU.
 
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, CartclsError, OutOfMemoryError
-from .backend import Backend, Outputs, Progress, no_progress
+from .backend import Backend, Outputs, Progress, backend_error, no_progress
 from .choose import open_backend
 from .openvino_backend import F32, OpenVINOBackend
 
@@ -31,6 +32,7 @@ TRIES = 3
 ANSWER_SECONDS = 30.0  # a batch takes one second on a slow CPU
 SLOWER = 4  # times the longest answer so far is not a hang yet
 OPENING_SECONDS = 600.0  # without any message: building an engine sends some
+CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class _Ready:
     name: str
     device: str
     precision: str
-    batch_size: int
+    batch_size: int = field(compare=False)  # smaller where memory is short
 
 
 class ChildBackend:
@@ -55,6 +57,7 @@ class ChildBackend:
         notify: Notify = lambda line: None,
         progress: Progress = no_progress,
         answer_seconds: float = ANSWER_SECONDS,
+        alive: Callable[[], None] = lambda: None,
     ):
         """Start the process and load the model there.
 
@@ -62,17 +65,20 @@ class ChildBackend:
             open_child: Called there, with functions for messages and progress. It must be picklable.
             open_float32: Called here, for a backend that computes in float32 on the CPU, at the first not-a-number.
             notify: Called with messages for the user.
-            progress: See `cartcls.runtime.inference.choose.open_backend`.
+            progress: See `cartcls.runtime.inference.choose.open_backend`; called before this returns, and never later.
             answer_seconds: How long a batch may take; longer on a machine that was slower before.
+            alive: Called at each message of the process, so also while it builds an engine.
 
         Raises:
             CartclsError: What `open_child` raised.
         """
         self._open_child, self._open_float32 = open_child, open_float32
-        self._notify, self._progress, self._answer_seconds = notify, progress, answer_seconds
+        self._notify, self._progress, self._answer_seconds, self._alive = notify, progress, answer_seconds, alive
         self._slowest = 0.0
+        self._sender: threading.Thread | None = None
         self._float32: Backend | None = None
         self._ready = ready = self._start()
+        self._progress = no_progress  # whoever shows it has ended
         self.name, self.device, self.precision = ready.name, ready.device, ready.precision
         self.batch_size = ready.batch_size
 
@@ -91,8 +97,11 @@ class ChildBackend:
         return outputs.replaced(wrong, self._float32.infer(images[wrong]))
 
     def close(self) -> None:
-        """End the process."""
-        self._end()
+        """End the process, which closes its backend if that takes no longer than some seconds."""
+        self._connection.close()
+        self._process.join(CLOSING_SECONDS)
+        self._process.kill()
+        self._process.join()
         if self._float32:
             self._float32.close()
 
@@ -117,13 +126,28 @@ class ChildBackend:
 
     def _ask(self, images: npt.NDArray[np.uint8], seconds: float) -> Outputs:
         started = time.monotonic()
-        try:
-            self._connection.send(images)
-        except OSError:
-            raise BackendError(f"the process of {self.name} has ended") from None
-        outputs = self._receive(seconds)
+        self._send(images, seconds)
+        outputs = self._receive(max(0.0, started + seconds - time.monotonic()), seconds)
         self._slowest = max(self._slowest, time.monotonic() - started)
         return outputs
+
+    def _send(self, images: npt.NDArray[np.uint8], seconds: float) -> None:
+        """Send a batch; a process that is stopped does not take it, and the connection itself has no time limit."""
+        problems: list[OSError] = []
+
+        def send() -> None:
+            try:
+                self._connection.send(images)
+            except OSError as error:
+                problems.append(error)
+
+        self._sender = threading.Thread(target=send, daemon=True)
+        self._sender.start()
+        self._sender.join(seconds)
+        if self._sender.is_alive():
+            raise BackendError(f"the model's process has not taken any images for {seconds:.0f} s")
+        if problems:
+            raise BackendError(f"the process of {self.name} has ended")
 
     def _start(self) -> _Ready:
         context = multiprocessing.get_context("spawn")
@@ -132,14 +156,16 @@ class ChildBackend:
         self._process.start()
         child_end.close()
         try:
-            return self._receive(OPENING_SECONDS)
+            return self._receive(OPENING_SECONDS, OPENING_SECONDS)
         except BaseException:
             self._end()
             raise
 
-    def _receive(self, seconds: float) -> Any:
-        """Wait for the next answer; messages and progress before it are passed on."""
-        while self._connection.poll(seconds):
+    def _receive(self, left: float, seconds: float) -> Any:
+        """Wait for the next answer; messages and progress before it are passed on, and give it `seconds` more."""
+        while self._connection.poll(left):
+            left = seconds
+            self._alive()
             try:
                 kind, value = self._connection.recv()
             except (EOFError, OSError):
@@ -158,14 +184,22 @@ class ChildBackend:
     def _end(self) -> None:
         self._process.kill()
         self._process.join()
+        if self._sender is not None:
+            self._sender.join()  # ends with the process at the other end
         self._connection.close()
 
 
 def open_in_child(
-    bundle: Bundle, name: str, notify: Notify = lambda line: None, progress: Progress = no_progress, build: bool = True
+    bundle: Bundle,
+    name: str,
+    notify: Notify = lambda line: None,
+    progress: Progress = no_progress,
+    build: bool = True,
+    alive: Callable[[], None] = lambda: None,
 ) -> ChildBackend:
     """Load a bundle's graph in a child process; see `cartcls.runtime.inference.choose.open_backend`."""
-    return ChildBackend(partial(_open, bundle, name, build), partial(_open_float32, bundle), notify, progress)
+    open_it, open_float32 = partial(_open, bundle, name, build), partial(_open_float32, bundle)
+    return ChildBackend(open_it, open_float32, notify, progress, alive=alive)
 
 
 def _open(bundle: Bundle, name: str, build: bool, notify: Notify, progress: Progress) -> Backend:
@@ -190,10 +224,15 @@ def _serve(open_child: Open, connection: Connection) -> None:
         )
         return _Ready(backend.name, backend.device, backend.precision, backend.batch_size)
 
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        connection.send(_attempt(load))
-        while backend is not None:
-            connection.send(_attempt(partial(backend.infer, connection.recv())))
+    try:
+        with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            connection.send(_attempt(load))
+            while backend is not None:
+                connection.send(_attempt(partial(backend.infer, connection.recv())))
+    finally:
+        if backend is not None:
+            with suppress(CartclsError):
+                backend.close()
 
 
 def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
@@ -201,9 +240,8 @@ def _attempt(work: Callable[[], Any]) -> tuple[str, Any]:
     try:
         return "answer", work()
     except BackendError as error:
-        text = str(error).lower().replace("_", " ")
-        no_memory = any(sign in text for sign in ("out of memory", "bad alloc", "failed to allocate"))
-        return "error", OutOfMemoryError(str(error)) if no_memory else error
+        told = backend_error(str(error))
+        return "error", told if isinstance(told, OutOfMemoryError) else error
     except CartclsError as error:
         return "error", error
     except MemoryError:

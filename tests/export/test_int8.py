@@ -11,9 +11,10 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.backend import no_progress
 from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.engine_store import build_record_for
 from cartcls.runtime.inference.openvino_backend import F32, INT8, SURE, OpenVINOBackend
 from cartcls.runtime.inference.predictions import softmax
-from cartcls.runtime.inference.tensorrt_engine import build_engine, build_record_for
+from cartcls.runtime.inference.tensorrt_engine import build_engine
 
 
 @pytest.fixture(scope="module")
