@@ -20,6 +20,7 @@ BATCH, SMALL_BATCH = 256, 8
 MOST_EPOCHS = 100
 STEPS = 8  # that are timed
 OTHER = 1.5  # seconds of an epoch for `select` and the checkpoints
+FINISH = 25.0  # seconds for the best checkpoint's answers on the CPU, at the end
 SHARE = 0.85  # of the time that is left is planned for
 MANIFEST = "manifest.json"
 
@@ -86,7 +87,7 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
     torch.cuda.synchronize()
     seconds = (time.perf_counter() - seconds) / STEPS
     steps = len(BalancedSampler(loaded.labels, 0)) // batch
-    epochs = int(SHARE * place.left() / (steps * seconds + OTHER))
+    epochs = int((SHARE * place.left() - FINISH) / (steps * seconds + OTHER))
     place.note(
         "a step", f"{1000 * seconds:.0f} ms for {batch} images ({batch / seconds:,.0f} images/s), {steps} an epoch"
     )

@@ -1,4 +1,8 @@
-"""The page of what ran on a GPU and what never did, from the results of the steps."""
+"""The page of what ran on a GPU and what never did, from the results of the steps.
+
+Usage:
+    python benchmarks/gpu/gpu_page.py [.gpu/out-cuda/results.jsonl] > docs/results/gpu.md
+"""
 
 import json
 from collections.abc import Sequence

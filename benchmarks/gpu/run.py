@@ -88,6 +88,7 @@ def main() -> None:
     if unknown := set(options.steps) - {step.name for step in STEPS}:
         parser.error(f"there is no step {', '.join(sorted(unknown))}")
     ends = time.monotonic() + 60 * options.minutes
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends the step too
     state, out = WORK / f"state-{options.device}", WORK / f"out-{options.device}"
     problems = prepare.prepare(ROOT, WORK, state)
     chosen = [step for step in STEPS if not options.steps or step.name in options.steps]

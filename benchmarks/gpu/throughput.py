@@ -63,6 +63,8 @@ def _graph(model: FeatureClassifier, place: Place, half: bool, layout: torch.mem
 
 
 def _rates(place: Place, graph: Callable[[Tensor], object], images: dict[int, Tensor]) -> str:
+    if not place.small:
+        torch.cuda.reset_peak_memory_stats()
     found = [f"{size}: {_rate(place, graph, batch):,.0f}" for size, batch in images.items()]
     if place.small:
         return ", ".join(found)

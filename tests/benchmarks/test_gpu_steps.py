@@ -25,9 +25,10 @@ from cartcls.calibration.split import read_split
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.cuda import CudaBindings, Gpu
+from cartcls.runtime.inference.engine_store import build_record_for
 from cartcls.runtime.inference.parity import read_reference
 from cartcls.runtime.inference.tensorrt_backend import TensorRTBackend
-from cartcls.runtime.inference.tensorrt_engine import build_engine, build_record_for
+from cartcls.runtime.inference.tensorrt_engine import build_engine
 from cartcls.train.checkpoint import load_checkpoint
 
 GPU_DIR = ROOT / "benchmarks" / "gpu"

@@ -33,6 +33,7 @@ ProfilingVerbosity = SimpleNamespace(DETAILED=1)
 MemoryPoolType = SimpleNamespace(WORKSPACE=1)
 LayerInformationFormat = SimpleNamespace(JSON=1)
 TensorIOMode = SimpleNamespace(INPUT=1, OUTPUT=2)
+ExecutionContextAllocationStrategy = SimpleNamespace(STATIC=0, USER_MANAGED=2)
 
 
 class ILogger:
@@ -157,7 +158,7 @@ class _Engine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
 
-    def create_execution_context(self) -> "_Context":
+    def create_execution_context(self, strategy: int = 0) -> "_Context":
         return _Context(self)
 
     def create_engine_inspector(self) -> SimpleNamespace:
@@ -174,6 +175,12 @@ class _Context:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
         return tuple(shape[1:]) == _image_shape()
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return 1  # PyTorch allocates for itself
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        pass
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
