@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from normalization import keep_constants_on
 from place import Place
 from torch import Tensor
 
@@ -26,6 +27,7 @@ def step_throughput(place: Place) -> None:
     """Each variant at each batch size; compiled ones last, because they take long."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
+    keep_constants_on(place.device)
     pixels = read_reference(load_bundle()).images
     batches = (2,) if place.small else BATCHES
     images = {size: torch.from_numpy(pixels[np.arange(size) % len(pixels)]).to(place.device) for size in batches}

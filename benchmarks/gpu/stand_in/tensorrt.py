@@ -14,12 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from normalization import keep_constants_on
 from torch import Tensor
 
-from cartcls.export import graph as export_graph
-from cartcls.export.graph import graph_of
+from cartcls.export.graph import Graph, graph_of
 from cartcls.runtime.bundle.bundle import load_bundle
-from cartcls.train.models.base import IMAGENET_MEAN, IMAGENET_STD
 from cartcls.train.models.build import build
 from cartcls.train.start import graph_weights
 
@@ -206,13 +205,13 @@ class _Context:
             tensor_at(self.addresses[name], tuple(answer.shape), torch.float32).copy_(answer)
 
 
-def load_graph(data: bytes) -> export_graph.Graph:
+def load_graph(data: bytes) -> Graph:
     """The PyTorch model of the shipped bundle, with an ONNX file's weights: half precision on a GPU."""
     bundle = load_bundle()
     model = build(bundle.manifest.source.arch, len(bundle.classes), (bundle.width, bundle.height))
     missing, unknown = model.load_state_dict(graph_weights(data, Path("engine")), strict=False)
     assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
-    export_graph.normalize = _Normalize()
+    keep_constants_on(_device())
     graph = graph_of(model, half=not ON_CPU).to(_device())
     for parameter in graph.parameters():
         if parameter.ndim == 4:
@@ -228,17 +227,6 @@ def tensor_at(address: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
     kind = {torch.uint8: "|u1", torch.float32: "<f4"}[dtype]
     description = {"shape": shape, "typestr": kind, "data": (address, False), "version": 3, "strides": None}
     return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=description), device="cuda")
-
-
-class _Normalize:
-    """`normalize`, with its constants on the GPU from the start: copied there at each call, they stop the stream."""
-
-    def __init__(self) -> None:
-        self.mean = torch.tensor(IMAGENET_MEAN, device=_device()) * 255
-        self.std = torch.tensor(IMAGENET_STD, device=_device()) * 255
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return ((image.float() - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
 def _device() -> str:
