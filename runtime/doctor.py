@@ -83,7 +83,7 @@ def _gpu() -> tuple[Gpu | None, Finding]:
     try:
         check_copies(cuda)
     except BackendError as error:
-        return None, Finding("warning", "GPU", f"{gpu.name} cannot be used: {error}", "restart the machine")
+        return gpu, Finding("warning", "GPU", f"{gpu.name}: {error}", "free its memory, or restart the machine")
     finally:
         cuda.close()
     memory = f"{gpu.memory / 1024**3:.0f} GiB"

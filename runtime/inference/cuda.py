@@ -111,11 +111,13 @@ def check_copies(cuda: Cuda) -> None:
         BackendError: They cannot be copied, or others come back.
     """
     with cuda.current(), ExitStack() as stack:
-        sent, back = cuda.pinned(COPIED), cuda.pinned(COPIED)
+        sent = cuda.pinned(COPIED)
         stack.callback(cuda.unpin, sent)
+        back = cuda.pinned(COPIED)
         stack.callback(cuda.unpin, back)
         address = cuda.allocate(COPIED)
         stack.callback(cuda.free, address)
+        stack.callback(cuda.synchronize)
         sent[:], back[:] = np.arange(COPIED) % 251, 0
         cuda.copy_in(address, sent)
         cuda.copy_out(back, address)
@@ -223,7 +225,7 @@ class PyCuda:
 
         self._driver: Any = driver
         try:
-            self._context = _primary_context(driver)
+            self._context = _primary_context(self._driver)
             device = driver.Device(0)
             major, minor = device.compute_capability()
             version = _driver(driver.get_driver_version())
@@ -293,7 +295,7 @@ class PyCuda:
             try:
                 self.synchronize()
             finally:
-                self._stream = None  # PyCUDA destroys it with its last reference
+                del self._stream  # PyCUDA destroys it with its last reference
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

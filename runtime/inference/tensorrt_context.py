@@ -20,6 +20,8 @@ class ExecutionContext:
     memory that its layers work in is allocated here.
     """
 
+    _context: Any
+
     def __init__(
         self, trt: ModuleType, cuda: Cuda, engine: Any, shape: tuple[int, int, int], largest: int, kernels: list[Path]
     ):

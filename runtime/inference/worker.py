@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,11 @@ class ChildBackend:
 
     def close(self) -> None:
         """End the process, which closes its backend if that takes no longer than some seconds."""
-        self._connection.close()
+        if not self._is_sending():
+            with suppress(OSError):
+                self._connection.send(None)
         self._process.join(CLOSING_SECONDS)
-        self._process.kill()
-        self._process.join()
+        self._end()
         if self._float32:
             self._float32.close()
 
@@ -126,28 +128,10 @@ class ChildBackend:
 
     def _ask(self, images: npt.NDArray[np.uint8], seconds: float) -> Outputs:
         started = time.monotonic()
-        self._send(images, seconds)
-        outputs = self._receive(max(0.0, started + seconds - time.monotonic()), seconds)
+        self._sender = _in_thread(partial(_send, self._connection, images))
+        outputs = self._receive(seconds)
         self._slowest = max(self._slowest, time.monotonic() - started)
         return outputs
-
-    def _send(self, images: npt.NDArray[np.uint8], seconds: float) -> None:
-        """Send a batch; a process that is stopped does not take it, and the connection itself has no time limit."""
-        problems: list[OSError] = []
-
-        def send() -> None:
-            try:
-                self._connection.send(images)
-            except OSError as error:
-                problems.append(error)
-
-        self._sender = threading.Thread(target=send, daemon=True)
-        self._sender.start()
-        self._sender.join(seconds)
-        if self._sender.is_alive():
-            raise BackendError(f"the model's process has not taken any images for {seconds:.0f} s")
-        if problems:
-            raise BackendError(f"the process of {self.name} has ended")
 
     def _start(self) -> _Ready:
         context = multiprocessing.get_context("spawn")
@@ -155,22 +139,25 @@ class ChildBackend:
         self._process = context.Process(target=_serve, args=(self._open_child, child_end), daemon=True)
         self._process.start()
         child_end.close()
+        self._messages = SimpleQueue[tuple[str, Any]]()
+        self._listener = _in_thread(partial(_listen, self._connection, self._messages))
         try:
-            return self._receive(OPENING_SECONDS, OPENING_SECONDS)
+            return self._receive(OPENING_SECONDS)
         except BaseException:
             self._end()
             raise
 
-    def _receive(self, left: float, seconds: float) -> Any:
-        """Wait for the next answer; messages and progress before it are passed on, and give it `seconds` more."""
-        while self._connection.poll(left):
-            left = seconds
-            self._alive()
+    def _receive(self, seconds: float) -> Any:
+        """Wait for the next answer; messages and progress before it are passed on."""
+        while True:
             try:
-                kind, value = self._connection.recv()
-            except (EOFError, OSError):
+                kind, value = self._messages.get(timeout=seconds)
+            except Empty:
+                raise BackendError(f"the model's process has not answered for {seconds:.0f} s") from None
+            self._alive()
+            if kind == "ended":
                 self._process.join()
-                raise BackendError(f"the model's process has ended (exit code {self._process.exitcode})") from None
+                raise BackendError(f"the model's process has ended (exit code {self._process.exitcode})")
             if kind == "error":
                 raise value
             if kind == "answer":
@@ -179,14 +166,39 @@ class ChildBackend:
                 self._notify(value)
             else:
                 self._progress(*value)
-        raise BackendError(f"the model's process has not answered for {seconds:.0f} s")
+
+    def _is_sending(self) -> bool:
+        return self._sender is not None and self._sender.is_alive()
 
     def _end(self) -> None:
         self._process.kill()
         self._process.join()
-        if self._sender is not None:
-            self._sender.join()  # ends with the process at the other end
+        for thread in (self._listener, self._sender):  # they end with the process at the other end
+            if thread is not None:
+                thread.join()
         self._connection.close()
+
+
+# The connection has no time limits: a process that was stopped takes and gives nothing, so threads wait for it.
+
+
+def _in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _send(connection: Connection, images: npt.NDArray[np.uint8]) -> None:
+    with suppress(OSError):  # the listener tells that the process has ended
+        connection.send(images)
+
+
+def _listen(connection: Connection, messages: "SimpleQueue[tuple[str, Any]]") -> None:
+    try:
+        while True:
+            messages.put(connection.recv())
+    except (EOFError, OSError):
+        messages.put(("ended", None))
 
 
 def open_in_child(
@@ -227,8 +239,8 @@ def _serve(open_child: Open, connection: Connection) -> None:
     try:
         with suppress(EOFError, BrokenPipeError, ConnectionResetError):
             connection.send(_attempt(load))
-            while backend is not None:
-                connection.send(_attempt(partial(backend.infer, connection.recv())))
+            while backend is not None and (images := connection.recv()) is not None:
+                connection.send(_attempt(partial(backend.infer, images)))
     finally:
         if backend is not None:
             with suppress(CartclsError):

@@ -2,7 +2,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from fake_gpu import FakeGpu, installed
+from fake_tensorrt import FakeTensorRT
 from msgspec import structs
+from small_graph import small_bundle
 
 from cartcls.export import engine as exports
 from cartcls.export.engine import export_engine
@@ -13,6 +16,7 @@ from cartcls.runtime.inference.backend import no_progress
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
 from cartcls.runtime.inference.parity import answer_limit, compare, read_reference
 from cartcls.runtime.inference.tensorrt_engine import load_tensorrt
+from cartcls.runtime.inference.tensorrt_open import open_tensorrt
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
 
@@ -34,6 +38,27 @@ def test_the_parity_of_an_engine_for_another_gpu_is_emulated(bundle: Bundle, eng
     assert (made.half_share, made.engine.half_share > 0.7) == (None, precision == "fp16")
     assert made.engine.file == engines / f"tensorrt_rtx-{precision}-sm86.engine"
     assert made.engine.file.exists()
+
+
+def test_an_engine_for_this_gpu_is_proven_on_it_and_takes_back_a_refusal(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mine, trt = small_bundle(bundle, tmp_path / "bundle"), FakeTensorRT("10.3.0", FakeGpu())
+    with installed(trt.gpu, "pycuda", trt):
+        trt.sign = -1
+        with pytest.raises(ParityError, match="other answers than the model and is not kept"):
+            open_tensorrt(mine, lambda line: None)
+        with pytest.raises(ParityError, match="other answers than the model and is not kept"):
+            export_engine(mine, "fp16", None, no_progress)
+        trt.sign = 1
+        made = export_engine(mine, "fp16", None, no_progress)
+        assert (made.check.passed, made.half_share) == (True, pytest.approx(2 / 3))
+        assert made.engine.file.exists()
+        ran = len(trt.shapes)
+        open_tensorrt(mine, lambda line: None).close()
+        assert (trt.builds, len(trt.shapes)) == (3, ran)
+    assert trt.gpu.is_free
 
 
 def test_the_shipped_bundle_carries_cells_to_check_its_parity(bundle: Bundle):

@@ -4,12 +4,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fake_gpu import FakeGpu, installed
 
 from cartcls.runtime import doctor
 from cartcls.runtime.bundle.bundle import SHIPPED
 from cartcls.runtime.doctor import Finding, examine
 from cartcls.runtime.errors import BackendError, NotInstalledError
-from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference import cuda
+from cartcls.runtime.inference.cuda import open_cuda
 
 
 @pytest.fixture(autouse=True)
@@ -77,12 +79,6 @@ def test_a_share_and_a_full_disk_are_warnings(tmp_path: Path, monkeypatch: pytes
 def test_a_gpu_without_an_engine_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception | None, text: str
 ):
-    class Cuda:
-        gpu = Gpu("NVIDIA RTX A2000", "sm86", "13.0", 12 * 1024**3)
-
-        def close(self) -> None:
-            pass
-
     class TensorRT:
         __name__ = "tensorrt"
         __version__ = "10.0"
@@ -92,13 +88,25 @@ def test_a_gpu_without_an_engine_is_a_warning(
             raise problem
         return TensorRT()
 
-    monkeypatch.setattr(doctor, "open_cuda", Cuda)
+    monkeypatch.setattr(doctor, "open_cuda", open_cuda)
     monkeypatch.setattr(doctor, "load_tensorrt", load)
-    monkeypatch.setattr(doctor, "engine_directory", lambda bundle: tmp_path)
-    found = by_subject(examine(SHIPPED, None, tmp_path))
-    assert found["GPU"][0].text == "NVIDIA RTX A2000, sm86, 12 GiB, driver 13.0"
+    monkeypatch.setattr(doctor, "engine_directories", lambda bundle: [tmp_path])
+    monkeypatch.setattr(cuda, "DRIVER", tmp_path / "version")
+    with installed(FakeGpu(), "pycuda"):
+        found = by_subject(examine(SHIPPED, None, tmp_path))
+    assert (found["GPU"][0].level, found["GPU"][0].text) == ("ok", "A GPU, sm86, 8 GiB, driver CUDA 12.9")
     assert (found["engine"][0].level, bool(found["engine"][0].remedy)) == ("warning", True)
     assert text in found["engine"][0].text
+
+
+def test_a_gpu_is_well_only_after_a_copy_went_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "open_cuda", open_cuda)
+    gpu = FakeGpu(memory=1000)
+    with installed(gpu, "cuda-bindings"):
+        found = by_subject(examine(SHIPPED, None, tmp_path))["GPU"]
+    assert [finding.level for finding in found] == ["warning"]
+    assert found[0].text == "A GPU: CUDA cannot be used: out of memory (cudaMalloc)"
+    assert gpu.is_free
 
 
 def test_a_bundle_that_this_user_may_not_read_is_told(tmp_path: Path):

@@ -39,7 +39,7 @@ class FakeGpu:
 
     def __init__(self, fails: int = -1, memory: int = 1 << 33):
         self.fails, self.memory, self.calls = fails, memory, list[tuple[str, int]]()
-        self.capability = (8, 6)
+        self.capability: tuple[int, int] = (8, 6)
         self.device: dict[int, Bytes] = {}
         self.pinned: dict[int, Bytes] = {}
         self.streams: dict[int, deque[Callable[[], None]]] = {0: deque()}

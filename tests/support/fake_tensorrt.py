@@ -3,13 +3,11 @@
 `tensorrt_signatures.json` has the real bindings' signatures and enumerations; `record_signatures.py` makes it anew.
 """
 
-import hashlib
 import json
 import math
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from enum import IntEnum
 from functools import cache, partial
 from importlib.machinery import ModuleSpec
@@ -18,15 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 import onnxruntime
 from fake_gpu import FakeGpu
-from msgspec import structs
-from onnx import TensorProto, helper
-
-from cartcls.runtime.bundle.bundle import PARITY_CELLS, Bundle
-from cartcls.runtime.inference.parity import Reference
 
 RECORDED = json.loads(Path(__file__).with_name("tensorrt_signatures.json").read_text())
 VERSIONS: list[str] = RECORDED["versions"]
@@ -153,7 +144,7 @@ class FakeTensorRT(ModuleType):
     def tell(self, reason: str) -> None:
         """Log an error."""
         if reason:
-            self.log.log(self.ILogger.ERROR, reason)
+            self.log.log(1, reason)
 
     def strict(self, kind: str, **members: Any) -> Strict:
         return Strict(kind, self.__version__, **members)
@@ -176,7 +167,7 @@ class FakeTensorRT(ModuleType):
             self.tell("Error Code 6: The engine plan file is not compatible")
         if not self.loads or self.fails("deserialize_cuda_engine"):
             return None
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        session = _session(data)
         shapes = {port.name: (-1, *port.shape[1:]) for port in (*session.get_inputs(), *session.get_outputs())}
         mode: Any = vars(self)["TensorIOMode"]
         layers = [{"Name": "a layer", "Outputs": [output]} for output in LAYOUTS[self.layout]]
@@ -310,6 +301,11 @@ class Context:
         return True
 
 
+@cache
+def _session(data: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
 def _pair(member: str) -> tuple[str, str]:
     name, _, value = member.partition("=")
     return name, value
@@ -318,61 +314,3 @@ def _pair(member: str) -> tuple[str, str]:
 def _print(self: object, severity: int, message: str) -> None:
     """As TensorRT's own logger does."""
     print(message, file=sys.stdout)
-
-
-SIZE = 8
-
-
-def small_bundle(bundle: Bundle, directory: Path) -> Bundle:
-    """A bundle with a small graph, and cells with its right answers."""
-    model = small_graph(len(bundle.classes))
-    images = np.random.default_rng(1).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
-    logits = expected(model, images)["logits"]
-    cells = Reference(images, logits.argmax(1), logits, np.zeros(logits.shape[1], np.float32)).to_bytes()
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / PARITY_CELLS).write_bytes(cells)
-    files = {PARITY_CELLS: hashlib.sha256(cells).hexdigest()}
-    manifest = structs.replace(
-        bundle.manifest, files=files, input=structs.replace(bundle.manifest.input, width=SIZE, height=SIZE)
-    )
-    return replace(bundle, directory=directory, model=model, manifest=manifest)
-
-
-def expected(model: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-    """What a graph gives for images."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return {name: np.asarray(answer) for name, answer in zip(names, session.run(names, {"image": images}), strict=True)}
-
-
-def small_graph(classes: int) -> bytes:
-    """An ONNX graph with the ports of a bundle's: each pixel of an image takes part in its answer."""
-    height = width = SIZE
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=(height * width * 3, classes)).astype(np.float32) / 255
-    initial = [
-        helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.ravel()),
-        helper.make_tensor("flat", TensorProto.INT64, [2], [0, -1]),
-        helper.make_tensor("map", TensorProto.INT64, [4], [0, classes, 1, 1]),
-        helper.make_tensor("few", TensorProto.INT64, [1], [0]),
-        helper.make_tensor("many", TensorProto.INT64, [1], [5]),
-        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
-    ]
-    nodes = [
-        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["float", "flat"], ["pixels"]),
-        helper.make_node("MatMul", ["pixels", "weights"], ["logits"]),
-        helper.make_node("Reshape", ["logits", "map"], ["cams"]),
-        helper.make_node("Slice", ["pixels", "few", "many", "axis"], ["features"]),
-    ]
-    outputs = {"logits": [classes], "features": [5], "cams": [classes, 1, 1]}
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", height, width, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in outputs.items()],
-        initial,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    onnx.checker.check_model(model)
-    return model.SerializeToString()

@@ -102,11 +102,13 @@ class FaultyBackend(FakeBackend):
             file.write(f"{os.getpid()}\n")
         super().__init__()
         first = len(begun.read_text().split()) == 1
-        self.fault, self.armed, self.taken = fault, first, 0
+        self.fault, self.armed, self.taken, self.begun = fault, first, 0, begun
         if fault == "gone" and not first:
             raise BackendError("no GPU is there")
         if fault == "another" and not first:
             self.precision = "f16"
+        if fault == "smaller" and not first:
+            self.batch_size = 1
         notify(f"loaded with the fault {fault}")
         progress("building", 1, 2)
 
@@ -123,10 +125,13 @@ class FaultyBackend(FakeBackend):
             raise BackendError("CUDA_ERROR_OUT_OF_MEMORY in cuMemAlloc")
         if self.fault == "hang":
             time.sleep(600)
-        if self.fault in ("sticky", "gone", "another"):
+        if self.fault in ("sticky", "gone", "another", "smaller"):
             raise BackendError("CUDA_ERROR_ILLEGAL_ADDRESS: stays until the process ends")
         if self.fault == "crash":
             os._exit(9)
         if self.fault == "nan":
             outputs.logits[images[:, 0, 0, 0] > 100] = np.nan
         return outputs
+
+    def close(self) -> None:
+        self.begun.with_suffix(".closed").touch()

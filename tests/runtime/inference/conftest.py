@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from fake_tensorrt import small_bundle
+from small_graph import small_bundle
 
 from cartcls.runtime.bundle.bundle import Bundle
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.errors import BackendError, NoEngineError
+from cartcls.runtime.errors import BackendError, NoEngineError, ParityError
 from cartcls.runtime.inference import choose as backends
 from cartcls.runtime.inference.choose import open_backend
 
@@ -12,12 +12,14 @@ TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
 
 
 def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
-    """Let each GPU backend be missing (None), fail (a text), or open (anything else)."""
+    """Let each GPU backend be missing (None), fail (a text or an error), or open (anything else)."""
 
     def opener(result: object) -> Any:
         def open_it(*arguments: object) -> object:
             if isinstance(result, str):
                 raise BackendError(result)
+            if isinstance(result, Exception):
+                raise result
             return result
 
         return open_it
@@ -33,6 +35,7 @@ def gpu_backends(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
         ("no driver", CUDA, "cuda", ["using cuda; tensorrt: no driver"]),
         (None, CUDA, "cuda", ["using cuda; tensorrt is not installed"]),
         (None, None, "openvino", ["using the CPU (openvino); tensorrt is not installed, cuda is not installed"]),
+        (ParityError("other answers"), CUDA, "cuda", ["using cuda; tensorrt: other answers"]),
         ("no driver", "no cuDNN", "openvino", ["using the CPU (openvino); tensorrt: no driver, cuda: no cuDNN"]),
     ],
 )

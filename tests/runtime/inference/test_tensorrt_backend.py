@@ -4,17 +4,20 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from fake_gpu import LIBRARIES, FakeGpu, installed
-from fake_tensorrt import RTX_VERSION, SIZE, VERSIONS, FakeTensorRT, expected, small_graph
+from fake_tensorrt import RTX_VERSION, VERSIONS, FakeTensorRT
+from small_graph import SIZE, expected, small_graph
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
-from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, Outputs, padded
+from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, Backend, Outputs, padded
 from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, open_cuda
 from cartcls.runtime.inference.engine_store import RECIPE, BuildRecord, Engine
 from cartcls.runtime.inference.tensorrt_backend import SETS, Buffers, TensorRTBackend
@@ -97,6 +100,20 @@ def test_every_size_of_batch_is_right_in_a_thread_of_a_pool(
     assert threading.get_ident() not in threads
     assert set(trt.shapes) == set(BATCHES)
     assert capfd.readouterr().out == ""
+
+
+def test_the_shipped_graph_gives_the_answers_of_the_cpu(
+    bundle: Bundle, small: Bundle, engine: Engine, crops: Images, backend: Backend
+):
+    mine = replace(bundle, directory=small.directory)
+    trt, right = FakeTensorRT("11.4.0.106", FakeGpu()), backend.infer(crops[:7])
+    with opened(trt, replace(engine, data=bundle.model), mine, "cuda-bindings") as opened_backend:
+        found = in_pool(trt.gpu, opened_backend, crops[:7])
+    assert np.abs(found.logits - right.logits).max() < 0.2
+    assert found.cams is not None
+    assert found.cams.shape == (7, 8, 12, 12)
+    assert found.features.shape == (7, 512)
+    assert trt.shapes == [8]
 
 
 @pytest.mark.parametrize("reason", ["Error Code 2: OutOfMemory (Requested size was 4 bytes.)", ""])
@@ -225,6 +242,20 @@ def test_a_context_that_is_not_current_is_found(small: Bundle, engine: Engine, i
         NotCurrent().allocate(1)
 
 
+def test_what_the_real_bindings_do_not_take_is_found():
+    trt = FakeTensorRT("11.4.0.106", FakeGpu())
+    context = trt.strict("IExecutionContext", set_input_shape=lambda name, shape: True)
+    assert context.set_input_shape("image", (1, 2))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        context.set_input_shape("image", dimensions=(1, 2))
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        context.set_input_shape("image")
+    with pytest.raises(AttributeError, match="IExecutionContext has no execute_async_v4"):
+        context.execute_async_v4(0)
+    with pytest.raises(AttributeError, match="FP16"):
+        vars(trt)["BuilderFlag"].FP16  # noqa: B018
+
+
 def test_the_next_batch_is_on_its_way_before_the_last_is_waited_for(small: Bundle, engine: Engine, images: Images):
     trt = FakeTensorRT("10.3.0", FakeGpu())
     with opened(trt, engine, small) as backend:
@@ -249,7 +280,7 @@ def test_the_engine_tells_what_it_runs_in_half_precision_in_both_layouts(small: 
     ],
 )
 def test_an_engine_that_does_not_load_is_an_error_with_its_reason(
-    small: Bundle, engine: Engine, broken: dict[str, bool], says: str, capfd: pytest.CaptureFixture[str]
+    small: Bundle, engine: Engine, broken: dict[str, Any], says: str, capfd: pytest.CaptureFixture[str]
 ):
     trt = FakeTensorRT("10.3.0", FakeGpu(), **broken)
     with pytest.raises(BackendError, match=says), opened(trt, engine, small):

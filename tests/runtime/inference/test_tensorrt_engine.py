@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import record_signatures
+from fake_tensorrt import VERSIONS, signatures
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
@@ -39,6 +41,12 @@ def test_the_shipped_graph_compiles_ahead_of_time(bundle: Bundle, record: BuildR
     here = dataclasses.replace(GPU, compute_capability=target, name="any of its kind")
     found, reason = find_engine([tmp_path], build_record_for(trt, bundle, "fp16", here))
     assert (found, reason) == (engine, "")
+
+
+def test_the_recorded_signatures_are_those_of_the_installed_bindings():
+    if trt.__version__ not in VERSIONS:
+        pytest.skip(f"{trt.__version__} is not recorded")
+    assert record_signatures.read(trt) == signatures(trt.__version__)
 
 
 def test_an_interruption_ends_the_build_as_an_interruption(bundle: Bundle, record: BuildRecord, tmp_path: Path):

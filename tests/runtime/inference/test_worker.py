@@ -3,10 +3,12 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import classifier as classifiers
+from cartcls.runtime.inference import worker
 from cartcls.runtime.inference.backend import Backend, Outputs, no_progress
 from cartcls.runtime.inference.predictions import Prediction, interpret
 from cartcls.runtime.inference.worker import ANSWER_SECONDS, ChildBackend, open_in_child
@@ -37,11 +40,9 @@ def begin(tmp_path: Path, said: list[str]) -> Iterator[Faulty]:
     """Begins a backend with a fault in a process of its own."""
     opened: list[ChildBackend] = []
 
-    def begin(fault: str, logit_of_exact: float = 7.0, answer_seconds: float = 3.0) -> ChildBackend:
-        child = partial(FaultyBackend, fault, tmp_path / "begun")
-        opened.append(
-            ChildBackend(child, partial(FakeBackend, logit=logit_of_exact), said.append, answer_seconds=answer_seconds)
-        )
+    def begin(fault: str, logit_of_exact: float = 7.0, answer_seconds: float = 3.0, **given: Any) -> ChildBackend:
+        child, exact = partial(FaultyBackend, fault, tmp_path / "begun"), partial(FakeBackend, logit=logit_of_exact)
+        opened.append(ChildBackend(child, exact, said.append, answer_seconds=answer_seconds, **given))
         return opened[-1]
 
     yield begin
@@ -72,6 +73,66 @@ def test_what_only_a_new_process_mends_gets_one(begin: Faulty, said: list[str], 
     for _ in range(3):
         assert (child.infer(images(4)).logits.argmax(1) == 1).all()
     assert said == [f"loaded with the fault {fault}", line, f"loaded with the fault {fault}"]
+    assert processes(tmp_path) == 2
+
+
+def large(count: int) -> Image:
+    """More bytes than a connection holds."""
+    return np.zeros((count, 400, 400, 3), np.uint8)
+
+
+def stop(child: ChildBackend) -> None:
+    """Stop the process, as a debugger or a full cgroup does, and wait until it has stopped."""
+    pid = child._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
+def test_a_process_that_was_stopped_while_idle_is_replaced(begin: Faulty, said: list[str], tmp_path: Path):
+    child = begin("none")
+    child.infer(large(4))
+    stop(child)
+    pool = ThreadPoolExecutor(1)
+    try:
+        answer = pool.submit(child.infer, large(4)).result(timeout=60)
+    finally:
+        child._process.kill()  # or it would be waited for, for ever
+        pool.shutdown()
+    assert (answer.logits.argmax(1) == 1).all()
+    assert said[1] == "the model's process has not answered for 3 s: restarting the process"
+    assert processes(tmp_path) == 2
+
+
+def test_a_process_closes_its_backend_or_is_killed(begin: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    child = begin("none")
+    child.infer(images(4))
+    child.close()
+    assert (tmp_path / "begun.closed").exists()
+    assert child._process.exitcode == 0
+    monkeypatch.setattr(worker, "CLOSING_SECONDS", 0.1)
+    stopped = begin("none")
+    stop(stopped)
+    stopped.close()
+    assert stopped._process.exitcode == -signal.SIGKILL
+
+
+def test_a_process_that_builds_an_engine_is_alive_and_draws_no_bar_in_a_watch(begin: Faulty, tmp_path: Path):
+    alive: list[str] = []
+    steps: list[tuple[str, int, int]] = []
+    child = begin("sticky", alive=lambda: alive.append("yes"), progress=lambda *step: steps.append(step))
+    assert (len(alive), steps) == (3, [("building", 1, 2)])  # a line, a step, and that it is ready
+    for _ in range(2):
+        child.infer(images(4))
+    assert processes(tmp_path) == 2
+    assert len(alive) == 3 + 2 + 3 + 1  # an answer and an error, another start, an answer
+    assert steps == [("building", 1, 2)]
+
+
+def test_a_new_process_may_have_less_memory(begin: Faulty, tmp_path: Path):
+    child = begin("smaller")
+    for _ in range(3):
+        child.infer(images(4))
     assert processes(tmp_path) == 2
 
 
