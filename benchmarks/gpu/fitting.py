@@ -17,7 +17,7 @@ from cartcls.train.training import LAST, TrainingSettings, read_run, train
 
 SIZE, SMALL_SIZE = (360, 363), (32, 32)
 BATCH, SMALL_BATCH = 256, 8
-MOST_EPOCHS = 100
+MOST_EPOCHS, SMALL_EPOCHS = 100, 2
 STEPS = 8  # that are timed
 OTHER = 1.5  # seconds of an epoch for `select` and the checkpoints
 FINISH = 25.0  # seconds for the best checkpoint's answers on the CPU, at the end
@@ -66,8 +66,6 @@ def step_fit(place: Place) -> None:
 
 def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: int) -> int:
     """Number of epochs that fit into the time that is left, from the time of some steps with a model of its own."""
-    if place.small:
-        return 2
     loaded = data.images("fit", size)
     images = torch.from_numpy(loaded.images[:batch]).to(place.device)
     labels = torch.from_numpy(loaded.labels[:batch]).to(place.device)
@@ -76,21 +74,22 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
     seconds = 0.0
     for number in range(STEPS + 3):
         if number == 3:  # the first are slower
-            torch.cuda.synchronize()
+            place.wait()
             seconds = time.perf_counter()
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast(place.device, torch.bfloat16):
             x = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
             loss = torch.nn.functional.cross_entropy(model(x), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    torch.cuda.synchronize()
+    place.wait()
     seconds = (time.perf_counter() - seconds) / STEPS
+    del model, optimizer, images, loss, x
+    torch.cuda.empty_cache()
     steps = len(BalancedSampler(loaded.labels, 0)) // batch
     epochs = int((SHARE * place.left() - FINISH) / (steps * seconds + OTHER))
-    place.note(
-        "a step", f"{1000 * seconds:.0f} ms for {batch} images ({batch / seconds:,.0f} images/s), {steps} an epoch"
-    )
+    rate = f"{batch / seconds:,.0f} images/s"
+    place.note("a step", f"{1000 * seconds:.0f} ms for {batch} images ({rate}), {steps} an epoch")
     if epochs < 1:
         raise SkippedError(f"no epoch fits into {place.left():.0f} s")
-    return min(epochs, MOST_EPOCHS)
+    return min(epochs, SMALL_EPOCHS if place.small else MOST_EPOCHS)

@@ -55,6 +55,13 @@ class Place:
         """Seconds left."""
         return self.ends - time.monotonic()
 
+    def wait(self) -> None:
+        """Wait for all that the GPU has been given."""
+        if not self.small:
+            import torch
+
+            torch.cuda.synchronize()
+
     def note(self, what: str, result: str) -> None:
         """Write down a result at once, so that nothing later can lose it."""
         result = result.replace(f"{ROOT}/", "")

@@ -81,11 +81,11 @@ def _rate(place: Place, graph: Callable[[Tensor], object], images: Tensor) -> fl
             graph(images)
         calls = 1 if place.small else max(1, 256 // len(images))
         for _ in range(1 if place.small else ROUNDS):
-            _wait(place)
+            place.wait()
             started = time.perf_counter()
             for _ in range(calls):
                 graph(images)
-            _wait(place)
+            place.wait()
             seconds.append((time.perf_counter() - started) / calls)
     return len(images) / statistics.median(seconds)
 
@@ -99,7 +99,7 @@ def _compiled(place: Place, graph: Graph, images: Tensor) -> str:
     compiled = torch.compile(graph, dynamic=False)
     with torch.inference_mode():
         compiled(images)
-    _wait(place)
+    place.wait()
     seconds = time.perf_counter() - started
     return f"{_rate(place, compiled, images):,.0f}; compiled in {seconds:.0f} s"
 
@@ -115,8 +115,3 @@ def _backend_rates(place: Place, images: dict[int, Tensor]) -> str:
         return ", ".join(found)
     finally:
         backend.close()
-
-
-def _wait(place: Place) -> None:
-    if not place.small:
-        torch.cuda.synchronize()

@@ -242,7 +242,7 @@ def tensor_at(address: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tenso
         return torch.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype=dtype).reshape(shape)
     kind = {torch.uint8: "|u1", torch.float32: "<f4"}[dtype]
     description = {"shape": shape, "typestr": kind, "data": (address, False), "version": 3, "strides": None}
-    return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=description), device="cuda")
+    return torch.as_tensor(SimpleNamespace(__cuda_array_interface__=description), device="cuda:0")
 
 
 def _device() -> str:
