@@ -6,12 +6,13 @@ import time
 
 import torch
 from place import ROOT, Place, SkippedError
+from torch import Tensor
 
 from cartcls.calibration.split import read_split
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.train.augment import augment
 from cartcls.train.loaders import BalancedSampler, CellData
-from cartcls.train.models.base import normalize
+from cartcls.train.models.base import FeatureClassifier, normalize
 from cartcls.train.models.build import build
 from cartcls.train.training import LAST, TrainingSettings, read_run, train
 
@@ -77,15 +78,13 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
             place.wait()
             seconds = time.perf_counter()
         with torch.autocast(place.device, torch.bfloat16):
-            x = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
-            loss = torch.nn.functional.cross_entropy(model(x), labels)
+            loss = _loss(model, images, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     place.wait()
     seconds = (time.perf_counter() - seconds) / STEPS
-    del model, optimizer, images, loss, x
-    torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # what the GPU has free decides where the images are held
     steps = len(BalancedSampler(loaded.labels, 0)) // batch
     epochs = int((SHARE * place.left() - FINISH) / (steps * seconds + OTHER))
     rate = f"{batch / seconds:,.0f} images/s"
@@ -93,3 +92,8 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
     if epochs < 1:
         raise SkippedError(f"no epoch fits into {place.left():.0f} s")
     return min(epochs, SMALL_EPOCHS if place.small else MOST_EPOCHS)
+
+
+def _loss(model: FeatureClassifier, images: Tensor, labels: Tensor) -> Tensor:
+    x = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
+    return torch.nn.functional.cross_entropy(model(x), labels)
