@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from place import Place
 
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference.backend import Backend, Outputs, Progress
 from cartcls.runtime.inference.choose import open_backend
@@ -29,26 +29,21 @@ CHANGE = 0.1  # of a logit
 
 def step_recovery(place: Place) -> None:
     """Each fault once, at the second batch of a process."""
-    reference = read_reference(load_bundle())
-    count = 10 if place.small else 64
-    images = reference.images[np.arange(count) % len(reference.images)]
     expected: list[npt.NDArray[np.float32]] = []
     for fault in FAULTS:
         marker = place.state / f"fault-{fault.replace(' ', '-')}"
         marker.unlink(missing_ok=True)
-        place.attempt(fault, partial(_try, place, fault, marker, images, expected))
+        place.attempt(fault, partial(_try, place, fault, marker, expected))
 
 
-def _try(
-    place: Place, fault: str, marker: Path, images: npt.NDArray[np.uint8], expected: list[npt.NDArray[np.float32]]
-) -> str:
+def _try(place: Place, fault: str, marker: Path, expected: list[npt.NDArray[np.float32]]) -> str:
     said: list[str] = []
     opened = partial(open_faulty, fault, marker, place.small)
     child = ChildBackend(opened, open_float32, said.append, answer_seconds=ANSWER_SECONDS)
     try:
         begun = len(said)
         started = time.perf_counter()
-        outputs = child.infer(images)
+        outputs = child.infer(_cells(place.small))
         seconds = time.perf_counter() - started
     finally:
         child.close()
@@ -66,7 +61,7 @@ def open_faulty(
 ) -> "FaultyBackend":
     """In the child: the TensorRT backend, warm, with a fault to come."""
     backend = open_backend(load_bundle(), "tensorrt", notify, progress)
-    backend.infer(np.zeros((FEW, *_size(load_bundle())), np.uint8))
+    backend.infer(_cells(small))
     return FaultyBackend(backend, fault, marker, small)
 
 
@@ -136,5 +131,6 @@ def _spin() -> None:
     torch.cuda.synchronize()
 
 
-def _size(bundle: Bundle) -> tuple[int, int, int]:
-    return bundle.height, bundle.width, 3
+def _cells(small: bool) -> npt.NDArray[np.uint8]:
+    images = read_reference(load_bundle()).images
+    return images[np.arange(10 if small else 64) % len(images)]
