@@ -125,6 +125,7 @@ def test_pytorch_in_tensorrts_place_gives_the_models_answers(
     bundle: Bundle, tmp_path: Path, cuda_on_the_cpu: None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(DEVICE, "cpu")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     from cartcls.export import graph
 
     monkeypatch.setattr(graph, "normalize", graph.normalize)  # which the stand-in replaces

@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import json
 import os
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -167,18 +168,26 @@ class _Engine:
 
 
 class _OnceEach:
-    """Computes each image once: a rehearsal sees the same few again and again, and a CPU is slow."""
+    """Computes each image once for all processes: a rehearsal sees the same few again and again, and a CPU is slow."""
 
     def __init__(self, graph: Graph):
         self.graph, self.outputs, self.dtype = graph, graph.outputs, graph.dtype
-        self.known: dict[str, tuple[Tensor, ...]] = {}
+        self.folder = Path(os.environ.get("XDG_CACHE_HOME") or tempfile.mkdtemp()) / "answers"
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        keys = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images]
-        for key, image in zip(keys, images, strict=True):
-            if key not in self.known:
-                self.known[key] = self.graph(image[None])
-        return tuple(torch.cat(answers) for answers in zip(*(self.known[key] for key in keys), strict=True))
+        answers = [self._answer(image) for image in images]
+        return tuple(torch.cat(parts) for parts in zip(*answers, strict=True))
+
+    def _answer(self, image: Tensor) -> tuple[Tensor, ...]:
+        file = self.folder / f"{hashlib.sha256(image.numpy().tobytes()).hexdigest()}.pt"
+        if file.exists():
+            return torch.load(file, weights_only=True)
+        answer = self.graph(image[None])
+        whole = file.with_suffix(f".{os.getpid()}")
+        torch.save(answer, whole)
+        whole.replace(file)
+        return answer
 
 
 class _Context:
