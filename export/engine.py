@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ..runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError
 from ..runtime.inference.backend import Progress
-from ..runtime.inference.cuda import Gpu, open_cuda
+from ..runtime.inference.cuda import open_cuda
+from ..runtime.inference.cuda_protocol import Gpu
 from ..runtime.inference.engine_store import (
     RTX,
     Engine,

@@ -12,9 +12,11 @@ from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
-from .inference.cuda import DRIVER, Gpu, check_copies, open_cuda
+from .inference.cuda import open_cuda
+from .inference.cuda_protocol import DRIVER, Gpu, check_copies
 from .inference.engine_store import build_record_for, engine_directories, find_engine
 from .inference.openvino_backend import has_bfloat16
+from .inference.proof import build_subject, recall
 from .inference.tensorrt_engine import INSTALL, OLDER_DRIVER, check_gpu, load_tensorrt
 from .mounts import file_system, is_network
 
@@ -115,9 +117,14 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
     except BackendError as error:
         return Finding("warning", "engine", str(error), INSTALL)
     directories = engine_directories(bundle)
-    engine, reason = find_engine(directories, build_record_for(trt, bundle, "fp16", gpu))
+    wanted = build_record_for(trt, bundle, "fp16", gpu)
+    engine, reason = find_engine(directories, wanted)
     if engine is not None:
         return Finding("ok", "engine", f"{engine.file}, {len(engine.data) / 1e6:.0f} MB, its build record matches")
+    refused = recall(bundle, build_subject(wanted))
+    if refused is not None and not refused.passed:
+        text = f"one was built and refused, because its answers are not the model's: {refused.text}"
+        return Finding("warning", "engine", text, "another backend is used; cartcls export builds it again")
     text = f"none in {' or '.join(map(str, directories))} matches: {reason or 'none was built yet'}"
     return Finding("warning", "engine", text, "run cartcls export, or the next run builds it, in minutes")
 

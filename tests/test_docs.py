@@ -8,6 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from cartcls.cli import app
+from cartcls.runtime.console import EXIT_BACKEND, EXIT_PARITY
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("runtime/bundles/*/*.md")]
@@ -76,3 +77,9 @@ def test_the_lines_for_python_run(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     said = capsys.readouterr().out
     assert said.startswith("cell-01.jpg neutrophil 0.9")
     assert len(re.findall(r"^cell-\d\d\.jpg ", said, re.MULTILINE)) == 32
+
+
+def test_the_unit_does_not_start_again_what_only_a_person_can_mend():
+    unit = (ROOT / "docs" / "watch.md").read_text(encoding="utf-8")
+    assert "Restart=always" in unit
+    assert f"RestartPreventExitStatus={EXIT_BACKEND} {EXIT_PARITY}\n" in unit

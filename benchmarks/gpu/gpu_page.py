@@ -42,8 +42,28 @@ ON_A_CPU = (
         "likewise (`tests/export/test_int8.py`)",
     ),
     (
-        "The order of copies and runs, buffer sizes, release on error",
-        "on a fake driver (`tests/runtime/inference/test_tensorrt_backend.py`)",
+        "The calls to TensorRT 10.0, 10.3, 10.13, 10.16, 11.0, 11.4 and RTX 1.7",
+        "each is checked against the signatures and enumerations of the real bindings"
+        " (`tests/support/tensorrt_signatures.json`, 396 of them), from the build of an engine to its answers"
+        " (`test_tensorrt_open.py`)",
+    ),
+    (
+        "PyCUDA's and cuda-bindings' calls in the main thread and in a pool's",
+        "on a fake driver with one context per thread (`test_cuda.py`); PyCUDA 2026.1 itself ran over such a driver once",
+    ),
+    (
+        "Every batch from 1 to 65 images, with each of those versions",
+        "ONNX Runtime in TensorRT's place, late, on the raw addresses (`test_tensorrt_backend.py`); the shipped graph"
+        " for one batch",
+    ),
+    (
+        "No memory, or no answer, at every call; too little memory for 32 or 8 images",
+        "tested there; memory freed and answers right",
+    ),
+    ("Copies on a wrong stream, buffers used too early", "four mutants are found there"),
+    (
+        "The backend of ONNX Runtime with CUDA",
+        "on the CPU's provider in the tests, with padding and parity (`test_onnxruntime_backend.py`)",
     ),
     (
         "Half-precision rounding of the shipped graph",
@@ -60,7 +80,7 @@ ON_A_GPU = {
     "pytest": "`make test-gpu`",
     "cuda_bindings": "cuda-bindings against a driver",
     "pycuda": "PyCUDA against a driver",
-    "tensorrt": "The TensorRT backend on a GPU",
+    "tensorrt": "The TensorRT backend on a GPU, with TensorRT or with PyTorch in its place",
     "recovery": "Recovery of the child process from a GPU's faults",
     "end_to_end": "`cartcls batch`, `watch` and `doctor` on a GPU",
     "onnxruntime": "ONNX Runtime with CUDA",
@@ -118,6 +138,8 @@ def page(results: Sequence[Result]) -> str:
     for step, what in ON_A_GPU.items():
         lines.append(f"| {what} | GPU | {_state(by_step.get(step))} |")
     lines += [f"| {what} | GPU | **never** |" for what in NEVER]
+    if not _ran_tensorrt(by_step.get("tensorrt")):
+        lines.append("| An engine of TensorRT 10 or 11 itself, loaded and run | GPU | **never** |")
     for result in results:
         lines += _section(result)
     return "\n".join(lines) + "\n"
@@ -131,6 +153,14 @@ def _state(result: Result | None) -> str:
     if result["state"] == "passed":
         return "passed"
     return f"**{result['state']}**: {_cell(result['reason'])}"
+
+
+def _ran_tensorrt(result: Result | None) -> bool:
+    return bool(
+        result
+        and result["state"] == "passed"
+        and any(what == "library" and found.startswith("TensorRT ") for what, found in result["figures"])
+    )
 
 
 def _section(result: Result) -> list[str]:

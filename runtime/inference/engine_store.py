@@ -20,7 +20,7 @@ from ..bundle.bundle import INT8_MODEL, Bundle
 from ..errors import BackendError
 from ..files import replace_file, writing
 from .backend import MAX_BATCH
-from .cuda import Gpu
+from .cuda_protocol import Gpu
 
 Precision = Literal["fp16", "fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32", "int8")

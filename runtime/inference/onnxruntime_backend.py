@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, NotInstalledError, OutOfMemoryError
 from .backend import BATCHES, MAX_BATCH, Outputs, Progress, backend_error, no_progress, padded
-from .cuda import Gpu, open_cuda
+from .cuda import open_cuda
+from .cuda_protocol import Gpu
 from .parity import Check, is_half
 from .proof import prove, require_parity, subject_of
 
@@ -96,7 +97,7 @@ class CudaBackend:
 def open_onnxruntime(
     bundle: Bundle, notify: Callable[[str], None], progress: Progress = no_progress, build: bool = True
 ) -> CudaBackend:
-    """Load a bundle's graph, and check its parity on this GPU, once.
+    """Load a bundle's graph, and check its parity on this GPU: once, if it is known which GPU and driver these are.
 
     Raises:
         BackendError: ONNX Runtime cannot use CUDA here.
@@ -107,11 +108,12 @@ def open_onnxruntime(
     runner = f"ONNX Runtime {_onnxruntime().__version__} with CUDA"
 
     def check() -> Check:
-        notify(f"checking the answers of {runner} on {backend.device}, once")
+        notify(f"checking the answers of {runner} on {backend.device}")
         return prove(backend.infer, bundle, "fp16" if is_half(bundle) else "fp32", runner)
 
+    subject = subject_of(runner, bundle.sha256, asdict(gpu), OPTIONS) if gpu else None
     try:
-        require_parity(bundle, subject_of(runner, bundle.sha256, gpu and asdict(gpu), OPTIONS), check, notify)
+        require_parity(bundle, subject, check, notify)
     except BaseException:
         backend.close()
         raise

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, ParityError
 from ..files import replace_file, writing
 from .backend import BATCHES, Outputs
-from .engine_store import engine_directories, engine_directory
+from .engine_store import BuildRecord, engine_directories, engine_directory
 from .parity import Check, Images, answer_limit, compare, explain, read_reference
 
 CELLS = 3 * BATCHES[-1] + sum(BATCHES)  # each size of batch, and the buffers used again, with a remainder
@@ -36,6 +36,11 @@ def subject_of(*facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+def build_subject(record: BuildRecord) -> str:
+    """Subject of the engines that are built for such a record, whether they are kept or not."""
+    return subject_of("build", asdict(record))
+
+
 def prove(infer: Callable[[Images], Outputs], bundle: Bundle, precision: str, runner: str) -> Check:
     """Compare answers with the model's on the labelled cells in the bundle, in all sizes of batch.
 
@@ -55,18 +60,24 @@ def prove(infer: Callable[[Images], Outputs], bundle: Bundle, precision: str, ru
     return compare(precision, runner, infer, reference, answer_limit(bundle, precision), batches)
 
 
-def require_parity(bundle: Bundle, subject: str, check: Callable[[], Check], notify: Callable[[str], None]) -> None:
+def require_parity(
+    bundle: Bundle, subject: str | None, check: Callable[[], Check], notify: Callable[[str], None]
+) -> None:
     """Check parity, unless that was done before.
 
     Args:
         bundle: The bundle that runs.
-        subject: What is checked; see `subject_of`.
+        subject: What is checked; see `subject_of`. Where it is None, it is checked each time.
         check: Checks it.
         notify: Called where the result cannot be remembered.
 
     Raises:
         ParityError: The answers are not the model's, now or as remembered.
     """
+    if subject is None:
+        if not (found := check()).passed:
+            raise ParityError(explain(found))
+        return
     verdict = recall(bundle, subject) or remember(bundle, subject, check(), notify)
     if not verdict.passed:
         raise ParityError(f"{verdict.text}; to check it again, remove {verdict.file}")

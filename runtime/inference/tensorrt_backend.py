@@ -14,10 +14,10 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..errors import OutOfMemoryError
 from .backend import BATCHES, MAX_BATCH, Outputs, padded
-from .cuda import Bytes, Cuda
+from .cuda_protocol import Bytes, Cuda
 from .engine_store import Engine, engine_directory
 from .tensorrt_context import ExecutionContext
-from .tensorrt_engine import OLDER_DRIVER, tensorrt_error, tensorrt_log
+from .tensorrt_engine import tensorrt_error, tensorrt_log
 
 SETS = 2
 
@@ -126,8 +126,7 @@ class TensorRTBackend:
         try:
             self._runtime = trt.Runtime(log)
         except TypeError:  # raised by the bindings where there is no runtime
-            text = f"{trt.__name__} {trt.__version__} cannot run on {self.device}"
-            raise tensorrt_error(trt, text, OLDER_DRIVER if "error: 35" in log.problem() else "") from None
+            raise tensorrt_error(trt, f"{trt.__name__} {trt.__version__} cannot run on {self.device}") from None
         self._engine = self._runtime.deserialize_cuda_engine(engine.data)
         if self._engine is None:
             raise tensorrt_error(trt, f"{engine.file} cannot be loaded", "remove it, and it is rebuilt")

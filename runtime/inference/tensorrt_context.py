@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import OutOfMemoryError
 from ..files import replace_file
 from .backend import BATCHES, MAX_BATCH
-from .cuda import Cuda
+from .cuda_protocol import Cuda
 from .engine_store import RTX
 from .tensorrt_engine import tensorrt_error, tensorrt_log
 
@@ -43,6 +43,7 @@ class ExecutionContext:
         self._managed = largest < MAX_BATCH
         self._cache: Any = None
         self._set_size, self._seen, self._saved_sizes, self._saved = 0, set[int](), set[int](), b""
+        tensorrt_log(trt).clear()
         with ExitStack() as stack:
             stack.callback(self._delete)
             self._context = self._create(trt, engine)
@@ -98,10 +99,11 @@ class ExecutionContext:
         if self._managed:
             config.set_execution_context_allocation_strategy(strategy)
         self._cache = config.create_runtime_cache()
-        if (known := next((file for file in self._kernels if file.exists()), None)) is not None:
+        for file in self._kernels:
             with suppress(OSError):
-                self._saved = known.read_bytes()
+                self._saved = file.read_bytes()
                 self._cache.deserialize(self._saved)  # false for another machine's, which is refilled
+                break
         config.set_runtime_cache(self._cache)
         return engine.create_execution_context(config)
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BackendError, NoGpuError, NotInstalledError
 from ..files import replace_file
 from .backend import MAX_BATCH, Progress, backend_error, no_progress
-from .cuda import Gpu
+from .cuda_protocol import Gpu
 from .engine_store import RTX, BuildRecord, Engine, engine_file
 
 INSTALL = "pip install 'cartcls[tensorrt]' (any NVIDIA GPU) or 'cartcls[rtx]' (RTX GPUs)"
@@ -175,9 +175,11 @@ def tensorrt_log(trt: ModuleType) -> Any:
 
 
 def tensorrt_error(trt: ModuleType, text: str, remedy: str = "") -> BackendError:
-    """The error with TensorRT's own reason."""
-    reason = f"{text}: {tensorrt_log(trt).problem()}"
-    return backend_error(f"{reason}; {remedy}" if remedy else reason)
+    """The error with TensorRT's own reason, and how to mend it."""
+    problem = tensorrt_log(trt).problem()
+    if "error: 35" in problem:  # CUDA's number for a driver that is too old
+        remedy = OLDER_DRIVER
+    return backend_error(f"{text}: {problem}; {remedy}" if remedy else f"{text}: {problem}")
 
 
 def _monitor(trt: ModuleType, progress: Progress) -> Any:

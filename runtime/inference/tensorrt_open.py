@@ -8,9 +8,9 @@ from types import ModuleType
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Progress, no_progress
-from .cuda import Cuda, open_cuda
+from .cuda import open_cuda
+from .cuda_protocol import Cuda
 from .engine_store import (
-    BuildRecord,
     Engine,
     Precision,
     build_record_for,
@@ -20,7 +20,7 @@ from .engine_store import (
     save_engine,
 )
 from .parity import Check, explain, is_half
-from .proof import prove, recall, remember, require_parity, subject_of
+from .proof import build_subject, prove, recall, remember, require_parity, subject_of
 from .tensorrt_backend import TensorRTBackend
 from .tensorrt_engine import build_engine, check_gpu, load_tensorrt
 
@@ -52,7 +52,7 @@ def open_tensorrt(
         engine, reason = find_engine(engine_directories(bundle), wanted)
         if engine is not None:
             return _open_proven(trt, cuda, engine, bundle, notify)
-        refused = recall(bundle, _build_subject(wanted))
+        refused = recall(bundle, build_subject(wanted))
         if refused and not refused.passed:
             raise ParityError(f"{_REFUSED}: {refused.text}; to build it again, run `cartcls export`")
         if not build:
@@ -107,7 +107,7 @@ def build_proven(
     backend = TensorRTBackend(trt, cuda, engine, bundle, notify)
     try:
         check = _check(backend, engine, bundle)
-        remember(bundle, _build_subject(record), check, notify)
+        remember(bundle, build_subject(record), check, notify)
         if not check.passed:
             raise ParityError(f"{_REFUSED}: {explain(check)}")
         remember(bundle, _engine_subject(backend, engine, cuda), check, notify)
@@ -121,7 +121,7 @@ def _open_proven(trt: ModuleType, cuda: Cuda, engine: Engine, bundle: Bundle, no
     backend = TensorRTBackend(trt, cuda, engine, bundle, notify)
 
     def check() -> Check:
-        notify(f"checking the answers of {engine.file.name} on {cuda.gpu.name}, once")
+        notify(f"checking the answers of {engine.file.name} on {cuda.gpu.name}")
         return _check(backend, engine, bundle)
 
     try:
@@ -138,10 +138,6 @@ def _open_proven(trt: ModuleType, cuda: Cuda, engine: Engine, bundle: Bundle, no
 def _check(backend: TensorRTBackend, engine: Engine, bundle: Bundle) -> Check:
     runner = f"{engine.record.library} on {backend.device}"
     return prove(backend.infer, bundle, engine.record.precision, runner)
-
-
-def _build_subject(record: BuildRecord) -> str:
-    return subject_of("build", asdict(record))
 
 
 def _engine_subject(backend: TensorRTBackend, engine: Engine, cuda: Cuda) -> str:

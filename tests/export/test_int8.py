@@ -10,7 +10,7 @@ from cartcls.export.retype import to_float32
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.backend import no_progress
-from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.cuda_protocol import Gpu
 from cartcls.runtime.inference.engine_store import build_record_for
 from cartcls.runtime.inference.openvino_backend import F32, INT8, SURE, OpenVINOBackend
 from cartcls.runtime.inference.predictions import softmax

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 from fake_gpu import FakeGpu, installed
+from fake_tensorrt import FakeTensorRT
+from small_graph import small_bundle
 
 from cartcls.runtime import doctor
-from cartcls.runtime.bundle.bundle import SHIPPED
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
 from cartcls.runtime.doctor import Finding, examine
-from cartcls.runtime.errors import BackendError, NotInstalledError
-from cartcls.runtime.inference import cuda
+from cartcls.runtime.errors import BackendError, NotInstalledError, ParityError
+from cartcls.runtime.inference import cuda_protocol
 from cartcls.runtime.inference.cuda import open_cuda
+from cartcls.runtime.inference.tensorrt_open import open_tensorrt
 
 
 @pytest.fixture(autouse=True)
@@ -91,12 +94,23 @@ def test_a_gpu_without_an_engine_is_a_warning(
     monkeypatch.setattr(doctor, "open_cuda", open_cuda)
     monkeypatch.setattr(doctor, "load_tensorrt", load)
     monkeypatch.setattr(doctor, "engine_directories", lambda bundle: [tmp_path])
-    monkeypatch.setattr(cuda, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
     with installed(FakeGpu(), "pycuda"):
         found = by_subject(examine(SHIPPED, None, tmp_path))
     assert (found["GPU"][0].level, found["GPU"][0].text) == ("ok", "A GPU, sm86, 8 GiB, driver CUDA 12.9")
     assert (found["engine"][0].level, bool(found["engine"][0].remedy)) == ("warning", True)
     assert text in found["engine"][0].text
+
+
+def test_a_refused_engine_is_told(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mine, trt = small_bundle(bundle, tmp_path / "bundle"), FakeTensorRT("10.3.0", FakeGpu())
+    trt.sign = -1
+    with installed(trt.gpu, "pycuda", trt):
+        with pytest.raises(ParityError):
+            open_tensorrt(mine, lambda line: None)
+        finding = doctor._engine(mine, open_cuda().gpu)
+    assert (finding.level, finding.text[:39]) == ("warning", "one was built and refused, because its ")
 
 
 def test_a_gpu_is_well_only_after_a_copy_went_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

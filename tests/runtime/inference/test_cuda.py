@@ -10,8 +10,9 @@ import pytest
 from fake_gpu import LIBRARIES, CudaRuntime, FakeGpu, installed
 
 from cartcls.runtime.errors import BackendError, NoGpuError, NotInstalledError, OutOfMemoryError
-from cartcls.runtime.inference import cuda
-from cartcls.runtime.inference.cuda import CudaBindings, Gpu, PyCuda, check_copies, open_cuda
+from cartcls.runtime.inference import cuda_protocol
+from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, open_cuda
+from cartcls.runtime.inference.cuda_protocol import Gpu, check_copies
 
 VERSION = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05  Tue Sep 23 10:11:16 UTC 2025
 GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)
@@ -21,7 +22,7 @@ GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)
 @pytest.fixture(autouse=True)
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file in which the system tells the driver's version; it is not there."""
-    monkeypatch.setattr(cuda, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
     return tmp_path / "version"
 
 

@@ -9,7 +9,7 @@ import pytest
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference import engine_store
-from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.cuda_protocol import Gpu
 from cartcls.runtime.inference.engine_store import (
     BuildRecord,
     Engine,

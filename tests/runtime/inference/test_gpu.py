@@ -15,7 +15,8 @@ from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import choose as backends
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
-from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, check_copies, open_cuda
+from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, open_cuda
+from cartcls.runtime.inference.cuda_protocol import check_copies
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
 from cartcls.runtime.inference.proof import prove
 

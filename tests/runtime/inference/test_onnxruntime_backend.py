@@ -104,8 +104,21 @@ def test_its_answers_are_checked_at_the_first_opening(small: Bundle, runtime: Pr
             opened = open_onnxruntime(small, said.append)
             assert opened.device == "A GPU"
             opened.close()
-    assert said == ["checking the answers of ONNX Runtime 1.0 with CUDA on A GPU, once"]
+    assert said == ["checking the answers of ONNX Runtime 1.0 with CUDA on A GPU"]
     assert set(runtime.sizes) == set(BATCHES)
+
+
+def test_its_answers_are_checked_each_time_where_nothing_tells_which_gpu_it_is(
+    small: Bundle, runtime: PretendedRuntime, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(onnxruntime_backend, "_gpu", lambda: None)
+    said: list[str] = []
+    for _ in range(2):
+        open_onnxruntime(small, said.append).close()
+    assert said == 2 * ["checking the answers of ONNX Runtime 1.0 with CUDA on NVIDIA GPU 0"]
+    runtime.sign = -1
+    with pytest.raises(ParityError):
+        open_onnxruntime(small, said.append)
 
 
 def test_other_answers_are_refused_and_auto_goes_on(

@@ -10,7 +10,7 @@ from fake_tensorrt import VERSIONS, signatures
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference import tensorrt_engine as engines
-from cartcls.runtime.inference.cuda import Gpu
+from cartcls.runtime.inference.cuda_protocol import Gpu
 from cartcls.runtime.inference.engine_store import BuildRecord, build_record_for, find_engine, save_engine
 from cartcls.runtime.inference.tensorrt_engine import build_engine
 
@@ -68,7 +68,7 @@ def test_a_library_that_cannot_build_says_why(record: BuildRecord, tmp_path: Pat
             log.log(trt.ILogger.ERROR, "CUDA initialization failure with error: 35")
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-    with pytest.raises(BackendError, match=r"tensorrt .* cannot build here: CUDA initialization failure"):
+    with pytest.raises(BackendError, match=r"tensorrt .* cannot build here: CUDA .* 35; install driver r580"):
         build_engine(Fake(), b"", record, SIZE, tmp_path)  # type: ignore[arg-type]
 
 

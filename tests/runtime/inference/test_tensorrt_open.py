@@ -13,10 +13,11 @@ from cartcls.runtime.errors import BackendError, NoEngineError, NoGpuError, Pari
 from cartcls.runtime.inference import choose, cuda, engine_store
 from cartcls.runtime.inference.backend import BATCHES
 from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.cuda_protocol import Gpu
 from cartcls.runtime.inference.engine_store import Engine, build_record_for, engine_file, save_engine
 from cartcls.runtime.inference.tensorrt_open import open_tensorrt
 
-AHEAD = cuda.Gpu("", "sm86", "", 0)
+AHEAD = Gpu("", "sm86", "", 0)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_an_engine_is_built_proven_and_found_again_with_every_version(small: Bun
 
 def test_another_driver_builds_it_again(small: Bundle, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch):
     start(small)
-    monkeypatch.setattr(cuda, "_driver", lambda version: "580.95.05")
+    monkeypatch.setattr(cuda, "driver_version", lambda version: "580.95.05")
     with pytest.raises(NoEngineError, match=r"no engine matches \(driver CUDA 12.9 → 580.95.05\)"):
         start(small, build=False)
     assert start(small) == ["building an engine (fp16) for A GPU again: driver CUDA 12.9 → 580.95.05"]
@@ -77,11 +78,11 @@ def test_an_engine_built_ahead_of_time_is_proven_once_for_each_gpu_and_driver(
     small: Bundle, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
 ):
     engine = ahead_of_time(trt, small)
-    says = [f"checking the answers of {engine.file.name} on A GPU, once"]
+    says = [f"checking the answers of {engine.file.name} on A GPU"]
     assert start(small, build=False) == says
     assert set(trt.shapes) == set(BATCHES)
     assert start(small, build=False) == []
-    monkeypatch.setattr(cuda, "_driver", lambda version: "580.95.05")
+    monkeypatch.setattr(cuda, "driver_version", lambda version: "580.95.05")
     assert start(small, build=False) == says
     assert start(small, build=False) == []
     assert trt.builds == 0
