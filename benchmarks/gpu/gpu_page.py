@@ -49,7 +49,8 @@ ON_A_CPU = (
     ),
     (
         "PyCUDA's and cuda-bindings' calls in the main thread and in a pool's",
-        "on a fake driver with one context per thread (`test_cuda.py`); PyCUDA 2026.1 itself ran over such a driver once",
+        "on a fake driver with one context per thread (`test_cuda.py`); PyCUDA 2026.1 itself ran over such a driver"
+        " once",
     ),
     (
         "Every batch from 1 to 65 images, with each of those versions",
