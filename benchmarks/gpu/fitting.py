@@ -19,7 +19,8 @@ from cartcls.train.training import LAST, TrainingSettings, read_run, train
 SIZE, SMALL_SIZE = (360, 363), (32, 32)
 BATCH, SMALL_BATCH = 256, 8
 MOST_EPOCHS, SMALL_EPOCHS = 100, 2
-STEPS = 8  # that are timed
+STEPS, SMALL_STEPS = 8, 1  # that are timed
+WARM = 2  # steps before them, which are slower
 OTHER = 1.5  # seconds of an epoch for `select` and the checkpoints
 FINISH = 25.0  # seconds for the best checkpoint's answers on the CPU, at the end
 SHARE = 0.85  # of the time that is left is planned for
@@ -73,8 +74,9 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
     model = build("rcmnet", len(data.classes), size).to(place.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     seconds = 0.0
-    for number in range(STEPS + 3):
-        if number == 3:  # the first are slower
+    timed = SMALL_STEPS if place.small else STEPS
+    for number in range(WARM + timed):
+        if number == WARM:
             place.wait()
             seconds = time.perf_counter()
         with torch.autocast(place.device, torch.bfloat16):
@@ -83,7 +85,7 @@ def planned_epochs(place: Place, data: CellData, size: tuple[int, int], batch: i
         loss.backward()
         optimizer.step()
     place.wait()
-    seconds = (time.perf_counter() - seconds) / STEPS
+    seconds = (time.perf_counter() - seconds) / timed
     torch.cuda.empty_cache()  # what the GPU has free decides where the images are held
     steps = len(BalancedSampler(loaded.labels, 0)) // batch
     epochs = int((SHARE * place.left() - FINISH) / (steps * seconds + OTHER))

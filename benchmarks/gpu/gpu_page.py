@@ -149,6 +149,8 @@ def page(results: Sequence[Result]) -> str:
 def _state(result: Result | None) -> str:
     if result is None:
         return "**never**"
+    if result["device"] == "cpu":
+        return f"**never**; rehearsed: {result['state']}"
     if result["state"] == "skipped":
         return f"**never**: {_cell(result['reason'])}"
     if result["state"] == "passed":
