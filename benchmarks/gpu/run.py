@@ -37,7 +37,6 @@ SKIPPED = 75
 GRACE = 5.0  # seconds to end by itself
 RESERVED = {"weights": 0.0}  # a step leaves RESERVE to those after it
 RESERVE = 25.0
-DONE = ("passed", "failed")
 SLOWER = {"cpu": 4.0}  # limits in a rehearsal
 LOG_BYTES = 2 * 1024**2
 
@@ -124,7 +123,8 @@ def run(
     results = gpu_page.read_results(file)
     ran: set[str] = set()
     for step in steps:
-        if not again and step.after not in ran and step.name in results and results[step.name]["state"] in DONE:
+        done = step.name in results and _is_done(results[step.name])
+        if done and not again and step.after not in ran:
             continue
         limit = step.seconds * SLOWER.get(env.get(DEVICE, ""), 1)
         seconds = min(limit, ends - time.monotonic() - RESERVED.get(step.name, RESERVE))
@@ -142,6 +142,10 @@ def run(
             print("no GPU can be used; a rehearsal: --device cpu", file=sys.stderr)
             break
     return list(results.values())
+
+
+def _is_done(result: gpu_page.Result) -> bool:
+    return result["state"] == "passed" or (result["state"] == "failed" and result["step"] != FIRST)
 
 
 def _run_step(step: Step, state: Path, env: Mapping[str, str], seconds: float) -> gpu_page.Result:

@@ -92,8 +92,11 @@ def test_nothing_begins_that_the_time_does_not_allow_and_what_others_use_is_made
 
 
 def test_without_a_gpu_nothing_else_is_tried(tmp_path: Path):
-    results = run([fake("machine", "sys.exit(1)"), fake("other", "")], tmp_path, tmp_path, {}, time.monotonic() + 600)
+    steps = [fake("machine", "sys.exit(1)"), fake("other", "")]
+    results = run(steps, tmp_path, tmp_path, {}, time.monotonic() + 600)
     assert [result["step"] for result in results] == ["machine"]
+    steps[0] = fake("machine", "")
+    assert [result["state"] for result in run(steps, tmp_path, tmp_path, {}, time.monotonic() + 600)] == ["passed"] * 2
 
 
 def test_every_step_has_its_function_and_its_row():
@@ -107,6 +110,11 @@ def test_the_page_says_what_never_ran():
     shown = (ROOT / "docs" / "results" / "gpu.md").read_text(encoding="utf-8")
     if gpu_page.NONE_YET in shown:
         assert shown == gpu_page.page([])
+
+
+def test_a_rehearsal_is_no_run_on_a_gpu(tmp_path: Path):
+    results = run([fake("pytest", "")], tmp_path, tmp_path, {DEVICE: "cpu"}, time.monotonic() + 600)
+    assert "| `make test-gpu` | GPU | **never**; rehearsed: passed |" in gpu_page.page(results)
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path):
