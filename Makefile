@@ -3,7 +3,7 @@ VENV := .venv
 DEMO := .venv-demo
 PARTS := $(shell find calibration cli export runtime train -type d -not -name __pycache__ -not -name engines)
 
-.PHONY: demo test test-slow test-gpu check benchmark reliability clean
+.PHONY: demo test test-slow test-gpu gpu check benchmark reliability clean
 
 demo: $(DEMO)/installed
 	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
@@ -16,6 +16,12 @@ test-slow: $(VENV)/installed
 
 test-gpu: $(VENV)/installed
 	$(VENV)/bin/pytest -m gpu
+
+# Everything that needs a GPU, in 12 minutes, with what is installed. DATA: as for benchmark; to train on.
+GPU_PYTHON := $(if $(wildcard $(VENV)/installed),$(VENV)/bin/python,$(PYTHON))
+gpu:
+	$(if $(DATA),$(GPU_PYTHON) benchmarks/gpu/pack.py $(DATA))
+	$(GPU_PYTHON) benchmarks/gpu/run.py
 
 check: $(VENV)/installed
 	$(VENV)/bin/ruff check

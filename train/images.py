@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Dataset
 
 from ..calibration.split import class_of
 from ..runtime.errors import DataError, ImageError
@@ -18,7 +17,7 @@ from ..runtime.images.resize import stretch
 
 
 @dataclass(frozen=True)
-class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
+class LabelledImages:
     """Decoded images of one part of a split.
 
     Attributes:
@@ -36,10 +35,6 @@ class LabelledImages(Dataset[tuple[npt.NDArray[np.uint8], int]]):
     def __len__(self) -> int:
         """Number of images."""
         return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], int]:
-        """One image (H, W, 3) and its class index."""
-        return self.images[index], int(self.labels[index])
 
 
 def load_images(

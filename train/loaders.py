@@ -6,12 +6,40 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Sampler
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..calibration.split import Split, class_of
 from ..runtime.bundle.provenance import Stage, stage_index
 from .images import LabelledImages, load_images
 from .progress import reading
+
+SHARE_OF_GPU = 0.25  # of its free memory, for images; the rest is for the training
+
+Batch = tuple[Tensor, Tensor]
+
+
+class HeldImages(Dataset[Batch]):
+    """Images as one tensor, from which whole batches are taken: on a GPU, none is copied there step by step.
+
+    Attributes:
+        images: RGB, uint8, (N, H, W, 3).
+        labels: Class indices, int64, (N,).
+    """
+
+    def __init__(self, loaded: LabelledImages, device: torch.device):
+        self.images = torch.from_numpy(loaded.images).to(device)
+        self.labels = torch.from_numpy(loaded.labels).to(device)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """Images (B, H, W, 3) and class indices (B,)."""
+        chosen = torch.tensor(indices, device=self.images.device)
+        return self.images[chosen], self.labels[chosen]
 
 
 class BalancedSampler(Sampler[int]):
@@ -47,6 +75,7 @@ class CellData(pl.LightningDataModule):
         self.seed = seed
         self.classes = sorted({class_of(path) for path in split.parts})
         self._loaded: dict[str, tuple[tuple[int, int], LabelledImages]] = {}
+        self._on_device: dict[str, tuple[tuple[int, int], HeldImages]] = {}
 
     def stage_index(self, epoch: int) -> int:
         """Index of the stage that an epoch belongs to."""
@@ -61,16 +90,38 @@ class CellData(pl.LightningDataModule):
             self._loaded[part] = size, load_images(self.data_dir, paths, self.classes, size, progress)
         return self._loaded[part][1]
 
-    def train_dataloader(self) -> DataLoader[tuple[npt.NDArray[np.uint8], int]]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Balanced batches of `fit`: uint8 (B, H, W, 3) and int64 (B,)."""
-        epoch = self._epoch()
-        images = self.images("fit", self.stages[self.stage_index(epoch)].size)
-        sampler = BalancedSampler(images.labels, self.seed + epoch)
-        return DataLoader(images, self.batch_size, sampler=sampler, drop_last=len(images) > self.batch_size)
+        held = self._held("fit")
+        sampler = BalancedSampler(self.images("fit", self._size()).labels, self.seed + self._epoch())
+        drop_last = len(held) > self.batch_size
+        return DataLoader(held, self.batch_size, sampler=sampler, drop_last=drop_last, collate_fn=_as_it_is)
 
-    def val_dataloader(self) -> DataLoader[tuple[npt.NDArray[np.uint8], int]]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of `select`, in order."""
-        return DataLoader(self.images("select", self.stages[self.stage_index(self._epoch())].size), self.batch_size)
+        return DataLoader(self._held("select"), self.batch_size, collate_fn=_as_it_is)
+
+    def _held(self, part: str) -> HeldImages:
+        """Images of one part at the size of the current stage, on the GPU where they leave enough of it free."""
+        size = self._size()
+        if part not in self._on_device or self._on_device[part][0] != size:
+            self._on_device.pop(part, None)
+            loaded = self.images(part, size)
+            self._on_device[part] = size, HeldImages(loaded, self._device(loaded.images.nbytes))
+        return self._on_device[part][1]
+
+    def _device(self, size: int) -> torch.device:
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type == "cuda" and size <= SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
+            return device
+        return torch.device("cpu")
+
+    def _size(self) -> tuple[int, int]:
+        return self.stages[self.stage_index(self._epoch())].size
 
     def _epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
+
+
+def _as_it_is(batch: object) -> object:
+    return batch

@@ -5,7 +5,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,15 +92,45 @@ def fit(
         DataError: The folder, the split, an image, the start or the run folder cannot be used.
         KeyboardInterrupt: It was interrupted; `resume` goes on after its last whole epoch.
     """
-    silence()
-    _keep_memory()
     split = read_split(split_file)
     check_split(split, data_dir)
     _open_run(out, resume)
-    pl.seed_everything(settings.seed, workers=True, verbose=False)
     data = CellData(data_dir, split, settings.stages, settings.batch_size, settings.seed)
+    others = {}
+    for part in ("calibrate", "report"):  # read now, so that broken images are found before the training
+        paths, size = split.paths(part), (32, 32)
+        others[part] = load_images(data_dir, paths, data.classes, size, reading(part, len(paths), size)).sha256
+    return train(data, split_file, out, settings, others, resume, devices, num_nodes)
+
+
+def train(
+    data: CellData,
+    split_file: Path,
+    out: Path,
+    settings: TrainingSettings,
+    others: Mapping[str, str],
+    resume: bool = False,
+    devices: int | str = "auto",
+    num_nodes: int = 1,
+) -> FitMetrics | None:
+    """Train on data whose parts `fit` and `select` alone need to be there; see `fit`.
+
+    Args:
+        data: Those parts, with the stages, batch size and seed of `settings`.
+        split_file: Split file of the data.
+        out: Run folder.
+        settings: How it is trained.
+        others: Digests of the parts `calibrate` and `report`, for the provenance.
+        resume: Whether to continue.
+        devices: Devices per machine.
+        num_nodes: Number of machines.
+    """
+    silence()
+    _keep_memory()
+    _open_run(out, resume)
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
     started = _start(settings)
-    provenance = _provenance(data, split_file, settings.arch, started.origin if started else None)
+    provenance = _provenance(data, split_file, settings.arch, others, started.origin if started else None)
     _write_run(out, resume, provenance, split_file)
     classifier = Classifier(data.classes, settings.stages[-1].size, provenance, settings.compile)
     if started:
@@ -162,12 +192,10 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 
 
-def _provenance(data: CellData, split_file: Path, arch: str, start: Origin | None) -> Provenance:
-    digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")}
-    for part in ("calibrate", "report"):  # read now, so that broken images are found before the training
-        paths, size = data.split.paths(part), (32, 32)
-        progress = reading(part, len(paths), size)
-        digests[part] = load_images(data.data_dir, paths, data.classes, size, progress).sha256
+def _provenance(
+    data: CellData, split_file: Path, arch: str, others: Mapping[str, str], start: Origin | None
+) -> Provenance:
+    digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")} | dict(others)
     arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     return Provenance(

@@ -1,6 +1,8 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,3 +49,26 @@ def test_stages_follow_each_other(data_dir: Path, split_file: Path):
     assert images.shape == (8, 48, 48, 3)
     assert images.dtype == torch.uint8
     assert labels.dtype == torch.int64
+
+
+def test_batches_are_the_images_that_were_drawn(data_dir: Path, split_file: Path):
+    data = CellData(data_dir, read_split(split_file), [Stage((48, 48), 1)], 8, seed=0)
+    loaded = data.images("fit", (48, 48))
+    drawn = list(BalancedSampler(loaded.labels, 0))
+    images, labels = (torch.cat(tensors).numpy() for tensors in zip(*data.train_dataloader(), strict=True))
+    assert np.array_equal(images, loaded.images[drawn])
+    assert np.array_equal(labels, loaded.labels[drawn])
+    evaluated = torch.cat([labels for _, labels in data.val_dataloader()]).numpy()
+    assert np.array_equal(evaluated, data.images("select", (48, 48)).labels)
+
+
+def test_images_stay_in_host_memory_where_they_would_fill_the_gpu(
+    data_dir: Path, split_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4000, 8000))
+    gpu = torch.device("cuda", 0)
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=gpu))
+    data = CellData(data_dir, read_split(split_file), [Stage((48, 48), 1)], 8, seed=0)
+    data.trainer = trainer
+    assert data._device(1000) == gpu
+    assert data._device(1001) == torch.device("cpu")
