@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -201,7 +202,8 @@ def test_what_does_not_fit_the_checkpoint_is_a_clear_error(
         export_bundle(run / "best.ckpt", tmp_path / "b")
     other = Path(shutil.copytree(data_dir, tmp_path / "data"))
     paths = sorted((other / "ig").iterdir())
-    paths[2].write_bytes(paths[0].read_bytes())
+    with PIL.Image.open(paths[0]) as cell:
+        cell.transpose(PIL.Image.Transpose.ROTATE_180).save(paths[2])
     with pytest.raises(DataError, match="are not those of the training"):
         export_bundle(checkpoint, tmp_path / "b", data_dir=other)
 

@@ -9,12 +9,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from cartcls.runtime.inference import cuda
 
 Bytes = npt.NDArray[np.uint8]
 GARBAGE = 255
@@ -294,6 +297,7 @@ def installed(gpu: FakeGpu, library: str, tensorrt: ModuleType | None = None) ->
     """One of `LIBRARIES` is installed, for this GPU, and the other is not; likewise this TensorRT."""
     names = ("pycuda", "pycuda.driver", "cuda.bindings", "cuda.bindings.runtime", "tensorrt", "tensorrt_rtx")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "NODES", [Path("/")])  # its driver is there
         for name in names:
             patch.setitem(sys.modules, name, None)
         if tensorrt is not None:

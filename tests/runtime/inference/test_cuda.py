@@ -21,8 +21,7 @@ GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)
 
 @pytest.fixture(autouse=True)
 def driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The file in which the system tells the driver's version; it is not there, but a driver is."""
-    monkeypatch.setattr(cuda, "NODES", [Path("/")])
+    """The file in which the system tells the driver's version; it is not there."""
     monkeypatch.setattr(cuda_protocol, "DRIVER", tmp_path / "version")
     return tmp_path / "version"
 
@@ -127,9 +126,9 @@ def test_no_driver_and_no_device_are_no_gpu(monkeypatch: pytest.MonkeyPatch):
 def test_no_gpu_is_not_called_an_old_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vendor: str, reason: str):
     (tmp_path / "0000:00:01.0").mkdir()
     (tmp_path / "0000:00:01.0" / "vendor").write_text(vendor)
-    monkeypatch.setattr(cuda, "NODES", [tmp_path / "none"])
     monkeypatch.setattr(cuda, "PCI_VENDORS", tmp_path)
     with installed(FakeGpu(), "cuda-bindings"):
+        monkeypatch.setattr(cuda, "NODES", [tmp_path / "none"])
         monkeypatch.setattr(CudaRuntime, "cudaGetDeviceProperties", lambda runtime, device: (35, None))
         with pytest.raises(NoGpuError, match=reason):
             open_cuda()

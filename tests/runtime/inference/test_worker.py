@@ -106,6 +106,7 @@ def test_a_process_that_was_stopped_while_idle_is_replaced(begin: Faulty, said: 
 
 
 def test_a_process_closes_its_backend_or_is_killed(begin: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "CLOSING_SECONDS", 600.0)
     child = begin("none")
     child.infer(images(4))
     child.close()
