@@ -17,10 +17,12 @@ from markupsafe import Markup
 from msgspec.structs import asdict
 
 from ..bundle.bundle import Bundle
+from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.drift import FEWEST
 from ..bundle.manifest import NAMED_CAR_T, NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
+from ..inference.predictions import NO_NUMBER
 from ..ledger.records import OTHER, Cell, Run
 from ..ledger.slide_ledger import SlideLedger
 from .summary import Summary, summarize
@@ -89,7 +91,9 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
         summary=summary,
         rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(rows)],
         flagged=_flagged(cells),
-        calibration=asdict(summary.calibration) if summary.calibration else {},
+        proposals=summary.awaiting_review - summary.whole_fields - summary.no_cell,
+        any_meaning=_counted(summary) > summary.whole_fields + summary.no_cell or not summary.awaiting_review,
+        calibration=_known(asdict(summary.calibration)) if summary.calibration else {},
         too_few_to_compare=summary.drift_cells < FEWEST,
         knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
         provenance={key: value for key, value in asdict(summary).items() if isinstance(value, str)},
@@ -126,10 +130,24 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
 
 
 def reasons(cell: Cell) -> list[str]:
-    """Why a cell is not `ok`, without figures and names, so that cells can be grouped by reason."""
+    """Why a cell is not `ok`, as a sentence, without figures and names, so that cells can be grouped by reason."""
     if cell.status == "duplicate":
         return [REPEATED]
-    return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in cell.reason.split("; ") if reason]
+    return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in _told(cell).split("; ") if reason]
+
+
+def _told(cell: Cell) -> str:
+    """The reason of a cell; that of a file which was rejected is stored without its subject."""
+    subject = "" if cell.status != "rejected" or cell.reason == NO_NUMBER else "the file "
+    return subject + cell.reason
+
+
+def _counted(summary: Summary) -> int:
+    return sum(row.count for row in summary.differential.rows) + sum(summary.others.values())
+
+
+def _known(facts: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _source(name: str) -> str:
@@ -153,7 +171,7 @@ def _row(cell: Cell) -> dict[str, object]:
         "seq": cell.seq,
         "path": cell.path,
         "status": cell.status,
-        "reason": cell.reason,
+        "reason": _told(cell),
         "reasons": reasons(cell),
         "label": cell.label,
         "probabilities": [round(10_000 * p) for p in cell.probabilities],
@@ -186,6 +204,7 @@ def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) ->
         "data": DATA,
         "notACell": NOT_A_CELL,
         "unsure": UNSURE,
+        "notCalibrated": NOT_CALIBRATED,
         "other": OTHER,
         "thumbnailHeight": thumbnail.HEIGHT,
         "strength": thumbnail.STRENGTH,

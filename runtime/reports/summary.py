@@ -95,6 +95,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     """
     statuses = Counter(cell.status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
+    labelled = [cell for cell in cells if cell.can_be_corrected]
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
     record, measured = bundle.manifest.calibration, _measured(cells)
@@ -114,9 +115,9 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         awaiting_review=proposed.total(),
         reviewed=sum(cell.present_status == "reviewed" for cell in cells),
         review_complete=not waiting and _is_reviewed(bundle, cells),
-        reviewers=sorted({cell.corrected_by for cell in cells if cell.corrected_by}),
-        relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in cells),
-        not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in cells),
+        reviewers=sorted({cell.corrected_by for cell in labelled if cell.corrected_by}),
+        relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
+        not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in names},
         differential=differential(counted, classes),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,

@@ -26,6 +26,9 @@ async function drawCell() {
   const cell = current,
     label = present(cell);
   byId("cell-title").replaceChildren(make("span", `dot ${colorOf(label)}`), `${title(label)} · no. ${cell.seq}`);
+  drawChange(cell);
+  byId("before").disabled = cell === found[0];
+  byId("after").disabled = cell === found.at(-1);
   byId("crop").parentElement.hidden = byId("heat").parentElement.hidden = !cell.thumbnail;
   byId("heat").parentElement.hidden ||= !meta.hasMaps;
   if (cell.thumbnail) {
@@ -58,6 +61,13 @@ async function drawCell() {
   if (!cell.thumbnail || !meta.hasMaps) return;
   await load("maps", Math.floor((cell.seq - 1) / meta.mapsInFile));
   if (cell === current) drawHeat(cell);
+}
+
+/** What was done to the open cell in this page. */
+function drawChange(cell) {
+  const entry = corrections.entries.get(cell.seq);
+  const changed = entry && entry.to !== entry.from;
+  byId("change").textContent = changed ? `changed here, was ${title(entry.from)}` : entry ? "confirmed here" : "";
 }
 
 function drawProbabilities(cell) {

@@ -31,6 +31,7 @@ function store() {
     /* as above */
   }
   showUnsaved();
+  fillStatus();
 }
 
 function relabel(cell, to) {
@@ -86,9 +87,17 @@ function showUnsaved() {
   byId("discard").textContent = count && corrections.saved ? "Clear" : "Discard";
   const many = `${count} correction${count === 1 ? "" : "s"}`;
   const state = corrections.saved
-    ? `${many} saved. Now run: cartcls correct OUT corrections.csv --by NAME`
-    : `${many}, not saved yet`;
+    ? [
+        `${many} saved to corrections.csv, among this browser's downloads. In that folder, run `,
+        make("code", "", "cartcls correct OUT corrections.csv --by NAME"),
+        " where OUT is the folder that holds this report's folder, and NAME is yours.",
+      ]
+    : [`${many}, not saved yet`];
   const fit = lost === 1 ? " no longer fits" : "s no longer fit",
     misfits = `${lost} correction${fit}: no. ${corrections.lost.join(", ")}`;
-  byId("unsaved-text").textContent = [count ? state : "", lost ? misfits : ""].filter(Boolean).join(" · ");
+  byId("unsaved-text").replaceChildren(
+    ...(count ? state : []),
+    count && lost ? " · " : "",
+    lost ? misfits : "",
+  );
 }

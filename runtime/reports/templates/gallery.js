@@ -8,8 +8,8 @@ function group(cell) {
 function applyFilter() {
   const kept = cells.filter(
     (cell) =>
-      (!filter.label || (saved(cell) === filter.label && canBeCorrected(cell))) &&
-      (filter.status ? STATUSES[filter.status](cell) : cell.status !== "gone" || filter.reason) &&
+      (!filter.label || isLabelled(cell, filter.label)) &&
+      (filter.status ? STATUSES[filter.status](cell) : isThere(cell) || filter.reason) &&
       (!filter.reason || cell.reasons.includes(filter.reason)),
   );
   const named = new Map();
@@ -101,6 +101,12 @@ function halves(cell) {
   return half;
 }
 
+/** Why a cell is not `ok`, without what the top of the page says of every cell. */
+function reasonOnCard(cell) {
+  const parts = cell.reason.split("; ");
+  return parts.filter((part) => !noneIsCalibrated || !isNotCalibrated(part)).join("; ");
+}
+
 function card(cell) {
   const label = present(cell),
     entry = corrections.entries.get(cell.seq);
@@ -129,7 +135,8 @@ function card(cell) {
         : ` · by ${cell.correctedBy}, was ${title(cell.label)} ${decimals(confidence(cell))}`,
     );
   text.append(make("span", "line", `${cell.seq} · ${cell.path}`));
-  if (cell.reason) text.append(make("span", "line", `${cell.status}: ${cell.reason}`));
+  const reason = reasonOnCard(cell);
+  if (reason) text.append(make("span", "line", `${cell.status}: ${reason}`));
   element.append(text);
   return element;
 }

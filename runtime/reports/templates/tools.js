@@ -3,7 +3,7 @@
 const hasMeaning = (key) =>
   meta.classes.some((entry) => entry.key === key) || [...RESERVED.map(([known]) => known), "Delete"].includes(key);
 
-/** Relabel a cell by a key, and go to the next one; returns whether the key has a meaning. */
+/** Relabel a cell by a key, and go on where none is open; returns whether the key has a meaning. */
 function relabelByKey(key, cell) {
   const entry = meta.classes.find((known) => known.key === key);
   const shown = present(cell);
@@ -18,10 +18,14 @@ function relabelByKey(key, cell) {
   return true;
 }
 
+/** Go on in the gallery; an open cell stays, and shows its new label. */
 function goToNext() {
-  const opened = byId("cell").open;
-  move(1, !opened);
-  if (opened) openCell(current);
+  if (!byId("cell").open) move(1);
+}
+
+function openNeighbour(step) {
+  move(step, false);
+  openCell(current);
 }
 
 /** The label for a name that was typed: an existing one, or `other: ` and the name. */
@@ -58,10 +62,8 @@ function onKey(event) {
   if (!opened && !inView() && (event.key.startsWith("Arrow") || hasMeaning(event.key)))
     rove(true); // nothing is done to a cell that is out of sight: the next key is for it
   else if (!opened && event.key === "Enter" && active === document.body) openCell(current);
-  else if (event.key in steps) {
-    move(steps[event.key], !opened);
-    if (opened) openCell(current);
-  } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+  else if (event.key in steps) opened ? openNeighbour(steps[event.key]) : move(steps[event.key]);
+  else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     const direction = event.key === "ArrowDown" ? 1 : -1,
       count = meta.classes.length;
     if (!opened) move(rowStep(direction));
@@ -96,8 +98,23 @@ function showFilter() {
   applyFilter();
 }
 
+const LONGEST = 44; // letters of a choice: a browser makes the list as wide as its longest one
+
 function fill(select, counts, any) {
-  select.replaceChildren(new Option(any, ""), ...counts.map(([name, count]) => new Option(`${name} (${count})`, name)));
+  const shorten = (name) => (name.length > LONGEST ? `${name.slice(0, LONGEST - 1).trimEnd()}…` : name);
+  const options = counts.map(([name, count]) => new Option(`${shorten(name)} (${count})`, name));
+  select.replaceChildren(new Option(any, ""), ...options);
+}
+
+/** The choices of status with their counts, of which one changes with each correction. */
+function fillStatus() {
+  const counts = Object.entries(STATUSES).map(([name, test]) => [name, cells.filter(test).length]);
+  fill(
+    byId("status"),
+    counts.filter(([name, count]) => count || name === "corrected here"),
+    "any",
+  );
+  byId("status").value = filter.status;
 }
 
 function tally(values) {
@@ -107,36 +124,31 @@ function tally(values) {
 }
 
 function buildTools() {
-  const counts = tally(cells.filter(canBeCorrected).map(saved));
-  const known = [...classOf.keys()].filter((name) => counts.has(name)),
-    others = [...counts.keys()].filter((name) => !classOf.has(name)).sort();
+  const labels = new Set(cells.filter(canBeCorrected).flatMap((cell) => [saved(cell), countedAs(cell)])),
+    count = (name) => cells.filter(name ? (cell) => isLabelled(cell, name) : isThere).length;
+  const known = [...classOf.keys()].filter((name) => labels.has(name)),
+    others = [...labels].filter((name) => !classOf.has(name)).sort();
   byId("labels").replaceChildren(
     ...["", ...known, ...others].map((name) => {
       const element = button("", "", () => choose("label", name));
       element.dataset.label = name;
       element.setAttribute("aria-pressed", name === filter.label);
       if (name) element.append(make("span", `dot ${colorOf(name)}`));
-      element.append(name ? title(name) : "All", make("small", "", name ? counts.get(name) : cells.length));
+      element.append(name ? title(name) : "All", make("small", "", count(name)));
       return element;
     }),
   );
-  fill(
-    byId("status"),
-    Object.entries(STATUSES)
-      .map(([name, test]) => [name, cells.filter(test).length])
-      .filter(([name, count]) => count || name === "corrected here"),
-    "any",
-  );
+  fillStatus();
   fill(
     byId("reason"),
     [...tally(cells.flatMap((cell) => cell.reasons))].sort((a, b) => b[1] - a[1]),
     "any",
   );
-  const labels = [
+  const choices = [
     ...meta.classes.map((entry) => [entry.key, entry.title, entry.name]),
     ...RESERVED.map(([key, name]) => [key, name, { n: meta.notACell, u: meta.unsure }[key] ?? ""]),
   ];
-  for (const [key, name, label] of labels) {
+  for (const [key, name, label] of choices) {
     const element = button("", "", () => (key && relabelByKey(key, current)) || relabel(current, label)),
       hint = make("span");
     element.dataset.label = label;
@@ -150,6 +162,7 @@ function buildTools() {
 async function start() {
   const whole = await Promise.all(Array.from({ length: meta.files }, (_, number) => load("rows", number)));
   cells.sort((a, b) => a.seq - b.seq);
+  noneIsCalibrated = cells.filter(canBeCorrected).every((cell) => cell.reasons.some(isNotCalibrated));
   restore();
   buildTools();
   byId("tools").hidden = false;
@@ -157,6 +170,8 @@ async function start() {
     byId(name).addEventListener("change", (event) => choose(name, event.target.value));
   byId("previous").addEventListener("click", () => turnPage(-1));
   byId("next").addEventListener("click", () => turnPage(1));
+  byId("before").addEventListener("click", () => openNeighbour(-1));
+  byId("after").addEventListener("click", () => openNeighbour(1));
   byId("close").addEventListener("click", () => byId("cell").close());
   byId("cell").addEventListener("close", () => {
     const now = document.activeElement; // the event comes late: a focus that has moved by then stays

@@ -56,7 +56,7 @@ def test_cells_are_found_by_class_status_and_reason(page: Page):
     page.click("#labels button[data-label=eosinophil]")
     assert sorted(shown(page)) == list(range(1, 9))
     page.click("#labels button[data-label='']")
-    page.click("a[data-reason^='is not a JPEG']")
+    page.click("a[data-reason^='the file is not a JPEG']")
     assert shown(page) == [10]
     page.click("a[data-label=monocyte]")
     assert shown(page) == []

@@ -1,6 +1,8 @@
 """What leads a reader through the page: keys, links, times, colours, paper."""
 
 import base64
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,11 @@ from browsing import reload, saved, shown
 from playwright.sync_api import Browser, Page
 
 from cartcls.runtime.images import thumbnail
+from cartcls.runtime.ledger.folder import LEDGER
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.records import Cell
 from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.rebuild import rebuild_reports
 
 ORDER = ["neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "immature granulocyte"]
 ORDER += ["erythroblast", "platelet"]
@@ -21,6 +27,15 @@ def focused(page: Page) -> str | None:
 
 def unsaved(page: Page) -> str:
     return page.locator("#unsaved-text").inner_text()
+
+
+def change(page: Page, out: Path, changed: Callable[[Cell], Cell]) -> None:
+    """Change rows in the ledger, and show the new report."""
+    with Ledger(out / LEDGER) as ledger:
+        (slide,) = ledger.slides()
+        slide.correct([], [changed(cell) for cell in slide.cells()])
+    rebuild_reports(out)
+    reload(page)
 
 
 def test_arrow_keys_work_from_the_start(page: Page):
@@ -114,6 +129,105 @@ def test_reviewed_cells_can_be_listed(page: Page, out: Path, tmp_path: Path):
     assert sorted(shown(page)) == [2, 5]
     page.select_option("#status", "review")
     assert sorted(shown(page)) == [3, 4, 6]
+
+
+def test_all_counts_agree(page: Page, out: Path):
+    def changed(cell: Cell) -> Cell:
+        if cell.seq == 5:
+            return replace(cell, status="gone", reason="its file is no longer in the slide's folder")
+        return replace(cell, corrected_label="unsure", corrected_by="Ada") if cell.seq == 6 else cell
+
+    change(page, out, changed)
+    assert page.locator("header p.soft").inner_text().startswith("9 images, ")
+    assert page.locator("#labels button").all_inner_texts() == ["All\n9", "eosinophil\n7", "unsure\n1"]
+    assert page.locator("#shown").inner_text() == "1–9 of 9"
+    assert page.locator("table.differential tr:has(a[data-label=eosinophil]) td.number").first.inner_text() == "7"
+    page.click("table.differential a[data-label=eosinophil]")
+    assert sorted(shown(page)) == [1, 2, 3, 4, 6, 7, 8]
+    page.locator(".cell").first.focus()
+    page.keyboard.press("3")
+    for option in page.locator("#status option, #reason option").all():
+        label = option.inner_text()
+        if label != "any":
+            page.evaluate("filter.label = filter.status = filter.reason = ''")
+            menu, value = option.evaluate("option => [option.parentElement.id, option.value]")
+            page.select_option(f"#{menu}", value)
+            assert label.endswith(f"({len(shown(page))})")
+
+
+def test_an_open_cell_stays_and_shows_its_new_label(page: Page):
+    page.locator(".cell[data-seq='2']").click()
+    for name, label, told in (
+        ("monocyte", "monocyte", "changed here, was eosinophil"),
+        ("undo", "eosinophil", ""),
+        ("confirm", "eosinophil", "confirmed here"),
+    ):
+        page.locator("#relabel button", has_text=name).click()
+        assert page.locator("#cell-title").inner_text() == f"{label} · no. 2"
+        assert page.locator("#change").inner_text() == told
+    page.keyboard.press("n")
+    page.keyboard.press("o")
+    page.keyboard.type("blast")
+    page.keyboard.press("Enter")
+    assert page.locator("#cell-title").inner_text() == "other: blast · no. 2"
+    assert unsaved(page) == "1 correction, not saved yet"
+    assert page.locator("#before").is_disabled()
+    page.click("#after")
+    assert page.locator("#cell-title").inner_text() == "eosinophil · no. 3"
+    assert page.locator("#change").inner_text() == ""
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#cell-title").inner_text() == "other: blast · no. 2"
+
+
+def test_what_is_to_be_done_with_a_saved_file_is_told(page: Page, tmp_path: Path):
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("3")
+    saved(page, tmp_path / "corrections.csv")
+    assert unsaved(page) == (
+        "1 correction saved to corrections.csv, among this browser's downloads. In that folder, run"
+        " cartcls correct OUT corrections.csv --by NAME"
+        " where OUT is the folder that holds this report's folder, and NAME is yours."
+    )
+
+
+def test_a_reason_of_every_cell_is_not_repeated_on_each_card(page: Page, out: Path):
+    def flagged(cell: Cell) -> Cell:
+        reason = "not calibrated; out of focus (sharpness 3 < 5)" if cell.seq == 2 else "not calibrated"
+        return replace(cell, status="review", reason=reason) if cell.can_be_corrected else cell
+
+    change(page, out, flagged)
+    assert "review: out of focus (sharpness 3 < 5)" in page.locator(".cell[data-seq='2']").inner_text()
+    assert "review" not in page.locator(".cell[data-seq='4']").inner_text()
+    page.locator(".cell[data-seq='2']").click()
+    assert page.locator("#why").inner_text().startswith("review: not calibrated; out of focus")
+    change(page, out, lambda cell: replace(flagged(cell), status="ok", reason="") if cell.seq == 1 else flagged(cell))
+    assert "review: not calibrated" in page.locator(".cell[data-seq='4']").inner_text()
+
+
+def test_a_long_reason_does_not_widen_the_menu(page: Page, out: Path):
+    def rejected(cell: Cell) -> Cell:
+        return replace(cell, reason="is no picture: " + 20 * "long " + "end") if cell.status == "rejected" else cell
+
+    change(page, out, rejected)
+    texts = page.locator("#reason option").all_inner_texts()
+    assert "the file is no picture: long long long long… (1)" in texts
+    assert max(map(len, texts)) < 50
+    page.select_option("#reason", "the file is no picture: " + 20 * "long " + "end")
+    assert shown(page) == [10]
+
+
+def test_the_differential_fits_a_phone(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    table = page.locator(".scroll:has(table.differential)")
+    assert table.locator(".without").first.is_visible()
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+    label, dot = (
+        page.locator(f"table.differential th:has-text('immature granulocyte') {part}").evaluate(
+            "element => { const box = [...element.getClientRects()].at(-1); return [box.left, box.right]; }"
+        )
+        for part in ("a", ".dot")
+    )
+    assert label[0] >= dot[1]  # also its second line
 
 
 def test_where_there_is_no_evidence_none_is_drawn(page: Page):

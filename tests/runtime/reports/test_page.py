@@ -16,6 +16,7 @@ from samples import RUN, TIME, a_cell
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images import thumbnail
 from cartcls.runtime.images.discover import readable_name
+from cartcls.runtime.inference.predictions import NO_NUMBER
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -56,7 +57,8 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
     cells = [a_cell(1), a_cell(2, status="review", reason="low confidence (0.93 < 0.99)")]
     page = rendered(bundle, *cells, waiting=5)
     assert "PRELIMINARY: 1 cell awaits review." in page.text
-    assert "5 images still wait" in page.text
+    assert "5 images still wait to be classified. Reload the page while cartcls runs;" in page.text
+    assert "2 of 7 images, classified by" in page.text
     assert "Only 2 leukocytes" in page.text
     assert "no CAR-T class" in page.text
     assert "For research use only" in page.text
@@ -85,9 +87,29 @@ def test_a_review_that_is_complete_is_told_with_the_reviewers(bundle: Bundle):
 
 def test_drift_and_calibration_are_shown(bundle: Bundle):
     facts = CalibrationFacts(1.25, 0.9, 0.01, "at most 1.00%", "calibrate", 640, "fake, f32")
-    page = rendered(bundle, a_cell(1), drift=["Colours are <odd>."], calibration=facts)
-    assert page.text.count("Colours are <odd>.") == 2
-    assert "temperature: 1.25 · review below: 0.9" in page.text
+    page = rendered(bundle, a_cell(1), drift=["the colours are <odd>"], calibration=facts)
+    assert "Drift. The colours are <odd>. Quality and drift" in page.text
+    assert page.text.count("The colours are <odd>.") == 2
+    assert "temperature: 1.25 · review below: 0.9 · guaranteed error: 0.01" in page.text
+    without = rendered(bundle, a_cell(1), calibration=structs.replace(facts, guaranteed_error=None))
+    assert "review below: 0.9 · guarantee: at most" in without.text
+
+
+def test_no_banner_contradicts_that_labels_mean_nothing(bundle: Bundle):
+    field, unclear = (
+        [a_cell(seq, status="review", reason=reason) for seq in (first, first + 1)]
+        for first, reason in ((1, "looks like a whole field (size 0.43 > 0.25)"), (3, "out of focus"))
+    )
+    alone, mixed = rendered(bundle, *field).text, rendered(bundle, *field, *unclear).text
+    assert "2 of 2 images look like whole fields of view, not single cells: their labels mean nothing." in alone
+    assert "PRELIMINARY: 2 images await review. The differential is given with and without them." in alone
+    assert "leukocytes: a differential needs" not in alone
+    assert (
+        "PRELIMINARY: 4 cells await review. The labels of the other 2 are proposals."
+        " The differential is given with and without all 4."
+    ) in mixed
+    assert "Only 4 leukocytes" in mixed
+    assert "Only 3 leukocytes" in rendered(bundle, *field, a_cell(3)).text
 
 
 def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):
@@ -109,11 +131,12 @@ def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):
         ["low confidence", "out of focus"],
         ["low confidence"],
         ["same bytes as an earlier cell"],
-        ["is empty"],
+        ["the file is empty"],
     ]
+    assert reasons(Cell(5, "5.jpg", "rejected", NO_NUMBER, TIME)) == [NO_NUMBER]  # which has its own subject
     page = rendered(bundle, *cells)
     assert "2 review: low confidence" in page.text
-    assert "1 rejected: is empty" in page.text
+    assert "1 rejected: the file is empty" in page.text
     pictures = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert pictures == [f"thumbnails/{seq:06d}.jpg" for seq in (1, 2, 1, 3)]
 

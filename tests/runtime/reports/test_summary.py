@@ -37,3 +37,16 @@ def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle:
     assert len(summary.warnings) == 3
     reviewed = [replace(cell, corrected_label="lymphocyte") for cell in cells]
     assert summarize(bundle, RUN, reviewed, 0).warnings == []
+
+
+def test_labels_of_what_has_become_a_duplicate_are_in_no_count(bundle: Bundle):
+    cells = [
+        a_cell(seq, status=status, corrected_label=label, corrected_by=person)
+        for seq, status, label, person in (
+            (1, "ok", "monocyte", "Ada"),
+            (2, "duplicate", "monocyte", "Bo"),
+            (3, "duplicate", "not a cell", "Bo"),
+        )
+    ]
+    summary = summarize(bundle, RUN, cells, 0)
+    assert (summary.reviewed, summary.relabelled, summary.not_a_cell, summary.reviewers) == (1, 1, 0, ["Ada"])
