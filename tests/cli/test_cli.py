@@ -177,6 +177,8 @@ def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: 
     done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module="cartcls.train")  # the same app
     assert (done.returncode, "fit 24" in done.stderr) == (0, True)
     assert "too few cells for `cartcls calibrate`: select 8 (needs 16), calibrate 0 (needs 30)" in done.stderr
+    assert "0 in calibrate: too few to guarantee 1% (at least 299 that pass the checks are needed" in done.stderr
+    assert "so about 2990 cells in all)" in done.stderr
     (tmp_path / "other.csv").write_text("path,part\na/1.jpg,fit\n")
     done = cartcls("train", "fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run")
     assert done.returncode == 1
