@@ -145,7 +145,8 @@ def watch(
             for slide in watched.slides if once else ():
                 name_rejected(slide.work.ledger, notify)
         if stop():
-            show.notify(f"stopped: {len(watched.slides)} slides, reports in {out}")
+            count = len(watched.slides)
+            show.notify(f"stopped: {count} slide{'' if count == 1 else 's'}, reports in {out}")
     rejected = any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides)
     if once and (rejected or watched.unlisted):
         raise typer.Exit(EXIT_UNREADABLE)
