@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from typer.core import TyperCommand, TyperGroup
@@ -42,7 +43,7 @@ def test_paragraphs_of_the_help_fill_their_lines(words: tuple[str, ...]):
     about = re.split(r"\n\n(?=Arguments|Options|Commands)", help_of(words))[0]
     for paragraph in about.split("\n\n")[1:]:
         lines = [line.strip() for line in paragraph.splitlines()]
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             assert len(line) + 1 + len(following.split()[0]) > WIDTH - 2, paragraph
 
 

@@ -100,7 +100,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
 
 def test_the_bar_counts_epochs_from_1_to_the_last(
-    tmp_path: Path, data_dir: Path, split_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    data_dir: Path,
+    split_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     from cartcls.train import callbacks, training
 
