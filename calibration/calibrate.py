@@ -19,7 +19,6 @@ from ..runtime.bundle.calibration import (
     Limits,
     PromiseRecord,
     Typical,
-    not_calibrated,
 )
 from ..runtime.bundle.review import CALIBRATION, Calibration
 from ..runtime.errors import DataError
@@ -130,9 +129,7 @@ def _measure(evidence: Mapping[str, Evidence], max_error: float) -> _Measured:
     usual = _usual(fit, select)
     judged, before = judge(usual, select, temperature), judge(usual, calibrate, temperature)
     found = _promise(judged, before, max_error)
-    chosen = found.chosen
-    problem = "" if found.reached else not_calibrated(chosen.passing, chosen.wrong, found.needed)
-    calibration = replace(usual, threshold=chosen.threshold, problem=problem)
+    calibration = replace(usual, threshold=found.chosen.threshold, reached=found.reached)
     return _Measured(temperature, calibration, found, judged, before, judge(calibration, calibrate, temperature))
 
 
@@ -241,13 +238,14 @@ def _promise_sentence(found: Promise, cells: int, split_unit: str, same_split: b
 
 def _remedy(found: Promise, cells: int) -> str:
     """What would make a calibration of cells that do not allow one."""
-    if found.needed is None:
-        least = cells_to_stand(0, found.asked)
+    if found.chosen.wrong / max(found.chosen.passing, 1) >= found.asked:
         return (
             "that share is above what was asked for. Train the model on more cells, ask for less with --max-error, or"
-            f" add cells of new slides: at least {least} that pass are needed"
+            f" add cells of new slides: at least {found.needed} that pass are needed, if no more are wrong"
         )
-    in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all" if found.chosen.passing else ""
+    in_all = ""
+    if found.needed and found.chosen.passing:
+        in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all"
     return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or ask for less with --max-error"
 
 

@@ -32,8 +32,8 @@ class Promise:
         asked: Share of wrong cells that was asked for.
         steps: Thresholds tried, from strict to loose; the last one failed, unless all passed.
         chosen: The one that holds.
-        needed: Number of cells that pass with which the bound asked for would be reached at `chosen`; None where it is
-            reached, or no number would do.
+        needed: Fewest cells that pass with which the bound asked for would be reached at `chosen`, if the share of
+            wrong ones stays; where that is above what was asked for, if no more are wrong. None where it is reached.
     """
 
     asked: float
@@ -113,7 +113,8 @@ def promise(confidences: Floats, correct: Bools, thresholds: Sequence[float], ma
     needed = None
     if chosen.bound > max_error:
         passing = max(chosen.passing, 1)
-        needed = cells_needed(chosen.wrong / passing, max_error, passing)
+        share = chosen.wrong / passing
+        needed = cells_needed(share, max_error, passing) or cells_to_stand(chosen.wrong, max_error)
     return Promise(max_error, steps, chosen, needed)
 
 

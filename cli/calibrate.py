@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ..calibration import MAX_ERROR
 from ..runtime.console import EXIT_FAILED
 from .main import app
 from .options import Backend, BackendName, LabelledDir
@@ -15,19 +16,19 @@ from .options import Backend, BackendName, LabelledDir
 
 @app.command()
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(help="Bundle to calibrate.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle to calibrate.", show_default=False)],
     labelled_dir: LabelledDir,
     split: Annotated[Path, typer.Option(help="Split file of that folder.", show_default=False)],
     max_error: Annotated[
         str, typer.Option(metavar="SHARE", help="Largest share of `ok` cells that may be wrong, such as 1% or 0.01.")
-    ] = "1%",
+    ] = f"{MAX_ERROR:.0%}",
     backend: Backend = BackendName.auto,
     out: Annotated[
         Path | None, typer.Option(help="Bundle folder to write.", show_default="BUNDLE is changed itself")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
-    """Calibrate a bundle's confidences, and set below which of them a person must look.
+    """Calibrate confidences, and set below which a person must look.
 
     Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
     `calibrate`: at most --max-error of the `ok` cells are then wrong, with 95 % confidence, for cells like those. If

@@ -33,7 +33,7 @@ def export(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CHECKPOINT|BUNDLE]",
+            metavar="CHECKPOINT|BUNDLE",
             help="Checkpoint of `cartcls train`, or a bundle folder.",
             show_default="the shipped rcmnet-pbc8",
         ),
@@ -54,14 +54,15 @@ def export(
         bool, typer.Option("--report", help="Use the part `report`, once per release, for the bundle's figures.")
     ] = False,
 ) -> None:
-    """Turn a checkpoint into a bundle, and a bundle into a TensorRT engine for the GPU of this machine.
+    """Make a bundle of a checkpoint, and an engine of a bundle.
 
-    Parity is checked for a bundle on the cells of `select`, for an engine on the cells in the bundle. If answers differ
-    from the model's, the exit code is 5, and that bundle or that engine is not written. A checkpoint becomes a bundle
-    also without TensorRT or a GPU, and without its 8-bit graph if that alone gives other answers.
+    The engine is TensorRT's, for the GPU of this machine. Parity is checked for a bundle on the cells of `select`, for
+    an engine on the cells in the bundle. If answers differ from the model's, the exit code is 5, and that bundle or
+    that engine is not written. A checkpoint becomes a bundle also without TensorRT or a GPU, and without its 8-bit
+    graph if that alone gives other answers.
     """
     from ..runtime.bundle.bundle import SHIPPED
-    from ..runtime.errors import NoGpuError, NotInstalledError
+    from ..runtime.errors import DataError, NoGpuError, NotInstalledError
     from . import show
 
     precision = _precision(fp16, fp32, int8)
@@ -69,6 +70,8 @@ def export(
         _refuse_for_bundle({"--out": out, "--data": data, "--notice": notice, "--report": report})
         _export_engine(source or SHIPPED, precision, target)
         return
+    if not source.exists():
+        raise DataError(f"{source} does not exist: name a checkpoint such as RUN_DIR/best.ckpt, or a bundle folder")
     bundle_dir = out or Path(source.resolve().parent.name)
     _export_bundle(source, bundle_dir, precision, data, notice, report)
     try:

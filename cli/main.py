@@ -13,6 +13,7 @@ from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, Label
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # Typer's own keeps line breaks within paragraphs, and gives flags a type
     help="Classify single blood cells and write reports with heat maps. For research use only.\n\n"
     "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no CAR-T"
     " class: a laboratory trains one on its own cells with `cartcls train`.",
@@ -33,7 +34,7 @@ def _root(
 def batch(
     slide_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="SLIDE_DIR...", help="Folders of cell crops, one for each slide.", show_default=False),
+        typer.Argument(metavar="SLIDE_DIR", help="Folders of cell crops, one for each slide.", show_default=False),
     ],
     out: Out = REPORTS,
     bundle: BundleDir = None,
@@ -54,10 +55,9 @@ def batch(
 ) -> None:
     """Classify slides: a table, a page and thumbnails for each.
 
-    Images are JPEG, PNG, BMP or TIFF, one cell each, at any depth below SLIDE_DIR. Where they lie in folders side by
-    side, --each or --one-slide says what these are. A second run classifies what is new, has changed, or could not be
-    read. The exit code is 3 if some could not be read: each has a row with the
-    reason.
+    Images are JPEG, PNG, BMP, TIFF or WebP, one cell each, at any depth below SLIDE_DIR. Where they lie in folders
+    side by side, --each or --one-slide says what these are. A second run classifies what is new, has changed, or could
+    not be read. The exit code is 3 if some could not be read: each has a row with the reason.
     """
     from ..runtime.errors import InterruptedRun
     from ..runtime.images.discover import slide_name
@@ -107,14 +107,15 @@ def watch(
         bool, typer.Option("--json", help="Print a slide's summary as a line of JSON at each change.")
     ] = False,
 ) -> None:
-    """Watch a capture folder for weeks, and keep a report for each slide.
+    """Watch a capture folder, and keep a report for each slide.
 
-    Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row: for its final content, or with the reason
-    why it has no label. After a crash, start it again: it continues where it stopped. Stop it with Ctrl-C or SIGTERM.
+    It runs for weeks. Each folder in CAPTURE_DIR is a slide. Every image gets exactly one row: for its final content,
+    or with the reason why it has no label. After a crash, start it again: it continues where it stopped. Stop it with
+    Ctrl-C or SIGTERM.
     """
     from ..runtime.files import writing
     from ..runtime.ledger.folder import open_ledger
-    from ..runtime.slides.batch import check_slide
+    from ..runtime.slides.batch import check_slide, name_rejected
     from ..runtime.slides.service import Stop, notify_systemd, run
     from ..runtime.slides.watch import AT_ONCE, Watch, WatchTimings
     from . import show
@@ -123,7 +124,7 @@ def watch(
     check_slide(capture_dir, out, may_be_away=True)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
-        show.watched(capture_dir)
+        show.watched(capture_dir, out)
         with (
             open_ledger(out, classifier.bundle) as ledger,
             stop.on_signals(),
@@ -141,6 +142,11 @@ def watch(
                 alive=lambda: notify_systemd("WATCHDOG=1"),
             )
             run(watched, stop, update, once)
+            for slide in watched.slides if once else ():
+                name_rejected(slide.work.ledger, notify)
+        if stop():
+            count = len(watched.slides)
+            show.notify(f"stopped: {count} slide{'' if count == 1 else 's'}, reports in {out}")
     rejected = any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides)
     if once and (rejected or watched.unlisted):
         raise typer.Exit(EXIT_UNREADABLE)
@@ -156,7 +162,7 @@ def evaluate(
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Count how often a bundle is right on labelled cells, and show its mistakes.
+    """Count a bundle's mistakes on labelled cells, and show them.
 
     The exit code is 3 if some images could not be read: they are listed, and not in the figures.
     """
@@ -180,13 +186,14 @@ def evaluate(
 @app.command()
 def doctor(
     capture_dir: Annotated[
-        Path | None, typer.Argument(help="Folder that the microscope writes to.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="CAPTURE_DIR", help="Folder that the microscope writes to.", show_default=False),
     ] = None,
     out: Out = REPORTS,
     bundle: BundleDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check what a run needs on this machine: what works, what is missing, and how to fix it."""
+    """Check what works here, what is missing, and how to fix it."""
     from dataclasses import asdict
 
     from ..runtime.bundle.bundle import SHIPPED

@@ -27,10 +27,14 @@ def seconds(text: str | float) -> float:
 
 Backend = Annotated[BackendName, typer.Option(help="What runs the model.")]
 BundleDir = Annotated[Path | None, typer.Option(help="Bundle to use.", show_default="the shipped rcmnet-pbc8")]
-CaptureDir = Annotated[Path, typer.Argument(help="Folder that the microscope writes to.", show_default=False)]
-LabelledDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
+CaptureDir = Annotated[
+    Path, typer.Argument(metavar="CAPTURE_DIR", help="Folder that the microscope writes to.", show_default=False)
+]
+LabelledDir = Annotated[
+    Path, typer.Argument(metavar="LABELLED_DIR", help="Folder with one folder of images per class.", show_default=False)
+]
 Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
-ReportsDir = Annotated[Path, typer.Argument(help="Folder of reports.", show_default=False)]
+ReportsDir = Annotated[Path, typer.Argument(metavar="REPORTS_DIR", help="Folder of reports.", show_default=False)]
 Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Shortest pause between two scans.")]
 Quiet = Annotated[
     float,

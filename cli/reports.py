@@ -17,9 +17,9 @@ def verify(
     out: ReportsDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Compare every table with the ledger, and name each row that was edited, lost or added.
+    """Compare tables with the ledger.
 
-    The exit code is 1 if there is one.
+    Each row that was edited, lost or added is named; the exit code is 1 if there is one.
     """
     from dataclasses import asdict
 
@@ -40,7 +40,10 @@ def rebuild(
     out: ReportsDir,
     pages: Annotated[bool, typer.Option("--pages", help="Rebuild only the pages, and print their paths.")] = False,
 ) -> None:
-    """Rebuild tables, summaries and pages from the ledger; thumbnails stay as they are."""
+    """Rebuild tables, summaries and pages from the ledger.
+
+    Thumbnails stay as they are.
+    """
     from ..runtime.reports.page import PAGE
     from ..runtime.reports.rebuild import rebuild_reports
 
@@ -53,19 +56,22 @@ def correct(
     out: ReportsDir,
     corrections: Annotated[
         Path | None,
-        typer.Argument(metavar="[CORRECTIONS.CSV]", help="File that a page saved.", show_default=False),
+        typer.Argument(metavar="CORRECTIONS.CSV", help="File that a page saved.", show_default=False),
     ] = None,
-    by: Annotated[str | None, typer.Option(metavar="NAME", help="Who made the corrections.")] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who made the corrections: needed with CORRECTIONS.CSV.")
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write all reviewed cells as class folders to train on."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Apply corrections that a reviewer made in a page, and export reviewed cells for training.
+    """Apply a reviewer's corrections, and export reviewed cells.
 
-    Corrections are checked first: if one does not match, none is applied. Nothing is overwritten: the ledger keeps who
-    labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
+    A page saves the corrections, and the cells are to train on. Corrections are checked first: if one does not match,
+    none is applied. Nothing is overwritten: the ledger keeps who labelled a cell, and when. The exit code is 3 if the
+    file of a reviewed cell is missing or has changed.
     """
     from . import show
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -106,13 +107,13 @@ def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def watched(capture_dir: Path) -> None:
-    """Print what is being watched, and whether it is on a network share."""
+def watched(capture_dir: Path, out: Path) -> None:
+    """Print what is being watched, whether it is on a network share, and where the reports go."""
     from ..runtime.mounts import file_system, is_network
 
     kind = file_system(capture_dir)
     share = f", on a network share ({kind}): files must stay unchanged for longer" if is_network(kind) else ""
-    messages.print(f"watching {capture_dir}{share}", markup=False, soft_wrap=True)
+    messages.print(f"watching {capture_dir}{share}; reports in {out}", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -351,6 +352,9 @@ def exported(out: Path, parity: "ParityReport") -> None:
             f"warning: the training was stopped before its last image size: the bundle is for the size of its weights,"
             f" {bundle.width}x{bundle.height}. Or finish it with `cartcls train fit … --resume`, and export again"
         )
+    if not bundle.calibrated:
+        calibrate = f"cartcls calibrate {shlex.quote(os.fspath(out))} LABELLED_DIR --split SPLIT"
+        notify(f"{bundle.problem} yet: every cell will be for review; next: {calibrate}")
     results.print(os.fspath(out), markup=False, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import RichProgressBar, WeightAveraging
 from torch import Tensor
 
 from .loaders import CellData
@@ -88,6 +88,16 @@ class History(pl.Callback):
     def _say(self, trainer: pl.Trainer, line: str) -> None:
         if not has_bar():
             self._pace(f"epoch {_epoch(trainer)}: {line}")
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's progress bar, with epochs counted from 1, as the lines and `history.csv` do."""
+
+    def __init__(self):
+        super().__init__(console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {_epoch(self.trainer)}"
 
 
 def has_bar() -> bool:

@@ -3,17 +3,20 @@
 import re
 from collections import Counter
 from enum import Enum
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..runtime.bundle.provenance import Stage
-from ..runtime.console import EXIT_INTERRUPTED
+from ..calibration import MAX_ERROR
+from ..runtime.bundle.provenance import Stage, epochs_of
+from ..runtime.errors import InterruptedRun
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # as in `cartcls.cli.main`
     help="Split a folder of labelled cells, and train a model on it.",
 )
 
@@ -31,7 +34,9 @@ class Arch(str, Enum):
     efficientnet_lite2 = "efficientnet_lite2"
 
 
-DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of images per class.", show_default=False)]
+DataDir = Annotated[
+    Path, typer.Argument(metavar="LABELLED_DIR", help="Folder with one folder of images per class.", show_default=False)
+]
 SplitFile = Annotated[Path, typer.Option(help="Split file of the folder.", show_default=False)]
 Epochs = Annotated[int, typer.Option(min=1, help="Epochs at --size.")]
 Size = Annotated[str, typer.Option(help="Image size, WIDTHxHEIGHT.")]
@@ -56,7 +61,8 @@ def split(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
 ) -> None:
-    """Split a data folder into the parts fit, select, calibrate and report."""
+    """Split a data folder into fit, select, calibrate and report."""
+    from ..calibration.risk import cells_to_stand
     from ..calibration.split import FEWEST, PARTS, make_split
 
     made = make_split(data_dir, out, groups, seed, lambda line: typer.echo(line, err=True))
@@ -64,6 +70,13 @@ def split(
     typer.echo(f"{out}: {', '.join(f'{part} {counts[part]}' for part in PARTS)} ({made.unit})", err=True)
     if few := [f"{part} {counts[part]} (needs {fewest})" for part, fewest in FEWEST.items() if counts[part] < fewest]:
         typer.echo(f"warning: too few cells for `cartcls calibrate`: {', '.join(few)}", err=True)
+    enough = cells_to_stand(0, MAX_ERROR)
+    if counts["calibrate"] < enough:
+        typer.echo(
+            f"{counts['calibrate']} in calibrate: too few to guarantee {MAX_ERROR:.0%} (at least {enough} that pass the"
+            f" checks are needed, so about {ceil(enough / PARTS['calibrate'])} cells in all)",
+            err=True,
+        )
 
 
 @app.command()
@@ -90,9 +103,9 @@ def fit(
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
 ) -> None:
-    """Train a model, and choose its best checkpoint on the part `select`."""
+    """Train a model, and choose its best checkpoint on `select`."""
     stages = _stages(sizes, size, epochs)
-    typer.echo("loading PyTorch", err=True)
+    typer.echo(f"{arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from . import training
 
@@ -101,8 +114,7 @@ def fit(
             data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
         )
     except KeyboardInterrupt:
-        typer.echo(_interrupted(out), err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise InterruptedRun(_how_to_go_on(out)) from None
     if metrics:
         low, high = metrics.top1_interval
         typer.echo(
@@ -115,18 +127,25 @@ def fit(
 @app.command()
 def join(
     first: Annotated[
-        Path, typer.Argument(help="Checkpoint or bundle of rcmnet, for images of 360x363.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FIRST", help="Checkpoint or bundle of rcmnet, for images of 360x363.", show_default=False
+        ),
     ],
     others: Annotated[
         list[Path],
         typer.Argument(
+            metavar="OTHER",
             help="Checkpoints of efficientnet_lite0 or efficientnet_lite2, at half the width and height.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Join models to an ensemble, whose answer is the mean of theirs. Export it like any other model."""
+    """Join models to an ensemble, whose answer is the mean of theirs.
+
+    Export it like any other model.
+    """
     from .join import join as run
 
     typer.echo(f"{run(first, others, out)} has {1 + len(others)} members", err=True)
@@ -144,11 +163,14 @@ def table5(
     seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
     compile: Compile = False,
 ) -> None:
-    """Train all models of the paper's Table 5 with the same settings; run again to continue where it stopped."""
+    """Train all models of the paper's Table 5 with the same settings.
+
+    Run it again to continue where it stopped.
+    """
     stages = _stages(sizes, size, epochs)
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
         raise typer.BadParameter(f"{seeds!r} is not a list of seeds: write 0,1,2", param_hint="--seeds")
-    typer.echo("loading PyTorch", err=True)
+    typer.echo(f"six models, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from .table5 import train_table
         from .training import TrainingSettings
@@ -156,19 +178,17 @@ def table5(
         settings = TrainingSettings(stages, batch_size=batch_size, compile=compile)
         train_table(data_dir, split, out, settings, sorted({int(seed) for seed in seeds.split(",")}))
     except KeyboardInterrupt:
-        typer.echo("interrupted: the same command goes on", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise InterruptedRun("the same command goes on") from None
     typer.echo((out / "table5.md").read_text(encoding="utf-8"))
 
 
-def _interrupted(out: Path) -> str:
+def _how_to_go_on(out: Path) -> str:
     """How to go on with an interrupted training."""
     from .training import LAST, read_run
 
     if not (out / LAST).exists():
-        return "interrupted before the end of the first epoch: the same command starts again"
-    command = read_run(out).command
-    return f"interrupted: go on after the last whole epoch with\n    {command.replace(' --resume', '')} --resume"
+        return "before the end of the first epoch; the same command starts again"
+    return f"go on after the last whole epoch with: {read_run(out).command.replace(' --resume', '')} --resume"
 
 
 def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:

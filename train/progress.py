@@ -19,6 +19,9 @@ SILENCED = (
     "Loading `train_dataloader` to estimate number of stepping batches",  # the images are read only once
     "`Trainer.fit` stopped: `max_epochs=",  # that is its regular end
     "\nDetected KeyboardInterrupt",  # the command says how to go on
+    "Restoring states from the checkpoint path at ",  # that is what `--resume` asks for
+    "Found current_model_state in the checkpoint.",  # how averaged weights are stored
+    "Restored all states from the checkpoint at ",  # a training that cannot be resumed ends with an error
 )
 """How messages of Lightning begin that tell a user nothing."""
 

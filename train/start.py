@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..runtime.bundle.bundle import load_bundle
+from ..runtime.bundle.bundle import SHIPPED, load_bundle
 from ..runtime.bundle.provenance import Origin
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, load_checkpoint, with_tables_of
@@ -54,6 +54,7 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
         DataError: The checkpoint cannot be used, or has no member of that name.
         BundleError: The bundle cannot be used.
     """
+    check_start(path)
     if not path.is_dir():
         checkpoint = load_checkpoint(path)
         weights = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
@@ -66,6 +67,19 @@ def read_start(path: Path, arch: str = "rcmnet") -> Start:
         Origin(bundle=bundle.name, bundle_sha256=bundle.sha256),
     )
     return _member(start, arch)
+
+
+def check_start(path: Path) -> None:
+    """Make sure, before anything that takes long, that there is something to start from.
+
+    Raises:
+        DataError: There is nothing of that name.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{path} does not exist: name a bundle folder (the shipped one is {SHIPPED}), or a checkpoint such as"
+            " RUN_DIR/best.ckpt"
+        )
 
 
 def checkpoint_origin(file: Path, checkpoint: Checkpoint) -> Origin:

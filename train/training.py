@@ -14,16 +14,16 @@ import msgspec
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from ..calibration.metrics import CONFUSION, METRICS, classification_metrics
 from ..calibration.plots import draw_confusion
 from ..calibration.split import check_split, read_split
 from ..runtime.bundle.manifest import Metrics
-from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage
+from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage, epochs_of
 from ..runtime.errors import DataError
 from ..runtime.images.resize import PREPROCESSING
-from .callbacks import History, StageAveraging, has_bar
+from .callbacks import EpochBar, History, StageAveraging, has_bar
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
 from .images import load_images
@@ -31,7 +31,7 @@ from .loaders import CellData
 from .models.efficientnet import EFFICIENTNETS
 from .plots import draw_curves
 from .progress import reading, say, silence
-from .start import Start, imagenet_start, read_start, start_from
+from .start import Start, check_start, imagenet_start, read_start, start_from
 
 RUN, LAST = "run.json", "last.ckpt"
 INITIAL_FILES = (RUN, "split.csv", "history.csv")  # of a run folder before its first checkpoint
@@ -92,6 +92,8 @@ def fit(
         DataError: The folder, the split, an image, the start or the run folder cannot be used.
         KeyboardInterrupt: It was interrupted; `resume` goes on after its last whole epoch.
     """
+    if settings.start:
+        check_start(settings.start)
     split = read_split(split_file)
     check_split(split, data_dir)
     _open_run(out, resume)
@@ -136,7 +138,9 @@ def train(
     if started:
         start_from(classifier.model, settings.arch, data.classes, started)
     trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes)
-    say(_beginning(settings, trainer))
+    compiled = "; each size is compiled first, which takes a minute or two" if settings.compile else ""
+    device = f"{trainer.strategy.root_device} ({trainer.precision})"
+    say(f"training {settings.arch} on {device}: epochs {epochs_of(settings.stages)}{compiled}; Ctrl-C stops it")
     try:
         trainer.fit(classifier, data, ckpt_path=out / LAST if resume else None, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
@@ -155,7 +159,7 @@ def _start(settings: TrainingSettings) -> Start | None:
 def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
     best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    bar = [RichProgressBar(console_kwargs={"stderr": True})] if has_bar() else []
+    bar = [EpochBar()] if has_bar() else []
     return pl.Trainer(
         devices=devices,
         num_nodes=num_nodes,
@@ -169,13 +173,6 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
     )
-
-
-def _beginning(settings: TrainingSettings, trainer: pl.Trainer) -> str:
-    stages = ", ".join("{} at {}x{}".format(stage.epochs, *stage.size) for stage in settings.stages)
-    compiled = "; each size is compiled first, which takes a minute or two" if settings.compile else ""
-    device, precision = trainer.strategy.root_device, trainer.precision
-    return f"training {settings.arch} on {device} ({precision}): epochs {stages}{compiled}; Ctrl-C stops it"
 
 
 def _finish(out: Path, data: CellData) -> FitMetrics:

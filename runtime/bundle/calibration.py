@@ -27,13 +27,6 @@ class Step(Struct, frozen=True):
     bound: float
 
 
-def not_calibrated(passing: int, wrong: int, needed: int | None) -> str:
-    """Why the error that was asked for cannot be guaranteed; the numbers are those of `PromiseRecord`."""
-    if needed:
-        return f"{NOT_CALIBRATED}: {needed} labelled cells that pass the checks are needed, there are {passing}"
-    return f"{NOT_CALIBRATED}: {wrong} of {passing} labelled cells that pass the checks are wrong"
-
-
 class PromiseRecord(Struct, frozen=True):
     """The guarantee: how many of the `ok` cells may be wrong. Where it is not reached, no cell is `ok`.
 
@@ -44,7 +37,8 @@ class PromiseRecord(Struct, frozen=True):
         cells: Number of cells of `calibrate`, whether `ok` or not.
         passing: Number of those that pass all checks at the threshold.
         coverage: Share of the cells that are `ok`.
-        needed: Number of cells that pass with which it would be reached; None if it is reached, or no number would.
+        needed: Fewest cells that pass with which it would be reached, if the share of wrong ones stays; where that is
+            above what was asked for, if no more are wrong. None if it is reached.
         steps: Thresholds tried, from strict to loose.
     """
 
@@ -64,7 +58,13 @@ class PromiseRecord(Struct, frozen=True):
     @property
     def problem(self) -> str:
         """Why no cell is `ok`: what was asked for cannot be guaranteed; empty where it is."""
-        return "" if self.reached else not_calibrated(self.passing, self.wrong, self.needed)
+        if self.reached:
+            return ""
+        wrong = f", and {self.wrong} of them {'is' if self.wrong == 1 else 'are'} wrong" if self.wrong else ""
+        return (
+            f"{NOT_CALIBRATED}: at least {self.needed} labelled cells that pass the checks are needed, there are"
+            f" {self.passing}{wrong}"
+        )
 
 
 class CalibrationError(Struct, frozen=True):

@@ -22,6 +22,11 @@ class Stage(msgspec.Struct, frozen=True):
     epochs: int
 
 
+def epochs_of(stages: Sequence[Stage]) -> str:
+    """Epochs and image sizes in words, as `12 at 128x128, 3 at 224x224`."""
+    return ", ".join("{} at {}x{}".format(stage.epochs, *stage.size) for stage in stages)
+
+
 def stage_index(stages: Sequence[Stage], epoch: int) -> int:
     """Index of the stage that an epoch belongs to, counted from 0; of the last one for any later epoch."""
     ends = list(accumulate(stage.epochs for stage in stages))

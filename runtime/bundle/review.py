@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import BundleError
 from ..images.quality import FLAWS, Quality
-from .calibration import DISTANCE, STAIN, CalibrationRecord, Limits
+from .calibration import DISTANCE, NOT_CALIBRATED, STAIN, CalibrationRecord, Limits
 
 CALIBRATION = "calibration.npz"
 MOST_DIGITS = 6
@@ -53,14 +53,14 @@ class Calibration:
             `STAIN` in colours; None for no limit.
         features: The classes in feature space.
         stains: Kinds of stain among the training cells.
-        problem: Why no cell is `ok`, as `PromiseRecord` has it; empty where the guarantee holds.
+        reached: Whether the guarantee holds; where it does not, no cell is `ok`.
     """
 
     threshold: float
     limits: Limits
     features: Gaussians
     stains: Gaussians
-    problem: str = ""
+    reached: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def assess(
     """
     distance = float(calibration.features.distances(features[None])[0])
     stain = float(calibration.stains.distances(quality.stain[None])[0])
-    reasons = [calibration.problem] if calibration.problem else []
+    reasons = [] if calibration.reached else [NOT_CALIBRATED]
     if not confidence >= calibration.threshold:
         reasons.append(f"low confidence ({_compared(confidence, calibration.threshold, '<')})")
     reasons += _flaw("distance", ("", "unlike the training cells"), distance, calibration.limits[DISTANCE])
@@ -130,7 +130,7 @@ def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str
             raise BundleError(f"{CALIBRATION}: the sizes of the {name} differ: calibrate the bundle again")
         if not (np.isfinite(means).all() and np.isfinite(whitening).all()):
             raise BundleError(f"{CALIBRATION}: the {name} hold not-a-number: calibrate the bundle again")
-    return Calibration(record.threshold, record.limits, features, stains, record.promise.problem)
+    return Calibration(record.threshold, record.limits, features, stains, record.promise.reached)
 
 
 def _flaw(name: str, titles: tuple[str, str], value: float, limits: tuple[float | None, float | None]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Backend, Progress, no_progress
+from .cuda import NO_GPU, why_no_gpu
 from .onnxruntime_backend import open_onnxruntime
 from .openvino_backend import INT8, OpenVINOBackend
 from .tensorrt_open import open_tensorrt
@@ -26,7 +27,7 @@ def open_backend(
     Args:
         bundle: What to run.
         name: One of `BACKENDS`; `auto` takes TensorRT, else CUDA by ONNX Runtime, else OpenVINO on the CPU.
-        notify: Called with messages on what was chosen and why, and on what takes long.
+        notify: Called with messages on what was chosen and why, where there is a GPU, and on what takes long.
         progress: Called while an engine is built; see `cartcls.runtime.inference.tensorrt_engine`.
         build: Whether an engine may be built.
 
@@ -55,7 +56,8 @@ def open_backend(
             if reasons:
                 notify(f"using {candidate}; {', '.join(reasons)}")
             return opened
-    notify(f"using the CPU (openvino); {', '.join(reasons)}")
+    if reasons and why_no_gpu() != NO_GPU:  # where there is none, the CPU is no surprise
+        notify(f"using the CPU (openvino); {', '.join(reasons)}")
     return _open_openvino(bundle)
 
 

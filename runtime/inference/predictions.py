@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
+from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.review import assess
 from ..images.reading import Reading, Source
 from .backend import Outputs
@@ -96,7 +97,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
     if not np.isfinite(logits).all():  # never gets a label
         return rejected(source, replace(reading, error=NO_NUMBER))
     probabilities = softmax(logits[None], bundle.temperature)[0]
-    found, reasons = None, [bundle.problem] if bundle.problem else []
+    found, reasons = None, [] if bundle.calibrated else [NOT_CALIBRATED]
     if bundle.calibration is not None and reading.quality is not None:
         found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
         reasons = found.reasons

@@ -16,10 +16,13 @@ from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
 from ..ledger.records import Cell, Run, now
+from ..ledger.slide_ledger import SlideLedger
 from ..reports.summary import Summary
+from ..reports.table import CSV
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .slide import PAGE_FACTOR, SlideWork
 
+REJECTED_NAMED = 5
 PAGE_EVERY = 30.0  # least seconds between two updates of a page while the slide is classified
 
 
@@ -73,7 +76,17 @@ def classify_slide(
             work.classify(work.to_be_done(), update_page)
         finally:
             summary = work.write_summary()
+    name_rejected(work.ledger, notify)
     return work.directory, summary
+
+
+def name_rejected(ledger: SlideLedger, notify: Callable[[str], None]) -> None:
+    """Name the first images of a slide that have no label, with their reasons."""
+    cells = [cell for cell in ledger.cells() if cell.status == "rejected"]
+    for cell in cells[:REJECTED_NAMED]:
+        notify(f"{ledger.slide.name}: rejected: {cell.path}: {cell.reason}")
+    if more := len(cells[REJECTED_NAMED:]):
+        notify(f"{ledger.slide.name}: rejected: and {more} more in {CSV}")
 
 
 def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:

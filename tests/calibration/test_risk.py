@@ -5,6 +5,7 @@ import pytest
 
 from cartcls.calibration.risk import (
     cells_needed,
+    cells_to_stand,
     clopper_pearson_upper,
     promise,
     risk_coverage,
@@ -68,7 +69,7 @@ def test_where_the_bound_is_not_reached_the_one_that_was_and_the_number_needed_a
     assert fewer.chosen.passing == 50
     assert fewer.needed == cells_needed(0.02, 0.05, 50)
     hopeless = promise(np.ones(100), np.arange(100) > 10, [0.5], 0.02)
-    assert hopeless.needed is None
+    assert hopeless.needed == cells_to_stand(11, 0.02)
 
 
 def test_what_is_guaranteed_holds_in_95_of_100_data_sets():

@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import FakeBackend
 from reviewer import classify, corrections, make_slide
 from typer.testing import CliRunner
 
-from cartcls.cli import app
+from cartcls.cli import app, loading
 from cartcls.cli.options import seconds
+from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.slides import service
+from cartcls.runtime.slides.watch import Watch
 from cartcls.train.commands import app as train
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +83,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
     done = cartcls("batch", folder, "--out", tmp_path / "out", "--json")
     assert done.returncode == 3, done.stderr
     (summary,) = json.loads(done.stdout)
+    assert "Über slide: rejected: broken.jpg: is not a JPEG" in done.stderr
     assert summary["status"]["rejected"] == 1
     assert Path(summary["report"]) == tmp_path / "out" / "Über slide"
 
@@ -96,7 +101,7 @@ def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path
         (["correct", ".", "corrections.csv"], 2, "--by"),
         (["correct", ".", "nowhere.csv", "--by", "Ada"], 1, "nowhere.csv cannot be read"),
         (["rebuild", ".", "--pages"], 1, "has no cartcls ledger"),
-        (["export", "nowhere.ckpt", "--out", "x"], 1, "does not exist"),
+        (["export", "nowhere.ckpt", "--out", "x"], 1, "nowhere.ckpt does not exist: name a checkpoint such as"),
         (["export", "--fp16", "--fp32"], 2, "give only one precision"),
         (["export", "--fp16", "--int8"], 2, "give only one precision"),
         (["export", str(SHIPPED), "--out", "x", "--report"], 2, "--out, --report"),
@@ -158,6 +163,22 @@ def test_doctor_fails_where_a_run_would(tmp_path: Path):
     assert "→ create it, or name another" in done.stdout
 
 
+def test_a_watch_says_where_the_reports_go_when_it_starts_and_when_it_is_stopped(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def stop_at_once(watched: Watch, stop: service.Stop, *others: object) -> None:
+        watched.step()
+        stop.set()
+
+    monkeypatch.setattr(loading, "open_classifier", lambda *given, **options: Classifier(bundle, FakeBackend()))
+    monkeypatch.setattr(service, "run", stop_at_once)
+    shutil.copytree(slide, tmp_path / "captures" / "17")
+    done = CliRunner().invoke(app, ["watch", str(tmp_path / "captures"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[0] == f"watching {tmp_path / 'captures'}; reports in {tmp_path / 'out'}"
+    assert done.stderr.splitlines()[-1] == f"stopped: 1 slide, reports in {tmp_path / 'out'}"
+
+
 def test_a_bundle_without_tensorrt_says_what_to_install(tmp_path: Path):
     code = (
         "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\nfrom cartcls.cli import main; main()"
@@ -177,6 +198,8 @@ def test_training_says_what_is_wrong_before_it_trains(tmp_path: Path, data_dir: 
     done = cartcls("split", data_dir, "--out", tmp_path / "split.csv", module="cartcls.train")  # the same app
     assert (done.returncode, "fit 24" in done.stderr) == (0, True)
     assert "too few cells for `cartcls calibrate`: select 8 (needs 16), calibrate 0 (needs 30)" in done.stderr
+    assert "0 in calibrate: too few to guarantee 1% (at least 299 that pass the checks are needed" in done.stderr
+    assert "so about 2990 cells in all)" in done.stderr
     (tmp_path / "other.csv").write_text("path,part\na/1.jpg,fit\n")
     done = cartcls("train", "fit", data_dir, "--split", tmp_path / "other.csv", "--out", tmp_path / "run")
     assert done.returncode == 1

@@ -14,7 +14,7 @@ from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
 from cartcls.export.model_card import model_card
-from cartcls.export.parity import check_parity
+from cartcls.export.parity import ParityReport, check_parity
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.runtime.bundle.provenance import Stage
@@ -54,6 +54,13 @@ def test_a_bundle_is_made_whole_and_classifies(exported: Path, data_dir: Path):
     backend = open_backend(bundle)
     assert backend.infer(np.zeros((2, 70, 64, 3), np.uint8)).logits.shape == (2, 8)
     backend.close()
+
+
+def test_a_new_bundle_is_told_to_be_calibrated(exported: Path, capsys: pytest.CaptureFixture[str]):
+    show.exported(exported, ParityReport([], "f32"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("not calibrated yet: every cell will be for review; next: cartcls calibrate ")
+    assert last.endswith(f"{exported} LABELLED_DIR --split SPLIT")
 
 
 def test_the_parity_is_in_the_bundle(exported: Path):

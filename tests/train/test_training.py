@@ -1,6 +1,7 @@
 import csv
 import json
 import logging.handlers
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from lightning_utilities.core import rank_zero
 from typer.testing import CliRunner
 
 from cartcls.runtime.bundle.provenance import Stage
-from cartcls.runtime.errors import DataError
+from cartcls.runtime.errors import DataError, InterruptedRun
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.commands import app
 from cartcls.train.training import TrainingSettings, fit, read_run
@@ -72,13 +73,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         arguments = ["--split", str(split_file), "--out", str(out), "--arch", "resnet18_m", "--batch-size", "4"]
         done = CliRunner().invoke(app, ["fit", str(data_dir), *arguments, "--sizes", "32x32:1,48x50:1"])
     signal.signal(signal.SIGINT, handler)  # Lightning turns it off
-    rank_zero.log.removeHandler(logged)
-    assert done.exit_code == 130
     said = done.stderr.splitlines()
-    assert said[:2] == ["loading PyTorch", "reading 16 images of fit at 32x32"]
+    assert said[0] == "resnet18_m, epochs 1 at 32x32, 1 at 48x50: loading PyTorch"
+    assert "reading 16 images of fit at 32x32" in said
     assert any(line.startswith("training resnet18_m on ") for line in said)
-    assert said[-2] == "interrupted: go on after the last whole epoch with"
-    assert said[-1].endswith(" --resume")
+    assert isinstance(done.exception, InterruptedRun)  # one line and 130, by `console.run`
+    assert re.fullmatch("go on after the last whole epoch with: cartcls train .* --resume", str(done.exception))
     assert [record.getMessage() for record in logged.buffer] == []  # nothing of the framework's own
     assert torch.load(out / "last.ckpt", weights_only=True)["epoch"] == 0
     stopped = load_checkpoint(out / "best.ckpt")  # before the last stage: it is for the size that it has seen
@@ -90,11 +90,37 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     with pytest.raises(DataError, match="is not empty"):
         fit(data_dir, split_file, out, SETTINGS)
     fit(data_dir, split_file, out, SETTINGS, resume=True)
+    rank_zero.log.removeHandler(logged)
+    assert [record.getMessage() for record in logged.buffer] == []
     with (out / "history.csv").open(newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
     resumed, whole = (torch.load(run / "last.ckpt", weights_only=True) for run in (out, finished))
     assert resumed["global_step"] == whole["global_step"]
     assert resumed["averaging_state"] == whole["averaging_state"]
+
+
+def test_the_bar_counts_epochs_from_1_to_the_last(
+    tmp_path: Path,
+    data_dir: Path,
+    split_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    from cartcls.train import callbacks, training
+
+    for module in (callbacks, training):
+        monkeypatch.setattr(module, "has_bar", lambda: True)
+    fit(data_dir, split_file, tmp_path / "run", TrainingSettings([Stage((32, 32), 2)], "resnet18", batch_size=16))
+    assert "epoch 2 of 2" in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_start_from_is_said_before_an_image_is_read(
+    tmp_path: Path, data_dir: Path, split_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    settings = replace(SETTINGS, start=Path("runtime/bundles/no-such"))
+    with pytest.raises(DataError, match=r"no-such does not exist: name a bundle folder \(the shipped one is .*rcmnet"):
+        fit(data_dir, split_file, tmp_path / "run", settings)
+    assert not capsys.readouterr().err
 
 
 def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path, data_dir: Path, split_file: Path):

@@ -7,6 +7,7 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, NoEngineError, ParityError
 from cartcls.runtime.inference import choose as backends
 from cartcls.runtime.inference.choose import open_backend
+from cartcls.runtime.inference.cuda import NO_GPU
 
 TENSORRT, CUDA = SimpleNamespace(name="tensorrt"), SimpleNamespace(name="cuda")
 
@@ -44,9 +45,25 @@ def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
 ):
     gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=cuda)
     monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: "")
     said: list[str] = []
     assert open_backend(bundle, "auto", said.append).name == chosen
     assert said == says
+
+
+@pytest.mark.parametrize("tensorrt", [None, NO_GPU])
+def test_where_there_is_no_gpu_the_cpu_is_taken_in_silence(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object
+):
+    gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=None)
+    monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: NO_GPU)
+    said: list[str] = []
+    assert open_backend(bundle, "auto", said.append).name == "openvino"
+    assert not said
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: "the NVIDIA driver is not loaded")
+    open_backend(bundle, "auto", said.append)
+    assert said[0].startswith("using the CPU (openvino); tensorrt")
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "cuda"])

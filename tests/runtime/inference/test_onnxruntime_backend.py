@@ -128,6 +128,7 @@ def test_other_answers_are_refused_and_auto_goes_on(
     entries = {"cuda": (lambda: True, open_onnxruntime)}
     monkeypatch.setattr("cartcls.runtime.inference.choose._GPU_BACKENDS", entries)
     monkeypatch.setattr("cartcls.runtime.inference.choose._open_openvino", lambda bundle: "the CPU")
+    monkeypatch.setattr("cartcls.runtime.inference.choose.why_no_gpu", lambda: "")
     said: list[str] = []
     with installed(FakeGpu(), "cuda-bindings"):
         with pytest.raises(ParityError, match="to check it again, remove"):

@@ -138,7 +138,8 @@ def test_files_that_are_no_images_are_counted_in_one_line(slide: Path, tmp_path:
         classifier = Classifier(bundle, FakeBackend())
         _, summary = classify_slide(folder, tmp_path / "out", classifier, ledger, notify=said.append)
     assert summary.status == {**summary.status, "ok": 2, "rejected": 1}  # the unsupported image keeps its row
-    assert said == ["slide: left out: 7 files that are no images (.pdf, no suffix, .lnk, .npy, .tsv, .xmp)"]
+    assert said[0] == "slide: left out: 7 files that are no images (.pdf, no suffix, .lnk, .npy, .tsv, .xmp)"
+    assert [line.partition(": is")[0] for line in said[1:]] == ["slide: rejected: c.heic"]
 
 
 def test_slides_whose_names_differ_in_capitals_have_two_folders_on_windows_too(
@@ -346,3 +347,16 @@ def test_the_page_is_kept_current_while_a_slide_is_classified(
     assert images == sorted(images)
     assert 0 < images[-1] < 32
     assert json.loads((tmp_path / "slide-01" / "summary.json").read_text())["status"]["ok"] == 32
+
+
+def test_the_first_that_were_rejected_are_named(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder, said = tmp_path / "slide", list[str]()
+    folder.mkdir()
+    shutil.copy(slide / "cell-01.jpg", folder)
+    for number in range(1, 8):
+        (folder / f"bad-{number}.jpg").write_bytes(b"junk")
+    with open_ledger(tmp_path / "out", bundle) as ledger:
+        classify_slide(folder, tmp_path / "out", Classifier(bundle, FakeBackend()), ledger, notify=said.append)
+    assert len(said) == 6
+    assert said[4].startswith("slide: rejected: bad-5.jpg: is not a JPEG")
+    assert said[5] == "slide: rejected: and 2 more in cells.csv"
