@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED
+from ..runtime.console import EXIT_FAILED
 from .main import app
 from .options import Backend, BackendName, LabelledDir
 
@@ -57,12 +57,9 @@ def calibrate(
         show.notify(f"{split}: {OTHER_SPLIT}")
     evidence = {}
     with open_classifier(loaded, backend.value) as classifier:
-        try:
-            for part in PARTS:
-                with show.progress(part) as progress:
-                    evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
-        except KeyboardInterrupt:
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+        for part in PARTS:
+            with show.progress(part) as progress:
+                evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
     calibrated = run(loaded, classifier.backend, evidence, chosen, share)
     write_calibrated(loaded, calibrated, target)
     if as_json:

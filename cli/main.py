@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..runtime.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREADABLE
+from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
 from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, LabelledDir, Out, Poll, Quiet
 
 app = typer.Typer(
@@ -167,12 +167,8 @@ def evaluate(
     from .loading import open_classifier
 
     paths, chosen = choose_part(labelled_dir, split, part, show.notify)
-    with open_classifier(bundle, backend.value) as classifier:
-        try:
-            with show.progress(chosen) as progress:
-                evaluation = run(labelled_dir, paths, chosen, out, classifier, progress)
-        except KeyboardInterrupt:
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+    with open_classifier(bundle, backend.value) as classifier, show.progress(chosen) as progress:
+        evaluation = run(labelled_dir, paths, chosen, out, classifier, progress)
     if as_json:
         typer.echo(json.dumps(evaluation.as_json(), indent=2))
     else:

@@ -6,10 +6,10 @@ thumbnails. Files are read and hashed only where their size is that of bytes tha
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import ImageError
+from ..errors import ImageError, OutputError
 from ..images.decode import Fingerprint, fingerprint, read_file
 from ..images.discover import needs_encoding, readable_name
 from ..ledger.records import WAITING, Cell, LedgerImage
@@ -31,7 +31,7 @@ def is_below(path: bytes, folders: Iterable[bytes]) -> bool:
 
 
 class Recognition:
-    """What became of files. `save` writes all of it to the ledger at once.
+    """What became of files. Nothing is in the ledger before `save`.
 
     Attributes:
         rows: Rows that change, by number.
@@ -51,6 +51,7 @@ class Recognition:
         self.settled: set[bytes] = set()
         self.moved = 0
         self._ledger, self._root, self._known = ledger, root, known
+        self._opened: Sequence[bytes] = ()
         self._images: dict[int, LedgerImage] = {}
         self._there: dict[bytes, LedgerImage | None] = {}
         self._forgotten: list[LedgerImage] = []
@@ -58,15 +59,45 @@ class Recognition:
     @property
     def paths(self) -> set[bytes]:
         """Paths at which something has changed."""
-        return set(self._there)
+        return {*self._there, *(image.path for image in self._changed()), *self.new}
 
-    def at(self, path: bytes) -> LedgerImage | None:
-        """The image of a path, now."""
-        return self._there[path] if path in self._there else self._known.get(path)
+    @property
+    def new(self) -> list[bytes]:
+        """Opened files that belong to no image, or to one that had vanished."""
+        return [path for path, image in self._unsettled() if image is None or image.state == "vanished"]
 
-    def now(self, image: LedgerImage) -> LedgerImage:
-        """An image as it is now."""
-        return self._images.get(image.id, image)
+    def recognize_all(self, paths: Sequence[bytes], unlisted: Collection[bytes] = ()) -> int:
+        """Find the rows that the bytes of all files in the slide's folder belong to, and mark the other rows as gone.
+
+        Args:
+            paths: All images in the folder.
+            unlisted: Folders in it that cannot be listed: what is in them is not gone.
+
+        Returns:
+            How many images are gone.
+
+        Raises:
+            OutputError: More than half of the images that had a row are gone.
+        """
+        there = set(paths)
+        with_rows = [image for image in self._known.values() if image.seq is not None]
+
+        def is_away(image: LedgerImage) -> bool:
+            return image.path not in there and not is_below(image.path, unlisted)
+
+        lost = list(filter(is_away, with_rows))
+        self.recognize([path for path in paths if self._is_open(path)], lost)
+        self.take_over(lost)
+        present = [image for image in map(self._now, with_rows) if image.state != "gone"]
+        gone = list(filter(is_away, present))
+        if 2 * len(gone) > len(present):
+            raise OutputError(
+                f"{len(gone)} of {len(present)} images that have a row are gone from {os.fsdecode(self._root)}: nothing"
+                " was changed. If its disk or share is away, run this again when it is back; if they were deleted, add"
+                " --fresh: it starts the slide anew, and keeps the old report"
+            )
+        self._mark_gone(gone)
+        return len(gone)
 
     def recognize(
         self, opened: Sequence[bytes], lost: Iterable[LedgerImage], alive: Callable[[], None] = lambda: None
@@ -78,6 +109,7 @@ class Recognition:
             lost: Images that have rows, and whose file is not there.
             alive: Called after each file that could be read.
         """
+        self._opened = opened
         sizes = {path: found.size for path in opened if (found := fingerprint(self._file(path)))}
         wanted = set(sizes.values())
         own = [image for path in sizes if (image := self._known.get(path)) and image.seq is not None]
@@ -96,7 +128,7 @@ class Recognition:
         """Let an image whose bytes are no longer at its path, but at that of a duplicate, exchange paths with it."""
         displaced = list(images)
         repeated = self._ledger.repeated() if displaced else set[int]()
-        for image in (self.now(image) for image in displaced if image.id in repeated):
+        for image in (self._now(image) for image in displaced if image.id in repeated):
             cells = self._rows_of(image)
             if image.path in self.settled or not cells or not cells[0].can_be_corrected or not cells[0].sha256:
                 continue
@@ -106,17 +138,36 @@ class Recognition:
                     self._arrive(image, other.path, file)
                     break
 
-    def mark_gone(self, images: Iterable[LedgerImage]) -> None:
+    def save(self) -> None:
+        """Write it to the ledger, and queue the images whose file holds other bytes now."""
+        if self._images:
+            self._ledger.rearrange(self._images.values(), self.rows.values(), self._forgotten)
+        if changed := self._changed():
+            self._ledger.requeue(changed)
+
+    def _is_open(self, path: bytes) -> bool:
+        """Whether it is not known what a file holds now."""
+        image = self._known.get(path)
+        if image is None or image.state in (*WAITING, "vanished", "gone"):
+            return True
+        found = fingerprint(self._file(path))
+        return found is not None and found != image.fingerprint
+
+    def _unsettled(self) -> list[tuple[bytes, LedgerImage | None]]:
+        """Opened files that hold the bytes of no row, and their images."""
+        return [(path, self._at(path)) for path in self._opened if path not in self.settled]
+
+    def _changed(self) -> list[LedgerImage]:
+        """Images of such files whose row is about other bytes."""
+        images = [image for _, image in self._unsettled() if image]
+        return [image for image in images if image.seq is not None and image.state not in WAITING]
+
+    def _mark_gone(self, images: Iterable[LedgerImage]) -> None:
         """Mark images as gone, and their rows as not counted."""
         for image in images:
             self._place(replace(image, state="gone"))
             for cell in self._rows_of(image):
                 self.rows[cell.seq] = replace(cell, status="gone", reason=GONE)
-
-    def save(self) -> None:
-        """Write all of it to the ledger."""
-        if self._images:
-            self._ledger.rearrange(self._images.values(), self.rows.values(), self._forgotten)
 
     def _is_displaced(self, image: LedgerImage, sizes: dict[bytes, int], files: dict[bytes, _File]) -> bool:
         """Whether a row's bytes are no longer at its path; a file that was only touched gets its new fingerprint."""
@@ -142,7 +193,7 @@ class Recognition:
             if free := places[digests[image.id] or ""]:
                 path = image.path if image.path in free else free[0]
                 free.remove(path)
-                self._arrive(self.now(image), path, files[path])
+                self._arrive(self._now(image), path, files[path])
 
     def _arrive(self, image: LedgerImage, path: bytes, file: _File) -> None:
         """Let an image have the path at which its bytes are; the image that was there gets its old one."""
@@ -154,7 +205,7 @@ class Recognition:
         elif state == "rejected":
             state = "seen"  # the reason may have been its name
         if path != image.path:
-            other, self._there[image.path] = self.at(path), None
+            other, self._there[image.path] = self._at(path), None
             if other and other.seq is None:
                 self._forgotten.append(other)
             elif other:
@@ -175,6 +226,14 @@ class Recognition:
         before = self._ledger.last_counted(cell)
         return replace(cell, status=before.status, reason=before.reason) if before else None
 
+    def _at(self, path: bytes) -> LedgerImage | None:
+        """The image of a path, now."""
+        return self._there[path] if path in self._there else self._known.get(path)
+
+    def _now(self, image: LedgerImage) -> LedgerImage:
+        """An image as it is now."""
+        return self._images.get(image.id, image)
+
     def _place(self, image: LedgerImage, cells: Iterable[Cell] = ()) -> None:
         """Note an image as it is now, and its rows under its path."""
         self._images[image.id] = self._there[image.path] = image
@@ -190,7 +249,7 @@ class Recognition:
 
     def _same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
         found = self._ledger.same_bytes(sha256)
-        return [(self.now(image), self.rows.get(cell.seq, cell)) for image, cell in found]
+        return [(self._now(image), self.rows.get(cell.seq, cell)) for image, cell in found]
 
     def _read(self, path: bytes) -> _File | None:
         try:

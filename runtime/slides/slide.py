@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -10,23 +10,22 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..files import sweep
-from ..images.decode import fingerprint
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
 from ..images.reading import Reading
 from ..inference.classifier import Classifier
-from ..inference.predictions import Prediction, rejected
+from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import MAX_ATTEMPTS, WAITING, Cell, LedgerImage, Result, Run
+from ..ledger.records import WAITING, Cell, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
+from .attempts import QUARANTINED, Attempts
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
-from .recognize import Recognition, is_below
+from .recognize import Recognition
 
 DISCOVERIES = 500
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
-QUARANTINED = f"ended the program {MAX_ATTEMPTS} times, and was not opened again"
 
 
 class SlideWork:
@@ -76,7 +75,6 @@ class SlideWork:
         sweep(self.directory, self.directory / THUMBNAILS, self.directory / DATA, locked=True)
         self._corrections = {correction.seq: correction for correction in self.ledger.corrections()}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
-        self._in_progress: dict[int, LedgerImage] = {}
         self._project()
 
     def discover(self, paths: Iterable[bytes], unlisted: Collection[bytes] = ()) -> None:
@@ -89,34 +87,18 @@ class SlideWork:
         Raises:
             OutputError: More than half of the images that had a row are gone; nothing was recorded.
         """
-        found, known = list(paths), self.ledger.images()
-        there = set(found)
-        with_rows = [image for image in known.values() if image.seq is not None]
-
-        def is_away(image: LedgerImage) -> bool:
-            return image.path not in there and not is_below(image.path, unlisted)
-
-        opened, lost = [path for path in found if self._is_open(known.get(path))], list(filter(is_away, with_rows))
-        recognition = Recognition(self.ledger, self._root, known)
-        recognition.recognize(opened, lost)
-        recognition.take_over(lost)
-        present = [image for image in map(recognition.now, with_rows) if image.state != "gone"]
-        gone = list(filter(is_away, present))
-        if 2 * len(gone) > len(present):
-            raise OutputError(
-                f"{len(gone)} of {len(present)} images that have a row are gone from {os.fsdecode(self._root)}: nothing"
-                " was changed. If its disk or share is away, run this again when it is back; if they were deleted, add"
-                " --fresh: it starts the slide anew, and keeps the old report"
-            )
-        recognition.mark_gone(gone)
-        self._save_recognized(recognition, opened)
+        found = list(paths)
+        recognition = Recognition(self.ledger, self._root, self.ledger.images())
+        gone = recognition.recognize_all(found, unlisted)
+        self._save_recognized(recognition)
         waiting = [image for image in self.ledger.images().values() if image.state in WAITING]
+        there = set(found)
         self.record([], [image for image in waiting if image.path not in there])
         name = self.ledger.slide.name
         if recognition.moved:
             self._notify(f"{name}: renamed or moved since the last run, with their rows: {recognition.moved}")
         if gone:
-            self._notify(f"{name}: gone since the last run, so no longer counted: {len(gone)}")
+            self._notify(f"{name}: gone since the last run, so no longer counted: {gone}")
 
     def recognize(
         self,
@@ -141,8 +123,8 @@ class SlideWork:
         recognition = Recognition(self.ledger, self._root, known)
         recognition.recognize(opened, lost, alive)
         recognition.take_over(newly)
-        queued = self._save_recognized(recognition, opened)
-        return recognition.settled, recognition.paths | queued
+        self._save_recognized(recognition)
+        return recognition.settled, recognition.paths
 
     def record(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
         """Record new images, and those that vanished before they could be read."""
@@ -193,22 +175,20 @@ class SlideWork:
             self._shown = self._run
         if self._first_of is None or any(image.seq for image in images):
             self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
-        by_file = {self._file(image): image for image in images}
+        attempts = Attempts(images, self._root, self.ledger, self._classifier)
         numbers, total = count(self.ledger.next_seq()), self.ledger.count()
         done, postponed = total - len(images), []
         try:
-            for group in self._groups(images, stop):  # each is saved before the next one starts
-                rows = self._rows(group, by_file, numbers, patient)
+            for group in attempts.groups(stop):  # each is saved before the next one starts
+                rows = self._rows(group, attempts, numbers, patient)
                 with closing(group), closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
                     for batch in drawn:
-                        waiting = self._save(batch, by_file)
+                        waiting = self._save(batch, attempts)
                         postponed += waiting
                         done += len(batch) - len(waiting)
                         progress(done, total)
         finally:
-            if self._in_progress:
-                self.ledger.postpone(self._in_progress.values())  # they did not cause this end
-                self._in_progress.clear()
+            attempts.postpone()
         return postponed
 
     def write_summary(self) -> Summary:
@@ -224,26 +204,10 @@ class SlideWork:
         self.page_cost = time.monotonic() - started
         return summary
 
-    def _is_open(self, image: LedgerImage | None) -> bool:
-        """Whether it is not known what the file of an image holds now."""
-        if image is None or image.state in (*WAITING, "vanished", "gone"):
-            return True
-        found = fingerprint(self._file(image))
-        return found is not None and found != image.fingerprint
-
-    def _save_recognized(self, recognition: Recognition, opened: Sequence[bytes]) -> set[bytes]:
-        """Save what was recognized, and queue the images of the other files.
-
-        Returns:
-            Paths of those that had a row, or were not known.
-        """
+    def _save_recognized(self, recognition: Recognition) -> None:
+        """Save what was recognized, and record the files that belong to no image."""
         recognition.save()
-        others = {path: recognition.at(path) for path in opened if path not in recognition.settled}
-        changed = [image for image in others.values() if image and image.seq is not None and image.state not in WAITING]
-        if changed:
-            self.ledger.requeue(changed)
-        left = [path for path, image in others.items() if image is None or image.state == "vanished"]
-        self.record(left, [])
+        self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
             self._first_of.update((row.sha256, row.path) for row in counted)
@@ -251,42 +215,16 @@ class SlideWork:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
             self._project()
-        return {*(image.path for image in changed), *left}
-
-    def _groups(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[Generator[list[Prediction]]]:
-        """Predictions by group of images, batch by batch, in the order in which rows are numbered."""
-        yield self._quarantined([image for image in images if image.attempts >= MAX_ATTEMPTS])
-        for group in _in_groups(images):
-            yield self._classifier.predict_batches(self._begin(group, stop))
-
-    def _quarantined(self, images: Sequence[LedgerImage]) -> Generator[list[Prediction]]:
-        if images:
-            yield [rejected(file, Reading(fingerprint(file), QUARANTINED)) for file in map(self._file, images)]
-
-    def _begin(self, images: Sequence[LedgerImage], stop: Callable[[], bool]) -> Iterator[bytes]:
-        """Files of images; each attempt is counted in the ledger before the file is read."""
-        size = self._classifier.backend.batch_size
-        for first in range(0, len(images), size):
-            if stop():
-                return
-            batch = images[first : first + size]
-            self._in_progress.update((image.id, image) for image in batch)
-            self.ledger.begin(batch)
-            yield from map(self._file, batch)
 
     def _rows(
-        self,
-        batches: Iterable[list[Prediction]],
-        by_file: dict[bytes, LedgerImage],
-        numbers: Iterator[int],
-        patient: bool,
+        self, batches: Iterable[list[Prediction]], attempts: Attempts, numbers: Iterator[int], patient: bool
     ) -> Iterator[list[Row]]:
         """Turn predictions into rows; an image that had a row keeps its number."""
         for batch in batches:
             rows = []
             for prediction in batch:
                 retry = patient and prediction.reading.incomplete
-                cell = None if retry else self._cell(prediction, by_file[_path(prediction)], numbers)
+                cell = None if retry else self._cell(prediction, attempts.image_of(prediction), numbers)
                 rows.append(Row(prediction, cell))
             yield rows
 
@@ -297,7 +235,7 @@ class SlideWork:
             first = self._first_of.setdefault(prediction.reading.sha256, path)
         return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
-    def _save(self, batch: Sequence[Row], by_file: dict[bytes, LedgerImage]) -> list[LedgerImage]:
+    def _save(self, batch: Sequence[Row], attempts: Attempts) -> list[LedgerImage]:
         """Save rows in ledger and table.
 
         Returns:
@@ -305,8 +243,8 @@ class SlideWork:
         """
         results, waiting = [], []
         for row in batch:
-            image = by_file[_path(row.prediction)]
-            self._in_progress.pop(image.id, None)
+            image = attempts.image_of(row.prediction)
+            attempts.end(image)
             if row.cell is None:
                 waiting.append(image)
             else:
@@ -343,26 +281,6 @@ class SlideWork:
             f" {made.to_label}: that label no longer counts"
         )
         return cell
-
-    def _file(self, image: LedgerImage) -> bytes:
-        return os.path.join(self._root, image.path)
-
-
-def _in_groups(images: Sequence[LedgerImage]) -> list[list[LedgerImage]]:
-    """Groups of images in the order in which they are tried.
-
-    Images in progress when a process was killed may be the cause: they go first, one by one, least tried first, so that
-    a kill with another cause does not hit the same image each time. Of the others, images that have a row go first, in
-    its order: the earlier of two equal ones is the one that counts.
-    """
-    tried = sorted((image for image in images if 0 < image.attempts < MAX_ATTEMPTS), key=lambda i: i.attempts)
-    others = sorted((image for image in images if not image.attempts), key=lambda i: (i.seq is None, i.seq or 0))
-    return [*([image] for image in tried), others]
-
-
-def _path(prediction: Prediction) -> bytes:
-    assert isinstance(prediction.source, bytes)
-    return prediction.source
 
 
 def _result(image: LedgerImage, reading: Reading, cell: Cell) -> Result:

@@ -9,23 +9,18 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..images.decode import Fingerprint, fingerprint
-from ..images.discover import find_images, readable_name
-from ..images.left_out import LeftOut
 from ..inference.classifier import Classifier
 from ..ledger.ledger import Ledger
-from ..ledger.records import WAITING, LedgerImage
+from ..ledger.records import WAITING
 from ..mounts import file_system, is_network
-from ..reports.summary import Summary
 from .batch import describe_run
-from .recognize import is_below
+from .capture import CaptureFolder, Clock
 from .slide import PAGE_FACTOR, SlideWork
-
-Clock = Callable[[], float]
+from .watched_slide import Arrival, WatchedSlide
 
 
 @dataclass(frozen=True)
@@ -52,56 +47,9 @@ class WatchTimings:
 NETWORK_QUIET = 10.0
 AT_ONCE = WatchTimings(quiet=0, incomplete=0, check=0)
 COST_FACTOR = 10
-ALIVE = 1.0  # seconds between two signs of life during a look, at least
 LOW_WATER = 256 * 1024**2  # bytes that must be free: thumbnails of a day, and room for the ledger's journal
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BATCHES_AT_A_TIME = 8
-
-
-@dataclass
-class Arrival:
-    """A file that is not stable yet, or incomplete.
-
-    Attributes:
-        fingerprint: At the last scan; None before.
-        since: Time since which it has been the same.
-        tries: How often it was read and incomplete.
-        first_try: Time of the first such try.
-        not_before: Time from which it may be read again.
-    """
-
-    fingerprint: Fingerprint | None = None
-    since: float = 0.0
-    tries: int = 0
-    first_try: float = 0.0
-    not_before: float = 0.0
-
-
-@dataclass
-class WatchedSlide:
-    """A slide that is being watched.
-
-    Attributes:
-        root: Folder of its images, relative to the capture folder.
-        directory: Folder of its images.
-        work: Its ledger entries and its report.
-        known: Every image by path.
-        arrivals: Files that wait, or may have changed, by path.
-        lost: Images that have a row, and whose file was not there at the last look.
-        page_due: Whether its page is out of date.
-        page_written: When its page was last written.
-        summary: The last summary; None before.
-    """
-
-    root: bytes
-    directory: Path
-    work: SlideWork
-    known: dict[bytes, LedgerImage]
-    arrivals: dict[bytes, Arrival] = field(default_factory=dict)
-    lost: set[bytes] = field(default_factory=set)
-    page_due: bool = True
-    page_written: float = float("-inf")
-    summary: Summary | None = None
 
 
 class Watch:
@@ -109,8 +57,6 @@ class Watch:
 
     Attributes:
         full: Whether the disk is full.
-        away: Why the capture folder cannot be watched now; empty while it can.
-        unlisted: Folders in it that cannot be listed now, relative to it.
         cost: Seconds that the last scan took.
         done: How many images got a row so far, or were found to be unchanged.
     """
@@ -143,17 +89,11 @@ class Watch:
             alive: Called after each slide, and now and then while a look goes on, because both may take long.
         """
         self._capture_dir, self._out, self._classifier = capture_dir, out, classifier
-        self._ledger, self._timings = ledger, timings
-        self._level, self._clock, self._notify = slide_level, clock, notify
-        self._stop, self._alive = stop, alive
+        self._ledger, self._timings, self._clock = ledger, timings, clock
+        self._notify, self._stop, self._alive = notify, stop, alive
+        self._capture = CaptureFolder(capture_dir, out, slide_level, clock, notify, alive)
         self._slides: dict[bytes, WatchedSlide] = {}
         self._checked, self._scanned = clock(), float("-inf")
-        self._warned_of_depth = False
-        self._alive_at = clock()
-        self._told: frozenset[str] = frozenset()  # what is left out
-        self._found: set[bytes] = set()
-        self.away = ""
-        self.unlisted: set[bytes] = set()
         self.full = False
         self.cost = 0.0
         self.done = 0
@@ -162,6 +102,16 @@ class Watch:
     def slides(self) -> list[WatchedSlide]:
         """All slides, in the order in which they were found."""
         return list(self._slides.values())
+
+    @property
+    def away(self) -> str:
+        """Why the capture folder cannot be watched now; empty while it can."""
+        return self._capture.away
+
+    @property
+    def unlisted(self) -> set[bytes]:
+        """Folders in it that cannot be listed now, relative to it."""
+        return self._capture.unlisted
 
     def step(self) -> int:
         """Scan if it is time to, classify stable files, and update the reports; wait while the disk is full.
@@ -241,61 +191,15 @@ class Watch:
         return slide.page_written + max(self._timings.page, PAGE_FACTOR * slide.work.page_cost)
 
     def _scan(self) -> None:
-        unlisted: dict[bytes, OSError] = {}
-        left_out, look = LeftOut(), (self._capture_dir, self._out, unlisted.__setitem__, self._show_life)
-        paths = list(find_images(*look, left_out=left_out, known=self._found))
-        if not self._is_there(unlisted):
+        by_slide = self._capture.look()
+        if by_slide is None:
             return
-        self._found = set(paths)
-        if left_out.kinds - self._told:
-            self._told |= left_out.kinds
-            self._notify(str(left_out))
-        by_slide: dict[bytes, list[bytes]] = {}
-        for path in paths:
-            root, inner = self._split(path)
-            by_slide.setdefault(root, []).append(inner)
         check = self._clock() - self._checked >= max(self._timings.check, COST_FACTOR * self.cost)
         for root in by_slide.keys() | self._slides.keys():
             slide = self._slides.get(root) or self._add_slide(root)
-            self._update(slide, by_slide.get(root, []), check)
+            slide.update(by_slide.get(root, []), check)
         if check:
             self._checked = self._clock()
-
-    def _is_there(self, unlisted: dict[bytes, OSError]) -> bool:
-        """Whether the capture folder could be listed; says what could not be."""
-        if reason := unlisted.get(b""):
-            because = "" if isinstance(reason, FileNotFoundError) else f" ({reason.strerror})"
-            if not self.away:
-                self._notify(f"{self._capture_dir} is not there{because}: waiting for it")
-            self.away = f"{self._capture_dir} is not there{because}"
-            return False
-        if self.away:
-            self._notify(f"{self._capture_dir} is there again")
-        self.away = ""
-        for folder in sorted(unlisted.keys() - self.unlisted):
-            self._notify(f"{readable_name(folder)} cannot be listed ({unlisted[folder].strerror}): waiting for it")
-        self.unlisted = set(unlisted)
-        return True
-
-    def _show_life(self) -> None:
-        """Called after each step of a look that succeeded: where a share hangs or fails, there are none."""
-        if self._clock() - self._alive_at >= ALIVE:
-            self._alive()
-            self._alive_at = self._clock()
-
-    def _split(self, path: bytes) -> tuple[bytes, bytes]:
-        """Folder of the slide, relative to the capture folder, and path in it."""
-        parts = path.split(os.sep.encode())
-        if len(parts) <= self._level:
-            return b"", path
-        if len(parts) > self._level + 1 and not self._warned_of_depth:
-            self._warned_of_depth = True
-            folder, slide = (readable_name(b"/".join(part)) for part in (parts[:-1], parts[: self._level]))
-            self._notify(
-                f"images in {folder} are part of the slide {slide}: if each folder in it is a slide, use"
-                f" --slide-level {self._level + 1}"
-            )
-        return os.sep.encode().join(parts[: self._level]), os.sep.encode().join(parts[self._level :])
 
     def _add_slide(self, root: bytes) -> WatchedSlide:
         directory = self._capture_dir / os.fsdecode(root)
@@ -303,68 +207,8 @@ class Watch:
         work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._notify)
         stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
         work.ledger.postpone(stopped)  # by a full disk, so the attempt does not count
-        slide = self._slides[root] = WatchedSlide(root, directory, work, work.ledger.images())
-        slide.arrivals = {path: Arrival() for path, image in slide.known.items() if image.state in WAITING}
-        return slide
-
-    def _update(self, slide: WatchedSlide, paths: list[bytes], check: bool) -> None:
-        """Update a slide from a scan: new, missing and changed files, and files that are not stable."""
-        there, known = set(paths), slide.known
-        away = [path for path in known.keys() - there if not self._is_unlisted(slide, path)]
-        new = [path for path in paths if path not in known or known[path].state in ("vanished", "gone")]
-        new = [path for path in new if path not in slide.arrivals]
-        gone = [path for path in away if path in slide.arrivals]
-        changed = [path for path in paths if self._may_have_changed(slide, path)] if check else []
-        if new or gone:
-            slide.work.record(new, [known[path] for path in gone if known[path].state in WAITING])
-            known.update(slide.work.ledger.images([*new, *gone]))
-            slide.page_due = True
-        for path in gone:
-            del slide.arrivals[path]
-        slide.arrivals.update((path, Arrival()) for path in (*new, *changed))
-        lost = {path for path in away if known[path].seq is not None}
-        if newly := lost - slide.lost:
-            self._recognize(slide, [], [known[path] for path in newly])
-        slide.lost = {path for path in lost if path in known}
-        for path in slide.arrivals:
-            if self._is_unchanged(slide, path):
-                self._show_life()
-
-    def _may_have_changed(self, slide: WatchedSlide, path: bytes) -> bool:
-        """Whether the file of an image that has a row is another one by its fingerprint."""
-        if path in slide.arrivals or path not in slide.known:
-            return False
-        found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
-        if found is not None:
-            self._show_life()
-        return found is not None and found != slide.known[path].fingerprint
-
-    def _is_unlisted(self, slide: WatchedSlide, path: bytes) -> bool:
-        """Whether a path is in a folder that could not be listed at the last look."""
-        return bool(self.unlisted) and is_below(os.path.join(slide.root, path), self.unlisted)
-
-    def _recognize(self, slide: WatchedSlide, ready: list[bytes], newly: Sequence[LedgerImage] = ()) -> set[bytes]:
-        """Find the rows that files belong to; returns those that need not be classified."""
-        lost = [slide.known[path] for path in slide.lost] if ready else []
-        settled, moved = slide.work.recognize(ready, lost, slide.known, newly, self._show_life)
-        if moved:
-            found = slide.work.ledger.images(moved)
-            for path in moved - found.keys():
-                slide.known.pop(path, None)
-                slide.lost.discard(path)
-            slide.known.update(found)
-            slide.page_due = True
-        for path in settled:
-            slide.arrivals.pop(path, None)
-        return settled
-
-    def _is_unchanged(self, slide: WatchedSlide, path: bytes) -> bool:
-        """Whether a file is there, and unchanged since it was last checked."""
-        found = fingerprint(os.path.join(os.fsencode(slide.directory), path))
-        if found is None or found != slide.arrivals[path].fingerprint:
-            slide.arrivals[path] = Arrival(found, since=self._clock())
-            return False
-        return True
+        self._slides[root] = WatchedSlide(root, directory, work, work.ledger.images(), self._capture, self._clock)
+        return self._slides[root]
 
     def _classify(self, slide: WatchedSlide) -> int:
         if not slide.arrivals:
@@ -378,8 +222,8 @@ class Watch:
         ]
         ready = sorted(ready)[: BATCHES_AT_A_TIME * self._classifier.backend.batch_size]
         if quiet:
-            ready = [path for path in ready if self._is_unchanged(slide, path)]
-        settled = self._recognize(slide, ready) if ready else set[bytes]()
+            ready = [path for path in ready if slide.is_unchanged(path)]
+        settled = slide.recognize(ready) if ready else set[bytes]()
         ready = [path for path in ready if path not in settled]
         last_try = [path for path in ready if self._is_last_try(slide.arrivals[path], now)]
         done = len(settled)

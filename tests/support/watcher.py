@@ -29,7 +29,7 @@ from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cursor
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.table import csv_header, csv_line
-from cartcls.runtime.slides import pipeline, service
+from cartcls.runtime.slides import capture, pipeline, service
 from cartcls.runtime.slides import slide as work
 from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.service import Stop, run
@@ -99,7 +99,7 @@ def trust_times() -> None:
         found = find_images(folder, excluded, *more, **named)
         return (path for path in found if os.stat(os.path.join(root, path)).st_mtime >= since)
 
-    watching.find_images = find_newer
+    capture.find_images = find_newer
 
 
 def freeze() -> None:
@@ -114,7 +114,7 @@ def freeze() -> None:
             time.sleep(0.05)
         return find_images(folder, excluded, *more, **named)
 
-    watching.find_images = find
+    capture.find_images = find
 
 
 def freeze_and_beat_on() -> None:

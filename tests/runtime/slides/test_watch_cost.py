@@ -9,8 +9,8 @@ from scene import Scene, put
 from cartcls.runtime.ledger.records import LedgerImage
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.summary import Summary
+from cartcls.runtime.slides import capture
 from cartcls.runtime.slides import slide as work
-from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.watch import AT_ONCE, WatchTimings
 
 
@@ -39,9 +39,9 @@ def test_while_there_is_work_the_folder_is_not_searched_all_the_time(
     scene: Scene, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
 ):
     looks: list[float] = []
-    find = watching.find_images
+    find = capture.find_images
     monkeypatch.setattr(
-        watching, "find_images", lambda *folders, **more: looks.append(scene.time) or find(*folders, **more)
+        capture, "find_images", lambda *folders, **more: looks.append(scene.time) or find(*folders, **more)
     )
     scene.begin(AT_ONCE)
     for number in range(100):
