@@ -3,13 +3,16 @@
 import hashlib
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
+from .decode import fingerprint
 from .left_out import LeftOut, begins_like_an_image, is_left_out, is_output, kind_of
 
 LONGEST_NAME = 150
+SETTLED = 10.0  # seconds without a change: more than the clock of any file system rounds
 FORMULA = ("=", "+", "-", "@")
 WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 NOT_ON_WINDOWS = re.compile(r'[\\:*?"<>|]|[. ]$')
@@ -22,6 +25,7 @@ def find_images(
     alive: Callable[[], None] = lambda: None,
     left_out: LeftOut | None = None,
     known: Container[bytes] = (),
+    before: LeftOut | None = None,
 ) -> Iterator[bytes]:
     """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
@@ -37,6 +41,7 @@ def find_images(
         alive: Called after each folder that was listed, because a search may take minutes.
         left_out: Counts what is skipped.
         known: Paths that were listed before; their content is not looked at again.
+        before: What an earlier search of the same folder left out; it is opened again only if it has changed.
 
     Yields:
         Paths as bytes, relative to the slide.
@@ -62,7 +67,7 @@ def find_images(
             elif os.path.join(real, path[inner:]) != reports:
                 searched.append(name)
         folders[:] = searched
-        found += _images(folder, files, left_out, known, inner)
+        found += _images(folder, files, inner, left_out, known, before)
     for error in unreadable:
         if isinstance(error, FileNotFoundError) and error.filename != root:
             continue  # deleted since its name was read
@@ -92,7 +97,7 @@ def images_directly_in(folder: Path, left_out: LeftOut) -> list[bytes]:
     """Names of what may be images in a folder, but not in folders of it."""
     root = os.fsencode(folder)
     files = [name for name in listed(folder) if not os.path.isdir(os.path.join(root, name))]
-    return sorted(_images(root, files, left_out, (), len(os.path.join(root, b""))))
+    return sorted(_images(root, files, len(os.path.join(root, b"")), left_out))
 
 
 def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
@@ -104,20 +109,36 @@ def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
 
 
 def _images(
-    folder: bytes, files: Iterable[bytes], left_out: LeftOut, known: Container[bytes], inner: int
+    folder: bytes,
+    files: Iterable[bytes],
+    inner: int,
+    left_out: LeftOut,
+    known: Container[bytes] = (),
+    before: LeftOut | None = None,
 ) -> Iterator[bytes]:
     """Paths of the images among the files of a folder, without their first `inner` bytes."""
     for name in files:
         path = os.path.join(folder, name)
         kind = kind_of(name)
         if kind == "unknown":
-            kind = "image" if path[inner:] in known or begins_like_an_image(path) else "no image"
+            kind = "image" if path[inner:] in known or _is_image(path, left_out, before) else "no image"
         if kind == "image":
             yield path[inner:]
         elif kind == "no image":
             left_out.suffixes[_shown(os.path.splitext(name)[1].lower())] += 1
         elif kind == "temporary":
             left_out.temporary += 1
+
+
+def _is_image(path: bytes, left_out: LeftOut, before: LeftOut | None) -> bool:
+    """Whether a file begins as images do; one that an earlier search opened is opened again only if it has changed."""
+    found = fingerprint(path)
+    same = found is not None and before is not None and before.opened.get(path) == found
+    if not same and begins_like_an_image(path):
+        return True
+    if found is not None and (same or (found.size and time.time() - found.mtime_ns / 1e9 > SETTLED)):
+        left_out.opened[path] = found
+    return False
 
 
 def listed(folder: Path) -> list[bytes]:

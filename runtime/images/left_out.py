@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .decode import Fingerprint
+
 FOLDERS = {
     *(b"@eadir", b"@__thumb", b"@tmp", b"@transcode", b"@sharebin"),  # of a NAS: thumbnails and other caches
     *(b"#snapshot", b"@snapshot", b"@recently-snapshot", b"~snapshot"),
@@ -69,12 +71,14 @@ class LeftOut:
         temporary: How many hidden or temporary files.
         beside: How many images that lie in no class folder.
         folders: Readable names of folders.
+        opened: Files that were opened and are no images, by path; those that may still be written to are not in it.
     """
 
     suffixes: Counter[str] = field(default_factory=Counter)
     temporary: int = 0
     beside: int = 0
     folders: set[str] = field(default_factory=set)
+    opened: dict[bytes, Fingerprint] = field(default_factory=dict)
 
     @property
     def kinds(self) -> frozenset[str]:
