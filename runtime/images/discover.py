@@ -55,7 +55,7 @@ def find_images(
     unreadable: list[OSError] = []
     for folder, folders, files in os.walk(root, onerror=unreadable.append):
         alive()
-        if folder != root and is_output([*folders, *files]):
+        if folder != root and is_output(folder, {*folders, *files}):
             left_out.folders.add(_shown(os.path.basename(folder)))
             folders.clear()
             continue
@@ -86,7 +86,7 @@ def sub_folders(folder: Path, excluded: Path | None, left_out: LeftOut) -> list[
         path = folder / os.fsdecode(name)
         if excluded is not None and path.resolve() == excluded.resolve():
             continue
-        if is_output(listed(path)):
+        if is_output(os.fsencode(path), listed(path)):
             left_out.folders.add(_shown(name))
         else:
             found.append(path)

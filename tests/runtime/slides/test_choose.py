@@ -88,7 +88,7 @@ def test_a_folder_without_images_is_an_error_where_it_never_had_one(folder: Path
 
 
 def test_a_report_is_no_slide(folder: Path):
-    put(folder, "cells.csv", b"")
+    put(folder, "cells.csv", b"seq,slide,path,path_encoded,label\n")
     put(folder / "thumbnails", "000001.jpg", b"\xff")
     with pytest.raises(OutputError, match="holds results of cartcls, not a slide"):
         chosen(folder)
