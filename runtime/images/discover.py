@@ -48,34 +48,73 @@ def find_images(
     """
     left_out = LeftOut() if left_out is None else left_out
     root = os.fsencode(slide_dir)
-    real = os.path.realpath(root)  # no link below it is followed
-    reports = None if excluded is None else os.path.realpath(os.fsencode(excluded))
-    inner = len(os.path.join(root, b""))  # `relpath` takes a second for 100,000
+    inner = _inner(root)
     found: list[bytes] = []
     unreadable: list[OSError] = []
-    for folder, folders, files in os.walk(root, onerror=unreadable.append):
+    for folder, links, files in _searched(root, excluded, left_out, unreadable):
         alive()
-        if folder != root and is_output(folder, {*folders, *files}):
-            left_out.folders.add(_shown(os.path.basename(folder)))
-            folders.clear()
-            continue
-        searched = []
-        for name in _entered(folders, left_out):
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                found.append(path[inner:])
-            elif os.path.join(real, path[inner:]) != reports:
-                searched.append(name)
-        folders[:] = searched
+        found += [path[inner:] for path in links]
         found += _images(folder, files, inner, left_out, known, before)
     for error in unreadable:
-        if isinstance(error, FileNotFoundError) and error.filename != root:
-            continue  # deleted since its name was read
         if failed is None:
             found.append(error.filename[inner:] or b".")
         else:
             failed(error.filename[inner:], error)
     yield from sorted(found)
+
+
+def folders_with_images(slide_dir: Path, excluded: Path | None, left_out: LeftOut) -> Iterator[bytes]:
+    """Find the folders of what `find_images` lists, and look at no more of the files in each than it takes.
+
+    Args:
+        slide_dir: Folder of one slide.
+        excluded: Folder of reports, which is never searched.
+        left_out: Counts what is skipped: all of it, where no image is found.
+
+    Yields:
+        Paths as bytes, relative to the slide; its own is empty.
+    """
+    root = os.fsencode(slide_dir)
+    inner = _inner(root)
+    unreadable: list[OSError] = []
+    for folder, links, files in _searched(root, excluded, left_out, unreadable):
+        if links or next(_images(folder, files, inner, left_out), None) is not None:
+            yield folder[inner:]
+    for error in unreadable:
+        yield os.path.dirname(error.filename[inner:])
+
+
+def _inner(root: bytes) -> int:
+    """How many bytes to take off a path below a folder to make it relative; `relpath` takes a second for 100,000."""
+    return len(os.path.join(root, b""))
+
+
+def _searched(
+    root: bytes, excluded: Path | None, left_out: LeftOut, unreadable: list[OSError]
+) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
+    """Folders that are searched, links to folders in each, and names of its files; adds why others cannot be listed."""
+    real = os.path.realpath(root)  # no link below it is followed
+    reports = None if excluded is None else os.path.realpath(os.fsencode(excluded))
+    inner = _inner(root)
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or error.filename == root:  # else deleted since its name was read
+            unreadable.append(error)
+
+    for folder, folders, files in os.walk(root, onerror=failed):
+        links, searched = [], []
+        if folder != root and is_output(folder, {*folders, *files}):
+            left_out.folders.add(_shown(os.path.basename(folder)))
+            folders.clear()
+            files.clear()
+        for name in _entered(folders, left_out):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                links.append(path)
+            elif os.path.join(real, path[inner:]) != reports:
+                searched.append(name)
+        folders[:] = searched
+        yield folder, links, files
 
 
 def sub_folders(folder: Path, excluded: Path | None, left_out: LeftOut) -> list[Path]:
@@ -97,7 +136,7 @@ def images_directly_in(folder: Path, left_out: LeftOut) -> list[bytes]:
     """Names of what may be images in a folder, but not in folders of it."""
     root = os.fsencode(folder)
     files = [name for name in listed(folder) if not os.path.isdir(os.path.join(root, name))]
-    return sorted(_images(root, files, len(os.path.join(root, b"")), left_out))
+    return sorted(_images(root, files, _inner(root), left_out))
 
 
 def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
