@@ -55,17 +55,15 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
     """Make sure, before anything is computed, that a calibration can be made of these cells.
 
     Args:
-        labels: True classes of the cells, by part.
+        labels: True classes of the cells, of those of the bundle, by part.
         bundle: What is to be calibrated.
         max_error: Share of wrong cells that is asked for.
 
     Raises:
-        DataError: Naming the part that has too few cells, or the classes that are missing or unknown.
+        DataError: Naming the part that has too few cells, or the classes that are missing.
     """
     names = [entry.name for entry in bundle.classes]
     for part in PARTS:
-        if unknown := sorted(set(labels[part]) - set(names)):
-            raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {', '.join(names)}")
         if missing := [name for name in names if name not in labels[part]]:
             raise DataError(
                 f"the part `{part}` has no cell of {', '.join(missing)}: add images of new slides to that part"

@@ -6,6 +6,7 @@ and a temperature, `calibrate` for the review threshold, `report` for published 
 
 import csv
 import hashlib
+import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import DataError
+from ..runtime.files import replace_file, writing
 from ..runtime.images.discover import find_images, images_directly_in, sub_folders
 from ..runtime.images.left_out import LeftOut
 from .copies import first_of_each, without_copies
@@ -75,10 +77,8 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
         notify(line)
     counts = Counter(map(class_of, paths))
     names = [folder.name for folder in folders]
-    if to_train and (small := [f"{name} ({counts[name]})" for name in names if counts[name] < 2]):
-        raise DataError(
-            f"{data_dir}: fewer than 2 images in {', '.join(small)}: add images, or move the folder elsewhere"
-        )
+    if to_train:
+        _check_sizes(data_dir, {name: counts[name] for name in names}, "images")
     if odd := [name for name in names if not SAFE_NAME.fullmatch(name)]:
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
     if not counts:
@@ -86,6 +86,13 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
     if to_train and len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
     return paths
+
+
+def _check_sizes(data_dir: Path, counts: Mapping[str, int], what: str) -> None:
+    if small := [f"{name} ({count})" for name, count in counts.items() if count < 2]:
+        raise DataError(
+            f"{data_dir}: fewer than 2 {what} in {', '.join(small)}: add images, or move the folder elsewhere"
+        )
 
 
 def class_of(path: str) -> str:
@@ -112,23 +119,28 @@ def make_split(
         notify: Called with messages for the user.
 
     Raises:
-        DataError: The folder or the groups do not fit, or two classes have the same image.
+        DataError: The folder or the groups do not fit, two classes have the same image, a class has too few to train
+            and select on, or the file cannot be written.
     """
     paths = list_images(data_dir, notify=notify)
     groups = _read_groups(groups_file, paths) if groups_file else None
     first = first_of_each(data_dir, paths)
     if copies := [path for path in paths if first[path] != path]:
-        notify(f"{len(copies)} images are copies of others ({_few(copies)}): each gets the part of the other")
+        are = "1 image is a copy of another" if len(copies) == 1 else f"{len(copies)} images are copies of others"
+        notify(f"{are} ({_few(copies)}): each gets the part of the other")
+    _check_sizes(data_dir, Counter(map(class_of, set(first.values()))), "different images")
     if groups:
         parts = _split_groups(paths, _joined(groups, first), seed)
     else:
         part_of = _split_images([path for path in paths if first[path] == path], seed)
         parts = {path: part_of[first[path]] for path in paths}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "part", "group"] if groups else ["path", "part"])
-        writer.writerows([path, parts[path], groups[path]] if groups else [path, parts[path]] for path in paths)
+    _check_classes(parts)
+    writer = csv.writer(file := io.StringIO(), lineterminator="\n")
+    writer.writerow(["path", "part", "group"] if groups else ["path", "part"])
+    writer.writerows([path, parts[path], groups[path]] if groups else [path, parts[path]] for path in paths)
+    with writing(out, DataError, "name another file with --out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, file.getvalue().encode())
     return read_split(out)
 
 
@@ -186,15 +198,22 @@ def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None
             + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
             + " mend it, or, if no model was trained with it, make a new one with `cartcls train split`"
         )
-    classes = {class_of(path) for path in present}
-    for part in ("fit", "select"):
-        if without := sorted(classes - {class_of(path) for path in split.paths(part)}):
-            raise DataError(f"the split gives the part {part} no image of {', '.join(without)}: add images of them")
+    _check_classes(split.parts)
     for path, first in first_of_each(data_dir, sorted(present)).items():
         if split.parts[path] != split.parts[first]:
             raise DataError(
                 f"{data_dir}: {first} and {path} have the same bytes, and are in the parts {split.parts[first]} and"
                 f" {split.parts[path]}: remove one of them, and its line in the split"
+            )
+
+
+def _check_classes(parts: Mapping[str, str]) -> None:
+    classes = set(map(class_of, parts))
+    for part in ("fit", "select"):
+        if without := sorted(classes - {class_of(path) for path, its_part in parts.items() if its_part == part}):
+            raise DataError(
+                f"the split gives the part {part} no image of {', '.join(without)}: add images of them (of other"
+                " patients or slides, where it is by group)"
             )
 
 
@@ -281,12 +300,17 @@ def _read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
 
 def _joined(groups: Mapping[str, str], first_of: Mapping[str, str]) -> dict[str, str]:
     """Make one group of those that have an image in common."""
-    joined = {group: group for group in groups.values()}
+    joined_to = {group: group for group in groups.values()}
+
+    def joined(group: str) -> str:
+        while (other := joined_to[group]) != group:
+            joined_to[group] = joined_to[other]  # shortens the way for the next search
+            group = other
+        return group
+
     for path, first in first_of.items():
-        one, other = joined[groups[first]], joined[groups[path]]
-        if one != other:
-            joined = {group: one if name == other else name for group, name in joined.items()}
-    return {path: joined[group] for path, group in groups.items()}
+        joined_to[joined(groups[path])] = joined(groups[first])
+    return {path: joined(group) for path, group in groups.items()}
 
 
 def _split_groups(paths: Sequence[str], groups: Mapping[str, str], seed: int) -> dict[str, str]:

@@ -3,13 +3,16 @@
 import hashlib
 import os
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
+from .decode import fingerprint
 from .left_out import LeftOut, begins_like_an_image, is_left_out, is_output, kind_of
 
 LONGEST_NAME = 150
+SETTLED = 10.0  # seconds without a change: more than the clock of any file system rounds
 FORMULA = ("=", "+", "-", "@")
 WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 NOT_ON_WINDOWS = re.compile(r'[\\:*?"<>|]|[. ]$')
@@ -22,6 +25,7 @@ def find_images(
     alive: Callable[[], None] = lambda: None,
     left_out: LeftOut | None = None,
     known: Container[bytes] = (),
+    before: LeftOut | None = None,
 ) -> Iterator[bytes]:
     """List everything in a slide's folder that may be an image, at any depth, in the order of the names' bytes.
 
@@ -37,40 +41,80 @@ def find_images(
         alive: Called after each folder that was listed, because a search may take minutes.
         left_out: Counts what is skipped.
         known: Paths that were listed before; their content is not looked at again.
+        before: What an earlier search of the same folder left out; it is opened again only if it has changed.
 
     Yields:
         Paths as bytes, relative to the slide.
     """
     left_out = LeftOut() if left_out is None else left_out
     root = os.fsencode(slide_dir)
-    real = os.path.realpath(root)  # no link below it is followed
-    reports = None if excluded is None else os.path.realpath(os.fsencode(excluded))
-    inner = len(os.path.join(root, b""))  # `relpath` takes a second for 100,000
+    inner = _inner(root)
     found: list[bytes] = []
     unreadable: list[OSError] = []
-    for folder, folders, files in os.walk(root, onerror=unreadable.append):
+    for folder, links, files in _searched(root, excluded, left_out, unreadable):
         alive()
-        if folder != root and is_output([*folders, *files]):
-            left_out.folders.add(_shown(os.path.basename(folder)))
-            folders.clear()
-            continue
-        searched = []
-        for name in _entered(folders, left_out):
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                found.append(path[inner:])
-            elif os.path.join(real, path[inner:]) != reports:
-                searched.append(name)
-        folders[:] = searched
-        found += _images(folder, files, left_out, known, inner)
+        found += [path[inner:] for path in links]
+        found += _images(folder, files, inner, left_out, known, before)
     for error in unreadable:
-        if isinstance(error, FileNotFoundError) and error.filename != root:
-            continue  # deleted since its name was read
         if failed is None:
             found.append(error.filename[inner:] or b".")
         else:
             failed(error.filename[inner:], error)
     yield from sorted(found)
+
+
+def folders_with_images(slide_dir: Path, excluded: Path | None, left_out: LeftOut) -> Iterator[bytes]:
+    """Find the folders of what `find_images` lists, and look at no more of the files in each than it takes.
+
+    Args:
+        slide_dir: Folder of one slide.
+        excluded: Folder of reports, which is never searched.
+        left_out: Counts what is skipped: all of it, where no image is found.
+
+    Yields:
+        Paths as bytes, relative to the slide; its own is empty.
+    """
+    root = os.fsencode(slide_dir)
+    inner = _inner(root)
+    unreadable: list[OSError] = []
+    for folder, links, files in _searched(root, excluded, left_out, unreadable):
+        if links or next(_images(folder, files, inner, left_out), None) is not None:
+            yield folder[inner:]
+    for error in unreadable:
+        yield os.path.dirname(error.filename[inner:])
+
+
+def _inner(root: bytes) -> int:
+    """How many bytes to take off a path below a folder to make it relative; `relpath` takes a second for 100,000."""
+    return len(os.path.join(root, b""))
+
+
+def _searched(
+    root: bytes, excluded: Path | None, left_out: LeftOut, unreadable: list[OSError]
+) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]:
+    """Folders that are searched, links to folders in each, and names of its files; adds why others cannot be listed."""
+    real = os.path.realpath(root)  # no link below it is followed
+    reports = None if excluded is None else os.path.realpath(os.fsencode(excluded))
+    inner = _inner(root)
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or error.filename == root:  # else deleted since its name was read
+            unreadable.append(error)
+
+    for folder, folders, files in os.walk(root, onerror=failed):
+        links, searched = [], []
+        if folder != root and is_output(folder, {*folders, *files}):
+            left_out.folders.add(_shown(os.path.basename(folder)))
+            folders.clear()
+            files.clear()
+        for name in _entered(folders, left_out):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                links.append(path)
+            elif os.path.join(real, path[inner:]) != reports:
+                searched.append(name)
+        folders[:] = searched
+        yield folder, links, files
 
 
 def sub_folders(folder: Path, excluded: Path | None, left_out: LeftOut) -> list[Path]:
@@ -81,7 +125,7 @@ def sub_folders(folder: Path, excluded: Path | None, left_out: LeftOut) -> list[
         path = folder / os.fsdecode(name)
         if excluded is not None and path.resolve() == excluded.resolve():
             continue
-        if is_output(listed(path)):
+        if is_output(os.fsencode(path), listed(path)):
             left_out.folders.add(_shown(name))
         else:
             found.append(path)
@@ -92,7 +136,7 @@ def images_directly_in(folder: Path, left_out: LeftOut) -> list[bytes]:
     """Names of what may be images in a folder, but not in folders of it."""
     root = os.fsencode(folder)
     files = [name for name in listed(folder) if not os.path.isdir(os.path.join(root, name))]
-    return sorted(_images(root, files, left_out, (), len(os.path.join(root, b""))))
+    return sorted(_images(root, files, _inner(root), left_out))
 
 
 def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
@@ -104,20 +148,36 @@ def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:
 
 
 def _images(
-    folder: bytes, files: Iterable[bytes], left_out: LeftOut, known: Container[bytes], inner: int
+    folder: bytes,
+    files: Iterable[bytes],
+    inner: int,
+    left_out: LeftOut,
+    known: Container[bytes] = (),
+    before: LeftOut | None = None,
 ) -> Iterator[bytes]:
     """Paths of the images among the files of a folder, without their first `inner` bytes."""
     for name in files:
         path = os.path.join(folder, name)
         kind = kind_of(name)
         if kind == "unknown":
-            kind = "image" if path[inner:] in known or begins_like_an_image(path) else "no image"
+            kind = "image" if path[inner:] in known or _is_image(path, left_out, before) else "no image"
         if kind == "image":
             yield path[inner:]
         elif kind == "no image":
             left_out.suffixes[_shown(os.path.splitext(name)[1].lower())] += 1
         elif kind == "temporary":
             left_out.temporary += 1
+
+
+def _is_image(path: bytes, left_out: LeftOut, before: LeftOut | None) -> bool:
+    """Whether a file begins as images do; one that an earlier search opened is opened again only if it has changed."""
+    found = fingerprint(path)
+    same = found is not None and before is not None and before.opened.get(path) == found
+    if not same and begins_like_an_image(path):
+        return True
+    if found is not None and (same or (found.size and time.time() - found.mtime_ns / 1e9 > SETTLED)):
+        left_out.opened[path] = found
+    return False
 
 
 def listed(folder: Path) -> list[bytes]:

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .decode import Fingerprint
+
 FOLDERS = {
     *(b"@eadir", b"@__thumb", b"@tmp", b"@transcode", b"@sharebin"),  # of a NAS: thumbnails and other caches
     *(b"#snapshot", b"@snapshot", b"@recently-snapshot", b"~snapshot"),
@@ -18,15 +20,18 @@ FOLDERS = {
     *(b"cartcls-reports", b"cartcls-evaluation"),  # of a share, where no ledger lies in it
 }
 NUMBERED_FOLDERS = re.compile(rb"@gmt-[-.0-9]+|found\.[0-9]{3}")  # Samba's snapshots; what chkdsk found
-REPORTS = (  # what a folder that cartcls wrote holds: a report, an evaluation, a bundle, a training
-    {b"cells.csv", b"thumbnails"},
-    {b"cells.csv", b"summary.json"},
-    {b"summary.json", b"report.html"},
-    {b"metrics.json", b"mistakes.html"},
-    {b"bundle.json", b"bundle.json.sha256"},
-    {b"run.json", b"history.csv"},
+TABLE = re.compile(
+    rb'(?:\xef\xbb\xbf)?"?seq"?[,;\t]"?slide"?[,;\t]"?path"?[,;\t]"?path_encoded"?[,;\t]'
+)  # or saved by Excel
+REPORTS = (  # two names in a folder that cartcls wrote, and how the first file begins if others use such names, too
+    (b"cells.csv", b"thumbnails", TABLE),
+    (b"cells.csv", b"summary.json", TABLE),
+    (b"summary.json", b"report.html", re.compile(rb'\{\s*"slide": "')),
+    (b"run.json", b"history.csv", re.compile(rb'\{\s*"arch": "')),
+    (b"metrics.json", b"mistakes.html", None),
+    (b"bundle.json", b"bundle.json.sha256", None),
 )
-OUTPUTS = (*REPORTS, {b"ledger.sqlite"}, {b"cartcls-export.json"})  # these two may be named: there are cells in them
+WITH_CELLS = {b"ledger.sqlite", b"cartcls-export.json"}  # in a folder that cartcls wrote, too; it may be named
 
 READABLE = frozenset(b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .png .apng .bmp .dib .tif .tiff .webp".split())
 UNREADABLE = frozenset(  # images all the same: each gets a row that says why it has no label
@@ -69,12 +74,14 @@ class LeftOut:
         temporary: How many hidden or temporary files.
         beside: How many images that lie in no class folder.
         folders: Readable names of folders.
+        opened: Files that were opened and are no images, by path; those that may still be written to are not in it.
     """
 
     suffixes: Counter[str] = field(default_factory=Counter)
     temporary: int = 0
     beside: int = 0
     folders: set[str] = field(default_factory=set)
+    opened: dict[bytes, Fingerprint] = field(default_factory=dict)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -127,14 +134,26 @@ def is_left_out(folder: bytes) -> bool:
     return name.startswith(b".") or name in FOLDERS or NUMBERED_FOLDERS.fullmatch(name) is not None
 
 
-def is_output(names: Collection[bytes]) -> bool:
-    """Whether a folder with these files and folders was written by cartcls."""
-    return any(output.issubset(names) for output in OUTPUTS)
+def is_output(folder: bytes, names: Collection[bytes]) -> bool:
+    """Whether a folder, with these files and folders in it, was written by cartcls."""
+    return not WITH_CELLS.isdisjoint(names) or is_report(folder, names)
 
 
-def is_report(names: Collection[bytes]) -> bool:
-    """Whether a folder with these files and folders holds results of cartcls, and nothing to classify."""
-    return any(output.issubset(names) for output in REPORTS)
+def is_report(folder: bytes, names: Collection[bytes]) -> bool:
+    """Whether a folder, with these files and folders in it, holds results of cartcls, and nothing to classify."""
+    return any(
+        one in names and other in names and (head is None or _begins(os.path.join(folder, one), head))
+        for one, other, head in REPORTS
+    )
+
+
+def _begins(path: bytes, head: re.Pattern[bytes]) -> bool:
+    """Whether a file begins like this; also where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return head.match(file.read(HEAD)) is not None
+    except OSError:
+        return True
 
 
 def _count(number: int, one: str, more: str) -> str:

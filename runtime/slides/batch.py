@@ -110,7 +110,7 @@ def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:
         names = []
     if slide_dir.resolve() == out.resolve():
         raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
-    if is_report(names):
+    if is_report(os.fsencode(slide_dir), names):
         raise OutputError(f"{slide_dir} holds results of cartcls, not a slide: name the folder of the cell crops")
 
 

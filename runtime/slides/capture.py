@@ -46,6 +46,7 @@ class CaptureFolder:
         self._warned_of_depth = False
         self._told: frozenset[str] = frozenset()  # what is left out
         self._found: set[bytes] = set()
+        self._left_out = LeftOut()
         self.away = ""
         self.unlisted: set[bytes] = set()
 
@@ -57,10 +58,10 @@ class CaptureFolder:
         """
         unlisted: dict[bytes, OSError] = {}
         left_out, look = LeftOut(), (self._path, self._out, unlisted.__setitem__, self.show_life)
-        paths = list(find_images(*look, left_out=left_out, known=self._found))
+        paths = list(find_images(*look, left_out=left_out, known=self._found, before=self._left_out))
         if not self._is_there(unlisted):
             return None
-        self._found = set(paths)
+        self._found, self._left_out = set(paths), left_out
         if left_out.kinds - self._told:
             self._told |= left_out.kinds
             self._notify(str(left_out))

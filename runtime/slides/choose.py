@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import OutputError, UsageError
-from ..images.discover import find_images, images_directly_in, readable_name, slide_name, sub_folders
+from ..images.discover import folders_with_images, images_directly_in, readable_name, slide_name, sub_folders
 from ..images.left_out import LeftOut
 from .batch import check_slide
 
@@ -28,23 +29,37 @@ def choose_slides(
         OutputError: A folder is none, is the one for the reports, or holds no image and never had a row.
         UsageError: Folders of images lie side by side, and neither option says what they are.
     """
-    slides: list[Path] = []
+    held: dict[Path, list[bytes]] = {}
     for folder in named:
         check_slide(folder, out)
-        slides += _every_folder(folder, out, notify) if each else [folder]
+    for folder in _distinct(named, notify):
+        held |= _every_folder(folder, out, one_slide, notify) if each else _one_folder(folder, out, one_slide)
+    slides = _distinct(held, notify)
     for slide in slides:
-        _check_images(slide, out, one_slide, each)
+        _check_one_slide(slide, held[slide], each)
     return slides
 
 
-def _every_folder(folder: Path, out: Path, notify: Callable[[str], None]) -> list[Path]:
+def _distinct(folders: Iterable[Path], notify: Callable[[str], None]) -> list[Path]:
+    """Each folder once, whatever its names and the links to it: by a name that is no link, if there is one."""
+    names = list(dict.fromkeys(folders))
+    chosen: dict[Path, Path] = {}
+    for name in sorted(names, key=Path.is_symlink):
+        if (other := chosen.setdefault(name.resolve(), name)) != name:
+            notify(f"{name} is the folder {other}: it is classified once")
+    return [name for name in names if chosen[name.resolve()] == name]
+
+
+def _every_folder(folder: Path, out: Path, one_slide: bool, notify: Callable[[str], None]) -> dict[Path, list[bytes]]:
+    """The slides in a folder, and the folders of images in each."""
     if beside := images_directly_in(folder, LeftOut()):
         raise UsageError(
             f"{folder} holds {len(beside)} image(s) beside its folders ({_few(beside)}), which --each takes for slides:"
             " move the images to a folder of their own, or name the slides one by one"
         )
-    folders = sub_folders(folder, out, left_out := LeftOut())
-    slides = [path for path in folders if any(find_images(path, out)) or _has_report(path, out)]
+    folders = _distinct(sub_folders(folder, out, left_out := LeftOut()), notify)
+    held = {path: _folders(path, out, one_slide, LeftOut()) for path in folders}
+    slides = {path: found for path, found in held.items() if found or _has_report(path, out)}
     if not slides:
         raise OutputError(f"{folder} holds no folder with images: name the folder of the slides")
     if empty := [os.fsencode(path.name) for path in folders if path not in slides]:
@@ -54,13 +69,22 @@ def _every_folder(folder: Path, out: Path, notify: Callable[[str], None]) -> lis
     return slides
 
 
-def _check_images(slide: Path, out: Path, one_slide: bool, each: bool) -> None:
-    left_out = LeftOut()
-    folders = {os.path.dirname(path) for path in find_images(slide, out, left_out=left_out)}
-    if not folders and not _has_report(slide, out):
+def _one_folder(slide: Path, out: Path, one_slide: bool) -> dict[Path, list[bytes]]:
+    """A named slide, and the folders of images in it."""
+    found = _folders(slide, out, one_slide, left_out := LeftOut())
+    if not found and not _has_report(slide, out):
         why = f" ({left_out})" if str(left_out) else ""
         raise OutputError(f"{slide} holds no image{why}: name a folder of cell crops")
-    if one_slide or not (apart := _side_by_side(folders)):
+    return {slide: found}
+
+
+def _folders(slide: Path, out: Path, one_slide: bool, left_out: LeftOut) -> list[bytes]:
+    """Folders of images in a slide; the first alone where they are parts of it wherever they lie."""
+    return list(islice(folders_with_images(slide, out, left_out), 1 if one_slide else None))
+
+
+def _check_one_slide(slide: Path, folders: Sequence[bytes], each: bool) -> None:
+    if not (apart := _side_by_side(folders)):
         return
     choice = "name that folder" if each else "add --each, or name the slides one by one"
     raise UsageError(

@@ -1,3 +1,4 @@
+import errno
 import os
 from collections import Counter
 from dataclasses import replace
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 from scene import put
 
-from cartcls.calibration.split import check_split, class_of, list_images, make_split, read_split
+from cartcls.calibration.split import _joined, check_split, class_of, list_images, make_split, read_split
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.discover import find_images
 
@@ -183,12 +184,73 @@ def test_groups_with_the_same_image_are_in_one_part(folder: Path, tmp_path: Path
     assert f"a/A_1.jpg,{split.parts['a/A_1.jpg']},patient-1" in rows
 
 
-def test_a_class_of_one_image_and_its_copies_is_trained_on(tmp_path: Path, cells: list[bytes]):
+def test_a_class_of_one_image_and_its_copies_cannot_be_trained_on(tmp_path: Path, cells: list[bytes]):
     for number in range(5):
         put(tmp_path / "data" / "a", f"{number}.jpg", cells[0])
         put(tmp_path / "data" / "b", f"{number}.jpg", cells[1 + number])
-    split = make_split(tmp_path / "data", tmp_path / "split.csv")
-    assert {part for path, part in split.parts.items() if path.startswith("a/")} == {"fit"}
+    with pytest.raises(DataError, match=r"fewer than 2 different images in a \(1\)"):
+        make_split(tmp_path / "data", tmp_path / "split.csv")
+    put(tmp_path / "data" / "a", "other.jpg", cells[9])
+    said: list[str] = []
+    check_split(make_split(tmp_path / "data", tmp_path / "split.csv", notify=said.append), tmp_path / "data")
+    assert said == [
+        "4 images are copies of others (a/1.jpg, a/2.jpg, a/3.jpg, a/4.jpg): each gets the part of the other"
+    ]
+    for number in (2, 3, 4):
+        (tmp_path / "data" / "a" / f"{number}.jpg").unlink()
+    make_split(tmp_path / "data", tmp_path / "split.csv", notify=said.append)
+    assert said[1:] == ["1 image is a copy of another (a/1.jpg): each gets the part of the other"]
+
+
+def test_a_class_of_one_patient_is_refused_before_a_split_is_written(folder: Path, tmp_path: Path):
+    rows = [f"{path},{'x' if path[0] == 'a' else path[-5]}\n" for path in list_images(folder)]
+    (tmp_path / "groups.csv").write_text("path,patient\n" + "".join(rows))
+    with pytest.raises(DataError, match=r"no image of a: add images of them \(of other patients"):
+        make_split(folder, tmp_path / "split.csv", tmp_path / "groups.csv")
+    assert not (tmp_path / "split.csv").exists()
+
+
+def test_a_split_that_cannot_be_written_says_so_and_leaves_an_older_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = list(tmp_path.iterdir())
+    with pytest.raises(DataError, match=r"data cannot be written: Is a directory; name another file"):
+        make_split(folder, folder)
+    with pytest.raises(DataError, match=r"A_1\.jpg/split\.csv cannot be written: "):
+        make_split(folder, folder / "a" / "A_1.jpg" / "split.csv")
+    assert list(tmp_path.iterdir()) == before
+    split = make_split(folder, tmp_path / "split.csv")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        make_split(folder, tmp_path / "split.csv", seed=1)
+    assert read_split(tmp_path / "split.csv") == split
+
+
+class Counted(str):
+    """A name that counts how often names are compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+def test_joining_groups_is_not_quadratic():
+    groups = {str(number): Counted(number // 2) for number in range(600)}
+    first_of = {path: str(max(number - number % 2 * 3, 0)) for number, path in enumerate(groups)}  # of the group before
+    for order in (first_of, dict(reversed(first_of.items()))):
+        Counted.compared = 0
+        assert len(set(_joined(groups, order).values())) == 1
+        assert Counted.compared < 20 * len(groups)
 
 
 def test_groups_may_be_written_as_windows_writes_paths(folder: Path, tmp_path: Path):

@@ -81,6 +81,31 @@ def test_a_file_without_a_suffix_is_not_opened_again_and_again(tmp_path: Path, m
     assert opened == [b"other"]
 
 
+def test_a_file_that_is_no_image_is_opened_again_only_if_it_changed_or_may_still_be_written(
+    tmp_path: Path, cells: list[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[bytes] = []
+    begins = discover.begins_like_an_image
+    monkeypatch.setattr(
+        discover, "begins_like_an_image", lambda path: opened.append(os.path.basename(path)) or begins(path)
+    )
+    write(tmp_path, "old.ann", "changed.ann", "new.ann", data=b"1 2 3")
+    write(tmp_path, "empty.ann")
+    for name in ("old.ann", "changed.ann", "empty.ann"):
+        os.utime(tmp_path / name, (1e9, 1e9))
+    before = LeftOut()
+    assert not list(find_images(tmp_path, None, left_out=before))
+    assert len(opened) == 4
+    write(tmp_path, "changed.ann", data=cells[0])
+    for _ in range(2):
+        opened.clear()
+        left_out = LeftOut()
+        assert list(find_images(tmp_path, None, left_out=left_out, before=before)) == [b"changed.ann"]
+        assert sorted(opened) == [b"changed.ann", b"empty.ann", b"new.ann"]
+        assert str(left_out) == "left out: 3 files that are no images (.ann)"
+        before = left_out
+
+
 def test_folders_of_a_folder_are_those_that_are_searched(tmp_path: Path):
     write(tmp_path, "b/1.jpg", "a/1.jpg", "@eaDir/1.jpg", "old/s/cells.csv", "mine/bundle.json", "out/x", "loose.jpg")
     write(tmp_path, "mine/bundle.json.sha256", "old/ledger.sqlite", "notes.txt")

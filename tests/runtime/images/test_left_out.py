@@ -1,11 +1,13 @@
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 from reviewer import classify, corrections, make_slide
+from scene import put
 
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import list_images
@@ -15,6 +17,7 @@ from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.images.left_out import LeftOut, begins_like_an_image, is_left_out, is_output, is_report, kind_of
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.export_reviewed import export_reviewed
+from cartcls.runtime.slides.batch import check_slide
 
 SYNCED = ".syncthing.x.jpg.tmp ~syncthing~x.jpg.tmp x.jpg.!sync x.SyncPart .x.jpg.~1a2b x.jpg.ocTransferId12.part"
 COPIED = ".x.jpg.AbC123 x.jpg.AbC123 x.jpg.partial x.jpg.1a2b3c4d.partial x.jpg.filepart .in.x.jpg. x.jpg.ffs_tmp x.tmp"
@@ -72,18 +75,44 @@ def test_system_volume_information_holds_no_cells_and_slides_do():
         assert not is_left_out(name)
 
 
+def holds(folder: Path, kind: Callable[[bytes, list[bytes]], bool] = is_output) -> bool:
+    return kind(os.fsencode(folder), os.listdir(os.fsencode(folder)))
+
+
 def test_what_cartcls_writes_is_known_again(tmp_path: Path, data_dir: Path, classifier: Classifier, slide: Path):
     out = classify(make_slide(slide, tmp_path / "s"), classifier.bundle)
-    assert is_output(os.listdir(os.fsencode(out)))
-    assert is_report(os.listdir(os.fsencode(out / "s")))
+    assert holds(out)
+    assert holds(out / "s", is_report)
     correct(out, corrections(out, (1, "monocyte")), "Ada")
     export_reviewed(out, tmp_path / "reviewed")
     evaluate(data_dir, list_images(data_dir)[:2], "two", tmp_path / "figures", classifier, lambda done, count: None)
     for folder in (tmp_path / "reviewed", tmp_path / "figures", SHIPPED):
-        assert is_output(os.listdir(os.fsencode(folder))), folder
-    assert not is_report(os.listdir(os.fsencode(tmp_path / "reviewed")))  # a data folder, if it is named itself
+        assert holds(folder), folder
+    assert not holds(tmp_path / "reviewed", is_report)  # a data folder, if it is named itself
     (out / "s" / "summary.json").unlink()
-    assert is_output(os.listdir(os.fsencode(out / "s")))  # of a run that was killed
+    assert holds(out / "s")  # of a run that was killed
+    table = (out / "s" / "cells.csv").read_text(encoding="utf-8-sig")
+    (out / "s" / "cells.csv").write_text(table.replace(",", ";"), encoding="utf-8-sig")
+    assert holds(out / "s")  # saved by a spreadsheet
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"cells.csv": "name,class\n", "thumbnails/1.jpg": ""},
+        {"cells.csv": "", "summary.json": '{"total": 7}'},
+        {"summary.json": '{"total": 7}', "report.html": "<html>"},
+        {"run.json": '{"operator": "Ada"}', "history.csv": "time,stage\n"},
+    ],
+)
+def test_cells_beside_files_of_another_program_are_not_left_out(
+    tmp_path: Path, cells: list[bytes], files: dict[str, str]
+):
+    put(tmp_path / "s" / "crops", "1.jpg", cells[0])
+    for name, text in files.items():
+        put((tmp_path / "s" / "crops" / name).parent, Path(name).name, text.encode())
+    assert b"crops/1.jpg" in list(find_images(tmp_path / "s", None))
+    check_slide(tmp_path / "s" / "crops", tmp_path / "out")
 
 
 def saved(format: str, **options: object) -> bytes:

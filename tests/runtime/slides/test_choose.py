@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 from scene import put
 
 from cartcls.runtime.errors import OutputError, UsageError
+from cartcls.runtime.images import discover
 from cartcls.runtime.slides.choose import choose_slides
 
 
@@ -88,7 +90,42 @@ def test_a_folder_without_images_is_an_error_where_it_never_had_one(folder: Path
 
 
 def test_a_report_is_no_slide(folder: Path):
-    put(folder, "cells.csv", b"")
+    put(folder, "cells.csv", b"seq,slide,path,path_encoded,label\n")
     put(folder / "thumbnails", "000001.jpg", b"\xff")
     with pytest.raises(OutputError, match="holds results of cartcls, not a slide"):
         chosen(folder)
+
+
+def test_a_slide_is_listed_once_and_one_file_of_each_folder_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    for number in range(3):
+        put(folder / "17", f"{number}.ann", b"\xff")
+        put(folder / "17" / "crops", f"{number}.ann", b"\xff")
+    opened: list[bytes] = []
+    monkeypatch.setattr(discover, "begins_like_an_image", lambda path: opened.append(path) or True)
+    walked: list[bytes] = []
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda root, onerror: walked.append(root) or walk(root, onerror=onerror))
+    for each, one_slide, files in ((True, False, 2), (False, False, 2), (True, True, 1)):
+        walked.clear()
+        opened.clear()
+        chosen(folder, one_slide, each)
+        assert walked == [os.fsencode(folder / "17" if each else folder)]
+        assert len(opened) == files
+
+
+def test_a_folder_with_two_names_is_one_slide(folder: Path):
+    put(folder / "18", "1.jpg", b"\xff")
+    (folder / "17-first").symlink_to("18")
+    (folder / "latest").symlink_to("18")
+    assert chosen(folder, each=True) == ["18"]
+    assert said == [
+        f"{folder / name} is the folder {folder / '18'}: it is classified once" for name in ("17-first", "latest")
+    ]
+    said.clear()
+    named = [folder / "latest", folder / "18", folder / "18", folder / ".." / "slides" / "18"]
+    assert choose_slides(named, folder.parent / "out", False, False, said.append) == [folder / "18"]
+    assert len(said) == 2
+    put(folder.parent / "more" / "19", "1.jpg", b"\xff")
+    (folder.parent / "more" / "again").symlink_to(folder / "18")
+    slides = choose_slides([folder.parent / "more", folder], folder.parent / "out", False, True, said.append)
+    assert slides == [folder.parent / "more" / "19", folder / "18"]

@@ -1,11 +1,13 @@
 """What a watch costs: while nothing happens, and while a slide grows."""
 
 import itertools
+import os
 from collections.abc import Iterable
 
 import pytest
 from scene import Scene, put
 
+from cartcls.runtime.images import discover
 from cartcls.runtime.ledger.records import LedgerImage
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.summary import Summary
@@ -50,6 +52,14 @@ def test_while_there_is_work_the_folder_is_not_searched_all_the_time(
         pass
     assert len(scene.rows("s")) == 100
     assert looks == [0.0]
+
+
+def test_a_file_that_is_no_image_is_opened_at_the_first_look_alone(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    opened: list[bytes] = []
+    monkeypatch.setattr(discover, "begins_like_an_image", lambda path: bool(opened.append(path)))
+    os.utime(put(scene.captures / "s", "1.ann", b"1 2 3"), (1e9, 1e9))
+    scene.wait(5)
+    assert len(opened) == 1
 
 
 def test_what_a_cell_costs_does_not_grow_with_the_slide(
