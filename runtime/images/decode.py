@@ -24,16 +24,21 @@ from ..errors import ImageError, IncompleteError
 from .colors import profile_of, to_rgb, transform_to_srgb
 from .formats import FORMATS, format_of, refuse_other_formats
 from .jpeg import DAMAGED, check_jpeg, decode_jpeg
+from .png import check_png, without_texts
 from .resize import Image
 from .tiff import check_tags, check_tiff, mend_color_map, silence_libtiff
-from .written import check_bmp, check_png, check_webp
+from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
-HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {"JPEG": check_jpeg, "TIFF": check_tags, "WEBP": check_webp}
-WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
+HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
+    "JPEG": check_jpeg,
     "PNG": check_png,
+    "TIFF": check_tags,
+    "WEBP": check_webp,
+}
+WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
     "BMP": check_bmp,
     "TIFF": check_tiff,
 }
@@ -159,7 +164,7 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
     try:
         if header_check := HEADER_CHECKS.get(format_of(data) or ""):
             header_check(data)
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             _check(image, data)
             return _decoded(image, data)
     except PIL.UnidentifiedImageError:
@@ -194,12 +199,17 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
 def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
     """Lock out other large images while one is decoded and used, so that the memory for one is enough."""
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             large = image.width * image.height > LARGE_PIXELS
     except Exception:
         large = False  # `decode` reports what is wrong with it
     with _LARGE if large else nullcontext():
         yield
+
+
+def _open(data: bytes) -> PIL.ImageFile.ImageFile:
+    readable = without_texts(data) if format_of(data) == "PNG" else data
+    return PIL.Image.open(io.BytesIO(readable), formats=FORMATS)
 
 
 def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
@@ -242,5 +252,11 @@ def _decoded(image: PIL.Image.Image, data: bytes) -> Decoded:
         image.load()
         mend_color_map(image)
         pixels = to_rgb(image, transform)
-    upright = UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])
-    return Decoded(np.ascontiguousarray(upright(pixels)), doubt)
+    return Decoded(np.ascontiguousarray(_upright(image)(pixels)), doubt)
+
+
+def _upright(image: PIL.Image.Image) -> Callable[[Image], Image]:
+    try:
+        return UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])
+    except Exception:  # EXIF data that cannot be read turn nothing; Pillow raises nearly anything
+        return UPRIGHT[1]

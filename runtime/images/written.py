@@ -21,12 +21,6 @@ UNFINISHED = (
 )
 
 
-def check_png(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
-    """Raise `IncompleteError` where the end marker is missing; other damage breaks a PNG's checksums."""
-    if b"IEND\xaeB`\x82" not in data:
-        raise IncompleteError("is incomplete: the PNG end marker is missing")
-
-
 def check_bmp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     """Raise `IncompleteError` where a BMP was not written to its end."""
     codec, _, start, arguments = image.tile[0]
