@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +32,7 @@ from .written import check_bmp, check_webp
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
+MANY = 100  # pictures of a TIFF
 HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
     "JPEG": check_jpeg,
     "PNG": check_png,
@@ -215,8 +216,8 @@ def _open(data: bytes) -> PIL.ImageFile.ImageFile:
 def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
-    if (frames := getattr(image, "n_frames", 1)) != 1:
-        raise ImageError(_pages(image, frames))
+    if (pictures := _count(image)) != 1:
+        raise ImageError(_pages(image, pictures))
     if _bits_per_channel(image, data) > 8:
         raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
@@ -225,15 +226,29 @@ def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
         whole_check(image, data)
 
 
+def _count(image: PIL.Image.Image) -> int:
+    """Number of pictures; those of a TIFF are counted up to a limit, because each must be looked for."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1)
+    count = 1
+    with suppress(EOFError):
+        while count < MANY:
+            image.seek(count)
+            count += 1
+    image.seek(0)
+    return count
+
+
 def _pages(image: PIL.Image.Image, count: int) -> str:
     """Say what the pictures of a file are to each other."""
+    number = f"{MANY} or more" if image.format == "TIFF" and count == MANY else str(count)
     size, mode = image.size, image.mode
     image.seek(1)
     if image.size != size:
-        return f"holds {count} pictures of different sizes, like an image with previews: export the full size alone"
+        return f"holds {number} pictures of different sizes, like an image with previews: export the full size alone"
     if mode == "L" and count in (3, 4):
-        return f"holds {count} grey pictures, like the channels of one: export it as one RGB picture"
-    return f"holds {count} pictures: save each cell as a file of its own"
+        return f"holds {number} grey pictures, like the channels of one: export it as one RGB picture"
+    return f"holds {number} pictures: save each cell as a file of its own"
 
 
 def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:

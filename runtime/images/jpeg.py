@@ -32,6 +32,8 @@ class Stream:
 
     Attributes:
         process: Marker of its frame.
+        width: Of its frame, in pixels.
+        height: Of its frame, in pixels.
         components: Identifier, sampling factors, and number of the quantisation table of each.
         jfif: Whether it has a JFIF segment.
         adobe: Colour transform of its Adobe segment; None where there is none.
@@ -41,6 +43,8 @@ class Stream:
     """
 
     process: int = 0
+    width: int = 0
+    height: int = 0
     components: list[tuple[int, int, int]] = field(default_factory=list)
     jfif: bool = False
     adobe: int | None = None
@@ -140,6 +144,7 @@ def _read_frame(stream: Stream, marker: int, body: bytes) -> None:
     if not any(body[1:3]):
         raise ImageError("is a JPEG that does not say how high it is, which is not read: save it as PNG or TIFF")
     stream.process = marker
+    stream.height, stream.width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     stream.components = [(body[i], body[i + 1], body[i + 2]) for i in range(6, 6 + 3 * body[5], 3)]
     stream.missing = {identifier: [None] * COEFFICIENTS for identifier, *_ in stream.components}
 

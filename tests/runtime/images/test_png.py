@@ -46,7 +46,7 @@ def test_damage_that_pillow_decodes_is_found_by_checksums(pixels: Pixels):
     for size, fill in ((512, b"\0"), (512, b"\xff"), (1, b"\x55")):
         for end in range(512, 8192, 512):
             at = len(data) // 512 * 512 - end
-            with pytest.raises(IncompleteError, match="a checksum is wrong|the PNG end marker is missing"):
+            with pytest.raises(IncompleteError, match=r"a checksum is wrong|the PNG end marker is missing"):
                 decode(data[:at] + fill * size + data[at + size :])
 
 
