@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ def run(app: Callable[[], object]) -> None:
     is 1.
     """
     warnings.filterwarnings("ignore", module="PIL")  # the row of a damaged image says what is wrong with it
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with _lasting_output() as lost:
         code = _exit_code(app)
         if sys.stdout is not None:

@@ -8,10 +8,13 @@ import PIL.Image
 import PIL.ImageCms
 
 from ..errors import ImageError
+from .png import png_profile
 from .resize import Image
 
 ROWS_AT_A_TIME = 256
 HARMLESS = 2  # levels of 255: profiles that move no colour by more are sRGB, which pixels without a profile are too
+MAX_PROFILE = 4 << 20  # bytes
+LARGE_PROFILE = f"colour profile larger than {MAX_PROFILE >> 20} MB, not applied"
 DAMAGED_PROFILE = "colour profile damaged, not applied"
 V5_HEADER, V5_EMBEDDED = 124, b"DEBM"
 
@@ -23,6 +26,8 @@ def profile_of(image: PIL.Image.Image, data: bytes) -> bytes | None:
     if image.format == "BMP" and data[14] == V5_HEADER and data[70:74] == V5_EMBEDDED:
         start, size = (int.from_bytes(data[i : i + 4], "little") for i in (126, 130))
         return data[14 + start : 14 + start + size]
+    if image.format == "PNG":
+        return png_profile(data, MAX_PROFILE)
     if "icc_profile" in image.info:
         return image.info["icc_profile"] or b""
     return None
@@ -39,6 +44,8 @@ def transform_to_srgb(profile: bytes, grey: bool) -> tuple[Transform | None, str
     Returns:
         The conversion, None where there is nothing to convert; and why it cannot be made, empty where it can.
     """
+    if len(profile) > MAX_PROFILE:
+        return None, LARGE_PROFILE
     try:
         opened = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = profile[16:20].decode("latin-1").strip()

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,16 +24,22 @@ from ..errors import ImageError, IncompleteError
 from .colors import profile_of, to_rgb, transform_to_srgb
 from .formats import FORMATS, format_of, refuse_other_formats
 from .jpeg import DAMAGED, check_jpeg, decode_jpeg
+from .png import check_png, without_texts
 from .resize import Image
 from .tiff import check_tags, check_tiff, mend_color_map, silence_libtiff
-from .written import check_bmp, check_png, check_webp
+from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
-HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {"JPEG": check_jpeg, "TIFF": check_tags, "WEBP": check_webp}
-WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
+MANY = 100  # pictures of a TIFF
+HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
+    "JPEG": check_jpeg,
     "PNG": check_png,
+    "TIFF": check_tags,
+    "WEBP": check_webp,
+}
+WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
     "BMP": check_bmp,
     "TIFF": check_tiff,
 }
@@ -159,7 +165,7 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
     try:
         if header_check := HEADER_CHECKS.get(format_of(data) or ""):
             header_check(data)
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             _check(image, data)
             return _decoded(image, data)
     except PIL.UnidentifiedImageError:
@@ -194,7 +200,7 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
 def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
     """Lock out other large images while one is decoded and used, so that the memory for one is enough."""
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             large = image.width * image.height > LARGE_PIXELS
     except Exception:
         large = False  # `decode` reports what is wrong with it
@@ -202,11 +208,16 @@ def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
         yield
 
 
+def _open(data: bytes) -> PIL.ImageFile.ImageFile:
+    readable = without_texts(data) if format_of(data) == "PNG" else data
+    return PIL.Image.open(io.BytesIO(readable), formats=FORMATS)
+
+
 def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
-    if (frames := getattr(image, "n_frames", 1)) != 1:
-        raise ImageError(_pages(image, frames))
+    if (pictures := _count(image)) != 1:
+        raise ImageError(_pages(image, pictures))
     if _bits_per_channel(image, data) > 8:
         raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
@@ -215,15 +226,29 @@ def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
         whole_check(image, data)
 
 
+def _count(image: PIL.Image.Image) -> int:
+    """Number of pictures; those of a TIFF are counted up to a limit, because each must be looked for."""
+    if image.format != "TIFF":
+        return getattr(image, "n_frames", 1)
+    count = 1
+    with suppress(EOFError):
+        while count < MANY:
+            image.seek(count)
+            count += 1
+    image.seek(0)
+    return count
+
+
 def _pages(image: PIL.Image.Image, count: int) -> str:
     """Say what the pictures of a file are to each other."""
+    number = f"{MANY} or more" if image.format == "TIFF" and count == MANY else str(count)
     size, mode = image.size, image.mode
     image.seek(1)
     if image.size != size:
-        return f"holds {count} pictures of different sizes, like an image with previews: export the full size alone"
+        return f"holds {number} pictures of different sizes, like an image with previews: export the full size alone"
     if mode == "L" and count in (3, 4):
-        return f"holds {count} grey pictures, like the channels of one: export it as one RGB picture"
-    return f"holds {count} pictures: save each cell as a file of its own"
+        return f"holds {number} grey pictures, like the channels of one: export it as one RGB picture"
+    return f"holds {number} pictures: save each cell as a file of its own"
 
 
 def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
@@ -242,5 +267,11 @@ def _decoded(image: PIL.Image.Image, data: bytes) -> Decoded:
         image.load()
         mend_color_map(image)
         pixels = to_rgb(image, transform)
-    upright = UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])
-    return Decoded(np.ascontiguousarray(upright(pixels)), doubt)
+    return Decoded(np.ascontiguousarray(_upright(image)(pixels)), doubt)
+
+
+def _upright(image: PIL.Image.Image) -> Callable[[Image], Image]:
+    try:
+        return UPRIGHT.get(image.getexif().get(ORIENTATION, 1), UPRIGHT[1])
+    except Exception:  # EXIF data that cannot be read turn nothing; Pillow raises nearly anything
+        return UPRIGHT[1]

@@ -14,12 +14,13 @@ from ..errors import ImageError, IncompleteError
 from .resize import Image
 
 MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # markers of segments and of the end
-PADDING = re.compile(rb"(?<!\xff)\0+(?=\xff[\xd0-\xd7]|\Z)")
+RESTART = re.compile(rb"(\xff[\xd0-\xd7])")
 END, SCAN, HUFFMAN, JFIF, ADOBE = 0xD9, 0xDA, 0xC4, 0xE0, 0xEE
 BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
 FRAMES = {*range(0xC0, 0xD0)} - {HUFFMAN, 0xC8, 0xCC} | {0xF7}
 LOSSLESS, HIERARCHICAL = {0xC3, 0xCB, 0xF7}, {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 COEFFICIENTS = 64
+MAX_SCANS = 100  # of ordinary files 1 to 20; each may take as long as the whole picture
 ZEROS = bytes(256)  # half the smallest sector
 
 DAMAGED = "is damaged or cut off: "
@@ -31,19 +32,25 @@ class Stream:
 
     Attributes:
         process: Marker of its frame.
+        width: Of its frame, in pixels.
+        height: Of its frame, in pixels.
         components: Identifier, sampling factors, and number of the quantisation table of each.
         jfif: Whether it has a JFIF segment.
         adobe: Colour transform of its Adobe segment; None where there is none.
         missing: For each component, the number of bits of each coefficient that did not come; None: it did not come.
         first: For each Huffman table, the symbol of its code that is all zeros.
+        scans: Number of scans.
     """
 
     process: int = 0
+    width: int = 0
+    height: int = 0
     components: list[tuple[int, int, int]] = field(default_factory=list)
     jfif: bool = False
     adobe: int | None = None
     missing: dict[int, list[int | None]] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
+    scans: int = 0
 
     @property
     def seems_ycc(self) -> bool:
@@ -137,6 +144,7 @@ def _read_frame(stream: Stream, marker: int, body: bytes) -> None:
     if not any(body[1:3]):
         raise ImageError("is a JPEG that does not say how high it is, which is not read: save it as PNG or TIFF")
     stream.process = marker
+    stream.height, stream.width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     stream.components = [(body[i], body[i + 1], body[i + 2]) for i in range(6, 6 + 3 * body[5], 3)]
     stream.missing = {identifier: [None] * COEFFICIENTS for identifier, *_ in stream.components}
 
@@ -149,6 +157,9 @@ def _read_tables(stream: Stream, body: bytes) -> None:
 
 def _read_scan(stream: Stream, body: bytes, data: bytes, start: int) -> None:
     """Note the coefficients that a scan brings, and look for zeros that it cannot hold."""
+    stream.scans += 1
+    if stream.scans > MAX_SCANS:
+        raise ImageError(f"is a JPEG with more than {MAX_SCANS} scans, which takes too long: save it as PNG or TIFF")
     scanned = [(body[i], body[i + 1]) for i in range(1, 1 + 2 * body[0], 2)]
     low, high, bits = body[1 + 2 * body[0] :][:3]
     if stream.process != PROGRESSIVE:  # some cameras write anything here
@@ -197,6 +208,15 @@ def _without_padding(data: bytes) -> bytes:
         limits = b"\0\x3f\0" if sequential else data[position - 3 : position]
         following = MARKER.search(data, position)
         end = following.start() if following else len(data)
-        parts += [data[start : position - 3], limits, PADDING.sub(b"", data[position:end])]
+        parts += [data[start : position - 3], limits, _without_zeros(data[position:end])]
         position = end
     return data
+
+
+def _without_zeros(coded: bytes) -> bytes:
+    """Leave out zeros before restart markers and at the end; the first zero after FF belongs to the data."""
+    pieces = RESTART.split(coded)
+    for number, piece in enumerate(pieces):
+        plain = piece.rstrip(b"\0")
+        pieces[number] = piece[: len(plain) + 1] if plain.endswith(b"\xff") else plain
+    return b"".join(pieces)

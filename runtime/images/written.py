@@ -6,6 +6,7 @@ first pixel is black too, and then zeros say nothing.
 """
 
 import re
+from collections.abc import Iterator
 
 import PIL.Image
 import PIL.ImageFile
@@ -14,24 +15,22 @@ from ..errors import IncompleteError
 from .jpeg import DAMAGED, ZEROS
 
 SECTOR = 512
+NOT_ZERO = re.compile(rb"[^\0]")
 ZEROS_OF_WEBP = bytes(64)
+PIXELS_OF_A_ZERO = 380  # a flat area gives a lossy WebP of quality 100 one byte of zero for 384 pixels
+CELL = 360 * 360  # pixels that are not flat
+BY_CHANCE = 3  # bytes of zero that may stand beside a sector of zeros
 TAIL = 64  # an area below one such part of the image does not change a label
 UNFINISHED = (
     "is incomplete: the last {share:.0%} of its pixels are exactly 0 (leave out a black frame before you export it)"
 )
 
 
-def check_png(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
-    """Raise `IncompleteError` where the end marker is missing; other damage breaks a PNG's checksums."""
-    if b"IEND\xaeB`\x82" not in data:
-        raise IncompleteError("is incomplete: the PNG end marker is missing")
-
-
 def check_bmp(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     """Raise `IncompleteError` where a BMP was not written to its end."""
     codec, _, start, arguments = image.tile[0]
     if codec == "bmp_rle":
-        if not data.rstrip(b"\0").endswith(b"\1") or not data.endswith(b"\0\1"):
+        if not data.rstrip(b"\0").endswith(b"\0\1"):  # zeros after it fill the file up
             raise IncompleteError("is incomplete: the end marker of its run lengths is missing")
     elif has_black_zeros(image) and isinstance(arguments, tuple):
         check_pixels(data, [(start, int(arguments[1]) * image.height)])
@@ -44,9 +43,23 @@ def check_webp(data: bytes) -> None:
     position = 12
     while position + 8 <= len(data):
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        if kind in (b"VP8 ", b"VP8L"):
+        if kind == b"VP8 ":
+            _check_lossy_webp(data[position + 8 : position + 8 + size], position + 8)
+        elif kind == b"VP8L":
             check_compressed(data[position + 8 : position + 8 + size], ZEROS_OF_WEBP)
         position += 8 + size + size % 2
+
+
+def _check_lossy_webp(frame: bytes, start: int) -> None:
+    """A flat area gives zeros too, but not whole sectors of them, nor more at the end than its pixels."""
+    width, height = (int.from_bytes(frame[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+    tail = len(frame) - len(frame.rstrip(b"\0"))
+    sectors = any(
+        -(start + first) % SECTOR <= BY_CHANCE and (start + stop) % SECTOR <= BY_CHANCE
+        for first, stop in _zeros(frame, 0, len(frame))
+    )
+    if sectors or tail > max(len(ZEROS_OF_WEBP), (width * height - CELL) // PIXELS_OF_A_ZERO):
+        raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
 
 
 def check_compressed(data: bytes, zeros: bytes = ZEROS) -> None:
@@ -77,6 +90,17 @@ def check_pixels(data: bytes, pieces: list[tuple[int, int]]) -> None:
     if tail > len(pixels) // TAIL:
         raise IncompleteError(UNFINISHED.format(share=tail / len(pixels)))
     for start, length in pieces:
-        for zeros in re.finditer(rb"\0{%d,}" % SECTOR, data[start : start + length]):
-            if (start + zeros.start()) % SECTOR == 0 and (start + zeros.end()) % SECTOR == 0:
+        for first, stop in _zeros(data, start, start + length):
+            if first % SECTOR == 0 and stop % SECTOR == 0:
                 raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
+
+
+def _zeros(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Find where zeros in a row begin and stop, where there are as many as a sector holds."""
+    end = min(end, len(data))
+    first = data.find(bytes(SECTOR), start, end)
+    while first >= 0:
+        found = NOT_ZERO.search(data, first + SECTOR, end)
+        stop = found.start() if found else end
+        yield first, stop
+        first = data.find(bytes(SECTOR), stop, end)

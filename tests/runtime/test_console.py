@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -29,6 +30,17 @@ def test_each_error_has_its_exit_code(error: CartclsError, code: int, capsys: py
         run(app)
     assert exit.value.code == code
     assert capsys.readouterr().err == "error: it failed\n"
+
+
+def test_pillow_logs_nothing_to_the_terminal():
+    pillow = logging.getLogger("PIL")
+    before = pillow.level
+    pillow.setLevel(logging.NOTSET)
+    try:
+        run(lambda: None)
+        assert not logging.getLogger("PIL.TiffImagePlugin").isEnabledFor(logging.ERROR)
+    finally:
+        pillow.setLevel(before)
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]):

@@ -10,7 +10,7 @@ from odd_images import as_pillow_does
 
 from cartcls.runtime.errors import ImageError, IncompleteError
 from cartcls.runtime.images.decode import decode
-from cartcls.runtime.images.jpeg import ZEROS
+from cartcls.runtime.images.jpeg import MAX_SCANS, ZEROS, decode_jpeg
 
 SCAN = re.compile(rb"\xff\xda\x00[\x08-\x0c]")
 END = b"\xff\xd9"
@@ -152,3 +152,19 @@ def test_colours_that_are_not_what_the_file_says_are_refused(jpeg: bytes):
     assert (decode(plain[:jfif] + adobe + b"\1" + rest).pixels == as_pillow_does(plain)).all()
     with pytest.raises(ImageError, match="says that its colours are RGB, but they are stored as YCbCr"):
         decode(plain[:jfif] + adobe + b"\0" + rest)
+
+
+def test_many_zeros_inside_a_scan_take_no_long_time(jpeg: bytes):
+    """Megabytes that are neither before a restart marker nor at the end; quadratic time would be hours."""
+    data = saved(jpeg, progressive=True)
+    with pytest.raises(IncompleteError, match="damaged or cut off"):
+        decode_jpeg(data[:-20] + bytes(4_000_000) + b"\x55" + END)
+
+
+def test_more_scans_than_any_program_writes_are_refused(jpeg: bytes):
+    data = saved(jpeg, progressive=True)
+    *_, last = SCAN.finditer(data)
+    again = data[last.start() : -2]
+    with pytest.raises(ImageError, match=f"more than {MAX_SCANS} scans") as caught:
+        decode(data[:-2] + again * MAX_SCANS + END)
+    assert not isinstance(caught.value, IncompleteError)

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from odd_images import as_pillow_does
 from tiffs import Value, write_tiff
 
 from cartcls.runtime.errors import ImageError, IncompleteError
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import MANY, decode, read_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -139,6 +140,41 @@ def short_jpeg_strip(pixels: Pixels) -> bytes:
     return data[:middle] + b"\xff\xd9" + data[middle + 2 :]
 
 
+def deflated(pixels: Pixels, end: bool = True, more: bytes = b"") -> bytes:
+    """One strip. Without its end, the last bytes are missing, and all pixels are there."""
+    strip = zlib.compress(pixels.tobytes() + more)
+    return write_tiff([strip if end else strip[:-6]], pixels.shape[1], len(pixels), t259=8)
+
+
+def large_jpeg_strip(pixels: Pixels) -> bytes:
+    strips = [saved(pixels, "JPEG", subsampling=2)] * 6
+    return write_tiff(strips, pixels.shape[1], len(pixels), t278=64, t259=7, t262=6, t530=(2, 2))
+
+
+def without_tag(data: bytes, tag: int) -> bytes:
+    """Give a tag a number that no program knows, in the place of the last."""
+    entries = int.from_bytes(data[4:8], "little") + 2
+    count = int.from_bytes(data[entries - 2 : entries], "little")
+    each = [data[at : at + 12] for at in range(entries, entries + 12 * count, 12)]
+    each = [entry for entry in each if entry[:2] != tag.to_bytes(2, "little")]
+    unknown = b"\xfe\xff\3\0\1\0\0\0\0\0\0\0"
+    return data[:entries] + b"".join(each) + unknown + data[entries + 12 * count :]
+
+
+def test_pieces_of_whole_files_may_be_longer_than_they_need(pixels: Pixels):
+    """Some programs write the size of a full strip for the last one too, or fill that one up."""
+    assert (decode(tiff(pixels, t279=[64 * 360 * 3] * 6)).pixels == pixels).all()
+    full = np.vstack([pixels, np.zeros((21, 360, 3), np.uint8)])
+    strips = [zlib.compress(full[top : top + 64].tobytes()) for top in range(0, 384, 64)]
+    assert (decode(write_tiff(strips, 360, 363, t259=8, t278=64)).pixels == pixels).all()
+
+
+def test_no_more_pictures_are_looked_for_than_are_many(pixels: Pixels):
+    small = [PIL.Image.fromarray(pixels[:4, :4])] * (MANY + 5)
+    with pytest.raises(ImageError, match=f"holds {MANY} or more pictures"):
+        decode(saved(pixels[:4, :4], save_all=True, append_images=small))
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -149,6 +185,11 @@ def short_jpeg_strip(pixels: Pixels) -> bytes:
         (lambda p: overwritten(p, "tiff_adobe_deflate"), "damaged or cut off"),
         (short_jpeg_strip, "premature end of data"),
         (lambda p: tiff(p, t279=[64 * 360 * 3] * 6)[:-20000], "damaged|never written"),
+        (lambda p: deflated(p, end=False), "a strip or tile ends before its compressed data do"),
+        (lambda p: deflated(p, more=bytes(1 << 20)), "a strip or tile holds more than its pixels"),
+        (lambda p: tiff(p, t273=[8] * 6, t279=[300_000] * 6), "its strips or tiles overlap"),
+        (lambda p: tiff(p, rows=363, t279=(391_000, 80)), "it has 1 strips, but 2 sizes of strips"),
+        (large_jpeg_strip, "a strip or tile of 360x64 pixels holds a JPEG of 360x363"),
     ],
 )
 def test_what_was_never_written_or_is_damaged_is_refused(pixels: Pixels, make: Callable[[Pixels], bytes], reason: str):
@@ -172,6 +213,11 @@ def test_no_sector_of_zeros_in_compressed_strips_is_taken(pixels: Pixels, compre
         (lambda p: tiff(p[..., 0], t258=8, t262=1, t277=1, t339=2), "holds signed numbers"),
         (lambda p: tiff(p, t258=(32, 32, 32), t339=(3, 3, 3)), "holds floating-point numbers"),
         (lambda p: tiff(p, t262=1), "says that it is grey, but has 3 channels"),
+        (lambda p: without_tag(tiff(p), 262), "does not say what its colours are"),
+        (lambda p: without_tag(tiff(p, t259=5), 279), "does not say how large its compressed strips"),
+        (lambda p: tiff(np.dstack([p, p]), t258=(8,) * 6, t277=6), "has 6 channels"),
+        (lambda p: tiff(p, t277=42), "has 42 channels"),
+        (lambda p: tiled(p, tiles(p), t322=60_000, t323=60_000), "tiles of 60000x60000 pixels"),
         (lambda p: tiff(p, t266=2), "bits are in reverse order"),
         (lambda p: tiff(p, t259=34712), "compressed by JPEG 2000"),
         (lambda p: tiff(p, t259=50001), "compressed by WebP"),

@@ -79,7 +79,8 @@ def run_lengths(end: bytes) -> bytes:
 
 @pytest.mark.parametrize("end", [b"", b"\0\0", bytes(64)])
 def test_a_bmp_in_run_lengths_needs_its_end_marker(end: bytes):
-    assert decode(run_lengths(b"\0\1")).pixels.shape == (4, 8, 3)
+    for whole in (b"\0\1", b"\0\1\0\0"):
+        assert decode(run_lengths(whole)).pixels.shape == (4, 8, 3)
     with pytest.raises(IncompleteError, match="end marker of its run lengths"):
         decode(run_lengths(end))
 
@@ -90,3 +91,20 @@ def test_a_webp_that_is_cut_off_is_incomplete(pixels: Pixels, make: Callable[[by
     assert (decode(data).pixels == pixels).all()
     with pytest.raises(IncompleteError, match="shorter than its header says"):
         decode(make(data))
+
+
+@pytest.mark.parametrize("corner", [0, 450])
+def test_a_cell_on_a_flat_canvas_is_read_from_webp(pixels: Pixels, corner: int):
+    canvas = np.full((850, 850, 3), 255, np.uint8)
+    canvas[corner : corner + len(pixels), corner : corner + pixels.shape[1]] = pixels
+    data = saved(canvas, "WEBP", quality=100)
+    assert bytes(65) in data
+    assert decode(data).pixels.shape == canvas.shape
+
+
+def test_zeros_that_fill_sectors_between_other_pixels_are_found_wherever_they_are(pixels: Pixels):
+    data = saved(pixels, "BMP")
+    short = data[:4100] + bytes(600) + data[4700:]  # a dark object, no sector
+    assert decode(short).pixels.shape == pixels.shape
+    with pytest.raises(IncompleteError, match="a part of its data is zeros"):
+        decode(short[:8192] + bytes(1024) + short[9216:])
