@@ -162,12 +162,13 @@ def classify_images(
 
 def _numbered(batches: Iterator[list[Prediction]], paths: Sequence[bytes]) -> Iterator[list[Row]]:
     """Turn predictions into rows, in the order of the images."""
-    first_of: dict[str | None, str] = {}
+    first_of: dict[str | None, tuple[int, str]] = {}
     numbered = enumerate(paths, 1)
     for batch in batches:
         rows = []
         for prediction, (seq, path) in zip(batch, numbered, strict=False):
             name = readable_name(path)
-            first = name if prediction.label is None else first_of.setdefault(prediction.reading.sha256, name)
+            labelled = prediction.label is not None
+            first = first_of.setdefault(prediction.reading.sha256, (seq, name)) if labelled else None
             rows.append(Row(prediction, make_cell(prediction, seq, name, first, needs_encoding(path))))
         yield rows

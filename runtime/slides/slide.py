@@ -65,7 +65,7 @@ class SlideWork:
         self.page_cost = 0.0
         self._root = os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
-        self._first_of: dict[str | None, str] | None = None
+        self._first_of: dict[str | None, tuple[int, str]] | None = None
         last = self.ledger.last_run()
         self._run = replace(run, started_at=last.started_at) if last else run
         self._shown = last or run  # the run that made the latest rows: this one only once it makes some
@@ -210,7 +210,7 @@ class SlideWork:
         self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
-            self._first_of.update((row.sha256, row.path) for row in counted)
+            self._first_of.update((row.sha256, (row.seq, row.path)) for row in counted)
         if recognition.rows:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
@@ -230,9 +230,9 @@ class SlideWork:
 
     def _cell(self, prediction: Prediction, image: LedgerImage, numbers: Iterator[int]) -> Cell:
         seq = next(numbers) if image.seq is None else image.seq
-        path = first = readable_name(image.path)
+        path, first = readable_name(image.path), None
         if prediction.label is not None and self._first_of is not None:
-            first = self._first_of.setdefault(prediction.reading.sha256, path)
+            first = self._first_of.setdefault(prediction.reading.sha256, (seq, path))
         return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
     def _save(self, batch: Sequence[Row], attempts: Attempts) -> list[LedgerImage]:
@@ -257,11 +257,12 @@ class SlideWork:
         self._project()
         return waiting
 
-    def _read_first_of_each(self) -> dict[str | None, str]:
-        """Path of the first image with each digest; rows that are to be replaced do not count."""
+    def _read_first_of_each(self) -> dict[str | None, tuple[int, str]]:
+        """Number and path of the first image with each digest; rows that are to be replaced do not count."""
         replaced = self.ledger.rows_to_be_replaced()
         cells = self.ledger.cells()
-        return {cell.sha256: cell.path for cell in cells if cell.can_be_corrected and cell.seq not in replaced}
+        counted = (cell for cell in cells if cell.can_be_corrected and cell.seq not in replaced)
+        return {cell.sha256: (cell.seq, cell.path) for cell in counted}
 
     def _project(self) -> None:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
