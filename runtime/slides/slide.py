@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import SlideError, batch_command
 from ..files import sweep
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
 from ..images.reading import Reading
@@ -57,13 +57,13 @@ class SlideWork:
             notify: Called with messages for the user.
 
         Raises:
-            OutputError: The folder of its report is taken.
+            SlideError: The folder of its report is taken.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
         self.directory = out / self.ledger.slide.name
         self.page_cost = 0.0
-        self._root = os.fsencode(slide_dir)
+        self._slide_dir, self._root = slide_dir, os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
         self._first_of: dict[str | None, tuple[int, str]] | None = None
         last = self.ledger.last_run()
@@ -85,11 +85,12 @@ class SlideWork:
             unlisted: Folders in it that cannot be listed: what is in them is not gone.
 
         Raises:
-            OutputError: More than half of the images that had a row are gone; nothing was recorded.
+            SlideError: More than half of the images that have a label are gone; nothing was recorded.
         """
         found = list(paths)
         recognition = Recognition(self.ledger, self._root, self.ledger.images())
-        gone = recognition.recognize_all(found, unlisted)
+        anew = batch_command(self._slide_dir, "--fresh", self.directory.parent)
+        gone = recognition.recognize_all(found, unlisted, anew)
         self._save_recognized(recognition)
         waiting = [image for image in self.ledger.images().values() if image.state in WAITING]
         there = set(found)
@@ -300,5 +301,5 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
         name = f"{name}-{short_digest(slide_dir)}"
     directory = out / name
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OutputError(f"{directory} is not a report of this folder: move it away, or choose another --out")
+        raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
     return ledger.add_slide(source, name)
