@@ -73,7 +73,9 @@ class SlideWork:
             self.ledger.begin_run(run)
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, self.directory / THUMBNAILS, self.directory / DATA, locked=True)
-        self._corrections = {correction.seq: correction for correction in self.ledger.corrections()}
+        corrections = self.ledger.corrections()
+        self._corrections = {(correction.seq, correction.sha256): correction for correction in corrections}
+        self._in_effect = {correction.seq: correction for correction in corrections}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._project()
 
@@ -272,16 +274,15 @@ class SlideWork:
 
     def _as_corrected(self, cell: Cell) -> Cell:
         """Apply the correction of a row, if the image is still the one that the person saw."""
-        made = self._corrections.get(cell.seq)
-        if made is None:
-            return cell
-        if made.sha256 == cell.sha256 and cell.can_be_corrected:
+        made = self._corrections.get((cell.seq, cell.sha256 or ""))
+        if made and cell.can_be_corrected:
+            self._in_effect[cell.seq] = made
             return made.applied_to(cell)
-        del self._corrections[cell.seq]
-        self._notify(
-            f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {made.corrected_by} labelled it"
-            f" {made.to_label}: that label no longer counts"
-        )
+        if lost := self._in_effect.pop(cell.seq, None):
+            self._notify(
+                f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {lost.corrected_by} labelled"
+                f" it {lost.to_label}: that label no longer counts"
+            )
         return cell
 
 

@@ -385,6 +385,28 @@ def test_watched_while_it_is_copied_and_then_deleted_it_is_counted_under_the_nam
     assert sum(scene.batches) == 2
 
 
+def test_a_watch_applies_a_correction_again_when_its_bytes_are_back(tmp_path: Path, cells: list[bytes], bundle: Bundle):
+    out = tmp_path / "out"
+    with open_ledger(out, bundle) as ledger:
+        scene = Scene(tmp_path, bundle, ledger)
+        file = put(scene.captures / "s", "1.jpg", cells[0])
+        scene.wait(5)
+    correct(out, corrections(out, (1, "monocyte")), "Ada")
+    with open_ledger(out, bundle) as ledger:
+        scene = Scene(tmp_path, bundle, ledger)
+        corrected = scene.rows("s")["1.jpg"]
+        for other in (cells[1], cells[2]):
+            file.write_bytes(other)
+            scene.wait(70)
+            assert scene.rows("s")["1.jpg"]["corrected_by"] == ""
+        assert len(scene.said) == 1  # told once
+        file.write_bytes(cells[0])
+        scene.wait(70)
+        row = scene.rows("s")["1.jpg"]
+    assert {**row, "analysed_at": ""} == {**corrected, "analysed_at": ""}
+    assert row["corrected_by"] == "Ada"
+
+
 def test_a_watch_takes_no_cell_back_and_a_later_batch_does(scene: Scene, cells: list[bytes], bundle: Bundle):
     for number in range(3):
         put(scene.captures / "s", f"{number}.jpg", cells[number])
