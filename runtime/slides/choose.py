@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..errors import OutputError, UsageError
-from ..images.discover import find_images, images_directly_in, readable_name, slide_name, sub_folders
+from ..errors import OutputError, UsageError, batch_command
+from ..images.discover import find_images, images_directly_in, readable_name, sub_folders
 from ..images.left_out import LeftOut
+from ..ledger.folder import has_slide
 from .batch import check_slide
 
 SHOWN = 5
@@ -44,7 +45,7 @@ def _every_folder(folder: Path, out: Path, notify: Callable[[str], None]) -> lis
             " move the images to a folder of their own, or name the slides one by one"
         )
     folders = sub_folders(folder, out, left_out := LeftOut())
-    slides = [path for path in folders if any(find_images(path, out)) or _has_report(path, out)]
+    slides = [path for path in folders if any(find_images(path, out)) or has_slide(out, path)]
     if not slides:
         raise OutputError(f"{folder} holds no folder with images: name the folder of the slides")
     if empty := [os.fsencode(path.name) for path in folders if path not in slides]:
@@ -57,12 +58,14 @@ def _every_folder(folder: Path, out: Path, notify: Callable[[str], None]) -> lis
 def _check_images(slide: Path, out: Path, one_slide: bool, each: bool) -> None:
     left_out = LeftOut()
     folders = {os.path.dirname(path) for path in find_images(slide, out, left_out=left_out)}
-    if not folders and not _has_report(slide, out):
+    if not folders and not has_slide(out, slide):
         why = f" ({left_out})" if str(left_out) else ""
         raise OutputError(f"{slide} holds no image{why}: name a folder of cell crops")
     if one_slide or not (apart := _side_by_side(folders)):
         return
-    choice = "name that folder" if each else "add --each, or name the slides one by one"
+    choice = "add --each, or name the slides one by one"
+    if each:
+        choice = f"run {batch_command(slide, '--each', out)}, and name the other slides one by one"
     raise UsageError(
         f"{slide} holds images in {len(apart)} folders side by side ({_few(apart)}). If each of them is a slide,"
         f" {choice}; if they are parts of one slide, add --one-slide"
@@ -79,10 +82,6 @@ def _side_by_side(folders: Iterable[bytes]) -> list[bytes]:
             return [os.sep.encode().join(part) for part in next_ones]
         (inside,) = next_ones
     return []
-
-
-def _has_report(slide: Path, out: Path) -> bool:
-    return (out / slide_name(slide)).is_dir()
 
 
 def _few(names: Sequence[bytes]) -> str:
