@@ -57,9 +57,10 @@ def batch(
 
     Images are JPEG, PNG, BMP, TIFF or WebP, one cell each, at any depth below SLIDE_DIR. Where they lie in folders
     side by side, --each or --one-slide says what these are. A second run classifies what is new, has changed, or could
-    not be read. The exit code is 3 if some could not be read: each has a row with the reason.
+    not be read. The exit code is 3 if some could not be read: each has a row with the reason. A slide that is refused
+    leaves its report as it is; the others go on, and the exit code is 1.
     """
-    from ..runtime.errors import InterruptedRun
+    from ..runtime.errors import InterruptedRun, OutputError, SlideError
     from ..runtime.images.discover import slide_name
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import classify_slide
@@ -68,13 +69,22 @@ def batch(
     from .loading import open_classifier
 
     slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
-    summaries = []
+    summaries, refused = [], list[str]()
     with open_classifier(bundle, backend.value, build=not no_build) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
                 for slide_dir in slide_dirs:
-                    with show.progress(slide_name(slide_dir)) as progress:
-                        directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.notify)
+                    try:
+                        with show.progress(slide_name(slide_dir)) as progress:
+                            directory, summary = classify_slide(
+                                slide_dir, out, classifier, ledger, progress, show.notify
+                            )
+                    except SlideError as error:
+                        if len(slide_dirs) == 1:
+                            raise
+                        show.notify(f"error: {error}")
+                        refused.append(str(slide_dir))
+                        continue
                     summaries.append({**msgspec.to_builtins(summary), "report": str(directory)})
                     if not as_json:
                         show.finished(directory, summary)
@@ -86,6 +96,8 @@ def batch(
         finally:
             if as_json:
                 typer.echo(json.dumps(summaries, indent=2))
+    if refused:
+        raise OutputError(f"{len(refused)} of {len(slide_dirs)} slides were refused (see above): {', '.join(refused)}")
     if any(summary["status"]["rejected"] for summary in summaries):
         raise typer.Exit(EXIT_UNREADABLE)
 

@@ -13,12 +13,16 @@
     ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
     ├── OutputError     a report cannot be written where it was asked for
+    │   └── SlideError      that of one slide; others can
     ├── UsageError      the command line can mean two things: an option says which
     └── InterruptedRun  a person stopped it; says how far it came
 
 Messages say what is wrong, with which file, and how to fix it. Only the command line turns them into
 exit codes.
 """
+
+import shlex
+from pathlib import Path
 
 
 class CartclsError(Exception):
@@ -73,6 +77,10 @@ class OutputError(CartclsError):
     """A report cannot be written where it was asked for."""
 
 
+class SlideError(OutputError):
+    """One slide cannot be classified as it is; others can."""
+
+
 class UsageError(CartclsError):
     """The command line can mean two things, and an option says which."""
 
@@ -84,3 +92,8 @@ class InterruptedRun(CartclsError):
 def install(extras: str) -> str:
     """The command that installs extras: no package index has cartcls."""
     return f"pip install '.[{extras}]' in the clone of cartcls"
+
+
+def batch_command(slide_dir: Path, option: str, out: Path) -> str:
+    """The command that classifies one folder with an option more."""
+    return f"cartcls batch {shlex.quote(str(slide_dir))} {option} --out {shlex.quote(str(out))}"

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -32,6 +33,20 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
         if (bundle := ledger.bundle()) is None:
             raise OutputError(f"{out} has no reports yet")
         yield ledger, bundle
+
+
+def has_slide(out: Path, slide_dir: Path) -> bool:
+    """Whether the ledger of a folder of reports has an open slide of this folder; asked without the lock.
+
+    A ledger that is missing or cannot be read has none: the command that opens it says why.
+    """
+    file = (_ledger_directory(out) / LEDGER).absolute()
+    query = "SELECT EXISTS (SELECT 1 FROM slides WHERE state = 'open' AND source = ?)"
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as connection:
+            return bool(connection.execute(query, (os.fsencode(slide_dir.resolve()),)).fetchone()[0])
+    except sqlite3.Error:
+        return False
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import SlideError
 from ..files import writing
 from ..images.discover import find_images, needs_encoding, readable_name, slide_name
 from ..images.left_out import LeftOut, is_report
@@ -50,7 +50,8 @@ def classify_slide(
         Folder of the report and its summary.
 
     Raises:
-        OutputError: The slide cannot be searched, over half of its images are gone, or the report cannot be written.
+        SlideError: The slide cannot be searched, over half of its cells are gone, or the folder of its report is taken.
+        OutputError: The report cannot be written.
         BackendError: The backend failed.
     """
     check_slide(slide_dir, out)
@@ -59,7 +60,7 @@ def classify_slide(
         left_out, unlisted, known = LeftOut(), dict[bytes, OSError](), work.ledger.images()
         paths = list(find_images(slide_dir, out, unlisted.__setitem__, left_out=left_out, known=known))
         if reason := unlisted.get(b""):
-            raise OutputError(f"{slide_dir} cannot be read: {reason.strerror}")
+            raise SlideError(f"{slide_dir} cannot be read: {reason.strerror}")
         work.discover([*paths, *unlisted], unlisted)
         if line := str(left_out):
             notify(f"{work.ledger.slide.name}: {line}")
@@ -98,20 +99,20 @@ def check_slide(slide_dir: Path, out: Path, may_be_away: bool = False) -> None:
         may_be_away: Whether it may be on a share that does not answer.
 
     Raises:
-        OutputError: It is not, or it cannot be read.
+        SlideError: It is not, or it cannot be read.
     """
     try:
         names = os.listdir(os.fsencode(slide_dir))
     except (FileNotFoundError, NotADirectoryError):
-        raise OutputError(f"{slide_dir} is not a folder: name a folder of images, one for each slide") from None
+        raise SlideError(f"{slide_dir} is not a folder: name a folder of images, one for each slide") from None
     except OSError as error:
         if not may_be_away:
-            raise OutputError(f"{slide_dir} cannot be read: {error.strerror}") from None
+            raise SlideError(f"{slide_dir} cannot be read: {error.strerror}") from None
         names = []
     if slide_dir.resolve() == out.resolve():
-        raise OutputError(f"{slide_dir} is also the folder for the reports: choose another --out")
+        raise SlideError(f"{slide_dir} is also the folder for the reports: choose another --out")
     if is_report(os.fsencode(slide_dir), names):
-        raise OutputError(f"{slide_dir} holds results of cartcls, not a slide: name the folder of the cell crops")
+        raise SlideError(f"{slide_dir} holds results of cartcls, not a slide: name the folder of the cell crops")
 
 
 def describe_run(slide_dir: Path, backend: Backend) -> Run:
@@ -162,12 +163,13 @@ def classify_images(
 
 def _numbered(batches: Iterator[list[Prediction]], paths: Sequence[bytes]) -> Iterator[list[Row]]:
     """Turn predictions into rows, in the order of the images."""
-    first_of: dict[str | None, str] = {}
+    first_of: dict[str | None, tuple[int, str]] = {}
     numbered = enumerate(paths, 1)
     for batch in batches:
         rows = []
         for prediction, (seq, path) in zip(batch, numbered, strict=False):
             name = readable_name(path)
-            first = name if prediction.label is None else first_of.setdefault(prediction.reading.sha256, name)
+            labelled = prediction.label is not None
+            first = first_of.setdefault(prediction.reading.sha256, (seq, name)) if labelled else None
             rows.append(Row(prediction, make_cell(prediction, seq, name, first, needs_encoding(path))))
         yield rows

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from ..errors import OutputError, UsageError
-from ..images.discover import folders_with_images, images_directly_in, readable_name, slide_name, sub_folders
+from ..errors import OutputError, UsageError, batch_command
+from ..images.discover import folders_with_images, images_directly_in, readable_name, sub_folders
 from ..images.left_out import LeftOut
+from ..ledger.folder import has_slide
 from .batch import check_slide
 
 SHOWN = 5
@@ -36,7 +37,7 @@ def choose_slides(
         held |= _every_folder(folder, out, one_slide, notify) if each else _one_folder(folder, out, one_slide)
     slides = _distinct(held, notify)
     for slide in slides:
-        _check_one_slide(slide, held[slide], each)
+        _check_one_slide(slide, held[slide], out, each)
     return slides
 
 
@@ -59,7 +60,7 @@ def _every_folder(folder: Path, out: Path, one_slide: bool, notify: Callable[[st
         )
     folders = _distinct(sub_folders(folder, out, left_out := LeftOut()), notify)
     held = {path: _folders(path, out, one_slide, LeftOut()) for path in folders}
-    slides = {path: found for path, found in held.items() if found or _has_report(path, out)}
+    slides = {path: found for path, found in held.items() if found or has_slide(out, path)}
     if not slides:
         raise OutputError(f"{folder} holds no folder with images: name the folder of the slides")
     if empty := [os.fsencode(path.name) for path in folders if path not in slides]:
@@ -72,7 +73,7 @@ def _every_folder(folder: Path, out: Path, one_slide: bool, notify: Callable[[st
 def _one_folder(slide: Path, out: Path, one_slide: bool) -> dict[Path, list[bytes]]:
     """A named slide, and the folders of images in it."""
     found = _folders(slide, out, one_slide, left_out := LeftOut())
-    if not found and not _has_report(slide, out):
+    if not found and not has_slide(out, slide):
         why = f" ({left_out})" if str(left_out) else ""
         raise OutputError(f"{slide} holds no image{why}: name a folder of cell crops")
     return {slide: found}
@@ -83,10 +84,12 @@ def _folders(slide: Path, out: Path, one_slide: bool, left_out: LeftOut) -> list
     return list(islice(folders_with_images(slide, out, left_out), 1 if one_slide else None))
 
 
-def _check_one_slide(slide: Path, folders: Sequence[bytes], each: bool) -> None:
+def _check_one_slide(slide: Path, folders: Sequence[bytes], out: Path, each: bool) -> None:
     if not (apart := _side_by_side(folders)):
         return
-    choice = "name that folder" if each else "add --each, or name the slides one by one"
+    choice = "add --each, or name the slides one by one"
+    if each:
+        choice = f"run {batch_command(slide, '--each', out)}, and name the other slides one by one"
     raise UsageError(
         f"{slide} holds images in {len(apart)} folders side by side ({_few(apart)}). If each of them is a slide,"
         f" {choice}; if they are parts of one slide, add --one-slide"
@@ -103,10 +106,6 @@ def _side_by_side(folders: Iterable[bytes]) -> list[bytes]:
             return [os.sep.encode().join(part) for part in next_ones]
         (inside,) = next_ones
     return []
-
-
-def _has_report(slide: Path, out: Path) -> bool:
-    return (out / slide_name(slide)).is_dir()
 
 
 def _few(names: Sequence[bytes]) -> str:

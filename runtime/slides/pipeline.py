@@ -28,20 +28,23 @@ def same_bytes_as(path: str) -> str:
     return f"same bytes as {path}"
 
 
-def make_cell(prediction: Prediction, seq: int, path: str, first: str, path_encoded: bool = False) -> Cell:
+def make_cell(
+    prediction: Prediction, seq: int, path: str, first: tuple[int, str] | None = None, path_encoded: bool = False
+) -> Cell:
     """The row of a prediction.
 
     Args:
         prediction: The prediction.
         seq: Number of the row.
         path: Readable path of the image.
-        first: Path of the first image with the same bytes, which may be itself.
+        first: Number and readable path of the first image with the same bytes, which may be itself; None if there is
+            none. The path alone does not tell: two files can share a readable one.
         path_encoded: Whether `path` is percent-encoded.
     """
     status: Status = prediction.status
     reason = "; ".join(prediction.reasons)
-    if prediction.label is not None and first != path:
-        status, reason = "duplicate", same_bytes_as(first)
+    if prediction.label is not None and first and first[0] != seq:
+        status, reason = "duplicate", same_bytes_as(first[1])
     reading, cams = prediction.reading, prediction.cams
     return Cell(
         seq,

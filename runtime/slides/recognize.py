@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import ImageError, OutputError
+from ..errors import ImageError, SlideError
 from ..images.decode import Fingerprint, fingerprint, read_file
 from ..images.discover import needs_encoding, readable_name
 from ..ledger.records import WAITING, Cell, LedgerImage
@@ -66,18 +66,19 @@ class Recognition:
         """Opened files that belong to no image, or to one that had vanished."""
         return [path for path, image in self._unsettled() if image is None or image.state == "vanished"]
 
-    def recognize_all(self, paths: Sequence[bytes], unlisted: Collection[bytes] = ()) -> int:
+    def recognize_all(self, paths: Sequence[bytes], unlisted: Collection[bytes], anew: str) -> int:
         """Find the rows that the bytes of all files in the slide's folder belong to, and mark the other rows as gone.
 
         Args:
             paths: All images in the folder.
             unlisted: Folders in it that cannot be listed: what is in them is not gone.
+            anew: Command that starts the slide anew.
 
         Returns:
             How many images are gone.
 
         Raises:
-            OutputError: More than half of the images that had a row are gone.
+            SlideError: More than half of the images that have a label are gone.
         """
         there = set(paths)
         with_rows = [image for image in self._known.values() if image.seq is not None]
@@ -90,12 +91,8 @@ class Recognition:
         self.take_over(lost)
         present = [image for image in map(self._now, with_rows) if image.state != "gone"]
         gone = list(filter(is_away, present))
-        if 2 * len(gone) > len(present):
-            raise OutputError(
-                f"{len(gone)} of {len(present)} images that have a row are gone from {os.fsdecode(self._root)}: nothing"
-                " was changed. If its disk or share is away, run this again when it is back; if they were deleted, add"
-                " --fresh: it starts the slide anew, and keeps the old report"
-            )
+        if gone:
+            self._refuse_if_most(gone, present, anew)
         self._mark_gone(gone)
         return len(gone)
 
@@ -161,6 +158,17 @@ class Recognition:
         """Images of such files whose row is about other bytes."""
         images = [image for _, image in self._unsettled() if image]
         return [image for image in images if image.seq is not None and image.state not in WAITING]
+
+    def _refuse_if_most(self, gone: Sequence[LedgerImage], present: Sequence[LedgerImage], anew: str) -> None:
+        """Refuse where over half of the cells are gone: a row without a label may be that of a folder or of no cell."""
+        labelled = {cell.seq for cell in self._ledger.cells() if cell.label}
+        lost, all_of_them = (sum(image.seq in labelled for image in images) for images in (gone, present))
+        if 2 * lost > all_of_them:
+            raise SlideError(
+                f"{lost} of {all_of_them} images that have a label are gone from {os.fsdecode(self._root)}: nothing was"
+                " changed. If its disk or share is away, run this again when it is back; if they were deleted, start"
+                f" this slide anew, which keeps the old report, with the other options as now: {anew}"
+            )
 
     def _mark_gone(self, images: Iterable[LedgerImage]) -> None:
         """Mark images as gone, and their rows as not counted."""

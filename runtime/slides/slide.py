@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import SlideError, batch_command
 from ..files import sweep
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
 from ..images.reading import Reading
@@ -57,15 +57,15 @@ class SlideWork:
             notify: Called with messages for the user.
 
         Raises:
-            OutputError: The folder of its report is taken.
+            SlideError: The folder of its report is taken.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
         self.directory = out / self.ledger.slide.name
         self.page_cost = 0.0
-        self._root = os.fsencode(slide_dir)
+        self._slide_dir, self._root = slide_dir, os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
-        self._first_of: dict[str | None, str] | None = None
+        self._first_of: dict[str | None, tuple[int, str]] | None = None
         last = self.ledger.last_run()
         self._run = replace(run, started_at=last.started_at) if last else run
         self._shown = last or run  # the run that made the latest rows: this one only once it makes some
@@ -73,7 +73,9 @@ class SlideWork:
             self.ledger.begin_run(run)
         (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, self.directory / THUMBNAILS, self.directory / DATA, locked=True)
-        self._corrections = {correction.seq: correction for correction in self.ledger.corrections()}
+        corrections = self.ledger.corrections()
+        self._corrections = {(correction.seq, correction.sha256): correction for correction in corrections}
+        self._in_effect = {correction.seq: correction for correction in corrections}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._project()
 
@@ -85,11 +87,12 @@ class SlideWork:
             unlisted: Folders in it that cannot be listed: what is in them is not gone.
 
         Raises:
-            OutputError: More than half of the images that had a row are gone; nothing was recorded.
+            SlideError: More than half of the images that have a label are gone; nothing was recorded.
         """
         found = list(paths)
         recognition = Recognition(self.ledger, self._root, self.ledger.images())
-        gone = recognition.recognize_all(found, unlisted)
+        anew = batch_command(self._slide_dir, "--fresh", self.directory.parent)
+        gone = recognition.recognize_all(found, unlisted, anew)
         self._save_recognized(recognition)
         waiting = [image for image in self.ledger.images().values() if image.state in WAITING]
         there = set(found)
@@ -210,7 +213,7 @@ class SlideWork:
         self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
-            self._first_of.update((row.sha256, row.path) for row in counted)
+            self._first_of.update((row.sha256, (row.seq, row.path)) for row in counted)
         if recognition.rows:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
@@ -230,9 +233,9 @@ class SlideWork:
 
     def _cell(self, prediction: Prediction, image: LedgerImage, numbers: Iterator[int]) -> Cell:
         seq = next(numbers) if image.seq is None else image.seq
-        path = first = readable_name(image.path)
+        path, first = readable_name(image.path), None
         if prediction.label is not None and self._first_of is not None:
-            first = self._first_of.setdefault(prediction.reading.sha256, path)
+            first = self._first_of.setdefault(prediction.reading.sha256, (seq, path))
         return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
     def _save(self, batch: Sequence[Row], attempts: Attempts) -> list[LedgerImage]:
@@ -257,11 +260,12 @@ class SlideWork:
         self._project()
         return waiting
 
-    def _read_first_of_each(self) -> dict[str | None, str]:
-        """Path of the first image with each digest; rows that are to be replaced do not count."""
+    def _read_first_of_each(self) -> dict[str | None, tuple[int, str]]:
+        """Number and path of the first image with each digest; rows that are to be replaced do not count."""
         replaced = self.ledger.rows_to_be_replaced()
         cells = self.ledger.cells()
-        return {cell.sha256: cell.path for cell in cells if cell.can_be_corrected and cell.seq not in replaced}
+        counted = (cell for cell in cells if cell.can_be_corrected and cell.seq not in replaced)
+        return {cell.sha256: (cell.seq, cell.path) for cell in counted}
 
     def _project(self) -> None:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
@@ -270,16 +274,15 @@ class SlideWork:
 
     def _as_corrected(self, cell: Cell) -> Cell:
         """Apply the correction of a row, if the image is still the one that the person saw."""
-        made = self._corrections.get(cell.seq)
-        if made is None:
-            return cell
-        if made.sha256 == cell.sha256 and cell.can_be_corrected:
+        made = self._corrections.get((cell.seq, cell.sha256 or ""))
+        if made and cell.can_be_corrected:
+            self._in_effect[cell.seq] = made
             return made.applied_to(cell)
-        del self._corrections[cell.seq]
-        self._notify(
-            f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {made.corrected_by} labelled it"
-            f" {made.to_label}: that label no longer counts"
-        )
+        if lost := self._in_effect.pop(cell.seq, None):
+            self._notify(
+                f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {lost.corrected_by} labelled"
+                f" it {lost.to_label}: that label no longer counts"
+            )
         return cell
 
 
@@ -299,5 +302,5 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
         name = f"{name}-{short_digest(slide_dir)}"
     directory = out / name
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise OutputError(f"{directory} is not a report of this folder: move it away, or choose another --out")
+        raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
     return ledger.add_slide(source, name)

@@ -237,7 +237,8 @@ class Watch:
             for image in postponed:
                 arrival = slide.arrivals[image.path]
                 arrival.first_try = arrival.first_try if arrival.tries else now
-                arrival.not_before = now + self._timings.retry * 2**arrival.tries
+                later = now + self._timings.retry * 2**arrival.tries
+                arrival.not_before = min(later, arrival.first_try + self._timings.incomplete)
                 arrival.tries += 1
             for path in paths:
                 if slide.known[path].state not in WAITING:
@@ -247,7 +248,7 @@ class Watch:
 
     def _is_last_try(self, arrival: Arrival, now: float) -> bool:
         return self._timings.incomplete == 0 or (
-            arrival.tries > 0 and now - arrival.first_try >= self._timings.incomplete
+            arrival.tries > 0 and now >= arrival.first_try + self._timings.incomplete
         )
 
     def _quiet(self, slide: WatchedSlide) -> float:

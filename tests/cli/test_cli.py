@@ -77,6 +77,26 @@ def test_a_folder_of_slides_gives_one_report_or_one_for_each(slide: Path, tmp_pa
     assert [(one["slide"], one["images"]) for one in json.loads(done.stdout)] == [("slides", 2)]
 
 
+def test_a_slide_that_is_refused_stops_no_other(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    slides = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in slides:
+        folder.mkdir()
+        shutil.copy(slide / "cell-01.jpg", folder)
+    monkeypatch.setattr(loading, "open_classifier", lambda *given, **options: Classifier(bundle, FakeBackend()))
+    command = ["batch", *map(str, slides), "--out", str(tmp_path / "out"), "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    (slides[0] / "cell-01.jpg").unlink()
+    (slides[2] / "cell-01.jpg").unlink()
+    shutil.copy(slide / "cell-02.jpg", slides[1])
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert [(one["slide"], one["images"]) for one in json.loads(done.stdout)] == [("b", 2)]
+    assert done.stderr.count("error: 1 of 1 images that have a label are gone") == 2
+    assert str(done.exception) == f"2 of 3 slides were refused (see above): {slides[0]}, {slides[2]}"
+
+
 def test_json_goes_to_stdout_alone_and_unreadable_images_exit_with_3(slide: Path, tmp_path: Path):
     folder = Path(shutil.copytree(slide, tmp_path / "Über slide"))
     (folder / "broken.jpg").write_bytes(b"junk")

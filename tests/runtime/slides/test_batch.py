@@ -20,7 +20,7 @@ from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS
 from cartcls.runtime.reports.summary import Summary
 from cartcls.runtime.slides import pipeline
-from cartcls.runtime.slides.batch import classify_slide
+from cartcls.runtime.slides.batch import classify_images, classify_slide
 
 
 def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], Summary, Path]:
@@ -94,6 +94,18 @@ def test_copies_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):
     assert [row["status"] for row in rows] == ["ok", "duplicate", "duplicate", "ok"]
     assert rows[2]["reason"] == "same bytes as a.jpg"
     assert summary.differential.leukocytes == 2
+
+
+def test_copies_whose_readable_paths_are_equal_are_counted_once(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = tmp_path / "slide"
+    folder.mkdir()
+    for name in ("%2B1.jpg", "+1.jpg"):
+        shutil.copy(slide / "cell-01.jpg", folder / name)
+    rows, _, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
+    assert [(row["path"], row["status"]) for row in rows] == [("%2B1.jpg", "ok"), ("%2B1.jpg", "duplicate")]
+    (tmp_path / "thumbs").mkdir()
+    cells = classify_images(folder, [b"%2B1.jpg", b"+1.jpg"], tmp_path / "thumbs", Classifier(bundle, FakeBackend()))
+    assert [cell.status for cell in cells] == ["ok", "duplicate"]
 
 
 def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bundle: Bundle):

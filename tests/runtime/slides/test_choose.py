@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from scene import put
 
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError, UsageError
 from cartcls.runtime.images import discover
+from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.slides.choose import choose_slides
 
 
@@ -21,6 +23,12 @@ said: list[str] = []
 def folder(tmp_path: Path) -> Path:
     said.clear()
     return tmp_path / "slides"
+
+
+def report(slide: Path, out: Path, bundle: Bundle) -> None:
+    """Let a folder have a report, as if it had held images."""
+    with open_ledger(out, bundle) as ledger:
+        ledger.add_slide(os.fsencode(slide.resolve()), f"{slide.parent.name}-{slide.name}")
 
 
 @pytest.mark.parametrize(
@@ -59,33 +67,37 @@ def test_folders_side_by_side_are_not_mixed_without_a_word(folder: Path, images:
     assert chosen(folder, one_slide=True) == ["."]
 
 
-def test_every_folder_is_a_slide_where_that_is_said(folder: Path):
+def test_every_folder_is_a_slide_where_that_is_said(folder: Path, bundle: Bundle):
     for image in ("17/crops/1.jpg", "18/1.jpg", "@eaDir/1.jpg", "19/notes.txt"):
         put((folder / image).parent, Path(image).name, b"\xff")
     assert chosen(folder, each=True) == ["17", "18"]
     assert said == [f"{folder}: no image in 19", f"{folder}: left out: folders named @eaDir"]
-    (folder.parent / "out" / "19").mkdir(parents=True)
+    report(folder / "19", folder.parent / "out", bundle)
     assert chosen(folder, each=True) == ["17", "18", "19"]  # it has a report, so its images are gone
     put(folder / "18" / "a", "1.jpg", b"\xff")
     put(folder / "18" / "b", "1.jpg", b"\xff")
-    with pytest.raises(
-        UsageError, match=r"slides/18 holds images in 2 folders side by side \(a, b\).* name that folder;"
-    ):
+    with pytest.raises(UsageError, match=r"slides/18 holds images in 2 folders side by side \(a, b\)") as refusal:
         chosen(folder, each=True)
+    assert f" run cartcls batch {folder}/18 --each --out {folder.parent}/out, and name" in str(refusal.value)
     assert chosen(folder, each=True, one_slide=True) == ["17", "18", "19"]
     put(folder, "loose.jpg", b"\xff")
     with pytest.raises(UsageError, match=r"1 image\(s\) beside its folders \(loose\.jpg\)"):
         chosen(folder, each=True)
 
 
-def test_a_folder_without_images_is_an_error_where_it_never_had_one(folder: Path):
+def test_a_folder_without_images_is_an_error_where_it_never_had_one(folder: Path, bundle: Bundle):
     put(folder, "cells.pdf", b"%PDF")
     problem = r"slides holds no image \(left out: 1 file that is no image \(\.pdf\)\): name a folder of cell crops"
     with pytest.raises(OutputError, match=problem):
         chosen(folder)
     with pytest.raises(OutputError, match="holds no folder with images"):
         chosen(folder, each=True)
-    (folder.parent / "out" / "slides").mkdir(parents=True)
+    other = folder.parent / "other" / "slides"
+    report(other, folder.parent / "out", bundle)
+    (folder.parent / "out" / "slides").mkdir()  # the report of another folder of that name
+    with pytest.raises(OutputError, match=problem):
+        chosen(folder)
+    report(folder, folder.parent / "out", bundle)
     assert chosen(folder) == ["."]
 
 

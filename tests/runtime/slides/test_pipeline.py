@@ -35,11 +35,11 @@ def report(tmp_path: Path) -> Path:
 
 
 def row(prediction: Prediction, seq: int) -> Row:
-    return Row(prediction, make_cell(prediction, seq, "a.jpg", "a.jpg"))
+    return Row(prediction, make_cell(prediction, seq, "a.jpg"))
 
 
 def test_a_row_holds_what_was_predicted(prediction: Prediction):
-    cell = make_cell(prediction, 7, "a/b.jpg", "a/b.jpg")
+    cell = make_cell(prediction, 7, "a/b.jpg", (7, "a/b.jpg"))
     assert (cell.seq, cell.path, cell.status, cell.reason) == (7, "a/b.jpg", "ok", "")
     assert (cell.label, cell.confidence) == ("eosinophil", prediction.confidence)
     assert cell.probabilities == tuple(prediction.probabilities)
@@ -47,25 +47,25 @@ def test_a_row_holds_what_was_predicted(prediction: Prediction):
     assert prediction.cams is not None
     assert (cell.thumbnail, cell.maps) == ("thumbnails/000007.jpg", pack(prediction.cams))
     assert not cell.path_encoded
-    assert make_cell(prediction, 7, "a%FF.jpg", "a%FF.jpg", path_encoded=True).path_encoded
+    assert make_cell(prediction, 7, "a%FF.jpg", path_encoded=True).path_encoded
 
 
 def test_what_a_person_must_look_at_says_all_reasons_and_how_far_it_is(prediction: Prediction):
     doubted = replace(prediction, reasons=("out of focus", "noisy"), distance=3.5, stain=2.5)
-    cell = make_cell(doubted, 1, "a.jpg", "a.jpg")
+    cell = make_cell(doubted, 1, "a.jpg")
     assert (cell.status, cell.reason) == ("review", "out of focus; noisy")
     assert (cell.distance, cell.stain) == (3.5, 2.5)
 
 
 def test_the_same_bytes_as_an_earlier_image_are_a_duplicate_that_keeps_its_label(prediction: Prediction):
     doubted = replace(prediction, reasons=("out of focus",))
-    cell = make_cell(doubted, 2, "b.jpg", "a.jpg")
+    cell = make_cell(doubted, 2, "b.jpg", (1, "a.jpg"))
     assert (cell.status, cell.reason, cell.label) == ("duplicate", "same bytes as a.jpg", "eosinophil")
     assert cell.thumbnail == "thumbnails/000002.jpg"
 
 
 def test_what_has_no_label_is_rejected_whatever_else_has_its_bytes():
-    cell = make_cell(GONE, 3, "b.jpg", "a.jpg")
+    cell = make_cell(GONE, 3, "b.jpg", (1, "a.jpg"))
     assert (cell.status, cell.reason, cell.label) == ("rejected", "has vanished", None)
     assert (cell.thumbnail, cell.maps, cell.width, cell.height, cell.probabilities) == (None, b"", None, None, ())
     assert cell.sha256 == "f" * 64
@@ -92,7 +92,7 @@ def test_a_batch_comes_once_its_thumbnails_are_there_while_one_more_is_computed(
 def test_a_thumbnail_is_of_its_cell_and_rows_without_a_label_have_none(
     prediction: Prediction, report: Path, bundle: Bundle
 ):
-    rows = [Row(GONE, make_cell(GONE, 1, "a.jpg", "a.jpg")), row(prediction, 2), Row(prediction, None)]
+    rows = [Row(GONE, make_cell(GONE, 1, "a.jpg")), row(prediction, 2), Row(prediction, None)]
     assert list(with_thumbnails([rows, []], report, bundle)) == [rows, []]
     (picture,) = (report / THUMBNAILS).iterdir()
     assert picture.name == "000002.jpg"

@@ -66,6 +66,18 @@ def bench(tmp_path: Path, slide: Path, bundle: Bundle) -> Bench:
     return Bench(tmp_path, slide, bundle)
 
 
+def unlisted(name: bytes):  # type: ignore[no-untyped-def]
+    """`os.scandir`, for which a folder cannot be listed."""
+    scandir = os.scandir
+
+    def fail(path: bytes):  # type: ignore[no-untyped-def]
+        if os.fsencode(path).endswith(name):
+            raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN), path)
+        return scandir(path)
+
+    return fail
+
+
 def statuses(rows: Rows) -> dict[str, str]:
     return {path: row["status"] for path, row in rows.items() if row["status"] != "ok"}
 
@@ -112,8 +124,9 @@ def test_a_folder_that_lost_over_half_of_its_images_is_refused_and_nothing_is_ch
     ledger = (bench.out / "ledger.sqlite").read_bytes()
     bench.folder.rename(tmp_path / "elsewhere")
     bench.folder.mkdir()  # the mount point
-    with pytest.raises(OutputError, match=r"8 of 8 images .* when it is back; if they were deleted, add --fresh"):
+    with pytest.raises(OutputError, match=r"8 of 8 images .* when it is back; if they were deleted,") as refusal:
         bench.batch()
+    assert str(refusal.value).endswith(f": cartcls batch {bench.folder} --fresh --out {bench.out}")
     assert (bench.rows(), (bench.out / "ledger.sqlite").read_bytes()) == (before, ledger)
     bench.folder.rmdir()
     (tmp_path / "elsewhere").rename(bench.folder)
@@ -124,6 +137,22 @@ def test_a_folder_that_lost_over_half_of_its_images_is_refused_and_nothing_is_ch
     for number in (5, 6):  # of the four that are left
         bench.path(number).unlink()
     assert len(statuses(bench.batch())) == 6
+
+
+def test_rows_that_were_never_cells_may_all_go(bench: Bench, cells: list[bytes], monkeypatch: pytest.MonkeyPatch):
+    for number in range(1, 9):
+        bench.path(number).unlink()
+        put(bench.folder / "sub", f"{number}.czi", b"junk%d" % number)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", unlisted(b"sub"))
+        assert statuses(bench.batch()) == {"sub": "rejected"}
+    assert statuses(bench.batch()).pop("sub") == "gone"
+    for number in range(1, 9):
+        (bench.folder / "sub" / f"{number}.czi").unlink()
+        put(bench.folder / "sub", f"{number}.jpg", cells[number])
+    rows = bench.batch()
+    assert [row["path"] for row in rows.values() if row["status"] == "ok"] == [f"sub/{n}.jpg" for n in range(1, 9)]
+    assert len(statuses(rows)) == 9
 
 
 def test_a_moved_image_is_no_duplicate_of_a_path_that_is_gone(bench: Bench):
@@ -265,15 +294,8 @@ def test_what_is_in_a_folder_that_cannot_be_listed_is_not_gone(bench: Bench, mon
     (bench.folder / "sub").mkdir()
     bench.path(1).rename(bench.folder / "sub" / "1.jpg")
     before = bench.batch()
-    scandir = os.scandir
-
-    def fail(path: bytes):  # type: ignore[no-untyped-def]
-        if os.fsencode(path).endswith(b"sub"):
-            raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN), path)
-        return scandir(path)
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", fail)
+        patch.setattr(os, "scandir", unlisted(b"sub"))
         rows = bench.batch()
     assert rows["sub/1.jpg"] == before["sub/1.jpg"]
     assert statuses(rows) == {"sub": "rejected"}
@@ -361,6 +383,28 @@ def test_watched_while_it_is_copied_and_then_deleted_it_is_counted_under_the_nam
     assert statuses(rows) == {"first.jpg": "duplicate"}
     assert rows["first.jpg"]["reason"] == "same bytes as second.jpg"
     assert sum(scene.batches) == 2
+
+
+def test_a_watch_applies_a_correction_again_when_its_bytes_are_back(tmp_path: Path, cells: list[bytes], bundle: Bundle):
+    out = tmp_path / "out"
+    with open_ledger(out, bundle) as ledger:
+        scene = Scene(tmp_path, bundle, ledger)
+        file = put(scene.captures / "s", "1.jpg", cells[0])
+        scene.wait(5)
+    correct(out, corrections(out, (1, "monocyte")), "Ada")
+    with open_ledger(out, bundle) as ledger:
+        scene = Scene(tmp_path, bundle, ledger)
+        corrected = scene.rows("s")["1.jpg"]
+        for other in (cells[1], cells[2]):
+            file.write_bytes(other)
+            scene.wait(70)
+            assert scene.rows("s")["1.jpg"]["corrected_by"] == ""
+        assert len(scene.said) == 1  # told once
+        file.write_bytes(cells[0])
+        scene.wait(70)
+        row = scene.rows("s")["1.jpg"]
+    assert {**row, "analysed_at": ""} == {**corrected, "analysed_at": ""}
+    assert row["corrected_by"] == "Ada"
 
 
 def test_a_watch_takes_no_cell_back_and_a_later_batch_does(scene: Scene, cells: list[bytes], bundle: Bundle):
