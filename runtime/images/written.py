@@ -16,7 +16,7 @@ from .jpeg import DAMAGED, ZEROS
 
 SECTOR = 512
 NOT_ZERO = re.compile(rb"[^\0]")
-ZEROS_OF_WEBP = bytes(64)
+ZEROS_OF_WEBP = 64  # at its end
 PIXELS_OF_A_ZERO = 380  # a flat area gives a lossy WebP of quality 100 one byte of zero for 384 pixels
 CELL = 360 * 360  # pixels that are not flat
 BY_CHANCE = 3  # bytes of zero that may stand beside a sector of zeros
@@ -43,28 +43,27 @@ def check_webp(data: bytes) -> None:
     position = 12
     while position + 8 <= len(data):
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        if kind == b"VP8 ":
-            _check_lossy_webp(data[position + 8 : position + 8 + size], position + 8)
-        elif kind == b"VP8L":
-            check_compressed(data[position + 8 : position + 8 + size], ZEROS_OF_WEBP)
+        if kind in (b"VP8 ", b"VP8L"):
+            _check_webp_data(data[position + 8 : position + 8 + size], position + 8, kind == b"VP8 ")
         position += 8 + size + size % 2
 
 
-def _check_lossy_webp(frame: bytes, start: int) -> None:
+def _check_webp_data(frame: bytes, start: int, lossy: bool) -> None:
     """A flat area gives zeros too, but not whole sectors of them, nor more at the end than its pixels."""
     width, height = (int.from_bytes(frame[i : i + 2], "little") & 0x3FFF for i in (6, 8))
+    flat = max(0, width * height - CELL) // PIXELS_OF_A_ZERO if lossy else 0
     tail = len(frame) - len(frame.rstrip(b"\0"))
     sectors = any(
         -(start + first) % SECTOR <= BY_CHANCE and (start + stop) % SECTOR <= BY_CHANCE
         for first, stop in _zeros(frame, 0, len(frame))
     )
-    if sectors or tail > max(len(ZEROS_OF_WEBP), (width * height - CELL) // PIXELS_OF_A_ZERO):
+    if sectors or tail > max(ZEROS_OF_WEBP, flat):
         raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
 
 
-def check_compressed(data: bytes, zeros: bytes = ZEROS) -> None:
+def check_compressed(data: bytes) -> None:
     """Raise `IncompleteError` where compressed data hold more zeros in a row than any picture gives."""
-    if zeros in data:
+    if ZEROS in data:
         raise IncompleteError(f"{DAMAGED}a part of its data is zeros")
 
 
