@@ -243,6 +243,8 @@ def corrected(done: "Corrected") -> None:
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
     if done.already:
         results.print(f"already applied: {done.already} rows of the file", markup=False)
+    for number, reason in done.left_out.items():
+        results.print(f"left out: no. {number}: {reason}", markup=False, soft_wrap=True)
     if done.after.review_complete:
         results.print("review complete: no cell awaits review", markup=False)
     results.print(os.fspath(done.directory / PAGE), markup=False, soft_wrap=True)
