@@ -79,8 +79,9 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     Raises:
         OutputError: There is no ledger, no cell was reviewed, or the folder cannot be written.
     """
-    if folder.exists() and not (folder / EXPORT).is_file():
-        raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
+    with writing(folder):
+        if folder.exists() and not (folder / EXPORT).is_file():
+            raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
     with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
