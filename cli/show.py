@@ -228,6 +228,8 @@ def corrected(done: "Corrected") -> None:
     """Print a slide's counts before and after corrections, and the path of its report."""
     from ..runtime.reports.page import PAGE
 
+    if done.moved:
+        notify(f"the table was changed by another program: moved to {done.moved}, and rewritten")
     table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")

@@ -207,11 +207,15 @@ class Cursor:
         seq: Number of its last row.
         size: Length of its valid part in bytes.
         stale: Whether one of its rows was replaced, so that the file must be rewritten.
+        crc: CRC-32 of the valid part, as it was written.
+        mtime_ns: Time of the file after that.
     """
 
     seq: int
     size: int
     stale: bool
+    crc: int = 0
+    mtime_ns: int = 0
 
 
 def now() -> str:

@@ -34,6 +34,7 @@ class Corrected:
         changed: How many were changed.
         already: How many rows of the file the ledger had already.
         left_out: Why other rows were not applied, by the number of their cell: it is not counted now.
+        moved: Where the table was moved, if another program had changed it; else None.
         before: Summary of the slide before.
         after: Summary of the slide now.
     """
@@ -43,6 +44,7 @@ class Corrected:
     changed: int
     already: int
     left_out: dict[int, str]
+    moved: Path | None
     before: Summary
     after: Summary
 
@@ -77,11 +79,11 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
         with writing(f"the ledger of {out}", then=f"nothing in {file} was applied"):
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
         with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
-            project(slide, bundle, directory / CSV)
+            moved = project(slide, bundle, directory / CSV)
             after = write_pages(slide, bundle, run, directory)
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
     changed, already = len(corrections) - confirmed, len(rows) - len(new)
-    return Corrected(directory, confirmed, changed, already, left_out, before, after)
+    return Corrected(directory, confirmed, changed, already, left_out, moved, before, after)
 
 
 def _read(file: Path) -> list[dict[str, str]]:
