@@ -176,7 +176,8 @@ def _view(watch: "Watch", seconds: float) -> Table:
         rows = sorted(summary.differential.rows, key=lambda row: -row.count)
         shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
         status = summary.status
-        figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
+        labelled = status["ok"] + status["review"] + status["reviewed"]
+        figures = (labelled, summary.awaiting_review, summary.waiting, status["rejected"])
         table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
         for alarm in (*summary.warnings, *summary.drift):
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))

@@ -59,7 +59,7 @@ class Run:
     """What was the same for every cell that one process classified.
 
     Attributes:
-        slide: Readable name of the slide.
+        slide: Name of its report, among the reports.
         source: Readable path of its folder.
         backend: Such as `openvino`.
         precision: Precision that the backend really used.
