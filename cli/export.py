@@ -63,9 +63,12 @@ def export(
     """
     from ..runtime.bundle.bundle import SHIPPED
     from ..runtime.errors import DataError, NoGpuError, NotInstalledError
+    from ..runtime.files import why_away
     from . import show
 
     precision = _precision(fp16, fp32, int8)
+    if source is not None and (reason := why_away(source)):
+        raise DataError(f"{source} cannot be reached: {reason}")
     if source is None or source.is_dir():
         _refuse_for_bundle({"--out": out, "--data": data, "--notice": notice, "--report": report})
         _export_engine(source or SHIPPED, precision, target)

@@ -70,8 +70,8 @@ def correct(
     """Apply a reviewer's corrections, and export reviewed cells.
 
     A page saves the corrections, and the cells are to train on. Corrections are checked first: if one does not match,
-    none is applied. Nothing is overwritten: the ledger keeps who labelled a cell, and when. The exit code is 3 if the
-    file of a reviewed cell is missing or has changed.
+    none is applied; those of cells that are no longer counted are left out. Nothing is overwritten: the ledger keeps
+    who labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
     """
     from . import show
 

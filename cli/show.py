@@ -176,7 +176,8 @@ def _view(watch: "Watch", seconds: float) -> Table:
         rows = sorted(summary.differential.rows, key=lambda row: -row.count)
         shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
         status = summary.status
-        figures = (status["ok"] + status["review"], summary.awaiting_review, summary.waiting, status["rejected"])
+        labelled = status["ok"] + status["review"] + status["reviewed"]
+        figures = (labelled, summary.awaiting_review, summary.waiting, status["rejected"])
         table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
         for alarm in (*summary.warnings, *summary.drift):
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
@@ -228,6 +229,8 @@ def corrected(done: "Corrected") -> None:
     """Print a slide's counts before and after corrections, and the path of its report."""
     from ..runtime.reports.page import PAGE
 
+    if done.moved:
+        notify(f"the table was changed by another program: moved to {done.moved}, and rewritten")
     table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in ("class", "before", "after", "share before", "share after"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -243,6 +246,8 @@ def corrected(done: "Corrected") -> None:
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
     if done.already:
         results.print(f"already applied: {done.already} rows of the file", markup=False)
+    for number, reason in done.left_out.items():
+        results.print(f"left out: no. {number}: {reason}", markup=False, soft_wrap=True)
     if done.after.review_complete:
         results.print("review complete: no cell awaits review", markup=False)
     results.print(os.fspath(done.directory / PAGE), markup=False, soft_wrap=True)

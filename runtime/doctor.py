@@ -6,12 +6,14 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
+from .files import why_away
 from .inference.cuda import NO_GPU, open_cuda, why_no_gpu
 from .inference.cuda_protocol import Gpu, check_copies
 from .inference.engine_store import build_record_for, engine_directories, find_engine
@@ -131,6 +133,10 @@ def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:
 
 
 def _folder(subject: str, folder: Path, writes: bool) -> Iterator[Finding]:
+    if reason := why_away(folder):
+        remedy = "bring its disk or share back, or give this user the permission"
+        yield Finding("failure", subject, f"{folder} cannot be reached: {reason}", remedy)
+        return
     if not folder.is_dir():
         yield Finding("failure", subject, f"{folder} is not a folder", "create it, or name another")
         return
@@ -147,9 +153,10 @@ def _folder(subject: str, folder: Path, writes: bool) -> Iterator[Finding]:
             yield Finding("note", subject, f"{share}: a file is read after 10 s without a change, in place of 2")
     else:
         yield Finding("ok", subject, f"{folder} ({kind})")
-    free = shutil.disk_usage(folder).free
-    if writes and free < LOW_DISK:
-        yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "free some space")
+    with suppress(OSError):  # it went away: that was told
+        free = shutil.disk_usage(folder).free
+        if writes and free < LOW_DISK:
+            yield Finding("warning", subject, f"only {free / 1024**2:.0f} MiB free", "free some space")
 
 
 def _write(folder: Path) -> None:
@@ -166,8 +173,8 @@ def _try(action: Callable[[], object]) -> str:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or the nearest one above it that exists, or that cannot be looked at."""
     folder = folder.absolute()
-    while not folder.exists():
+    while not why_away(folder) and not folder.exists():
         folder = folder.parent
     return folder

@@ -67,6 +67,17 @@ def writing(subject: object, kind: type[CartclsError] = OutputError, then: str =
         raise kind(f"{problem}; {then}" if then else problem) from None
 
 
+def why_away(path: Path) -> str:
+    """Why a path cannot be looked at, such as one on a share that is down; empty where it can, or is missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def free_name(path: Path) -> Path:
     """The path, or the first of `path-2`, `path-3`, … that does not exist."""
     free, number = path, 1

@@ -1,4 +1,6 @@
 import csv
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +86,20 @@ def split_file(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path
     ]
     file.write_text("\n".join(["path,part", *rows]) + "\n")
     return file
+
+
+@pytest.fixture
+def share_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on a server that does not answer."""
+    share, stat = tmp_path / "share", os.stat
+
+    def down(path: os.PathLike[str] | str | bytes | int, **options: bool) -> os.stat_result:
+        if not isinstance(path, int) and os.fsdecode(path).startswith(os.fspath(share)):
+            raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN), path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", down)
+    return share
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import BundleError, ImageError
+from ..files import why_away
 from ..images.decode import read_file
 from ..images.resize import PREPROCESSING
 from .calibration import NOT_CALIBRATED
@@ -90,6 +91,8 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     Raises:
         BundleError: A file is missing, altered or malformed.
     """
+    if reason := why_away(directory):
+        raise BundleError(f"{directory} cannot be reached: {reason}")
     if not directory.is_dir():
         raise BundleError(f"{directory} is not a bundle: name a folder that `cartcls export` made")
     data = _read_manifest(directory)

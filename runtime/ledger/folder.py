@@ -13,7 +13,7 @@ import platformdirs
 
 from ..bundle.bundle import Bundle
 from ..errors import OutputError
-from ..files import free_name, writing
+from ..files import free_name, why_away, writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
 
@@ -27,6 +27,8 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
+    if reason := why_away(out / LEDGER):
+        raise OutputError(f"{out} cannot be reached: {reason}")
     if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
         raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
     with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:

@@ -59,7 +59,7 @@ class Run:
     """What was the same for every cell that one process classified.
 
     Attributes:
-        slide: Readable name of the slide.
+        slide: Name of its report, among the reports.
         source: Readable path of its folder.
         backend: Such as `openvino`.
         precision: Precision that the backend really used.
@@ -207,11 +207,15 @@ class Cursor:
         seq: Number of its last row.
         size: Length of its valid part in bytes.
         stale: Whether one of its rows was replaced, so that the file must be rewritten.
+        crc: CRC-32 of the valid part, as it was written.
+        mtime_ns: Time of the file after that.
     """
 
     seq: int
     size: int
     stale: bool
+    crc: int = 0
+    mtime_ns: int = 0
 
 
 def now() -> str:

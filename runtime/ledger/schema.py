@@ -1,6 +1,6 @@
 """The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
-SCHEMA = 3
+SCHEMA = 4
 TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
@@ -13,6 +13,8 @@ CREATE TABLE slides (
     alarm TEXT,
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
+    csv_crc INTEGER NOT NULL DEFAULT 0,
+    csv_mtime_ns INTEGER NOT NULL DEFAULT 0,
     csv_stale INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX open_sources ON slides (source) WHERE state = 'open';

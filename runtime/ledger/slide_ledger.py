@@ -221,16 +221,17 @@ class SlideLedger:
 
     def cursor(self) -> Cursor:
         """How much of the ledger the slide's CSV holds."""
-        query = "SELECT csv_seq, csv_bytes, csv_stale FROM slides WHERE id = ?"
-        seq, size, stale = self._database.execute(query, (self.slide.id,)).fetchone()
-        return Cursor(seq, size, bool(stale))
+        query = "SELECT csv_seq, csv_bytes, csv_stale, csv_crc, csv_mtime_ns FROM slides WHERE id = ?"
+        seq, size, stale, crc, mtime_ns = self._database.execute(query, (self.slide.id,)).fetchone()
+        return Cursor(seq, size, bool(stale), crc, mtime_ns)
 
     def move_cursor(self, cursor: Cursor) -> None:
         """Record how much of the ledger the slide's CSV holds; its bytes must be on the disk."""
         with self._database.transaction():
             self._database.execute(
-                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ? WHERE id = ?",
-                (cursor.seq, cursor.size, cursor.stale, self.slide.id),
+                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ?, csv_crc = ?, csv_mtime_ns = ?"
+                " WHERE id = ?",
+                (*astuple(cursor), self.slide.id),
             )
 
     def _runs(self) -> dict[int, Run]:

@@ -1,4 +1,4 @@
-"""Corrections that were saved from a page: all of them are applied, or none."""
+"""Corrections that were saved from a page: those of cells that count are all applied, or none."""
 
 import csv
 import io
@@ -33,6 +33,8 @@ class Corrected:
         confirmed: How many labels were confirmed.
         changed: How many were changed.
         already: How many rows of the file the ledger had already.
+        left_out: Why other rows were not applied, by the number of their cell: it is not counted now.
+        moved: Where the table was moved, if another program had changed it; else None.
         before: Summary of the slide before.
         after: Summary of the slide now.
     """
@@ -41,12 +43,16 @@ class Corrected:
     confirmed: int
     changed: int
     already: int
+    left_out: dict[int, str]
+    moved: Path | None
     before: Summary
     after: Summary
 
 
 def correct(out: Path, file: Path, by: str) -> Corrected:
     """Check a file of corrections that a page saved, record them in the ledger, and update the report.
+
+    Rows of cells that are not counted now, because their file is gone or a copy of another, are left out.
 
     Args:
         out: Folder of reports.
@@ -67,15 +73,17 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
         slide, run = _slide(ledger, bundle, file, rows)
         cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
         new = [row for row in rows if not _is_applied(row, cells)]
-        corrections = _check(file, new, cells, bundle, by)
+        left_out = {row: why for row in map(_number, new) if (why := _not_counted(cells.get(row)))}
+        corrections = _check(file, [row for row in new if _number(row) not in left_out], cells, bundle, by)
         before = summarize(bundle, run, list(cells.values()), slide.waiting())
         with writing(f"the ledger of {out}", then=f"nothing in {file} was applied"):
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
         with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
-            project(slide, bundle, directory / CSV)
+            moved = project(slide, bundle, directory / CSV)
             after = write_pages(slide, bundle, run, directory)
     confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
-    return Corrected(directory, confirmed, len(corrections) - confirmed, len(rows) - len(new), before, after)
+    changed, already = len(corrections) - confirmed, len(rows) - len(new)
+    return Corrected(directory, confirmed, changed, already, left_out, moved, before, after)
 
 
 def _read(file: Path) -> list[dict[str, str]]:
@@ -135,6 +143,11 @@ def _number(row: dict[str, str]) -> int:
     return int(seq) if seq.isascii() and seq.isdecimal() and len(seq) < 19 else 0
 
 
+def _not_counted(cell: Cell | None) -> str:
+    """Why a cell cannot be corrected, though there is one; empty where it can."""
+    return "" if cell is None or cell.can_be_corrected else f"it is {cell.status}, and not counted: {cell.reason}"
+
+
 def _check(
     file: Path, rows: Sequence[dict[str, str]], cells: dict[int, Cell], bundle: Bundle, by: str
 ) -> list[Correction]:
@@ -160,8 +173,6 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
         return "there is no such cell"
     if times > 1:
         return f"it is in the file {times} times: keep one row"
-    if not cell.can_be_corrected:
-        return f"it is {cell.status}, and not counted: {cell.reason}"
     if row["sha256"] != cell.sha256:
         return "its image has changed since: open the page again, and look at the new one"
     if row["from"] != cell.present_label:

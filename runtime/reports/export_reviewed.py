@@ -79,16 +79,17 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     Raises:
         OutputError: There is no ledger, no cell was reviewed, or the folder cannot be written.
     """
-    if folder.exists() and not (folder / EXPORT).is_file():
-        raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
+    with writing(folder):
+        if folder.exists() and not (folder / EXPORT).is_file():
+            raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
     with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
-            if found := _export_slide(slide, out, unfinished):
-                counts, paths, lost = found
+            counts, paths, lost = _export_slide(slide, out, unfinished)
+            missing |= lost
+            if counts.looked_at:
                 slides.append(counts)
                 groups += [f"{path},{slide.slide.id:04d}\n" for path in paths]
-                missing |= lost
         if not slides:
             raise OutputError(f"{out}: no cell was reviewed yet: apply a corrections.csv first")
         summary = _summary(bundle, slides)
@@ -102,20 +103,15 @@ def _summary(bundle: Bundle, slides: list[ExportedSlide]) -> ExportSummary:
     return ExportSummary(extent, sum(slide.exported for slide in slides), bundle.name, bundle.sha256, slides)
 
 
-def _export_slide(
-    ledger: SlideLedger, out: Path, folder: Path
-) -> tuple[ExportedSlide, list[str], dict[str, str]] | None:
-    """Counts of a slide, paths of the copies, and why others are missing; None if none was reviewed."""
+def _export_slide(ledger: SlideLedger, out: Path, folder: Path) -> tuple[ExportedSlide, list[str], dict[str, str]]:
+    """Counts of a slide, paths of the copies, and why others are missing."""
     rows = list(ledger.cells())
     cells = [cell for cell in rows if cell.can_be_corrected]
     reviewed = [cell for cell in cells if cell.corrected_label is not None]
-    if not reviewed:
-        return None
     slide = ledger.slide
     sources, elsewhere = {image.seq: image for image in ledger.images().values()}, _Elsewhere(slide, out)
     paths, missing = [], {}
-    labelled = [cell for cell in reviewed if cell.corrected_label not in (NOT_A_CELL, UNSURE)]
-    for cell in labelled:
+    for cell in filter(_is_to_be_copied, reviewed):
         try:
             paths.append(_copy(slide, cell, sources[cell.seq], elsewhere, folder))
         except ImageError as error:
@@ -130,8 +126,12 @@ def _export_slide(
         looked_at=len(reviewed),
         exported=len(paths),
     )
-    gone = [cell for cell in rows if cell.status == "gone" and cell.corrected_label is not None]
+    gone = [cell for cell in rows if cell.status == "gone" and _is_to_be_copied(cell)]
     return counts, paths, missing | {f"{slide.name}/{cell.path}": cell.reason for cell in gone}
+
+
+def _is_to_be_copied(cell: Cell) -> bool:
+    return cell.corrected_label not in (None, NOT_A_CELL, UNSURE)
 
 
 class _Elsewhere:

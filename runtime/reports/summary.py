@@ -10,9 +10,10 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.drift import drift
 from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..images.quality import FLAWS
-from ..ledger.records import Cell, Run, Status
+from ..ledger.records import Cell, Run
 from .differential import Differential, differential
 
+STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "gone")
 WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
 
 
@@ -37,6 +38,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         waiting: Images that have no row yet.
         whole_fields: Images that look like a whole field of view, and that no person has reviewed.
         no_cell: Other images that show no cell, likewise.
+        status: Rows by their status in the table: `reviewed` takes the place of `ok` or `review` once a person has
+            confirmed or changed the label.
         awaiting_review: Cells whose label is a proposal.
         reviewed: Cells whose label a person confirmed or changed, status `reviewed` in the table; `relabelled` and
             `not_a_cell` are among them.
@@ -58,7 +61,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     waiting: int
     whole_fields: int
     no_cell: int
-    status: dict[Status, int]
+    status: dict[str, int]
     awaiting_review: int
     reviewed: int
     review_complete: bool
@@ -93,7 +96,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         cells: All rows.
         waiting: Number of images that have none yet.
     """
-    statuses = Counter(cell.status for cell in cells)
+    statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
@@ -111,9 +114,9 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         waiting=waiting,
         whole_fields=len(fields),
         no_cell=len(without),
-        status={status: statuses[status] for status in ("ok", "review", "rejected", "duplicate", "gone")},
+        status={status: statuses[status] for status in STATUSES},
         awaiting_review=proposed.total(),
-        reviewed=sum(cell.present_status == "reviewed" for cell in cells),
+        reviewed=statuses["reviewed"],
         review_complete=not waiting and _is_reviewed(bundle, cells),
         reviewers=sorted({cell.corrected_by for cell in labelled if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),

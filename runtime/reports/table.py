@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -65,7 +66,7 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
     """Update a slide's CSV from the ledger.
 
     Rows that an interrupted run has appended already are kept. A file that another program changed is moved aside, for
-    it may hold a person's edits, and rebuilt.
+    it may hold a person's edits, and rebuilt. What was in the file before is read only if its time has changed.
 
     Args:
         ledger: The slide's ledger.
@@ -85,16 +86,20 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
     header = b"" if cursor.size else _encoded(csv_header(bundle))
     pending = header + "".join(_lines(ledger, bundle, cursor.seq)).encode()
     with file.open("r+b") as handle:
+        is_touched = os.fstat(handle.fileno()).st_mtime_ns != cursor.mtime_ns
+        is_ours = not is_touched or zlib.crc32(handle.read(cursor.size)) == cursor.crc
         size = handle.seek(0, os.SEEK_END)
         handle.seek(min(cursor.size, size))
         tail = handle.read()
-        is_ours = size >= cursor.size and pending.startswith(tail)
+        is_ours = is_ours and size >= cursor.size and pending.startswith(tail)
         if is_ours and not cursor.stale:
-            if pending:
+            if pending or is_touched:
                 handle.write(pending[len(tail) :])
                 handle.flush()
                 os.fsync(handle.fileno())
-                ledger.move_cursor(Cursor(ledger.next_seq() - 1, cursor.size + len(pending), stale=False))
+                written, crc = cursor.size + len(pending), zlib.crc32(pending, cursor.crc)
+                mtime_ns = os.fstat(handle.fileno()).st_mtime_ns
+                ledger.move_cursor(Cursor(ledger.next_seq() - 1, written, False, crc, mtime_ns))
             return None
     moved = None if is_ours or file.read_bytes() == _whole(ledger, bundle) else _move_aside(file)
     rebuild(ledger, bundle, file)
@@ -109,7 +114,8 @@ def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     """
     data = _whole(ledger, bundle)
     replace_file(file, data)
-    ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), stale=False))
+    mtime_ns = file.stat().st_mtime_ns
+    ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), False, zlib.crc32(data), mtime_ns))
 
 
 def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:

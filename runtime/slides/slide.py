@@ -61,7 +61,8 @@ class SlideWork:
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
-        self.directory = out / self.ledger.slide.name
+        run = replace(run, slide=self.ledger.slide.name)
+        self.directory = out / run.slide
         self.page_cost = 0.0
         self._slide_dir, self._root = slide_dir, os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify

@@ -151,6 +151,7 @@ def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path
     again = cartcls("correct", out, file, "--by", "Ada B.")
     assert again.returncode == 0
     assert "already applied: 4 rows of the file" in again.stdout
+    assert "10 images: 4 ok, 4 reviewed, 1 rejected, 1 duplicate" in cartcls("batch", folder, "--out", out).stdout
     (folder / "cell-02.jpg").unlink()
     exported = cartcls("correct", out, "--export", tmp_path / "cells", "--json")
     assert exported.returncode == 3

@@ -70,6 +70,14 @@ def test_a_folder_that_cannot_be_written_is_found(tmp_path: Path, monkeypatch: p
     assert found["reports"] == [Finding("failure", "reports", problem, "give this user the permission")]
 
 
+def test_a_share_that_is_down_is_told_with_its_reason(share_that_is_down: Path):
+    found = by_subject(examine(SHIPPED, share_that_is_down, share_that_is_down / "out"))
+    for subject, folder in (("captures", share_that_is_down), ("reports", share_that_is_down / "out")):
+        assert [(f.level, f.text) for f in found[subject]] == [("failure", f"{folder} cannot be reached: Host is down")]
+    found = by_subject(examine(share_that_is_down, None, share_that_is_down.parent))
+    assert found["bundle"][0].text == f"{share_that_is_down} cannot be reached: Host is down"
+
+
 @pytest.mark.parametrize(
     ("reason", "text", "remedy"),
     [("the NVIDIA driver is not loaded", "driver is not loaded", "install the driver"), ("", "no driver", INSTALL)],

@@ -8,8 +8,9 @@ function restore() {
     const bySeq = new Map(cells.map((cell) => [cell.seq, cell]));
     for (const entry of stored?.entries ?? []) {
       const cell = bySeq.get(entry.seq);
-      const same = cell?.sha256 === entry.sha256;
-      if (!cell || (same && saved(cell) === entry.from && cell.correctedAt === entry.since))
+      const same = cell?.sha256 === entry.sha256,
+        fits = same && canBeCorrected(cell) && saved(cell) === entry.from && cell.correctedAt === entry.since;
+      if (!cell || fits)
         corrections.entries.set(entry.seq, entry); // a cell whose file did not load may be there the next time
       else if (!same || cell.corrected !== entry.to) corrections.lost.push(entry.seq);
     }

@@ -42,6 +42,11 @@ def test_a_folder_without_reports_is_a_clear_error_and_stays_as_it_is(out: Path)
         pass
 
 
+def test_a_share_that_is_down_is_a_clear_error(share_that_is_down: Path):
+    with pytest.raises(OutputError, match="cannot be reached: Host is down"), existing_ledger(share_that_is_down):
+        pass
+
+
 def test_one_process_alone_has_it_until_it_ends_or_fails(out: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
     locks: list[filelock.BaseFileLock] = []  # kept, for a lock that nobody holds is released by itself
     make = filelock.FileLock

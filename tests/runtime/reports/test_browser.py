@@ -108,6 +108,18 @@ def test_corrections_that_no_longer_fit_are_told_and_those_of_missing_files_kept
     )
 
 
+def test_a_correction_of_a_cell_that_is_gone_since_is_told_and_not_saved(page: Page, out: Path, tmp_path: Path):
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("3")
+    page.locator(".cell[data-seq='2']").focus()
+    page.keyboard.press("3")
+    file = out / "slide" / "cells" / "rows-0000.js"
+    file.write_text(file.read_text().replace('"ok"', '"gone"', 1))
+    reload(page)
+    assert "1 correction, not saved yet · 1 correction no longer fits: no. 1" in page.inner_text("#unsaved-text")
+    assert [row["seq"] for row in saved(page, tmp_path / "corrections.csv")] == ["2"]
+
+
 def test_a_class_typed_as_something_else_is_that_class(page: Page, tmp_path: Path):
     for seq, name in ((5, "Neutrophil"), (6, "NOT a cell"), (7, "blast")):
         page.locator(f".cell[data-seq='{seq}']").focus()

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from reviewer import classify, corrections, make_slide
 from cartcls.calibration.split import make_split
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
+from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.records import Correction
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.export_reviewed import export_reviewed
 
@@ -88,6 +91,26 @@ def test_a_reviewed_cell_that_is_gone_is_named_and_is_no_part_of_what_is_counted
     made = export_reviewed(out, tmp_path / "cells")
     assert made.missing == {"slide/cell-03.jpg": "its file is no longer in the slide's folder"}
     assert (made.summary.reviewed, made.summary.slides[0].counted, made.summary.cells) == ("all", 6, 6)
+
+
+def test_a_gone_cell_is_missed_only_where_it_would_be_copied_and_also_if_it_was_the_only_one_of_its_slide(
+    out: Path, folder: Path, bundle: Bundle, tmp_path: Path
+):
+    correct(out, corrections(out, (3, "monocyte"), (4, "not a cell"), (5, "unsure")), "Ada")
+    for number in (3, 4, 5):
+        (folder / f"cell-{number:02d}.jpg").unlink()
+    classify(folder, bundle)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "cell-01.jpg", other)
+    classify(other, bundle)
+    with existing_ledger(out) as (ledger, _):
+        (cell,) = (second := ledger.slides()[1]).cells()
+        made = Correction(1, cell.sha256 or "", "eosinophil", "monocyte", "Ada", "2026-01-01T00:00:00Z")
+        second.correct([made], [made.applied_to(cell)])
+    exported = export_reviewed(out, tmp_path / "cells")
+    assert exported.missing == {"slide/cell-03.jpg": "its file is no longer in the slide's folder"}
+    assert [slide.slide for slide in exported.summary.slides] == ["other"]
 
 
 def test_a_name_that_cannot_be_a_folder_is_left_out(out: Path, tmp_path: Path):

@@ -39,6 +39,19 @@ def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle:
     assert summarize(bundle, RUN, reviewed, 0).warnings == []
 
 
+def test_statuses_are_those_of_the_table(bundle: Bundle):
+    cells = [
+        a_cell(1, status="review", corrected_label="monocyte"),
+        a_cell(2, corrected_label="unsure"),
+        a_cell(3),
+        a_cell(4, status="gone", corrected_label="monocyte"),
+    ]
+    assert summarize(bundle, RUN, cells, 0).status == {
+        **{"ok": 1, "review": 1, "reviewed": 1},
+        **{"rejected": 0, "duplicate": 0, "gone": 1},
+    }
+
+
 def test_labels_of_what_has_become_a_duplicate_are_in_no_count(bundle: Bundle):
     cells = [
         a_cell(seq, status=status, corrected_label=label, corrected_by=person)

@@ -1,4 +1,6 @@
 import csv
+import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +131,48 @@ def test_a_shortened_or_foreign_file_is_moved_aside_and_a_missing_one_made(
     file.unlink()
     project(slide, bundle, file)
     assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("then", ["nothing", "a new row", "a replaced row", "a new row, and a kill"])
+def test_an_edit_that_keeps_the_length_is_moved_aside_and_a_kill_is_no_edit(
+    slide: SlideLedger, bundle: Bundle, file: Path, then: str
+):
+    def go_on() -> None:
+        if then != "nothing":
+            add(slide, "platelet", seq=1 if "replaced" in then else None)
+        if "kill" in then:
+            file.write_bytes(
+                file.read_bytes() + csv_line(bundle, RUN, a_cell(slide.next_seq() - 1, "platelet")).encode()
+            )
+
+    add(slide, "monocyte", "platelet")
+    project(slide, bundle, file)
+    go_on()
+    os.utime(file, ns=(1, 1))
+    assert project(slide, bundle, file) is None
+    edited = file.read_bytes().replace(b"monocyte", b"basophil")
+    file.write_bytes(edited)
+    os.utime(file, ns=(2, 2))
+    go_on()
+    moved = project(slide, bundle, file)
+    assert moved is not None
+    assert moved.read_bytes().startswith(edited)
+    assert verify(slide, bundle, file) == []
+    assert project(slide, bundle, file) is None
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_was_written_is_read_again_only_where_its_time_has_changed(
+    slide: SlideLedger, bundle: Bundle, file: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
+):
+    add(slide, "ig", "monocyte")
+    project(slide, bundle, file)
+    add(slide, "platelet", seq=1 if stale else None)
+    lengths: list[int] = []
+    crc32 = zlib.crc32
+    monkeypatch.setattr(table.zlib, "crc32", lambda data, value=0: lengths.append(len(data)) or crc32(data, value))
+    project(slide, bundle, file)
+    assert lengths == [file.stat().st_size if stale else len(rows(bundle, "platelet").encode())]
 
 
 def test_each_changed_file_is_kept(slide: SlideLedger, bundle: Bundle, file: Path):

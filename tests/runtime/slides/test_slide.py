@@ -55,6 +55,9 @@ def test_two_slides_of_the_same_name_get_a_folder_each(tmp_path: Path, begin: Be
     first, second = begin(one).directory, begin(two).directory
     assert first != second
     assert (begin(one).directory, begin(two).directory) == (first, second)
+    for folder, directory in ((one, first), (two, second)):
+        work = begin(folder)
+        assert (work.write_summary().slide, work.directory) == (directory.name, directory)
 
 
 def test_a_folder_or_file_that_is_no_report_is_left_alone(folder: Path, out: Path, begin: Begin):
