@@ -129,7 +129,7 @@ def _tags(data: bytes) -> Tags:
 
 def _check_colors(tags: Tags, compression: int) -> None:
     photometric, samples = tags.get(PHOTOMETRIC), tags.get(SAMPLES, 1)
-    if photometric is None:
+    if photometric is None and WIDTH in tags and HEIGHT in tags:  # else no TIFF directory
         raise ImageError("does not say what its colours are, which programs guess differently: export it again")
     if photometric in COLORS or (photometric == YCC and compression != JPEG):
         raise ImageError(f"has {COLORS.get(photometric, 'YCbCr')} colours: export it as RGB")
