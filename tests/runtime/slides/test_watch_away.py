@@ -103,8 +103,12 @@ def test_a_file_whose_share_fails_while_it_is_read_is_read_later(
 ):
     put(scene.captures / "s", "1.jpg", cells[0])
 
+    whole = os.fstat
+
     def fail(descriptor: int) -> os.stat_result:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("1.jpg"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return whole(descriptor)
 
     with monkeypatch.context() as patch:
         patch.setattr(decode.os, "fstat", fail)
