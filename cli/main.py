@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
 from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, LabelledDir, Out, Poll, Quiet
+
+if TYPE_CHECKING:
+    from ..runtime import Classifier
+    from ..runtime.ledger.ledger import Ledger
+    from ..runtime.reports.summary import Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,34 +65,18 @@ def batch(
     not be read. The exit code is 3 if some could not be read: each has a row with the reason. A slide that is refused
     leaves its report as it is; the others go on, and the exit code is 1.
     """
-    from ..runtime.errors import InterruptedRun, OutputError, SlideError
-    from ..runtime.images.discover import slide_name
+    from ..runtime.errors import InterruptedRun, OutputError
     from ..runtime.ledger.folder import open_ledger
-    from ..runtime.slides.batch import classify_slide
     from ..runtime.slides.choose import choose_slides
     from . import show
     from .loading import open_classifier
 
     slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
-    summaries, refused = [], list[str]()
+    summaries: dict[Path, Summary] = {}
     with open_classifier(bundle, backend.value, build=not no_build) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
-                for slide_dir in slide_dirs:
-                    try:
-                        with show.progress(slide_name(slide_dir)) as progress:
-                            directory, summary = classify_slide(
-                                slide_dir, out, classifier, ledger, progress, show.notify
-                            )
-                    except SlideError as error:
-                        if len(slide_dirs) == 1:
-                            raise
-                        show.notify(f"error: {error}")
-                        refused.append(str(slide_dir))
-                        continue
-                    summaries.append({**msgspec.to_builtins(summary), "report": str(directory)})
-                    if not as_json:
-                        show.finished(directory, summary)
+                refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json)
         except KeyboardInterrupt:
             way = "the same command without --fresh" if fresh else "the same command"
             raise InterruptedRun(
@@ -95,11 +84,49 @@ def batch(
             ) from None
         finally:
             if as_json:
-                typer.echo(json.dumps(summaries, indent=2))
+                shown = [
+                    {**msgspec.to_builtins(found), "report": str(directory)} for directory, found in summaries.items()
+                ]
+                typer.echo(json.dumps(shown, indent=2))
     if refused:
         raise OutputError(f"{len(refused)} of {len(slide_dirs)} slides were refused (see above): {', '.join(refused)}")
-    if any(summary["status"]["rejected"] for summary in summaries):
+    if any(summary.status["rejected"] for summary in summaries.values()):
         raise typer.Exit(EXIT_UNREADABLE)
+
+
+def _classify(
+    slide_dirs: list[Path],
+    out: Path,
+    classifier: "Classifier",
+    ledger: "Ledger",
+    summaries: "dict[Path, Summary]",
+    as_json: bool,
+) -> list[str]:
+    """Classify slides one by one, and show and keep their summaries by the folders of their reports.
+
+    Returns:
+        The slides that were refused. One that is alone is an error.
+    """
+    from ..runtime.errors import SlideError
+    from ..runtime.images.discover import slide_name
+    from ..runtime.slides.batch import classify_slide
+    from . import show
+
+    refused: list[str] = []
+    for slide_dir in slide_dirs:
+        try:
+            with show.progress(slide_name(slide_dir)) as progress:
+                directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.notify)
+        except SlideError as error:
+            if len(slide_dirs) == 1:
+                raise
+            show.notify(f"error: {error}")
+            refused.append(str(slide_dir))
+            continue
+        summaries[directory] = summary
+        if not as_json:
+            show.finished(directory, summary)
+    return refused
 
 
 @app.command()
@@ -130,17 +157,17 @@ def watch(
     from ..runtime.slides.batch import check_slide, name_rejected
     from ..runtime.slides.service import Stop, notify_systemd, run
     from ..runtime.slides.watch import AT_ONCE, Watch, WatchTimings
-    from . import show
+    from . import show_watch
     from .loading import open_classifier
 
     check_slide(capture_dir, out, may_be_away=True)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
-        show.watched(capture_dir, out)
+        show_watch.watched(capture_dir, out)
         with (
             open_ledger(out, classifier.bundle) as ledger,
             stop.on_signals(),
-            show.watching(as_json) as (update, notify),
+            show_watch.watching(as_json) as (update, notify),
         ):
             watched = Watch(
                 capture_dir,
@@ -157,8 +184,7 @@ def watch(
             for slide in watched.slides if once else ():
                 name_rejected(slide.work.ledger, notify)
         if stop():
-            count = len(watched.slides)
-            show.notify(f"stopped: {count} slide{'' if count == 1 else 's'}, reports in {out}")
+            show_watch.stopped(watched, out)
     rejected = any(slide.summary and slide.summary.status["rejected"] for slide in watched.slides)
     if once and (rejected or watched.unlisted):
         raise typer.Exit(EXIT_UNREADABLE)

@@ -1,19 +1,14 @@
 """What the commands show: progress and messages on stderr, results on stdout."""
 
-import json
 import os
 import shlex
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-import typer
 from rich.console import Console
-from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -39,11 +34,9 @@ if TYPE_CHECKING:
     from ..runtime.reports.export_reviewed import Exported
     from ..runtime.reports.rebuild import Verified
     from ..runtime.reports.summary import Summary
-    from ..runtime.slides.watch import Watch
 
 messages = Console(stderr=True, highlight=False)
 results = Console(highlight=False)
-SLIDES_SHOWN = 12
 last_message: deque[str] = deque(maxlen=1)  # shown in the live view of a watch
 
 
@@ -107,81 +100,11 @@ def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def watched(capture_dir: Path, out: Path) -> None:
-    """Print what is being watched, whether it is on a network share, and where the reports go."""
-    from ..runtime.mounts import file_system, is_network
-
-    kind = file_system(capture_dir)
-    share = f", on a network share ({kind}): files must stay unchanged for longer" if is_network(kind) else ""
-    messages.print(f"watching {capture_dir}{share}; reports in {out}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def watching(as_json: bool) -> Iterator[tuple[Callable[["Watch"], None], Callable[[str], None]]]:
-    """Live view of a watch, or plain lines if stderr is not a terminal.
-
-    Yields:
-        Functions to update it and to print a message.
-    """
-    printed: dict[str, Summary] = {}
-    started, view = time.monotonic(), Live(console=messages, refresh_per_second=2, transient=True)
-
-    def update(watch: "Watch") -> None:
-        for slide in watch.slides:
-            name, summary = slide.work.ledger.slide.name, slide.summary
-            if summary and printed.get(name) != summary:
-                printed[name] = summary
-                if as_json:
-                    report = os.fspath(slide.work.directory)
-                    typer.echo(json.dumps({**msgspec.to_builtins(summary), "report": report}))
-                if not messages.is_terminal:
-                    _print_counts(summary)
-        if messages.is_terminal:
-            view.update(_view(watch, time.monotonic() - started))
-
-    if not messages.is_terminal:
-        yield update, notify
-        return
-    with view:
-        yield update, notify
-
-
-def _print_counts(summary: "Summary") -> None:
-    waiting = f", {summary.waiting} waiting" if summary.waiting else ""
-    notify(f"{summary.slide}: {_counts(summary) or 'nothing yet'}{waiting}")
-    for alarm in (*summary.warnings, *summary.drift):
-        notify(f"{summary.slide}: warning: {alarm}")
-
-
-def _counts(summary: "Summary") -> str:
-    counts = ", ".join(f"{count} {name}" for name, count in summary.status.items() if count and name != "gone")
+def counts(summary: "Summary") -> str:
+    """How many images of a slide have each status."""
+    there = ", ".join(f"{count} {name}" for name, count in summary.status.items() if count and name != "gone")
     gone = f"gone from the folder: {summary.status['gone']}" if summary.status["gone"] else ""
-    return "; ".join(filter(None, (counts, gone)))
-
-
-def _view(watch: "Watch", seconds: float) -> Table:
-    summaries = [slide.summary for slide in watch.slides if slide.summary]
-    cells = sum(summary.images - summary.waiting for summary in summaries)
-    table = Table(
-        title=f"{len(summaries)} slides, {cells} cells, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        caption=Text(f"last message: {last_message[0]}") if last_message else None,
-        caption_justify="left",
-    )
-    for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
-        table.add_column(name)
-    for summary in summaries[-SLIDES_SHOWN:]:
-        rows = sorted(summary.differential.rows, key=lambda row: -row.count)
-        shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
-        status = summary.status
-        labelled = status["ok"] + status["review"] + status["reviewed"]
-        figures = (labelled, summary.awaiting_review, summary.waiting, status["rejected"])
-        table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
-        for alarm in (*summary.warnings, *summary.drift):
-            table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
-    return table
+    return "; ".join(filter(None, (there, gone)))
 
 
 def finished(directory: Path, summary: "Summary") -> None:
@@ -203,7 +126,7 @@ def finished(directory: Path, summary: "Summary") -> None:
             share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
         table.add_row(Text(row.title), str(row.count), share, interval)
     results.print(table)
-    results.print(f"{summary.images} images: {_counts(summary) or 'none found'}", markup=False)
+    results.print(f"{summary.images} images: {counts(summary) or 'none found'}", markup=False)
     if summary.awaiting_review:
         results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
     elif summary.review_complete:

@@ -57,13 +57,7 @@ def classify_slide(
     check_slide(slide_dir, out)
     with writing(f"the report of {slide_dir}"):
         work = SlideWork(slide_dir, out, describe_run(slide_dir, classifier.backend), classifier, ledger, notify)
-        left_out, unlisted, known = LeftOut(), dict[bytes, OSError](), work.ledger.images()
-        paths = list(find_images(slide_dir, out, unlisted.__setitem__, left_out=left_out, known=known))
-        if reason := unlisted.get(b""):
-            raise SlideError(f"{slide_dir} cannot be read: {reason.strerror}")
-        work.discover([*paths, *unlisted], unlisted)
-        if line := str(left_out):
-            notify(f"{work.ledger.slide.name}: {line}")
+        _discover(work, slide_dir, out, notify)
         written = time.monotonic()
 
         def update_page(done: int, count: int) -> None:
@@ -79,6 +73,17 @@ def classify_slide(
             summary = work.write_summary()
     name_rejected(work.ledger, notify)
     return work.directory, summary
+
+
+def _discover(work: SlideWork, slide_dir: Path, out: Path, notify: Callable[[str], None]) -> None:
+    """Record what is in the folder of a slide, and tell what was left out."""
+    left_out, unlisted, known = LeftOut(), dict[bytes, OSError](), work.ledger.images()
+    paths = list(find_images(slide_dir, out, unlisted.__setitem__, left_out=left_out, known=known))
+    if reason := unlisted.get(b""):
+        raise SlideError(f"{slide_dir} cannot be read: {reason.strerror}")
+    work.discover([*paths, *unlisted], unlisted)
+    if line := str(left_out):
+        notify(f"{work.ledger.slide.name}: {line}")
 
 
 def name_rejected(ledger: SlideLedger, notify: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 from samples import RUN, a_cell
 from typer.testing import CliRunner
 
-from cartcls.cli import app, show
+from cartcls.cli import app, show, show_watch
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
 from cartcls.runtime.inference import choose as backends
@@ -131,10 +131,10 @@ def test_drift_is_told_on_the_command_line(bundle: Bundle, capsys: pytest.Captur
 def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(
     bundle: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(show, "last_message", ["the disk is full"])
+    monkeypatch.setattr(show_watch, "last_message", ["the disk is full"])
     summary = a_summary(bundle, "the colours have left")
     watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
-    show.results.print(show._view(watch, 1.0))
+    show.results.print(show_watch._view(watch, 1.0))
     _, header, first, warning, message = capsys.readouterr().out.splitlines()
     assert header.split() == ["slide", "cells", "for", "review", "waiting", "rejected", "differential"]
     assert first.split() == ["s-1", "7", "3", "1", "2", "7", "lymphocyte"]

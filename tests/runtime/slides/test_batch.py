@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import PIL.Image
 import pytest
+from bench import run
 from fakes import FakeBackend
 from scene import put
 
@@ -18,16 +19,8 @@ from cartcls.runtime.errors import BackendError, OutputError
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS
-from cartcls.runtime.reports.summary import Summary
 from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.batch import classify_images, classify_slide
-
-
-def run(slide: Path, out: Path, bundle: Bundle, backend: Backend) -> tuple[list[dict[str, str]], Summary, Path]:
-    with open_ledger(out, bundle) as ledger:
-        directory, summary = classify_slide(slide, out, Classifier(bundle, backend), ledger)
-    with (directory / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file)), summary, directory
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -106,52 +99,6 @@ def test_copies_whose_readable_paths_are_equal_are_counted_once(slide: Path, tmp
     (tmp_path / "thumbs").mkdir()
     cells = classify_images(folder, [b"%2B1.jpg", b"+1.jpg"], tmp_path / "thumbs", Classifier(bundle, FakeBackend()))
     assert [cell.status for cell in cells] == ["ok", "duplicate"]
-
-
-def test_reports_inside_the_slide_are_no_images(slide: Path, tmp_path: Path, bundle: Bundle):
-    folder = Path(shutil.copytree(slide, tmp_path / "slide"))
-    run(folder, folder / "reports", bundle, FakeBackend())
-    rows, _, _ = run(folder, folder / "reports", bundle, FakeBackend())
-    assert len(rows) == 32
-
-
-FOREIGN = {
-    "NAS thumbnails": "@eaDir/cell-01.jpg/SYNOPHOTO_THUMB_XL.jpg",
-    "recycle bin": "$RECYCLE.BIN/$R1.jpg",
-    "rescuezilla/rescuezilla#667": "lost+found/#131073",
-    "SimpleMobileTools/Simple-File-Manager#709": ".trashed-1700000000-x.jpg",
-    "udacity/deep-learning-v2-pytorch#217": "__MACOSX/cell-01.jpg",
-    "nova-video-player/aos-AVP#1308": "@Recently-Snapshot/GMT+01_2026-11-01_0100/cell-01.jpg",
-    "drumnation/unsplash-smart-mcp-server#10": "cell-01.jpg_original",
-    "minio/mc#1902": "x.jpg.part.minio",
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN.values(), ids=list(FOREIGN))
-def test_what_is_no_cell_of_the_slide_is_not_counted(slide: Path, tmp_path: Path, bundle: Bundle, name: str):
-    folder = tmp_path / "slide"
-    for file in ("cell-01.jpg", "cell-02.jpg"):
-        put(folder, file, (slide / file).read_bytes())
-    put((folder / name).parent, Path(name).name, (slide / "cell-03.jpg").read_bytes())
-    rows, summary, _ = run(folder, tmp_path / "out", bundle, FakeBackend())
-    assert [row["path"] for row in rows] == ["cell-01.jpg", "cell-02.jpg"]
-    assert summary.status["ok"] == 2
-
-
-def test_files_that_are_no_images_are_counted_in_one_line(slide: Path, tmp_path: Path, bundle: Bundle):
-    folder = tmp_path / "slide"
-    put(folder, "cell", (slide / "cell-01.jpg").read_bytes())
-    put(folder, "cell.jfif", (slide / "cell-02.jpg").read_bytes())
-    for name in ("a.pdf", "a.lnk", "a.xmp", "a.tsv", "a.npy", "SYNCED", "b.pdf"):
-        put(folder, name, b"something")
-    put(folder, "c.heic", b"\0\0\0\x18ftypheic")
-    said: list[str] = []
-    with open_ledger(tmp_path / "out", bundle) as ledger:
-        classifier = Classifier(bundle, FakeBackend())
-        _, summary = classify_slide(folder, tmp_path / "out", classifier, ledger, notify=said.append)
-    assert summary.status == {**summary.status, "ok": 2, "rejected": 1}  # the unsupported image keeps its row
-    assert said[0] == "slide: left out: 7 files that are no images (.pdf, no suffix, .lnk, .npy, .tsv, .xmp)"
-    assert [line.partition(": is")[0] for line in said[1:]] == ["slide: rejected: c.heic"]
 
 
 def test_slides_whose_names_differ_in_capitals_have_two_folders_on_windows_too(

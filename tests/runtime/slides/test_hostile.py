@@ -21,7 +21,7 @@ from hostile_names import hostile_names
 from odd_images import Expected, as_pillow_does, odd_images
 from trial import WATCHER
 
-from cartcls.cli import show
+from cartcls.cli import show_watch
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images import decode
@@ -53,7 +53,7 @@ class SeeingBackend(FakeBackend):
 
 def watched(captures: Path, out: Path, bundle: Bundle, backend: FakeBackend) -> list[dict[str, str]]:
     """Rows of what is there."""
-    with open_ledger(out, bundle) as ledger, show.watching(as_json=False) as (update, notify):
+    with open_ledger(out, bundle) as ledger, show_watch.watching(as_json=False) as (update, notify):
         watch = Watch(captures, out, Classifier(bundle, backend), ledger, AT_ONCE, notify=notify)
         while watch.step():
             update(watch)
