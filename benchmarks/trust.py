@@ -17,14 +17,14 @@ import numpy as np
 from alterations import FIXED, alterations, non_cells, white_cells
 
 from cartcls.calibration.evidence import Evidence, gather
-from cartcls.calibration.judged import judge, per_class, rare_sentence, reasons
+from cartcls.calibration.judged import always_reviewed, judge, per_class, rare_sentence, reasons
+from cartcls.calibration.natural import natural_mix
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
-from cartcls.runtime.bundle.calibration import Typical
-from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, drift
+from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, alarm
 from cartcls.runtime.bundle.review import Assessment, Calibration
 from cartcls.runtime.images.quality import measure
 from cartcls.runtime.images.reading import Reading, Source
@@ -34,7 +34,6 @@ from cartcls.runtime.inference.predictions import softmax
 from cartcls.runtime.statistics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
-NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
 SLIDES = 500
 OTHERS = "## Labels of other laboratories' cells"  # the page's last section: made by `cartcls evaluate`, and kept
 ANCHOR = "labels-of-other-laboratories-cells"
@@ -128,16 +127,19 @@ def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
         f" **{part}**. Temperature {record.temperature:.4f}, review below a confidence of"
-        f" {record.threshold:.4f}. Guaranteed: {record.promise.sentence}. Intervals are 95 % (Wilson).",
+        f" {record.threshold:.4f}. {record.promise.word.capitalize()}: {record.promise.sentence}. Intervals are 95 %"
+        " (Wilson).",
     ]
 
 
 def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, part: str) -> list[str]:
-    judged = judge(calibration, evidence, bundle.temperature)
+    own = judge(calibration, evidence, bundle.temperature)
+    judged = always_reviewed(own, bundle.classes)
+    flagged = int((~own.passes).sum())
     passes, right = judged.passes, judged.correct
     figures = reliability(judged.probabilities, evidence.labels)
     total, count, wrong = len(right), int(passes.sum()), int((passes & ~right).sum())
-    reached = total - count <= MOST_FLAGGED * total
+    reached = flagged <= MOST_FLAGGED * total
     before = reliability(softmax(evidence.logits), evidence.labels)
     rows = per_class(evidence.labels, judged.predicted, passes, [entry.name for entry in bundle.classes])
     lines = [
@@ -145,11 +147,11 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
         f"## Untouched cells ({part})",
         "",
         f"- right labels: {_share(int(right.sum()), total)}",
-        f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}"
+        f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(flagged, total)}"
         f" (asked for: at most {MOST_FLAGGED:.0%}: {'reached' if reached else 'not reached'})",
-        f"- **wrong among the `ok` cells: {_share(wrong, count)}**; with 95 % confidence at most"
-        f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
-        f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
+        f"- **wrong and `ok`, of all cells: {_share(wrong, total)}**; with 95 % confidence at most"
+        f" {clopper_pearson_upper(wrong, total):.2%} (Clopper–Pearson, one-sided)",
+        f"- wrong labels that are for review: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
         f"- Brier score {figures.brier:.4f} (before temperature {before.brier:.4f})",
     ]
     for title, error, earlier in (
@@ -190,7 +192,7 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
     typical, found = bundle.manifest.calibration.typical, _assess(bundle, whites)
     measured = _measured(bundle, whites)
     first = {
-        subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], typical, subject)), None)
+        subject: next((n for n in range(FEWEST, WINDOW + 1) if subject in alarm(measured[:n], typical)), None)
         for subject in SUBJECTS
     }
     flagged = sum(bool(assessment.reasons) for assessment in found)
@@ -199,7 +201,6 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
         f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")
         for subject, n in first.items()
     ]
-    lines += [f"- “{sentence}”" for sentence in drift(measured[:WINDOW], typical)]
     lines += [
         f"- flagged one by one: {_share(flagged, len(found))}; nearly all labels of such cells are [wrong](#{ANCHOR})",
         "",
@@ -208,24 +209,21 @@ def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> 
     ]
     lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
     names = [entry.name for entry in bundle.classes]
-    if not NATURAL.keys() <= set(names):
+    mix = natural_mix(bundle.classes)
+    if mix is None:
         return lines
     own, random = _measured(bundle, untouched), np.random.default_rng(FIXED["seed"])
-    shares = np.array([NATURAL.get(name, 0.0) for name in names])[untouched.labels]
+    shares = np.array([mix.get(name, 0.0) for name in names])[untouched.labels]
     shares /= np.bincount(untouched.labels, minlength=len(names))[untouched.labels]
     slides = [random.choice(len(own), WINDOW, p=shares / shares.sum()) for _ in range(SLIDES)]
-    alarms = sum(bool(drift([own[i] for i in slide], typical)) for slide in slides)
+    alarms = sum(bool(alarm([own[i] for i in slide], typical)) for slide in slides)
     return [
         *lines,
         "",
         f"Slides of {WINDOW} untouched cells ({part}) drawn in a natural mix ("
-        + ", ".join(f"{name} {share:.0%}" for name, share in NATURAL.items())
+        + ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
         + f"): {alarms} of {SLIDES} alarm.",
     ]
-
-
-def _alarmed(measured: list[tuple[str, float, float]], typical: Typical, subject: str) -> bool:
-    return any(f"the {subject} " in sentence for sentence in drift(measured, typical))
 
 
 def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, float]]:

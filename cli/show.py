@@ -228,8 +228,9 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     for line in (
         f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
-        f"for review below a confidence of {record.threshold:.4f}: {guarantee.sentence}" if guarantee.reached else "",
+        f"for review below a confidence of {record.threshold:.4f}" if guarantee.reached else "",
         f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
+        f"{guarantee.word}: {guarantee.sentence}" if guarantee.reached else "",
         record.rare_classes,
         os.fspath(directory),
     ):
@@ -274,7 +275,8 @@ def exported(out: Path, parity: "ParityReport") -> None:
     results.print(table)
     bundle = load_bundle(out)
     for entry in bundle.classes:
-        messages.print(f"{entry.name} is counted as {entry.kind}", markup=False)
+        always = ", and each is for review" if entry.always_review else ""
+        messages.print(f"{entry.name} is counted as {entry.kind}{always}", markup=False)
     source = bundle.manifest.source
     trainings = [(source.epochs, source), *((member.epochs, member.provenance) for member in source.members)]
     if any(stopped_at(*training) for training in trainings):

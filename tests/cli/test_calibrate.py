@@ -34,7 +34,10 @@ def test_a_bundle_is_calibrated_in_its_place(
     options = ["--split", str(many_cells[1]), "--max-error", "5%"]
     done = CliRunner().invoke(app, ["calibrate", str(own), str(many_cells[0]), *options])
     assert done.exit_code == 0, done.output
-    assert "at most 5.00% of the cells marked ok are wrong, with 95% confidence" in done.stdout
+    assert (
+        "estimated, no promise: at most 5.00% of all cells are wrong and marked ok, with 95% confidence" in done.stdout
+    )
+    assert "in a natural mix (neutrophil 60%" in done.stdout
     assert done.stdout.splitlines()[-1] == str(own)
     assert "this is not the split that the weights were trained with" in " ".join(done.stderr.split())
     assert load_bundle(own).sha256 != before
@@ -43,6 +46,8 @@ def test_a_bundle_is_calibrated_in_its_place(
     )
     record = json.loads(done.stdout)
     assert record["promise"]["cells"] == 640
+    assert record["promise"]["natural"]["cells"] == 133
+    assert (record["promise"]["slides"], len(record["calibrate"]["confusion"])) == (None, 8)
     assert not record["split_of_training"]
     assert record["promise"]["sentence"].endswith("if no cell of `select` or `calibrate` was in that training")
     assert load_bundle(own.with_name("other")).calibrated
