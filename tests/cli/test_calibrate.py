@@ -124,9 +124,7 @@ def a_summary(bundle: Bundle, warning: str) -> Summary:
 
 def test_what_must_be_known_is_told_first_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):
     show.finished(Path("out"), a_summary(bundle, "this slide is unlike those"))
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("This model has no class for blasts")
-    assert second == "warning: this slide is unlike those"
+    assert capsys.readouterr().out.splitlines()[0] == "warning: this slide is unlike those"
 
 
 def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(
