@@ -107,12 +107,16 @@ def counts(summary: "Summary") -> str:
     return "; ".join(filter(None, (there, gone)))
 
 
+def unknown_cells(bundle: "Bundle") -> None:
+    """Print the bundle's own sentence on cells that none of its classes is for."""
+    if sentence := bundle.manifest.unknown_cells:
+        results.print(sentence, markup=False, soft_wrap=True)
+
+
 def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and the path of its report; first what must be known before any count."""
     from ..runtime.reports.page import PAGE
 
-    if summary.unknown_cells:
-        results.print(summary.unknown_cells, markup=False, soft_wrap=True)
     for warning in summary.warnings:
         results.print(f"warning: {warning}", markup=False, soft_wrap=True)
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
