@@ -114,7 +114,7 @@ def rare_sentence(rows: Mapping[str, ClassCounts]) -> str:
     name = min(rarely_right, key=lambda name: rarely_right[name])
     row = rows[name]
     return (
-        "That is of all cells together, not of each class."
+        "The bound is for all cells together, not for each class."
         f" {row.others_called_so} of {row.others} cells of other classes were marked ok as {name}, and up to"
         f" {row.others_at_most:.2%} may: on a slide where {RAREST * 100:.0f} cells in 100 are one, as little as"
         f" {rarely_right[name]:.0%} of the labels {name!r} marked ok may be right. Of leukocyte classes"

@@ -189,10 +189,9 @@ def _calibration(record: CalibrationRecord | None) -> str:
 
 def _meaning(promise: PromiseRecord) -> str:
     """Why it is a promise or none."""
-    slides = "an unknown number" if promise.slides is None else str(promise.slides)
     return (
-        f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: these are"
-        f" of {slides}."
+        f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: here their"
+        f" number is {'unknown' if promise.slides is None else promise.slides}."
     )
 
 

@@ -98,7 +98,8 @@ def test_where_nothing_can_be_guaranteed_every_cell_is_for_review_and_every_scre
     done = CliRunner().invoke(app, ["batch", str(slide), "--bundle", str(own), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     assert f"warning: {problem[1]}. Every cell is for review" in " ".join(done.stderr.split())
-    assert " ".join(done.stdout.split()).startswith(f"warning: {problem[1]}. Every cell is for review")
+    unknown = load_bundle(own).manifest.unknown_cells
+    assert " ".join(done.stdout.split()).startswith(f"{unknown} warning: {problem[1]}. Every cell is for review")
     assert "32 images: 32 review" in done.stdout
     with (tmp_path / "out" / "slide-01" / "cells.csv").open(encoding="utf-8-sig") as file:
         assert all(row["reason"].split("; ")[0] == "not calibrated" for row in csv.DictReader(file))

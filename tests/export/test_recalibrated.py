@@ -27,7 +27,7 @@ def test_the_graph_stays_and_card_pictures_and_digests_are_new(calibrated: Bundl
         assert hashlib.sha256((calibrated.directory / name).read_bytes()).hexdigest() == sha256
     card = (calibrated.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "**Estimated, no promise: at most 5.00% of all cells are wrong and marked ok, with 95% confidence" in card
-    assert "cells of at least 10 slides or patients: these are of an unknown number." in card
+    assert "cells of at least 10 slides or patients: here their number is unknown." in card
     assert calibrated.manifest.unknown_cells in card
     assert "not calibrated" not in card
     assert (calibrated.directory / "calibration.npz").stat().st_size < 2e6
