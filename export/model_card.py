@@ -190,8 +190,8 @@ def _calibration(record: CalibrationRecord | None) -> str:
 def _meaning(promise: PromiseRecord) -> str:
     """Why it is a promise or none."""
     return (
-        f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: here their"
-        f" number is {'unknown' if promise.slides is None else promise.slides}."
+        f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: here"
+        f" their number is {'unknown' if promise.slides is None else promise.slides}."
     )
 
 
