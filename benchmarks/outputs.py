@@ -15,14 +15,19 @@ from cartcls.calibration.judged import Judged, judge
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle
+from cartcls.runtime.bundle.drift import alarm
 from cartcls.runtime.images.quality import FLAWS, Quality
 from cartcls.runtime.ledger.records import Cell
+from cartcls.runtime.reports.slide_review import slide_review
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = ROOT / "splits" / "pbc.csv"
 FOREIGN = ("tecom", "cvblog", "bccd")
 SETS = {"pbc-more": "pbc-more", "select": "pbc", "calibrate": "pbc"} | {name: f"foreign/{name}" for name in FOREIGN}
 """Folder of each set within the data; `select` and `calibrate` are parts of `splits/pbc.csv`."""
+NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
+"""Share of each class on a made-up slide of home."""
+OF_SELECT = ("lymphocyte", "basophil")  # classes that `pbc-more` has no cell of
 
 Indices = npt.NDArray[np.intp]
 
@@ -97,6 +102,15 @@ class Pool:
         """Rows of a slide with these cells in this order, as a ledger has them; one cell may come several times."""
         return [replace(self._rows[i], seq=seq) for seq, i in enumerate(indices, 1)]
 
+    def reviewed(self, indices: Sequence[int] | Indices) -> tuple[str, list[Cell]]:
+        """What of a slide alarms, and its rows as the slide makes them."""
+        assert self.bundle.manifest.calibration is not None
+        cells = self.slide(indices)
+        measured = [(cell.label or "", cell.distance or 0.0, cell.stain or 0.0) for cell in cells]
+        found = ", ".join(alarm(measured, self.bundle.manifest.calibration.typical))
+        review = slide_review(cells, self.bundle, found)
+        return found, [review.applied_to(cell) for cell in cells]
+
     def draw(self, shares: Mapping[str, float], size: int, random: np.random.Generator) -> Indices:
         """Draw a slide with replacement: the class of each cell by its share, then a cell of that class, (size,)."""
         weights = np.zeros(len(self.truth))
@@ -116,6 +130,13 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     return Outputs([path for part in parts for path in part.paths], Evidence(labels, logits, features, qualities))
 
 
+def home(data: Path, bundle: Bundle, cache: Path) -> Outputs:
+    """Cells of home that no weights have seen: `pbc-more`, and of `select` the classes that it does not have."""
+    select = outputs("select", data, bundle, cache)
+    missing = [i for i, name in enumerate(select.truth) if name in OF_SELECT]
+    return joined([outputs("pbc-more", data, bundle, cache), select.take(missing)])
+
+
 def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
     """Outputs of a bundle by OpenVINO for one of `SETS`: from the cache, or else computed and put there.
 
@@ -128,7 +149,7 @@ def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
         cache: Folder for the outputs.
     """
     folder = data / SETS[name]
-    paths, _ = choose_part(folder, None if name not in ("select", "calibrate") else SPLIT, name)
+    paths, _ = choose_part(folder, SPLIT if SETS[name] == "pbc" else None, name)
     files = bundle.manifest.files
     key = "\n".join([files[MODEL], files.get(INT8_MODEL, ""), bundle.cpu_precision, *paths])
     file = cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
