@@ -126,12 +126,12 @@ def labels(pool: Pool, groups: Sequence[Group]) -> list[str]:
         error = reliability(probabilities, truth).ece_equal_mass
         low, high = error.interval
         cells = [share(int(right.sum()), n), share(right_of_own, n), share(int(flagged.sum()), n)]
-        cells += [share(int((~right & ~flagged).sum()), n), f"{error.value:.2f} ({low:.2f} to {high:.2f})"]
+        cells += [share(int((~right & ~flagged).sum()), n, 2), f"{error.value:.2f} ({low:.2f} to {high:.2f})"]
         lines.append(f"| {TITLES.get(group.name, group.name)} | {group.part} | {n} | " + " | ".join(cells) + " |")
     return [
         *lines,
         "",
-        "`flagged` and `ok` are here what each picture says by itself. Calibration error: 15 bins of equal mass.",
+        "Shares are of all cells; `flagged` and `ok` by each picture alone. Calibration error: 15 bins of as many cells.",
     ]
 
 
@@ -152,7 +152,7 @@ def whole(pool: Pool, groups: Sequence[Group]) -> list[str]:
             order = np.random.default_rng(SEED).permutation(group.at)
             if count := len(order) // size:
                 found = review(pool, order[: count * size].reshape(count, size))
-                wrong = share(int(found.wrong.sum()), found.wrong.size)
+                wrong = share(int(found.wrong.sum()), found.wrong.size, 2)
                 lines.append(
                     f"| {group.name} | {group.part} | {size} | {count} | {int(found.alarms.sum())} | {wrong} |"
                 )
