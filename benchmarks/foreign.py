@@ -131,7 +131,7 @@ def labels(pool: Pool, groups: Sequence[Group]) -> list[str]:
     return [
         *lines,
         "",
-        "Shares are of all cells; `flagged` and `ok` by each picture alone. Calibration error: 15 bins of as many cells.",
+        "Shares are of all cells; `flagged` and `ok` by each picture alone. Calibration error: in 15 bins of as many.",
     ]
 
 
