@@ -1,4 +1,4 @@
-"""How reliable a calibrated bundle's labels are: on untouched and altered cells, non-cells, and another laboratory's.
+"""How reliable a calibrated bundle's labels are: on untouched and altered cells, and on what is no cell.
 
     python benchmarks/trust.py DATA_DIR --split splits/pbc.csv --part report --bccd BCCD_DIR
 
@@ -14,17 +14,15 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from alterations import FIXED, alterations, non_cells, white_cells
+from alterations import alterations, non_cells
 
 from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.judged import always_reviewed, judge, per_class, rare_sentence, reasons
-from cartcls.calibration.natural import natural_mix
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
-from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, alarm
 from cartcls.runtime.bundle.review import Assessment, Calibration
 from cartcls.runtime.images.quality import measure
 from cartcls.runtime.images.reading import Reading, Source
@@ -34,9 +32,7 @@ from cartcls.runtime.inference.predictions import softmax
 from cartcls.runtime.statistics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
-SLIDES = 500
-OTHERS = "## Labels of other laboratories' cells"  # the page's last section: made by `cartcls evaluate`, and kept
-ANCHOR = "labels-of-other-laboratories-cells"
+OTHERS = "Labels of other laboratories' cells, and the alarm of their slides: [foreign.md](foreign.md)."
 MOST_FLAGGED = 0.03  # share of untouched cells, as asked for
 SEEN = (
     "Severities were fixed before any altered cell was looked at, and no limit is made from altered cells. What is"
@@ -94,13 +90,8 @@ def main() -> None:
         lines.append(
             f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_top_reasons(found)} |"
         )
-    whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
-    lines += _drift(bundle, untouched, whites, part)
-    _, heading, others = (
-        options.out.read_text(encoding="utf-8").partition(OTHERS) if options.out.exists() else ("",) * 3
-    )
-    kept = f"\n{heading}{others}" if heading else ""
-    options.out.write_text("\n".join(lines) + "\n" + kept, encoding="utf-8")
+    lines += ["", OTHERS]
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
@@ -185,51 +176,6 @@ def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
     of_wrong = _share(int((wrong & flagged).sum()), int(wrong.sum())) if wrong.any() else "none is wrong"
     all_flagged = f"{int(flagged.sum())} of all"
     return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_top_reasons(found)} |"
-
-
-def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
-    assert bundle.manifest.calibration is not None
-    typical, found = bundle.manifest.calibration.typical, _assess(bundle, whites)
-    measured = _measured(bundle, whites)
-    first = {
-        subject: next((n for n in range(FEWEST, WINDOW + 1) if subject in alarm(measured[:n], typical)), None)
-        for subject in SUBJECTS
-    }
-    flagged = sum(bool(assessment.reasons) for assessment in found)
-    lines = ["", "## Another laboratory's slide (white cells cut from BCCD by their boxes)", ""]
-    lines += [
-        f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")
-        for subject, n in first.items()
-    ]
-    lines += [
-        f"- flagged one by one: {_share(flagged, len(found))}; nearly all labels of such cells are [wrong](#{ANCHOR})",
-        "",
-        "| reason | cells |",
-        "|---|---|",
-    ]
-    lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
-    names = [entry.name for entry in bundle.classes]
-    mix = natural_mix(bundle.classes)
-    if mix is None:
-        return lines
-    own, random = _measured(bundle, untouched), np.random.default_rng(FIXED["seed"])
-    shares = np.array([mix.get(name, 0.0) for name in names])[untouched.labels]
-    shares /= np.bincount(untouched.labels, minlength=len(names))[untouched.labels]
-    slides = [random.choice(len(own), WINDOW, p=shares / shares.sum()) for _ in range(SLIDES)]
-    alarms = sum(bool(alarm([own[i] for i in slide], typical)) for slide in slides)
-    return [
-        *lines,
-        "",
-        f"Slides of {WINDOW} untouched cells ({part}) drawn in a natural mix ("
-        + ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
-        + f"): {alarms} of {SLIDES} alarm.",
-    ]
-
-
-def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, float]]:
-    names = [entry.name for entry in bundle.classes]
-    labels = [names[i] for i in evidence.logits.argmax(1)]
-    return [(label, a.distance, a.stain) for label, a in zip(labels, _assess(bundle, evidence), strict=True)]
 
 
 def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:
