@@ -52,9 +52,7 @@ class Differential(Struct, frozen=True):
     rows: list[DifferentialRow]
 
 
-def differential(
-    counts: Counter[str], classes: Sequence[CellClass], estimated: Estimate | None = None
-) -> Differential:
+def differential(counts: Counter[str], classes: Sequence[CellClass], estimated: Estimate | None = None) -> Differential:
     """Differential of labelled cells.
 
     Leukocyte classes are percentages of all leukocytes; nucleated red cells are given per 100 leukocytes,
@@ -78,9 +76,7 @@ def differential(
     )
 
 
-def _row(
-    entry: CellClass, count: int, total: int, whole: Sequence[str], estimated: Estimate | None
-) -> DifferentialRow:
+def _row(entry: CellClass, count: int, total: int, whole: Sequence[str], estimated: Estimate | None) -> DifferentialRow:
     expected = estimated.expected(entry.name) if estimated else None
     row = DifferentialRow(
         entry.name, entry.title, entry.kind, entry.color, count, None if expected == (count, count) else expected

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 PRIOR = 0.5  # Jeffreys: cells added to each class of the mix, and to each entry of the confusion
-CHAINS, STEPS, SWEEPS, KEPT = 400, 10, 10, 4
+STEPS, CHAINS, SWEEPS, KEPT = 20, 400, 10, 4
 SEED = 20  # fixed, so that a report is rebuilt byte for byte
 ENDS = (0.025, 0.975)  # of a 95 % interval
 Ints = npt.NDArray[np.int64]
@@ -80,13 +80,12 @@ def estimate(
     """
     random = np.random.default_rng(SEED)
     given, known = (np.array([counts.get(name, 0) for name in names], np.int64) for counts in (labels, decided))
-    errors = random.standard_gamma(np.array(confusion) + PRIOR, (CHAINS, len(names), len(names)))
-    errors /= errors.sum(2, keepdims=True)
+    rows = np.array(confusion) + PRIOR
     seen = np.flatnonzero(given)
+    mix = _likely_mix(given[seen], known, rows.T[seen] / rows.sum(1))
+    errors = random.standard_gamma(rows, (CHAINS, *rows.shape))
+    errors /= errors.sum(2, keepdims=True)
     by_label = np.ascontiguousarray(errors.transpose(0, 2, 1)[:, seen])  # (chains, labels, true classes)
-    mix = np.broadcast_to(known + given + PRIOR, (CHAINS, len(names)))
-    for _ in range(STEPS):
-        mix = known + PRIOR + (given[seen, None] * _true_classes(mix, by_label)).sum(1)
     kept: list[Ints] = []
     for _ in range(SWEEPS):
         kept.append(known + random.multinomial(given[seen], _true_classes(mix, by_label)).sum(1))
@@ -95,10 +94,18 @@ def estimate(
     return Estimate(tuple(names), cells, random.standard_gamma(cells), random.standard_exponential(len(cells)))
 
 
+def _likely_mix(given: Ints, known: Ints, by_label: Floats) -> Floats:
+    """The mix that explains the labels, for the mean confusion, (classes,): where the chains start."""
+    mix = np.full(len(known), 1.0)
+    for _ in range(STEPS):
+        mix = known + PRIOR + given @ _true_classes(mix, by_label)
+    return mix
+
+
 def _true_classes(mix: Floats, by_label: Floats) -> Floats:
-    """Probability of each true class behind each label, (chains, labels, true classes)."""
-    joint = mix[:, None] * by_label
-    return joint / joint.sum(2, keepdims=True)
+    """Probability of each true class behind each label, ([chains,] labels, true classes)."""
+    joint = mix[..., None, :] * by_label
+    return joint / joint.sum(-1, keepdims=True)
 
 
 def _interval(low: Floats, high: Floats) -> tuple[float, float]:
