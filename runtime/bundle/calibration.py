@@ -19,6 +19,20 @@ class Typical(Struct, frozen=True):
     colours: dict[str, float]
 
 
+class SlideLimits(Struct, frozen=True):
+    """What a slide needs, so that its cells can be `ok`.
+
+    Attributes:
+        cells: Fewest cells with which it can be told whether the slide is like home.
+        of_class: Fewest leukocytes of a class; a person looks at each cell of a class with fewer.
+        share: Smallest share of the leukocytes that such a class has, likewise.
+    """
+
+    cells: int = 20
+    of_class: int = 5
+    share: float = 0.03
+
+
 class Step(Struct, frozen=True):
     """One threshold that was tried: number of `ok` cells, of wrong ones among them, and the bound on their share."""
 
@@ -169,6 +183,7 @@ class CalibrationRecord(Struct, frozen=True):
         split_of_training: Whether the split is the one that the weights were trained with.
         backend: What ran the graph, in `precision`.
         rare_classes: What the counts by class mean where a class is rare; empty where no cell is `ok`.
+        slide: What a slide needs, so that its cells can be `ok`.
     """
 
     temperature: float
@@ -186,6 +201,7 @@ class CalibrationRecord(Struct, frozen=True):
     version: str
     made_at: str
     rare_classes: str
+    slide: SlideLimits = SlideLimits()
 
     def __post_init__(self) -> None:
         if not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:
