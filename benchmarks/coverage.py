@@ -121,8 +121,8 @@ def page(bundle: Bundle, cells: Outputs, results: Mapping[tuple[str, int], Resul
         "",
         f"{bundle.name}, confusion of `calibrate`; {SLIDES:,} slides of each mix and size are drawn with replacement"
         f" from {counts.total():,} cells that are not in it: `pbc-more`, which no weights have seen, and lymphocytes"
-        f" and basophils of `select` ({', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}). The mixes have 2"
-        " erythroblasts and 2 platelets for 100 leukocytes, but for lymphocytes alone.",
+        f" and basophils of `select` ({', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}). There are 2"
+        " erythroblasts and 2 platelets for 100 leukocytes, but none where there are lymphocytes alone.",
         "",
         "How many percent of the slides have an interval that holds the population's share of leukocytes (of"
         " erythroblasts: their number per 100 leukocytes), before review; in brackets, of the intervals that count"
