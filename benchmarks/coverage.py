@@ -105,7 +105,8 @@ def measure(bundle: Bundle, errors: npt.NDArray[np.float64], mix: Mix, size: int
             expected[name] += low <= count <= high
         distances += _distances(bundle, slide, labels, found)
     shares = ({name: counts[name] / SLIDES for name in mix} for counts in (covered, by_chance, expected))
-    return Result(next(shares), next(shares), next(shares), (distances[0] / SLIDES, distances[1] / SLIDES))
+    to_labels, to_estimate = (distances / SLIDES).tolist()
+    return Result(next(shares), next(shares), next(shares), (to_labels, to_estimate))
 
 
 def page(bundle: Bundle, cells: Outputs, results: Mapping[tuple[str, int], Result]) -> list[str]:

@@ -127,7 +127,7 @@ def finished(directory: Path, summary: "Summary") -> None:
         if row.percent is not None:
             share = f"{row.percent:.1f} %"
         elif row.per_100_leukocytes is not None:
-            share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
+            share = f"{row.per_100_leukocytes:.1f}/100 leukocytes"
         expected = " to ".join(map(str, dict.fromkeys(row.expected or ())))
         table.add_row(Text(row.title), str(row.count), *([expected] if estimated else []), share, interval)
     results.print(table)

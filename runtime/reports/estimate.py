@@ -4,6 +4,10 @@ Labels are counts of true classes after a confusion, and a slide has another mix
 confusion was measured on (label shift: Saerens, Latinne and Decaestecker, 2002). So the mix and the true classes behind
 each label are drawn from their posterior, by Gibbs sampling from their solution. The confusion itself is known from few
 cells, so each chain draws its own; the slide does not change it.
+
+Priors are Dirichlet's: of the mix with half a cell for each class (Jeffreys), of each row of the confusion with one
+cell, shared among the labels (Perks; for two classes it is Jeffreys'). Half a cell for each of eight labels would be
+3.5 wrong cells a row: more than were seen, and the estimate would be farther from the slide than its counts are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-PRIOR = 0.5  # Jeffreys: cells added to each class of the mix, and to each entry of the confusion
+PRIOR = 0.5  # cells for each class of the mix
 STEPS, CHAINS, SWEEPS, KEPT = 20, 400, 10, 4
 SEED = 20  # fixed, so that a report is rebuilt byte for byte
 ENDS = (0.025, 0.975)  # of a 95 % interval
@@ -80,7 +84,7 @@ def estimate(
     """
     random = np.random.default_rng(SEED)
     given, known = (np.array([counts.get(name, 0) for name in names], np.int64) for counts in (labels, decided))
-    rows = np.array(confusion) + PRIOR
+    rows = np.array(confusion) + 1 / len(names)
     seen = np.flatnonzero(given)
     mix = _likely_mix(given[seen], known, rows.T[seen] / rows.sum(1))
     errors = random.standard_gamma(rows, (CHAINS, *rows.shape))
