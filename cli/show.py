@@ -119,18 +119,21 @@ def finished(directory: Path, summary: "Summary") -> None:
 
     for warning in summary.warnings:
         results.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("class")
-    for name in ("cells", "share", "95 % interval"):
+    estimated = summary.differential.errors_counted
+    for name in ("counted", "expected", "share", "95 % interval") if estimated else ("cells", "share", "95 % interval"):
         table.add_column(name, justify="right")
     for row in summary.differential.rows:
         share = interval = ""
-        if row.percent is not None and row.percent_interval is not None:
-            low, high = row.percent_interval
-            share, interval = f"{row.percent:.1f} %", f"{low:.1f} to {high:.1f} %"
+        if row.interval is not None:
+            interval = f"{row.interval[0]:.1f} to {row.interval[1]:.1f}{' %' if row.percent is not None else ''}"
+        if row.percent is not None:
+            share = f"{row.percent:.1f} %"
         elif row.per_100_leukocytes is not None:
-            share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
-        table.add_row(Text(row.title), str(row.count), share, interval)
+            share = f"{row.per_100_leukocytes:.1f}/100 leukocytes"
+        expected = " to ".join(map(str, dict.fromkeys(row.expected or ())))
+        table.add_row(Text(row.title), str(row.count), *([expected] if estimated else []), share, interval)
     results.print(table)
     results.print(f"{summary.images} images: {counts(summary) or 'none found'}", markup=False)
     if summary.awaiting_review:
