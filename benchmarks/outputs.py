@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from cartcls.calibration.evidence import Evidence, gather
-from cartcls.calibration.judged import Judged, judge
+from cartcls.calibration.judged import Judged, always_reviewed, judge
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle
+from cartcls.runtime.bundle.drift import alarm
 from cartcls.runtime.images.quality import FLAWS, Quality
 from cartcls.runtime.ledger.records import Cell
+from cartcls.runtime.reports.slide_review import slide_review
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = ROOT / "splits" / "pbc.csv"
 FOREIGN = ("tecom", "cvblog", "bccd")
 SETS = {"pbc-more": "pbc-more", "select": "pbc", "calibrate": "pbc"} | {name: f"foreign/{name}" for name in FOREIGN}
 """Folder of each set within the data; `select` and `calibrate` are parts of `splits/pbc.csv`."""
+OF_SELECT = ("lymphocyte", "basophil")  # classes that `pbc-more` has no cell of
 
 Indices = npt.NDArray[np.intp]
 
@@ -68,7 +71,8 @@ class Pool:
     def judged(self) -> Judged:
         """What the edge says of each cell by itself."""
         assert self.bundle.calibration is not None
-        return judge(self.bundle.calibration, self.outputs.evidence, self.bundle.temperature)
+        found = judge(self.bundle.calibration, self.outputs.evidence, self.bundle.temperature)
+        return always_reviewed(found, self.bundle.classes)
 
     @cached_property
     def truth(self) -> npt.NDArray[np.str_]:
@@ -77,35 +81,58 @@ class Pool:
 
     @cached_property
     def _rows(self) -> list[Cell]:
-        names, judged = [entry.name for entry in self.bundle.classes], self.judged
-        return [
-            Cell(
-                seq=0,
-                path=path,
-                status="review" if found.reasons else "ok",
-                reason="; ".join(found.reasons),
-                analysed_at="",
-                label=names[probabilities.argmax()],
-                probabilities=tuple(probabilities.tolist()),
-                distance=found.distance,
-                stain=found.stain,
-            )
-            for path, found, probabilities in zip(self.outputs.paths, judged.found, judged.probabilities, strict=True)
-        ]
+        return [self._row(i, path) for i, path in enumerate(self.outputs.paths)]
+
+    def _row(self, i: int, path: str) -> Cell:
+        found, entry = self.judged.found[i], self.bundle.classes[self.judged.probabilities[i].argmax()]
+        return Cell(
+            seq=0,
+            path=path,
+            status="review" if found.reasons else "ok",
+            reason="; ".join(found.reasons),
+            analysed_at="",
+            label=entry.name,
+            probabilities=tuple(self.judged.probabilities[i].tolist()),
+            distance=found.distance,
+            stain=found.stain,
+        )
 
     def slide(self, indices: Sequence[int] | Indices) -> list[Cell]:
         """Rows of a slide with these cells in this order, as a ledger has them; one cell may come several times."""
         return [replace(self._rows[i], seq=seq) for seq, i in enumerate(indices, 1)]
 
-    def draw(self, shares: Mapping[str, float], size: int, random: np.random.Generator) -> Indices:
-        """Draw a slide with replacement: the class of each cell by its share, then a cell of that class, (size,)."""
-        weights = np.zeros(len(self.truth))
+    def reviewed(self, indices: Sequence[int] | Indices) -> tuple[str, list[Cell]]:
+        """What of a slide alarms, and its rows as the slide makes them."""
+        assert self.bundle.manifest.calibration is not None
+        cells = self.slide(indices)
+        measured = [(cell.label or "", cell.distance or 0.0, cell.stain or 0.0) for cell in cells]
+        found = ", ".join(alarm(measured, self.bundle.manifest.calibration.typical))
+        review = slide_review(cells, self.bundle, found)
+        return found, [review.applied_to(cell) for cell in cells]
+
+    def draw(
+        self,
+        shares: Mapping[str, float],
+        size: int | tuple[int, int],
+        random: np.random.Generator,
+        among: Indices | None = None,
+    ) -> Indices:
+        """Draw cells with replacement: the class of each by its share, then a cell of that class.
+
+        Args:
+            shares: By class.
+            size: Number of cells, or of slides and of cells of each.
+            random: What draws them.
+            among: Cells to draw from; all of them if not given.
+        """
+        chosen = np.arange(len(self.truth)) if among is None else among
+        weights = np.zeros(len(chosen))
         for name, share in shares.items():
-            of_class = self.truth == name
-            if share and not of_class.any():
+            of_class = self.truth[chosen] == name
+            if not of_class.any():
                 raise ValueError(f"there is no cell of the class {name}")
-            weights[of_class] = share / max(of_class.sum(), 1)
-        return random.choice(len(weights), size, p=weights / weights.sum())
+            weights[of_class] = share / of_class.sum()
+        return random.choice(chosen, size, p=weights / weights.sum())
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:
@@ -114,6 +141,13 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
     labels, logits = np.concatenate([e.labels for e in found]), np.concatenate([e.logits for e in found])
     features, qualities = np.concatenate([e.features for e in found]), [q for e in found for q in e.qualities]
     return Outputs([path for part in parts for path in part.paths], Evidence(labels, logits, features, qualities))
+
+
+def home(data: Path, bundle: Bundle, cache: Path) -> Outputs:
+    """Cells of home that no weights have seen: `pbc-more`, and of `select` the classes that it does not have."""
+    select = outputs("select", data, bundle, cache)
+    missing = [i for i, name in enumerate(select.truth) if name in OF_SELECT]
+    return joined([outputs("pbc-more", data, bundle, cache), select.take(missing)])
 
 
 def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
@@ -128,7 +162,7 @@ def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
         cache: Folder for the outputs.
     """
     folder = data / SETS[name]
-    paths, _ = choose_part(folder, None if name not in ("select", "calibrate") else SPLIT, name)
+    paths, _ = choose_part(folder, SPLIT if SETS[name] == "pbc" else None, name)
     files = bundle.manifest.files
     key = "\n".join([files[MODEL], files.get(INT8_MODEL, ""), bundle.cpu_precision, *paths])
     file = cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"

@@ -33,8 +33,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Differential, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
-        images: Images in the slide's folder: those that are gone are counted in `status` only.
         unknown_cells: The bundle's own sentence on cells that none of its classes is for: the first thing to be read.
+        images: Images in the slide's folder: those that are gone are counted in `status` only.
         warnings: What else must be known before any count: a slide unlike home, cells whose labels mean nothing, a
             bundle that is not calibrated.
         alarm: What of the slide is unlike the cells that the bundle was calibrated on, such as `colours`; empty for
@@ -60,9 +60,9 @@ class Summary(Struct, frozen=True, kw_only=True):
         bundle_split: How the data of the bundle's own figures were split.
     """
 
+    unknown_cells: str
     slide: str
     source: str
-    unknown_cells: str
     warnings: list[str]
     alarm: str
     promise: str
@@ -116,9 +116,9 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     fields = _flawed(cells, WHOLE_FIELD)
     without = _flawed(cells, NO_CELL) - fields
     return Summary(
+        unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        unknown_cells=bundle.manifest.unknown_cells,
         warnings=[*_of_slide(bundle, labelled, alarm), *_warnings(bundle, len(fields), len(without), len(cells))],
         alarm=alarm,
         promise=promise_of(bundle, bool(alarm)),
