@@ -9,6 +9,7 @@ from math import ceil
 
 import numpy as np
 from msgspec.structs import asdict
+from sklearn.metrics import confusion_matrix
 
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.calibration import (
@@ -165,7 +166,7 @@ def _record(
         threshold=measured.calibration.threshold,
         limits=measured.calibration.limits,
         typical=_typical(measured.select, names),
-        promise=_promise_record(measured.promise, measured.calibrate, split.unit, same_split),
+        promise=_promise_record(measured.promise, measured.calibrate, split, same_split),
         calibrate=figures,
         parts=parts,
         split_sha256=split.sha256,
@@ -194,10 +195,11 @@ def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
         uncalibrated=reliability(softmax(calibrate.evidence.logits), labels).ece_equal_mass,
         reasons=reasons(calibrate.found),
         per_class=per_class(labels, calibrate.predicted, calibrate.passes, names),
+        confusion=confusion_matrix(labels, calibrate.predicted, labels=range(len(names))).tolist(),
     )
 
 
-def _promise_record(found: Promise, calibrate: Judged, split_unit: str, same_split: bool) -> PromiseRecord:
+def _promise_record(found: Promise, calibrate: Judged, split: Split, same_split: bool) -> PromiseRecord:
     ok = calibrate.passes
     return PromiseRecord(
         asked=found.asked,
@@ -209,9 +211,11 @@ def _promise_record(found: Promise, calibrate: Judged, split_unit: str, same_spl
         wrong=found.chosen.wrong,
         coverage=float(ok.mean()),
         needed=found.needed,
-        split_unit=split_unit,
-        sentence=_promise_sentence(found, len(ok), split_unit, same_split),
+        split_unit=split.unit,
+        sentence=_promise_sentence(found, len(ok), split.unit, same_split),
         steps=tuple(found.steps),
+        slides=split.group_count("calibrate"),
+        natural=None,
     )
 
 

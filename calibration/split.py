@@ -31,22 +31,26 @@ class Split:
 
     Attributes:
         parts: Part by path, `/`-separated and relative to the data folder.
-        by_group: Whether no patient or slide is in two parts.
+        groups: Patient or slide of each image, by path; no one is in two parts. None where they are not known.
         sha256: Digest of the split file.
     """
 
     parts: dict[str, str]
-    by_group: bool
+    groups: dict[str, str] | None
     sha256: str
 
     @property
     def unit(self) -> str:
         """How every figure made on this split is marked."""
-        return "split by group" if self.by_group else "split by image"
+        return "split by image" if self.groups is None else "split by group"
 
     def paths(self, part: str) -> list[str]:
         """Paths of one part, sorted."""
         return sorted(path for path, its_part in self.parts.items() if its_part == part)
+
+    def group_count(self, part: str) -> int | None:
+        """Number of patients or slides in one part; None where they are not known."""
+        return None if self.groups is None else len({self.groups[path] for path in self.paths(part)})
 
 
 def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda line: None) -> list[str]:
@@ -158,13 +162,13 @@ def read_split(file: Path) -> Split:
         raise DataError(f"{file} is not a split: it needs the columns path and part")
     if unknown := sorted({row["part"] for row in rows} - PARTS.keys()):
         raise DataError(f"{file}: unknown part(s) {', '.join(unknown)}: use {', '.join(PARTS)}")
-    by_group = "group" in rows[0]
-    if by_group:
+    groups = {row["path"]: row["group"] for row in rows} if "group" in rows[0] else None
+    if groups is not None:
         part_of: dict[str, str] = {}
         if torn := [r["group"] for r in rows if part_of.setdefault(r["group"], r["part"]) != r["part"]]:
             raise DataError(f"{file}: the group {torn[0]!r} is in several parts: make the split again")
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Split({row["path"]: row["part"] for row in rows}, by_group, sha256)
+    return Split({row["path"]: row["part"] for row in rows}, groups, sha256)
 
 
 def _read_csv(file: Path) -> list[dict[str, str]]:

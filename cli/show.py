@@ -111,6 +111,8 @@ def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and the path of its report; first what must be known before any count."""
     from ..runtime.reports.page import PAGE
 
+    if summary.unknown_cells:
+        results.print(summary.unknown_cells, markup=False, soft_wrap=True)
     for warning in summary.warnings:
         results.print(f"warning: {warning}", markup=False, soft_wrap=True)
     table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
@@ -131,8 +133,8 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
     elif summary.review_complete:
         results.print("review complete: no cell awaits review", markup=False)
-    for alarm in summary.drift:
-        results.print(f"warning: {alarm}", markup=False, soft_wrap=True)
+    if summary.status["ok"] and summary.calibration:
+        results.print(f"{summary.promise}: {summary.calibration.guarantee}", markup=False, soft_wrap=True)
     if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)

@@ -67,7 +67,7 @@ def stopped(watch: Watch, out: Path) -> None:
 def _print_counts(summary: Summary) -> None:
     waiting = f", {summary.waiting} waiting" if summary.waiting else ""
     notify(f"{summary.slide}: {counts(summary) or 'nothing yet'}{waiting}")
-    for alarm in (*summary.warnings, *summary.drift):
+    for alarm in summary.warnings:
         notify(f"{summary.slide}: warning: {alarm}")
 
 
@@ -91,6 +91,6 @@ def _view(watch: Watch, seconds: float) -> Table:
         labelled = status["ok"] + status["review"] + status["reviewed"]
         figures = (labelled, summary.awaiting_review, summary.waiting, status["rejected"])
         table.add_row(Text(summary.slide), *map(str, figures), Text(shown))
-        for alarm in (*summary.warnings, *summary.drift):
+        for alarm in summary.warnings:
             table.add_row(Text("warning", style="yellow"), "", "", "", "", Text(alarm, style="yellow"))
     return table

@@ -7,6 +7,7 @@ from ..images.quality import FLAWS
 TEMPERATURES = (0.05, 20.0)
 NOT_CALIBRATED = "not calibrated"
 DISTANCE, STAIN = "distance", "stain"
+SLIDES_TO_PROMISE = 10
 
 Limits = dict[str, tuple[float | None, float | None]]
 
@@ -18,6 +19,20 @@ class Typical(Struct, frozen=True):
     colours: dict[str, float]
 
 
+class SlideLimits(Struct, frozen=True):
+    """What a slide needs, so that its cells can be `ok`.
+
+    Attributes:
+        cells: Fewest cells with which it can be told whether the slide is like home.
+        of_class: Fewest leukocytes of a class; a person looks at each cell of a class with fewer.
+        share: Smallest share of the leukocytes that such a class has, likewise.
+    """
+
+    cells: int = 20
+    of_class: int = 5
+    share: float = 0.03
+
+
 class Step(Struct, frozen=True):
     """One threshold that was tried: number of `ok` cells, of wrong ones among them, and the bound on their share."""
 
@@ -27,8 +42,24 @@ class Step(Struct, frozen=True):
     bound: float
 
 
+class NaturalMix(Struct, frozen=True):
+    """The guarantee, tested once more on one subsample of `calibrate` in a natural mix.
+
+    Attributes:
+        mix: Share of each class in the subsample, by its name.
+        cells: Number of cells of the subsample.
+        wrong: Number of those that are `ok` and wrong.
+        bound: Upper bound on their share of all cells, with the confidence of the guarantee.
+    """
+
+    mix: dict[str, float]
+    cells: int
+    wrong: int
+    bound: float
+
+
 class PromiseRecord(Struct, frozen=True):
-    """The guarantee: how many of the `ok` cells may be wrong. Where it is not reached, no cell is `ok`.
+    """The guarantee: how many of all cells may be wrong and `ok`. Where it is not reached, no cell is `ok`.
 
     Attributes:
         asked: Share of wrong cells that was asked for.
@@ -40,6 +71,8 @@ class PromiseRecord(Struct, frozen=True):
         needed: Fewest cells that pass with which it would be reached, if the share of wrong ones stays; where that is
             above what was asked for, if no more are wrong. None if it is reached.
         steps: Thresholds tried, from strict to loose.
+        slides: Number of slides or patients in `calibrate`; None where the split has no groups.
+        natural: The same on a natural mix of classes; None where the bundle does not have those classes.
     """
 
     asked: float
@@ -54,6 +87,13 @@ class PromiseRecord(Struct, frozen=True):
     split_unit: str
     sentence: str
     steps: tuple[Step, ...]
+    slides: int | None
+    natural: NaturalMix | None
+
+    @property
+    def word(self) -> str:
+        """What the guarantee may be called: it takes cells of several slides that nothing was chosen on."""
+        return "promised" if (self.slides or 0) >= SLIDES_TO_PROMISE else "estimated, no promise"
 
     @property
     def problem(self) -> str:
@@ -122,11 +162,13 @@ class CalibrateFigures(Reliability, frozen=True):
     Attributes:
         uncalibrated: Calibration error before the temperature, with bins of equally many cells.
         reasons: How many cells each reason flags; the first, `any`, counts every cell once.
+        confusion: Counts of all cells, in the bundle's order of classes; rows are true classes, columns labels given.
     """
 
     uncalibrated: CalibrationError
     reasons: dict[str, int]
     per_class: dict[str, ClassCounts]
+    confusion: list[list[int]]
 
 
 class CalibrationRecord(Struct, frozen=True):
@@ -141,6 +183,7 @@ class CalibrationRecord(Struct, frozen=True):
         split_of_training: Whether the split is the one that the weights were trained with.
         backend: What ran the graph, in `precision`.
         rare_classes: What the counts by class mean where a class is rare; empty where no cell is `ok`.
+        slide: What a slide needs, so that its cells can be `ok`.
     """
 
     temperature: float
@@ -158,6 +201,7 @@ class CalibrationRecord(Struct, frozen=True):
     version: str
     made_at: str
     rare_classes: str
+    slide: SlideLimits = SlideLimits()
 
     def __post_init__(self) -> None:
         if not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:

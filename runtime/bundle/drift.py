@@ -1,37 +1,71 @@
-"""Whether the last cells of a slide are still like those that the model was trained on.
+"""Whether a slide is like those that its bundle was calibrated on.
 
-A slide has other numbers of each class than the training cells, so each cell is compared with those of its own label.
+A slide has other numbers of each class than the training cells, so each cell is compared with those of its own label:
+at home, at most one in ten is farther away than the typical distance of its class. An exact binomial test looks at the
+first 20, 50, 100 and 200 cells, and then at each further 200. The looks share the error, so that one slide of home in
+1,000 alarms if its cells are independent. They are not: cells of one slide are alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from math import comb
 
 from .calibration import Typical
 
-WINDOW, FEWEST = 200, 50
-TYPICAL = 0.9  # share of the cells of `select` that are no farther away than the typical distance of their class
-ALARM = 0.3  # share that may be farther: 0.1 expected; a false alarm in 1 of 50,000 checks of 50 cells, none of 200
+FEWEST = 20
+TYPICAL = 0.9  # share of the cells of home that is no farther away than the typical distance of its class
+EXPECTED = 1 - TYPICAL
+FALSE_ALARMS = 0.001  # share of the slides of home that alarm at any look
 SUBJECTS = ("features", "colours")
+FIRST_LOOKS, WINDOW = (FEWEST, 50, 100, 200), 200
+
+Measured = tuple[str, float, float]
+"""Label of a cell, distance of its features, and distance of its colours."""
 
 
-def drift(cells: Sequence[tuple[str, float, float]], typical: Typical) -> list[str]:
-    """Compare the last cells of a slide with the training cells.
+def alarm(cells: Sequence[Measured], typical: Typical) -> tuple[str, ...]:
+    """Judge a slide by its cells.
 
     Args:
-        cells: Label, distance of the features and distance of the colours of each cell, in order of arrival.
-        typical: Distances of the training cells from their class.
+        cells: In order of arrival.
+        typical: Distances of the cells of home from their class.
 
     Returns:
-        A sentence for each alarm; none if there are too few cells.
+        What is unlike home at the first look that alarms: `features`, `colours`, both; nothing where none alarms.
     """
-    last = cells[-WINDOW:]
-    if len(last) < FEWEST:
-        return []
-    alarms = []
-    for position, (subject, usual) in enumerate(zip(SUBJECTS, (typical.features, typical.colours), strict=True), 1):
-        share = sum(not float(cell[position]) <= usual[cell[0]] for cell in last) / len(last)
-        if share > ALARM:
-            alarms.append(
-                f"the {subject} of the last {len(last)} cells have left the training distribution: {share:.0%} of them"
-                f" are farther away than {TYPICAL:.0%} of the training cells (alarm above {ALARM:.0%})"
-            )
-    return alarms
+    for look, (first, end) in enumerate(looks(len(cells)), 1):
+        if found := alarm_at(look, cells[first:end], typical):
+            return found
+    return ()
+
+
+def looks(count: int) -> Iterator[tuple[int, int]]:
+    """Which of so many cells each look takes: place of its first cell, and the place after its last."""
+    yield from ((0, end) for end in FIRST_LOOKS if end <= count)
+    yield from ((end - WINDOW, end) for end in range(FIRST_LOOKS[-1] + WINDOW, count + 1, WINDOW))
+
+
+def alarm_at(look: int, cells: Sequence[Measured], typical: Typical) -> tuple[str, ...]:
+    """What is unlike home at one look, by its number from 1 and its cells."""
+    most = most_far(look, len(cells))
+    far = {
+        subject: sum(not float(cell[place]) <= usual[cell[0]] for cell in cells)  # so that not-a-number is far
+        for place, (subject, usual) in enumerate(zip(SUBJECTS, (typical.features, typical.colours), strict=True), 1)
+    }
+    return tuple(subject for subject in SUBJECTS if far[subject] > most)
+
+
+@cache
+def most_far(look: int, count: int) -> int:
+    """How many of the cells of a look may be far without an alarm.
+
+    The k-th look has 1 / (k (k + 1)) of the error, which sums to all of it; both subjects have half.
+    """
+    error = FALSE_ALARMS / len(SUBJECTS) / (look * (look + 1))
+    tail, far = 0.0, count
+    while far >= 0:
+        tail += comb(count, far) * EXPECTED**far * (1 - EXPECTED) ** (count - far)
+        if tail > error:
+            break
+        far -= 1
+    return far

@@ -34,12 +34,14 @@ class CellClass(Struct, frozen=True):
         title: Name for people.
         kind: How it is counted in a differential.
         color: `#rrggbb`.
+        always_review: Whether a person looks at every cell with this label, however sure the model is.
     """
 
     name: str
     title: str
     kind: Kind
     color: str
+    always_review: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -138,6 +140,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         metrics: By part of the split.
         files: SHA-256 of every file beside it, by name.
         reading_order: Names of all classes in the order that reports show them; left out for the usual one.
+        unknown_cells: A sentence on the cells that none of the classes is for.
     """
 
     format: int = FORMAT
@@ -152,6 +155,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parity: Parity
     files: dict[str, str]
     reading_order: tuple[str, ...] | UnsetType = UNSET
+    unknown_cells: str = ""
 
     def __post_init__(self) -> None:
         _check_name(self.name)

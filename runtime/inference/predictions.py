@@ -14,6 +14,7 @@ from ..images.reading import Reading, Source
 from .backend import Outputs
 
 NO_NUMBER = "the model gave not-a-number for it"
+RARE = "rare class: look at each"
 RECOMPUTED = "recomputed on the CPU: the backend gave not-a-number"
 
 
@@ -102,15 +103,16 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
         reasons = found.reasons
     recomputed = outputs.recomputed is not None and bool(outputs.recomputed[row])
+    entry = bundle.classes[int(probabilities.argmax())]
     return Prediction(
         source,
         reading,
-        bundle.classes[int(probabilities.argmax())].name,
+        entry.name,
         probabilities,
         logits,
         None if outputs.cams is None else outputs.cams[row],
         features,
-        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *reasons),
+        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *[RARE] * entry.always_review, *reasons),
         found.distance if found else None,
         found.stain if found else None,
     )

@@ -85,7 +85,7 @@ class Cell:
         seq: Number within the slide, from 1.
         path: Readable path within the slide.
         status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell;
-            `gone`: its file is no longer in the slide's folder.
+            `gone`: its file is no longer in the slide's folder. In a ledger, by what the cell's own picture says.
         reason: Why it is not `ok`.
         analysed_at: UTC, ISO 8601.
         label: Name of the class that the model gave, or None.
@@ -209,6 +209,7 @@ class Cursor:
         stale: Whether one of its rows was replaced, so that the file must be rewritten.
         crc: CRC-32 of the valid part, as it was written.
         mtime_ns: Time of the file after that.
+        review: What the slide as a whole said of its cells when they were written.
     """
 
     seq: int
@@ -216,6 +217,7 @@ class Cursor:
     stale: bool
     crc: int = 0
     mtime_ns: int = 0
+    review: str = ""
 
 
 def now() -> str:

@@ -1,6 +1,6 @@
 """The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
-SCHEMA = 4
+SCHEMA = 5
 TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
@@ -10,12 +10,13 @@ CREATE TABLE slides (
     report TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL DEFAULT 'open',
     facts TEXT NOT NULL DEFAULT '{}',
-    alarm TEXT,
+    alarm TEXT NOT NULL DEFAULT '',
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
     csv_crc INTEGER NOT NULL DEFAULT 0,
     csv_mtime_ns INTEGER NOT NULL DEFAULT 0,
-    csv_stale INTEGER NOT NULL DEFAULT 0
+    csv_stale INTEGER NOT NULL DEFAULT 0,
+    csv_review TEXT NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX open_sources ON slides (source) WHERE state = 'open';
 CREATE UNIQUE INDEX open_names ON slides (name) WHERE state = 'open';

@@ -12,6 +12,7 @@ again; its new row replaces the old one, which stays in the history.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 
@@ -31,6 +32,7 @@ _LATEST = (
     "version = (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq)"
 )
 _CURRENT = f"FROM cells WHERE slide = ? AND seq > ? AND {_LATEST} ORDER BY seq"
+_COUNTED = f"status IN ('ok', 'review') AND {_LATEST}"
 _ROW_OF_IMAGE = "SELECT min(seq) FROM cells WHERE image = images.id"
 _RUN = "name, source, backend, precision, device, version, started_at"
 
@@ -44,6 +46,7 @@ class SlideLedger:
 
     def __init__(self, database: Database, slide: Slide):
         self._database, self.slide = database, slide
+        self._labels: Counter[str] | None = None
 
     def images(self, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
         """Images by path: all of them, or only the given ones."""
@@ -147,6 +150,37 @@ class SlideLedger:
                     "UPDATE images SET state = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
                     (result.state, *found, result.image.id),
                 )
+        if any(result.image.seq is not None for result in results):
+            self._labels = None
+        elif self._labels is not None:
+            cells = (result.cell for result in results if result.cell.can_be_corrected)
+            self._labels.update(cell.label for cell in cells if cell.label)
+
+    def labels(self) -> Counter[str]:
+        """How many of the cells that can be corrected have each of the model's labels."""
+        if self._labels is None:
+            query = f"SELECT label, count(*) FROM cells WHERE slide = ? AND {_COUNTED} GROUP BY label"
+            self._labels = Counter(dict(self._database.execute(query, (self.slide.id,))))
+        return self._labels
+
+    def measured(self, last: int) -> list[tuple[str, float, float]]:
+        """Label and distances, of features and of colours, of the last cells that can be corrected, in `seq` order."""
+        query = (
+            f"SELECT label, distance, stain FROM cells WHERE slide = ? AND {_COUNTED} AND distance IS NOT NULL"
+            " ORDER BY seq DESC LIMIT ?"
+        )
+        return list(self._database.execute(query, (self.slide.id, last)))[::-1]
+
+    def alarm(self) -> str:
+        """What of the slide was found to be unlike the cells that its bundle was calibrated on; empty for nothing."""
+        query = "SELECT alarm FROM slides WHERE id = ?"
+        (found,) = self._database.execute(query, (self.slide.id,)).fetchone()
+        return found
+
+    def set_alarm(self, alarm: str) -> None:
+        """Record that the slide was found to be unlike them; it stays."""
+        with self._database.transaction():
+            self._database.execute("UPDATE slides SET alarm = ? WHERE id = ?", (alarm, self.slide.id))
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
         """Save corrections, and the corrected rows."""
@@ -221,16 +255,16 @@ class SlideLedger:
 
     def cursor(self) -> Cursor:
         """How much of the ledger the slide's CSV holds."""
-        query = "SELECT csv_seq, csv_bytes, csv_stale, csv_crc, csv_mtime_ns FROM slides WHERE id = ?"
-        seq, size, stale, crc, mtime_ns = self._database.execute(query, (self.slide.id,)).fetchone()
-        return Cursor(seq, size, bool(stale), crc, mtime_ns)
+        query = "SELECT csv_seq, csv_bytes, csv_stale, csv_crc, csv_mtime_ns, csv_review FROM slides WHERE id = ?"
+        seq, size, stale, crc, mtime_ns, review = self._database.execute(query, (self.slide.id,)).fetchone()
+        return Cursor(seq, size, bool(stale), crc, mtime_ns, review)
 
     def move_cursor(self, cursor: Cursor) -> None:
         """Record how much of the ledger the slide's CSV holds; its bytes must be on the disk."""
         with self._database.transaction():
             self._database.execute(
-                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ?, csv_crc = ?, csv_mtime_ns = ?"
-                " WHERE id = ?",
+                "UPDATE slides SET csv_seq = ?, csv_bytes = ?, csv_stale = ?, csv_crc = ?, csv_mtime_ns = ?,"
+                " csv_review = ? WHERE id = ?",
                 (*astuple(cursor), self.slide.id),
             )
 
@@ -249,6 +283,7 @@ class SlideLedger:
         ]
 
     def _replace_rows(self, rows: Iterable[Cell]) -> None:
+        self._labels = None
         query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
         for cell in rows:
             image, run = self._database.execute(query, (self.slide.id, cell.seq)).fetchone()

@@ -18,13 +18,13 @@ from msgspec.structs import asdict
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
-from ..bundle.drift import FEWEST
-from ..bundle.manifest import NAMED_CAR_T, NOT_A_CELL, UNSURE, CellClass
+from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
 from ..inference.predictions import NO_NUMBER
 from ..ledger.records import OTHER, Cell, Run
 from ..ledger.slide_ledger import SlideLedger
+from .slide_review import TOO_FEW, cells_of
 from .summary import Summary, summarize
 from .table import CSV
 
@@ -37,7 +37,12 @@ KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see 
 
 
 def write_pages(
-    ledger: SlideLedger, bundle: Bundle, run: Run, directory: Path, changed: Iterable[int] | None = None
+    ledger: SlideLedger,
+    bundle: Bundle,
+    run: Run,
+    directory: Path,
+    changed: Iterable[int] | None = None,
+    every_row: bool = True,
 ) -> Summary:
     """Write summary and page of a slide beside its table.
 
@@ -47,6 +52,8 @@ def write_pages(
         run: The run that made the latest of them.
         directory: Folder of the report.
         changed: Numbers of the rows that are newer than the page; None where that is not known.
+        every_row: Whether the other rows may have changed too, all but their heat maps, because the slide as a whole
+            says something else of them.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -54,11 +61,12 @@ def write_pages(
     Raises:
         OSError: A file cannot be written; the older one stays as it was.
     """
-    cells = list(ledger.cells())
-    summary = summarize(bundle, run, cells, ledger.waiting())
+    cells = cells_of(ledger, bundle)
+    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm())
     (directory / DATA).mkdir(exist_ok=True)
-    numbers = [cell.seq for cell in cells] if changed is None else list(changed)
-    for chunk in sorted({(number - 1) // ROWS for number in numbers}):
+    every = [cell.seq for cell in cells]
+    numbers = every if changed is None else list(changed)
+    for chunk in sorted({(number - 1) // ROWS for number in (every if every_row else numbers)}):
         first, end = (bisect_left(cells, (chunk + more) * ROWS + 1, key=lambda cell: cell.seq) for more in (0, 1))
         rows = [list(_row(cell).values()) for cell in cells[first:end]]
         _write_script(directory / DATA / f"rows-{chunk:04d}.js", "rows", rows)
@@ -93,9 +101,8 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
         flagged=_flagged(cells),
         proposals=summary.awaiting_review - summary.whole_fields - summary.no_cell,
         any_meaning=_counted(summary) > summary.whole_fields + summary.no_cell or not summary.awaiting_review,
+        too_few=any(warning.startswith(TOO_FEW) for warning in summary.warnings),
         calibration=_known(asdict(summary.calibration)) if summary.calibration else {},
-        too_few_to_compare=summary.drift_cells < FEWEST,
-        knows_car_t=any(NAMED_CAR_T.search(entry.name) for entry in classes),
         provenance={key: value for key, value in asdict(summary).items() if isinstance(value, str)},
         csv_name=CSV,
         meta=_meta(bundle, report, summary.slide, max((cell.seq for cell in cells), default=0), has_maps),

@@ -7,14 +7,13 @@ from msgspec import Struct
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
-from ..bundle.drift import drift
 from ..bundle.manifest import NOT_A_CELL, UNSURE
-from ..images.quality import FLAWS
 from ..ledger.records import Cell, Run
 from .differential import Differential, differential
+from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
 
 STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "gone")
-WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
+REMEDY = "check stain, lamp and objective; if they are to stay, calibrate the bundle on cells from here"
 
 
 class CalibrationFacts(Struct, frozen=True):
@@ -34,7 +33,13 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     Attributes:
         images: Images in the slide's folder: those that are gone are counted in `status` only.
-        warnings: What must be known before any count: cells whose labels mean nothing, a bundle that is not calibrated.
+        unknown_cells: The bundle's own sentence on cells that none of its classes is for: the first thing to be read.
+        warnings: What else must be known before any count: a slide unlike home, cells whose labels mean nothing, a
+            bundle that is not calibrated.
+        alarm: What of the slide is unlike the cells that the bundle was calibrated on, such as `colours`; empty for
+            nothing. Every cell is for review then, and the promise is withdrawn.
+        promise: What the calibration's guarantee is worth here: `promised` where it was held on held-out slides, else
+            `estimated, no promise`; `withdrawn` after an alarm; empty where no cell can be `ok`.
         waiting: Images that have no row yet.
         whole_fields: Images that look like a whole field of view, and that no person has reviewed.
         no_cell: Other images that show no cell, likewise.
@@ -50,13 +55,15 @@ class Summary(Struct, frozen=True, kw_only=True):
         differential: Of all cells, proposals by their label.
         differential_without_proposals: Of the others; None where nothing awaits review.
         calibrated: Whether cells can be `ok`.
-        drift: A sentence for each alarm; `drift_cells` were compared with the training cells.
         bundle_split: How the data of the bundle's own figures were split.
     """
 
     slide: str
     source: str
+    unknown_cells: str
     warnings: list[str]
+    alarm: str
+    promise: str
     images: int
     waiting: int
     whole_fields: int
@@ -73,8 +80,6 @@ class Summary(Struct, frozen=True, kw_only=True):
     differential_without_proposals: Differential | None
     calibrated: bool
     calibration: CalibrationFacts | None
-    drift: list[str]
-    drift_cells: int
     research_use_only: bool = True
     bundle: str
     bundle_sha256: str
@@ -87,21 +92,22 @@ class Summary(Struct, frozen=True, kw_only=True):
     last_analysed_at: str | None
 
 
-def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> Summary:
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str) -> Summary:
     """Sum up a slide.
 
     Args:
         bundle: The bundle that made the rows.
         run: The run that made the latest of them.
-        cells: All rows.
+        cells: All rows, as the slide makes them.
         waiting: Number of images that have none yet.
+        alarm: What of the slide is unlike home; empty where nothing is.
     """
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
     proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    record, measured = bundle.manifest.calibration, _measured(cells)
+    record = bundle.manifest.calibration
     classes = bundle.manifest.classes_as_read
     names = {entry.name for entry in classes}
     fields = _flawed(cells, WHOLE_FIELD)
@@ -109,7 +115,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
     return Summary(
         slide=run.slide,
         source=run.source,
-        warnings=_warnings(bundle, len(fields), len(without), len(cells)),
+        unknown_cells=bundle.manifest.unknown_cells,
+        warnings=[*_of_slide(bundle, labelled, alarm), *_warnings(bundle, len(fields), len(without), len(cells))],
+        alarm=alarm,
+        promise=promise_of(bundle, bool(alarm)),
         images=len(cells) + waiting,
         waiting=waiting,
         whole_fields=len(fields),
@@ -126,8 +135,6 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record) if record else None,
-        drift=drift(measured, record.typical) if record else [],
-        drift_cells=len(measured),
         bundle=bundle.name,
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
@@ -138,6 +145,17 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int) -> 
         started_at=run.started_at,
         last_analysed_at=max((cell.analysed_at for cell in cells), default=None),
     )
+
+
+def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str) -> list[str]:
+    """What the slide as a whole says of its cells."""
+    if alarm:
+        promise = "; what was promised of ok cells is withdrawn" if bundle.calibrated else ""
+        return [f"{UNLIKE}: {alarm}. Every cell is for review{promise}: {REMEDY}"]
+    record = bundle.manifest.calibration
+    if record and any(cell.reason.startswith(TOO_FEW) for cell in labelled):
+        return [f"{TOO_FEW}: {len(labelled)} of {record.slide.cells}. Every cell is for review"]
+    return []
 
 
 def _flawed(cells: Sequence[Cell], reason: str) -> set[int]:
@@ -177,15 +195,6 @@ def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
     marked = [cell for cell in cells if cell.can_be_corrected and (cell.status == "review" or not bundle.calibrated)]
     unsure = any(cell.awaits_review for cell in cells)
     return bool(marked) and not unsure and all(cell.corrected_label is not None for cell in marked)
-
-
-def _measured(cells: Sequence[Cell]) -> list[tuple[str, float, float]]:
-    """Label and distances of each cell that counts for drift."""
-    return [
-        (cell.label, cell.distance, cell.stain)
-        for cell in cells
-        if cell.label and cell.status != "duplicate" and cell.distance is not None and cell.stain is not None
-    ]
 
 
 def _facts(record: CalibrationRecord) -> CalibrationFacts:

@@ -14,6 +14,7 @@ from ..bundle.manifest import UNSURE
 from ..files import free_name, replace_file
 from ..ledger.records import Cell, Cursor, Run
 from ..ledger.slide_ledger import SlideLedger
+from .slide_review import promise_of, review_of
 
 CSV, DAMAGED = "cells.csv", ".damaged"
 ENCODING = "utf-8-sig"  # with a byte order mark, for spreadsheets
@@ -42,21 +43,30 @@ def write_csv(file: Path, bundle: Bundle, run: Run, cells: Iterable[Cell]) -> No
 def csv_header(bundle: Bundle) -> str:
     """First line of a CSV of cells."""
     names = ["seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"]
-    names += [f"p_{entry.name}" for entry in bundle.classes]
+    names += ["promise", *(f"p_{entry.name}" for entry in bundle.classes)]
     names += ["corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
     names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
     return _csv(names)
 
 
-def csv_line(bundle: Bundle, run: Run, cell: Cell) -> str:
-    """One cell's line: the label that counts, and the model's."""
+def csv_line(bundle: Bundle, run: Run, cell: Cell, has_alarm: bool = False) -> str:
+    """One cell's line: the label that counts, and the model's.
+
+    Args:
+        bundle: The bundle that made the row.
+        run: The run that made it.
+        cell: The row, as its slide makes it.
+        has_alarm: Whether its slide is unlike home, so that nothing is promised of it.
+    """
+    is_promised = cell.can_be_corrected and (has_alarm or cell.present_status == "ok")
+    promise = promise_of(bundle, has_alarm) if is_promised else ""
     probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(bundle.classes)
     confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"
     unsure = cell.corrected_label == UNSURE
     label = cell.label if unsure else cell.present_label
     reason = "; ".join(filter(None, (cell.reason, "a person was unsure" if unsure else "")))
     row = [cell.seq, run.slide, cell.path, int(cell.path_encoded), label, cell.label, confidence]
-    row += [cell.present_status, reason, *probabilities, cell.corrected_by, cell.corrected_at]
+    row += [cell.present_status, reason, promise, *probabilities, cell.corrected_by, cell.corrected_at]
     row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
     row += [bundle.name, bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
     return _csv(row)
@@ -79,12 +89,13 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
     Raises:
         OSError: The file cannot be written.
     """
-    cursor = ledger.cursor()
+    cursor, review = ledger.cursor(), review_of(ledger, bundle)
     if not file.exists():
         rebuild(ledger, bundle, file)
         return None
     header = b"" if cursor.size else _encoded(csv_header(bundle))
     pending = header + "".join(_lines(ledger, bundle, cursor.seq)).encode()
+    is_stale = cursor.stale or (cursor.seq > 0 and cursor.review != review.key)
     with file.open("r+b") as handle:
         is_touched = os.fstat(handle.fileno()).st_mtime_ns != cursor.mtime_ns
         is_ours = not is_touched or zlib.crc32(handle.read(cursor.size)) == cursor.crc
@@ -92,14 +103,14 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
         handle.seek(min(cursor.size, size))
         tail = handle.read()
         is_ours = is_ours and size >= cursor.size and pending.startswith(tail)
-        if is_ours and not cursor.stale:
+        if is_ours and not is_stale:
             if pending or is_touched:
                 handle.write(pending[len(tail) :])
                 handle.flush()
                 os.fsync(handle.fileno())
                 written, crc = cursor.size + len(pending), zlib.crc32(pending, cursor.crc)
                 mtime_ns = os.fstat(handle.fileno()).st_mtime_ns
-                ledger.move_cursor(Cursor(ledger.next_seq() - 1, written, False, crc, mtime_ns))
+                ledger.move_cursor(Cursor(ledger.next_seq() - 1, written, False, crc, mtime_ns, review.key))
             return None
     moved = None if is_ours or file.read_bytes() == _whole(ledger, bundle) else _move_aside(file)
     rebuild(ledger, bundle, file)
@@ -114,8 +125,8 @@ def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     """
     data = _whole(ledger, bundle)
     replace_file(file, data)
-    mtime_ns = file.stat().st_mtime_ns
-    ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), False, zlib.crc32(data), mtime_ns))
+    mtime_ns, review = file.stat().st_mtime_ns, review_of(ledger, bundle)
+    ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), False, zlib.crc32(data), mtime_ns, review.key))
 
 
 def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
@@ -144,7 +155,8 @@ def _whole(ledger: SlideLedger, bundle: Bundle) -> bytes:
 
 
 def _lines(ledger: SlideLedger, bundle: Bundle, after: int = 0) -> Iterator[str]:
-    return (csv_line(bundle, run, cell) for cell, run in ledger.rows(after))
+    review = review_of(ledger, bundle)
+    return (csv_line(bundle, run, review.applied_to(cell), bool(review.alarm)) for cell, run in ledger.rows(after))
 
 
 def _encoded(*lines: str) -> bytes:

@@ -18,9 +18,11 @@ from ..ledger.ledger import Ledger
 from ..ledger.records import WAITING, Cell, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
+from ..reports.slide_review import review_of
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .attempts import QUARANTINED, Attempts
+from .drift import SlideDrift
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .recognize import Recognition
 
@@ -78,6 +80,8 @@ class SlideWork:
         self._corrections = {(correction.seq, correction.sha256): correction for correction in corrections}
         self._in_effect = {correction.seq: correction for correction in corrections}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
+        self._paged = ""  # what the slide as a whole said of its cells when the page was written
+        self._drift = SlideDrift(self.ledger, classifier.bundle)
         self._project()
 
     def discover(self, paths: Iterable[bytes], unlisted: Collection[bytes] = ()) -> None:
@@ -202,9 +206,11 @@ class SlideWork:
             OSError: They cannot be written; the older ones stay.
         """
         started = time.monotonic()
-        bundle = self._classifier.bundle
-        summary = write_pages(self.ledger, bundle, self._shown, self.directory, self._changed)
-        self._changed = set()
+        bundle, review = self._classifier.bundle, review_of(self.ledger, self._classifier.bundle).key
+        summary = write_pages(
+            self.ledger, bundle, self._shown, self.directory, self._changed, every_row=review != self._paged
+        )
+        self._changed, self._paged = set(), review
         self.page_cost = time.monotonic() - started
         return summary
 
@@ -269,6 +275,7 @@ class SlideWork:
         return {cell.sha256: (cell.seq, cell.path) for cell in counted}
 
     def _project(self) -> None:
+        self._drift.update()
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")

@@ -51,7 +51,7 @@ def test_two_classes_are_calibrated_too(bundle: Bundle, crops: Image):
         return Evidence(labels, logits, features, [qualities[i % 32] for i in range(count)])
 
     parts = {"fit": evidence(320), "select": evidence(20), "calibrate": evidence(40)}
-    split = Split({}, by_group=True, sha256=bundle.manifest.source.split_sha256)
+    split = Split({}, groups={}, sha256=bundle.manifest.source.split_sha256)
     made = calibrate(two, KnowingBackend({}), parts, split, 0.01)
     assert made.record.split_of_training
     assert list(made.record.calibrate.per_class) == ["basophil", "eosinophil"]
@@ -85,7 +85,7 @@ def test_where_the_error_asked_for_cannot_be_guaranteed_no_cell_is_ok(
         return Evidence(np.tile(true, times), logits, features, qualities * times)
 
     parts = {"fit": evidence(5), "select": evidence(2, 1), "calibrate": evidence(2, wrong)}
-    record = calibrate(bundle, KnowingBackend({}), parts, Split({}, by_group=False, sha256="0"), 0.01).record
+    record = calibrate(bundle, KnowingBackend({}), parts, Split({}, groups=None, sha256="0"), 0.01).record
     guarantee = record.promise
     found = re.fullmatch(problem, guarantee.problem)
     assert found

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from cartcls.runtime.bundle.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, manifest_digest
-from cartcls.runtime.bundle.calibration import Limits
+from cartcls.runtime.bundle.calibration import Limits, SlideLimits, Typical
 from cartcls.runtime.bundle.review import Calibration, Gaussians
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.inference.backend import Outputs, Progress
@@ -70,9 +70,13 @@ def without_checks(bundle: Bundle) -> Bundle:
     record = bundle.manifest.calibration
     assert record is not None
     none: Limits = dict.fromkeys(record.limits, (None, None))
-    record = structs.replace(record, temperature=1.0, threshold=0.0, limits=none)
+    far = Typical(*(dict.fromkeys(names, np.inf) for names in (record.typical.features, record.typical.colours)))
+    record = structs.replace(
+        record, temperature=1.0, threshold=0.0, limits=none, typical=far, slide=SlideLimits(0, 0, 0)
+    )
     near = Near(np.zeros((len(bundle.classes), 1)), np.eye(1))
-    manifest = structs.replace(bundle.manifest, calibration=record)
+    classes = tuple(structs.replace(entry, always_review=False) for entry in bundle.classes)
+    manifest = structs.replace(bundle.manifest, calibration=record, classes=classes)
     return replace(bundle, manifest=manifest, calibration=Calibration(0.0, none, near, near))
 
 

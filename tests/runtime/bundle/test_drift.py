@@ -1,25 +1,46 @@
+from itertools import pairwise
+
+import pytest
+from scipy import stats
+
 from cartcls.runtime.bundle.calibration import Typical
-from cartcls.runtime.bundle.drift import drift
+from cartcls.runtime.bundle.drift import EXPECTED, FALSE_ALARMS, alarm, looks, most_far
 
 TYPICAL = Typical(features={"a": 10.0, "b": 20.0}, colours={"a": 2.0, "b": 3.0})
 NEAR_A, NEAR_B = ("a", 9.0, 1.0), ("b", 19.0, 2.9)
+ODD_COLOURS, ODD = ("a", 9.0, 5.0), ("a", 99.0, 99.0)
 
 
 def test_cells_are_compared_with_their_own_class():
-    assert drift([NEAR_A, NEAR_B] * 100, TYPICAL) == []
-    features, colours = drift([("a", 19.0, 2.9), NEAR_B] * 100, TYPICAL)
-    assert features.startswith("the features of the last 200 cells have left the training distribution: 50%")
-    assert colours.startswith("the colours of the last 200 cells")
+    assert alarm([NEAR_A, NEAR_B] * 100, TYPICAL) == ()
+    assert alarm([("a", 19.0, 2.9), NEAR_B] * 100, TYPICAL) == ("features", "colours")
+    assert alarm([ODD_COLOURS, NEAR_B] * 100, TYPICAL) == ("colours",)
+    assert alarm([("a", float("nan"), 1.0)] * 20, TYPICAL) == ("features",)
 
 
-def test_only_the_last_200_count_and_one_alarm_names_its_subject():
-    (alarm,) = drift([NEAR_A] * 1000 + [("a", 9.0, 5.0)] * 70, TYPICAL)
-    assert "colours" in alarm
-    assert drift([("a", 9.0, 5.0)] * 70 + [NEAR_A] * 200, TYPICAL) == []
+def test_twenty_cells_are_needed_and_the_first_look_that_alarms_decides():
+    assert alarm([ODD] * 19, TYPICAL) == ()
+    assert alarm([ODD] * 20, TYPICAL) == ("features", "colours")
+    assert alarm([ODD_COLOURS] * 20 + [ODD] * 1000, TYPICAL) == ("colours",)
+    assert alarm([ODD] * 20 + [NEAR_A] * 1000, TYPICAL) == ("features", "colours")
 
 
-def test_few_cells_give_no_alarm_and_no_number_is_far():
-    far = [("a", 99.0, 99.0)]
-    assert drift(far * 49, TYPICAL) == []
-    assert len(drift(far * 50, TYPICAL)) == 2
-    assert len(drift([("a", float("nan"), 1.0)] * 60, TYPICAL)) == 1
+def test_a_change_is_found_in_the_200_cells_that_hold_it():
+    assert list(looks(450)) == [(0, 20), (0, 50), (0, 100), (0, 200), (200, 400)]
+    assert alarm([NEAR_A] * 1000 + [ODD_COLOURS] * 199, TYPICAL) == ()
+    assert alarm([NEAR_A] * 1000 + [ODD_COLOURS] * 100 + [NEAR_A] * 100, TYPICAL) == ("colours",)
+
+
+@pytest.mark.parametrize(("look", "count"), [(1, 20), (2, 50), (3, 100), (4, 200), (9, 200)])
+def test_the_limit_of_each_look_is_the_exact_one(look: int, count: int):
+    error = FALSE_ALARMS / 2 / (look * (look + 1))
+    most = most_far(look, count)
+    assert stats.binom.sf(most, count, EXPECTED) <= error < stats.binom.sf(most - 1, count, EXPECTED)
+
+
+def test_all_looks_together_alarm_on_one_slide_in_1000():
+    ends = [end for _, end in looks(10_000)]
+    assert all(earlier < later for earlier, later in pairwise(ends))
+    counts = [end - first for first, end in looks(10_000)]
+    errors = [2 * stats.binom.sf(most_far(look, count), count, EXPECTED) for look, count in enumerate(counts, 1)]
+    assert 0.0003 < sum(errors) <= FALSE_ALARMS

@@ -1,0 +1,180 @@
+"""Outputs of a bundle for labelled cells, as the edge computes them, kept in a folder; and slides drawn on them."""
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cartcls.calibration.evidence import Evidence, gather
+from cartcls.calibration.judged import Judged, judge
+from cartcls.calibration.split import choose_part, class_of
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle
+from cartcls.runtime.bundle.drift import alarm
+from cartcls.runtime.images.quality import FLAWS, Quality
+from cartcls.runtime.ledger.records import Cell
+from cartcls.runtime.reports.slide_review import slide_review
+
+ROOT = Path(__file__).resolve().parent.parent
+SPLIT = ROOT / "splits" / "pbc.csv"
+FOREIGN = ("tecom", "cvblog", "bccd")
+SETS = {"pbc-more": "pbc-more", "select": "pbc", "calibrate": "pbc"} | {name: f"foreign/{name}" for name in FOREIGN}
+"""Folder of each set within the data; `select` and `calibrate` are parts of `splits/pbc.csv`."""
+NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
+"""Share of each class on a made-up slide of home."""
+OF_SELECT = ("lymphocyte", "basophil")  # classes that `pbc-more` has no cell of
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """N labelled cells, and what a bundle says of them before calibration.
+
+    Attributes:
+        paths: Set, true class and file name of each, `/`-separated.
+        evidence: Of them, in that order; its labels are the true classes.
+    """
+
+    paths: list[str]
+    evidence: Evidence
+
+    @property
+    def truth(self) -> list[str]:
+        """Name of the true class of each."""
+        return [path.split("/")[-2] for path in self.paths]
+
+    def take(self, indices: Sequence[int] | Indices) -> "Outputs":
+        """Some of the cells, in that order."""
+        found, at = self.evidence, np.asarray(indices, np.intp)
+        qualities = [found.qualities[i] for i in at]
+        evidence = Evidence(found.labels[at], found.logits[at], found.features[at], qualities)
+        return Outputs([self.paths[i] for i in at], evidence)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Labelled cells that slides are drawn from, judged one by one by a bundle's calibration.
+
+    Attributes:
+        outputs: Of the cells.
+        bundle: The bundle.
+    """
+
+    outputs: Outputs
+    bundle: Bundle
+
+    @cached_property
+    def judged(self) -> Judged:
+        """What the edge says of each cell by itself."""
+        assert self.bundle.calibration is not None
+        return judge(self.bundle.calibration, self.outputs.evidence, self.bundle.temperature)
+
+    @cached_property
+    def truth(self) -> npt.NDArray[np.str_]:
+        """Name of the true class of each, (N,)."""
+        return np.array(self.outputs.truth)
+
+    @cached_property
+    def _rows(self) -> list[Cell]:
+        names, judged = [entry.name for entry in self.bundle.classes], self.judged
+        return [
+            Cell(
+                seq=0,
+                path=path,
+                status="review" if found.reasons else "ok",
+                reason="; ".join(found.reasons),
+                analysed_at="",
+                label=names[probabilities.argmax()],
+                probabilities=tuple(probabilities.tolist()),
+                distance=found.distance,
+                stain=found.stain,
+            )
+            for path, found, probabilities in zip(self.outputs.paths, judged.found, judged.probabilities, strict=True)
+        ]
+
+    def slide(self, indices: Sequence[int] | Indices) -> list[Cell]:
+        """Rows of a slide with these cells in this order, as a ledger has them; one cell may come several times."""
+        return [replace(self._rows[i], seq=seq) for seq, i in enumerate(indices, 1)]
+
+    def reviewed(self, indices: Sequence[int] | Indices) -> tuple[str, list[Cell]]:
+        """What of a slide alarms, and its rows as the slide makes them."""
+        assert self.bundle.manifest.calibration is not None
+        cells = self.slide(indices)
+        measured = [(cell.label or "", cell.distance or 0.0, cell.stain or 0.0) for cell in cells]
+        found = ", ".join(alarm(measured, self.bundle.manifest.calibration.typical))
+        review = slide_review(cells, self.bundle, found)
+        return found, [review.applied_to(cell) for cell in cells]
+
+    def draw(self, shares: Mapping[str, float], size: int, random: np.random.Generator) -> Indices:
+        """Draw a slide with replacement: the class of each cell by its share, then a cell of that class, (size,)."""
+        weights = np.zeros(len(self.truth))
+        for name, share in shares.items():
+            of_class = self.truth == name
+            if share and not of_class.any():
+                raise ValueError(f"there is no cell of the class {name}")
+            weights[of_class] = share / max(of_class.sum(), 1)
+        return random.choice(len(weights), size, p=weights / weights.sum())
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """The cells of several sets, one set after the other."""
+    found = [part.evidence for part in parts]
+    labels, logits = np.concatenate([e.labels for e in found]), np.concatenate([e.logits for e in found])
+    features, qualities = np.concatenate([e.features for e in found]), [q for e in found for q in e.qualities]
+    return Outputs([path for part in parts for path in part.paths], Evidence(labels, logits, features, qualities))
+
+
+def home(data: Path, bundle: Bundle, cache: Path) -> Outputs:
+    """Cells of home that no weights have seen: `pbc-more`, and of `select` the classes that it does not have."""
+    select = outputs("select", data, bundle, cache)
+    missing = [i for i, name in enumerate(select.truth) if name in OF_SELECT]
+    return joined([outputs("pbc-more", data, bundle, cache), select.take(missing)])
+
+
+def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
+    """Outputs of a bundle by OpenVINO for one of `SETS`: from the cache, or else computed and put there.
+
+    They hold for every calibration of the same graph.
+
+    Args:
+        name: One of `SETS`.
+        data: Folder of all data.
+        bundle: The bundle.
+        cache: Folder for the outputs.
+    """
+    folder = data / SETS[name]
+    paths, _ = choose_part(folder, SPLIT if SETS[name] == "pbc" else None, name)
+    files = bundle.manifest.files
+    key = "\n".join([files[MODEL], files.get(INT8_MODEL, ""), bundle.cpu_precision, *paths])
+    file = cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    if not file.exists():
+        with Classifier(bundle, "openvino") as classifier:
+            _store(file, gather(folder, paths, classifier, _progress))
+    return Outputs([f"{name}/{path}" for path in paths], _stored(file, [class_of(path) for path in paths], bundle))
+
+
+def _store(file: Path, evidence: Evidence) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"new-{file.name}")  # never a half-written one in the cache
+    measures = np.stack([evidence.measure(name) for name in FLAWS], axis=1)
+    np.savez(new, logits=evidence.logits, features=evidence.features, measures=measures, stains=evidence.stains)
+    new.replace(file)
+
+
+def _stored(file: Path, truth: list[str], bundle: Bundle) -> Evidence:
+    names = [entry.name for entry in bundle.classes]
+    with np.load(file, allow_pickle=False) as found:
+        logits, features, measures, stains = (found[key] for key in ("logits", "features", "measures", "stains"))
+    qualities = [Quality(dict(zip(FLAWS, m.tolist(), strict=True)), s) for m, s in zip(measures, stains, strict=True)]
+    return Evidence(np.array([names.index(name) for name in truth], np.intp), logits, features, qualities)
+
+
+def _progress(done: int, count: int) -> None:
+    if done == count or done % 500 == 0:
+        print(f"{done} of {count} cells", file=sys.stderr, flush=True)
