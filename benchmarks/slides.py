@@ -9,23 +9,22 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from outputs import Pool, joined, outputs
+from outputs import Pool, home
 from scipy import stats
 
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
-from cartcls.runtime.bundle.drift import alarm
+from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell
-from cartcls.runtime.reports.slide_review import RARE, slide_review
+from cartcls.runtime.reports.estimate import estimate
 
 ROOT = Path(__file__).resolve().parent.parent
 SLIDES, SEED, AIM = 500, 0, 13
-FROM_SELECT = ("lymphocyte", "basophil")  # `pbc-more` has none
 IMMATURE = "ig"
 OWN, ALWAYS, RARE_HERE = "the cell itself", "class that a person always sees", "class rare on the slide"
 
@@ -74,41 +73,44 @@ class Slide:
     truth: Counter[str]
     looked: tuple[int, int]
     wrong: tuple[Counter[str], Counter[str]]
-    alarm: tuple[str, ...]
+    alarm: str
     reasons: Counter[tuple[str, str]]
     right: Counter[str]
     off: tuple[float, float]
 
 
-def look_at(cells: Sequence[Cell], truth: Sequence[str], bundle: Bundle) -> Slide:
+def look_at(alone: Sequence[Cell], judged: Sequence[Cell], truth: Sequence[str], unlike: str, bundle: Bundle) -> Slide:
     """Count what becomes of a slide.
 
     Args:
-        cells: Rows in order of arrival, by each cell alone.
+        alone: Rows as the ledger has them; that their class is always looked at is left out.
+        judged: The same as the slide makes them.
         truth: True class of each.
+        unlike: What of the slide is unlike home.
         bundle: The bundle that made them; it is calibrated.
     """
-    assert bundle.manifest.calibration is not None
-    measured = [(str(cell.label), cell.distance or 0.0, cell.stain or 0.0) for cell in cells]
-    unlike = alarm(measured, bundle.manifest.calibration.typical)
-    review = slide_review(cells, bundle, ", ".join(unlike))
-    judged = [review.applied_to(cell) for cell in cells]
+    alone = [_without_class(cell) for cell in alone]
     always = {entry.name for entry in bundle.classes if entry.always_review}
     reasons, right = Counter[tuple[str, str]](), Counter[str]()
-    for alone, cell, true in zip(cells, judged, truth, strict=True):
+    for own, cell, true in zip(alone, judged, truth, strict=True):
         if cell.status == "review":
             rare = (ALWAYS if cell.label in always else RARE_HERE) if RARE in cell.reason else cell.reason
-            reasons[str(cell.label), OWN if alone.status == "review" else rare] += 1
+            reasons[str(cell.label), OWN if own.status == "review" else rare] += 1
             right[str(cell.label)] += cell.label == true
     return Slide(
         truth=Counter(truth),
-        looked=(_looked(cells), _looked(judged)),
-        wrong=(wrong_and_ok(cells, truth), wrong_and_ok(judged, truth)),
+        looked=(_looked(alone), _looked(judged)),
+        wrong=(wrong_and_ok(alone, truth), wrong_and_ok(judged, truth)),
         alarm=unlike,
         reasons=reasons,
         right=right,
-        off=_off(cells, Counter(truth), bundle),
+        off=_off(alone, Counter(truth), bundle),
     )
+
+
+def _without_class(cell: Cell) -> Cell:
+    reasons = [reason for reason in cell.reason.split("; ") if reason not in ("", RARE)]
+    return replace(cell, status="review" if reasons else "ok", reason="; ".join(reasons))
 
 
 def wrong_and_ok(cells: Sequence[Cell], truth: Sequence[str]) -> Counter[str]:
@@ -143,9 +145,14 @@ def _looked(cells: Sequence[Cell]) -> int:
 
 def _off(cells: Sequence[Cell], truth: Counter[str], bundle: Bundle) -> tuple[float, float]:
     """How far labels and estimate are from the true shares of the leukocytes, in percent."""
-    names = [entry.name for entry in bundle.classes if entry.kind == "leukocyte"]
-    true, labels = _shares(truth, names), _shares(Counter(str(cell.label) for cell in cells), names)
-    return float(np.abs(labels - true).sum()), float("nan")
+    assert bundle.manifest.calibration is not None
+    names = [entry.name for entry in bundle.classes]
+    leukocytes = [entry.name for entry in bundle.classes if entry.kind == "leukocyte"]
+    labels, true = Counter(str(cell.label) for cell in cells), _shares(truth, leukocytes)
+    found = estimate(labels, {}, names, bundle.manifest.calibration.calibrate.confusion)
+    expected = {name: found.mean(name) for name in leukocytes}
+    of_labels, of_estimate = (float(np.abs(_shares(counts, leukocytes) - true).sum()) for counts in (labels, expected))
+    return of_labels, of_estimate
 
 
 def _shares(counts: Mapping[str, float], names: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -200,22 +207,21 @@ def page(pool: Pool, slides: Mapping[tuple[str, int], Sequence[Slide]], command:
         f"    python benchmarks/slides.py {command}        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…). {SLIDES} slides a row, drawn with replacement from"
-        f" {cells.total()} cells: all of `pbc-more`, which no weights have seen, and lymphocytes and basophils of"
-        f" `select`, of which it has none ({', '.join(f'{n} {name}' for name, n in sorted(cells.items()))}). The natural"
-        f" mix: {_named(NATURAL)}.",
+        f" {cells.total()} cells: all of `pbc-more`, which no weights have seen, and of `select` the lymphocytes and"
+        f" basophils, which `pbc-more` has not ({', '.join(f'{n} {name}' for name, n in sorted(cells.items()))})."
+        f" Natural mix: {', '.join(f'{name} {share:.0%}' for name, share in NATURAL.items())}.",
         "",
         "Left of each arrow by what speaks against each cell alone; right of it by the rules of its slide as well. To"
         " look at: mean (95 % quantile). Σ|Δ|: |share − true share|, summed over the leukocyte classes, in percent of"
         " the slide's leukocytes: of the labels before review → of the estimate.",
         "",
-        "| mix | cells | to look at | wrong and `ok` a slide | their share of all cells (95 %) | immature granulocytes lost"
-        " without review | Σ\\|Δ\\| | slides that alarm |",
+        "| mix | cells | to look at | wrong and `ok` a slide | their share of all cells (95 %) | immature granulocytes"
+        " lost without review | Σ\\|Δ\\| | slides that alarm |",
         "|" + "---|" * 8,
         *(row(name, size, found, cells) for (name, size), found in slides.items()),
         "",
-        "An interval is as wide as the cells that slides are drawn from allow, above all the few lymphocytes and"
-        " basophils; the typical distances were made on `select`, so those alarm less than others would. Cells are drawn"
-        " by themselves: those of one slide are alike, and real slides alarm more often.",
+        "An interval is as wide as the cells that slides are drawn from allow, above all the few lymphocytes. Cells are"
+        " drawn by themselves; those of one slide are alike, so that real slides alarm more often.",
         "",
         f"## Why a cell is looked at (natural mix, slides of {NORMAL[1]})",
         "",
@@ -224,10 +230,6 @@ def page(pool: Pool, slides: Mapping[tuple[str, int], Sequence[Slide]], command:
         f"**{looked:.1f}** cells of {NORMAL[1]} are looked at; the aim is at most {AIM}:"
         f" {'reached' if looked <= AIM else 'not reached'}. A cell counts once, for the leftmost.",
     ]
-
-
-def _named(mix: Mix) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in mix.items())
 
 
 def main() -> None:
@@ -241,9 +243,7 @@ def main() -> None:
     bundle = load_bundle(options.bundle)
     if not bundle.calibrated:
         sys.exit(f"{options.bundle}: {bundle.problem}: run `cartcls calibrate` first")
-    more, select = (outputs(name, options.data_dir, bundle, options.cache) for name in ("pbc-more", "select"))
-    added = [i for i, name in enumerate(select.truth) if name in FROM_SELECT]
-    pool = Pool(joined([more, select.take(added)]), bundle)
+    pool = Pool(home(options.data_dir, bundle, options.cache), bundle)
     slides = {(name, size): draw(pool, MIXES[name], size) for name, size in ROWS}
     lines = page(pool, slides, "DATA_DIR --cache CACHE_DIR")
     options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -252,9 +252,13 @@ def main() -> None:
 
 def draw(pool: Pool, mix: Mix, size: int, count: int = SLIDES) -> list[Slide]:
     """Draw slides of one mix and size, and look at each; the same ones at each call."""
-    random, truth = np.random.default_rng([SEED, size]), pool.outputs.truth
-    drawn = (pool.draw(mix, size, random) for _ in range(count))
-    return [look_at(pool.slide(indices), [truth[i] for i in indices], pool.bundle) for indices in drawn]
+    random, slides = np.random.default_rng([SEED, size]), []
+    for _ in range(count):
+        indices = pool.draw(mix, size, random)
+        unlike, judged = pool.reviewed(indices)
+        truth = [str(name) for name in pool.truth[indices]]
+        slides.append(look_at(pool.slide(indices), judged, truth, unlike, pool.bundle))
+    return slides
 
 
 if __name__ == "__main__":
