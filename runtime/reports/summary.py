@@ -92,7 +92,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     last_analysed_at: str | None
 
 
-def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str) -> Summary:
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str = "") -> Summary:
     """Sum up a slide.
 
     Args:

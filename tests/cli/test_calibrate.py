@@ -116,16 +116,17 @@ def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, 
     assert CliRunner().invoke(app, arguments).exit_code == 2
 
 
-def a_summary(bundle: Bundle, drift: str) -> Summary:
+def a_summary(bundle: Bundle, warning: str) -> Summary:
     counts: dict[Status, int] = {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1}
     cells = [a_cell(number, status=status) for status, count in counts.items() for number in range(count)]
-    return structs.replace(summarize(bundle, RUN, cells, waiting=1), drift=[drift])
+    return structs.replace(summarize(bundle, RUN, cells, waiting=1), warnings=[warning])
 
 
-def test_drift_is_told_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):
-    alarm = "the colours of the last 200 cells have left the training distribution"
-    show.finished(Path("out"), a_summary(bundle, alarm))
-    assert f"warning: {alarm}" in capsys.readouterr().out
+def test_what_must_be_known_is_told_first_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):
+    show.finished(Path("out"), a_summary(bundle, "this slide is unlike those"))
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("This model has no class for blasts")
+    assert second == "warning: this slide is unlike those"
 
 
 def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_message(

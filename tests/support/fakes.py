@@ -70,7 +70,7 @@ def without_checks(bundle: Bundle) -> Bundle:
     record = bundle.manifest.calibration
     assert record is not None
     none: Limits = dict.fromkeys(record.limits, (None, None))
-    far = Typical(*(dict.fromkeys(names, np.inf) for names in (record.typical.features, record.typical.colours)))
+    far = Typical(*(dict.fromkeys(names, 1e9) for names in (record.typical.features, record.typical.colours)))
     record = structs.replace(
         record, temperature=1.0, threshold=0.0, limits=none, typical=far, slide=SlideLimits(0, 0, 0)
     )

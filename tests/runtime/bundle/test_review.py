@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -63,8 +64,11 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
 ):
     with open_ledger(tmp_path, calibrated) as ledger:
         _, summary = classify_slide(slide, tmp_path, Classifier(calibrated, knowing), ledger)
-    assert summary.status["ok"] >= 28
-    assert summary.drift == []
+        (found,) = ledger.slides()
+        own = Counter(cell.label for cell in found.cells() if cell.status == "ok")
+    assert own.total() >= 17  # of the 20 whose class is not always looked at
+    assert summary.status["ok"] == own["platelet"]  # four leukocytes of a class are few
+    assert summary.alarm == ""
     assert summary.calibration is not None
     assert (summary.calibration.guaranteed_error, summary.calibration.part) == (0.05, "calibrate, split by image")
     stranger = FakeBackend()
@@ -77,7 +81,7 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
     assert (directory / "cells.csv").read_text().count("unlike the training cells (distance") == 32
 
 
-def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_path: Path, calibrated: Bundle):
+def test_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_path: Path, calibrated: Bundle):
     cells = sorted((many_cells[0] / "eosinophil").glob("*.jpg"))[:60]
     folder = tmp_path / "slide"
     folder.mkdir()
@@ -89,8 +93,8 @@ def test_fifty_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_
             FakeBackend().infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
         _, summary = classify_slide(folder, tmp_path / "out", Classifier(calibrated, backend), ledger)
-    (alarm,) = summary.drift
-    assert alarm.startswith("the features of the last 60 cells have left the training distribution: 100%")
+    assert summary.alarm.startswith("features")
+    assert (summary.status["ok"], summary.status["review"]) == (0, 60)
 
 
 def test_a_file_that_was_cut_off_is_refused_by_its_digest_and_by_its_form(copy: Path):

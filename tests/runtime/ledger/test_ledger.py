@@ -59,6 +59,6 @@ def test_what_nothing_fills_yet_has_its_place(file: Path):
     database = sqlite3.connect(file)
     columns = {row[1] for row in database.execute("PRAGMA table_info(cells)")}
     assert {"part", "x", "y", "w", "h", "scale", "mpp", "at_edge", "box_x", "box_y", "box_w", "box_h"} <= columns
-    assert database.execute("SELECT state, facts, alarm FROM slides").fetchone() == ("open", "{}", None)
+    assert database.execute("SELECT state, facts, alarm FROM slides").fetchone() == ("open", "{}", "")
     assert database.execute("SELECT count(*) FROM signatures").fetchone() == (0,)
     database.close()

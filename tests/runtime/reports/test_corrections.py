@@ -81,7 +81,7 @@ def test_what_computed_a_row_stays_in_it(out: Path, bundle: Bundle, folder: Path
         slide.begin_run(replace(run, backend="tensorrt", version="9"))
     correct(out, corrections(out, (1, "monocyte")), "Ada")
     changed = {name for name, value in table(out)[1].items() if value != before[1][name]}
-    assert changed == {"label", "status", "corrected_by", "corrected_at"}
+    assert changed == {"label", "status", "promise", "corrected_by", "corrected_at"}
 
 
 def test_reports_stay_verified_and_rebuild_to_the_same_bytes(out: Path):

@@ -21,11 +21,13 @@ from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
+from cartcls.runtime.reports.slide_review import TOO_FEW
 from cartcls.runtime.reports.summary import CalibrationFacts, summarize
 
 
 def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
-    summary = structs.replace(summarize(bundle, replace(RUN, slide=slide), cells, waiting), **others)
+    alarm = others.get("alarm", "")
+    summary = structs.replace(summarize(bundle, replace(RUN, slide=slide), cells, waiting, alarm), **others)
     return Tags(render_page(bundle, "f" * 32, cells, summary, has_maps=True))
 
 
@@ -60,7 +62,7 @@ def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
     assert "5 images still wait to be classified. Reload the page while cartcls runs;" in page.text
     assert "2 of 7 images, classified by" in page.text
     assert "Only 2 leukocytes" in page.text
-    assert "no CAR-T class" in page.text
+    assert page.text.index("This model has no class for blasts") < page.text.index("Blood cells of one slide")
     assert "For research use only" in page.text
     assert "split by image, not by patient" in page.text
     assert page.text.index("PRELIMINARY") < page.text.index("Differential") < page.text.index("Quality")
@@ -85,11 +87,16 @@ def test_a_review_that_is_complete_is_told_with_the_reviewers(bundle: Bundle):
     assert "Review complete." not in rendered(bundle, *summaries["done"], waiting=1).text
 
 
-def test_drift_and_calibration_are_shown(bundle: Bundle):
+def test_an_alarm_comes_first_and_withdraws_the_promise(bundle: Bundle):
     facts = CalibrationFacts(1.25, 0.9, 0.01, "at most 1.00%", "calibrate", 640, "fake, f32")
-    page = rendered(bundle, a_cell(1), drift=["the colours are <odd>"], calibration=facts)
-    assert "Drift. The colours are <odd>. Quality and drift" in page.text
-    assert page.text.count("The colours are <odd>.") == 2
+    usual = rendered(bundle, a_cell(1), calibration=facts)
+    assert "Estimated, no promise. At most 1.00%." in usual.text
+    assert "No alarm: this slide was not found to be unlike" in usual.text
+    page = rendered(bundle, a_cell(1, status="review"), alarm="colours", calibration=facts)
+    assert "This slide is unlike those that the bundle was calibrated on: colours. Every cell is for" in page.text
+    assert page.text.index("Blood cells of one slide") < page.text.index("unlike") < page.text.index("PRELIMINARY")
+    assert "Promise withdrawn" in page.text
+    assert "Alarm: the colours of too many cells" in page.text
     assert "temperature: 1.25 · review below: 0.9 · guaranteed error: 0.01" in page.text
     without = rendered(bundle, a_cell(1), calibration=structs.replace(facts, guaranteed_error=None))
     assert "review below: 0.9 · guarantee: at most" in without.text
@@ -113,11 +120,10 @@ def test_no_banner_contradicts_that_labels_mean_nothing(bundle: Bundle):
 
 
 def test_too_few_cells_are_no_reason_to_say_that_a_slide_looks_usual(bundle: Bundle):
-    cells = [a_cell(seq, distance=1.0, stain=1.0) for seq in range(1, 51)]
-    assert "No alarm" in rendered(bundle, *cells, calibrated=True).text
-    few = rendered(bundle, *cells[:-1], replace(cells[-1], status="duplicate"), calibrated=True).text
-    assert "No alarm" not in few
-    assert "Too few cells yet to say whether this slide looks like the training cells." in few
+    page = rendered(bundle, a_cell(1, status="review", reason=TOO_FEW), calibrated=True).text
+    assert "No alarm" not in page
+    assert "Too few cells to say whether this slide is like those that the bundle was calibrated on." in page
+    assert "Too few cells to tell whether this slide is like home: 1 of 0. Every cell is for review." in page
 
 
 def test_what_was_flagged_is_grouped_by_reason_with_pictures(bundle: Bundle):

@@ -17,7 +17,7 @@ from cartcls.runtime.reports.table import Difference, csv_header, csv_line, proj
 
 COLUMNS = [
     *("seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"),
-    *("p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
+    *("promise", "p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
     *("p_platelet", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
     *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
 ]
