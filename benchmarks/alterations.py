@@ -45,16 +45,6 @@ def _alteration(fixed: dict[str, Any]) -> Callable[[Image], Image]:
     return change
 
 
-def white_cells(bccd: Path, width: int, height: int) -> list[Image]:
-    """Every white cell of the fields, cut by its box, in the order of the fields."""
-    return [
-        stretch(cut, width, height)
-        for field, boxes in _fields(bccd)
-        for box in boxes["WBC"]
-        if (cut := _square(field, box, 2)) is not None
-    ]
-
-
 def non_cells(bccd: Path, width: int, height: int) -> dict[str, list[Image]]:
     """Red cells, platelet clumps and background, by name, as many as defined or as there are."""
     random, fixed = np.random.default_rng(FIXED["seed"]), FIXED["non_cells"]

@@ -17,6 +17,7 @@ from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle
 from cartcls.runtime.bundle.drift import alarm
 from cartcls.runtime.images.quality import FLAWS, Quality
+from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell
 from cartcls.runtime.reports.slide_review import slide_review
 
@@ -81,22 +82,28 @@ class Pool:
         return np.array(self.outputs.truth)
 
     @cached_property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Whether each is `ok` by its own picture, (N,)."""
+        return np.array([row.status == "ok" for row in self._rows])
+
+    @cached_property
     def _rows(self) -> list[Cell]:
-        names, judged = [entry.name for entry in self.bundle.classes], self.judged
-        return [
-            Cell(
-                seq=0,
-                path=path,
-                status="review" if found.reasons else "ok",
-                reason="; ".join(found.reasons),
-                analysed_at="",
-                label=names[probabilities.argmax()],
-                probabilities=tuple(probabilities.tolist()),
-                distance=found.distance,
-                stain=found.stain,
-            )
-            for path, found, probabilities in zip(self.outputs.paths, judged.found, judged.probabilities, strict=True)
-        ]
+        return [self._row(i, path) for i, path in enumerate(self.outputs.paths)]
+
+    def _row(self, i: int, path: str) -> Cell:
+        found, entry = self.judged.found[i], self.bundle.classes[self.judged.probabilities[i].argmax()]
+        reasons = [*[RARE] * entry.always_review, *found.reasons]
+        return Cell(
+            seq=0,
+            path=path,
+            status="review" if reasons else "ok",
+            reason="; ".join(reasons),
+            analysed_at="",
+            label=entry.name,
+            probabilities=tuple(self.judged.probabilities[i].tolist()),
+            distance=found.distance,
+            stain=found.stain,
+        )
 
     def slide(self, indices: Sequence[int] | Indices) -> list[Cell]:
         """Rows of a slide with these cells in this order, as a ledger has them; one cell may come several times."""
@@ -111,15 +118,29 @@ class Pool:
         review = slide_review(cells, self.bundle, found)
         return found, [review.applied_to(cell) for cell in cells]
 
-    def draw(self, shares: Mapping[str, float], size: int, random: np.random.Generator) -> Indices:
-        """Draw a slide with replacement: the class of each cell by its share, then a cell of that class, (size,)."""
-        weights = np.zeros(len(self.truth))
+    def draw(
+        self,
+        shares: Mapping[str, float],
+        size: int | tuple[int, int],
+        random: np.random.Generator,
+        among: Indices | None = None,
+    ) -> Indices:
+        """Draw cells with replacement: the class of each by its share, then a cell of that class.
+
+        Args:
+            shares: By class.
+            size: Number of cells, or of slides and of cells of each.
+            random: What draws them.
+            among: Cells to draw from; all of them if not given.
+        """
+        chosen = np.arange(len(self.truth)) if among is None else among
+        weights = np.zeros(len(chosen))
         for name, share in shares.items():
-            of_class = self.truth == name
-            if share and not of_class.any():
+            of_class = self.truth[chosen] == name
+            if not of_class.any():
                 raise ValueError(f"there is no cell of the class {name}")
-            weights[of_class] = share / max(of_class.sum(), 1)
-        return random.choice(len(weights), size, p=weights / weights.sum())
+            weights[of_class] = share / of_class.sum()
+        return random.choice(chosen, size, p=weights / weights.sum())
 
 
 def joined(parts: Sequence[Outputs]) -> Outputs:

@@ -1,4 +1,4 @@
-"""How reliable a calibrated bundle's labels are: on untouched and altered cells, non-cells, and another laboratory's.
+"""How reliable a calibrated bundle's labels are: on untouched and altered cells, and on what is no cell.
 
     python benchmarks/trust.py DATA_DIR --split splits/pbc.csv --part report --bccd BCCD_DIR
 
@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from alterations import FIXED, alterations, non_cells, white_cells
+from alterations import alterations, non_cells
 
 from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.judged import judge, per_class, rare_sentence, reasons
@@ -23,8 +23,6 @@ from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
-from cartcls.runtime.bundle.calibration import Typical
-from cartcls.runtime.bundle.drift import FEWEST, SUBJECTS, WINDOW, drift
 from cartcls.runtime.bundle.review import Assessment, Calibration
 from cartcls.runtime.images.quality import measure
 from cartcls.runtime.images.reading import Reading, Source
@@ -34,10 +32,7 @@ from cartcls.runtime.inference.predictions import softmax
 from cartcls.runtime.statistics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
-NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
-SLIDES = 500
-OTHERS = "## Labels of other laboratories' cells"  # the page's last section: made by `cartcls evaluate`, and kept
-ANCHOR = "labels-of-other-laboratories-cells"
+OTHERS = "Labels of other laboratories' cells, and the alarm of their slides: [foreign.md](foreign.md)."
 MOST_FLAGGED = 0.03  # share of untouched cells, as asked for
 SEEN = (
     "Severities were fixed before any altered cell was looked at, and no limit is made from altered cells. What is"
@@ -95,13 +90,8 @@ def main() -> None:
         lines.append(
             f"| {name.replace('_', ' ')} | {len(found)} | {_share(flagged, len(found))} | {_top_reasons(found)} |"
         )
-    whites = _observed(white_cells(options.bccd, bundle.width, bundle.height), classifier)
-    lines += _drift(bundle, untouched, whites, part)
-    _, heading, others = (
-        options.out.read_text(encoding="utf-8").partition(OTHERS) if options.out.exists() else ("",) * 3
-    )
-    kept = f"\n{heading}{others}" if heading else ""
-    options.out.write_text("\n".join(lines) + "\n" + kept, encoding="utf-8")
+    lines += ["", OTHERS]
+    options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
@@ -147,8 +137,9 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
         f"- right labels: {_share(int(right.sum()), total)}",
         f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}"
         f" (asked for: at most {MOST_FLAGGED:.0%}: {'reached' if reached else 'not reached'})",
-        f"- **wrong among the `ok` cells: {_share(wrong, count)}**; with 95 % confidence at most"
-        f" {clopper_pearson_upper(wrong, count):.2%} (Clopper–Pearson, one-sided)",
+        f"- **wrong and `ok`, of all cells: {_share(wrong, total)}**; with 95 % confidence at most"
+        f" {clopper_pearson_upper(wrong, total):.2%} (Clopper–Pearson, one-sided)",
+        f"- wrong among the `ok` cells: {_share(wrong, count)}",
         f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
         f"- Brier score {figures.brier:.4f} (before temperature {before.brier:.4f})",
     ]
@@ -183,55 +174,6 @@ def _altered(name: str, evidence: Evidence, found: list[Assessment]) -> str:
     of_wrong = _share(int((wrong & flagged).sum()), int(wrong.sum())) if wrong.any() else "none is wrong"
     all_flagged = f"{int(flagged.sum())} of all"
     return f"| {name} | {_share(int(wrong.sum()), len(wrong))} | {of_wrong} ({all_flagged}) | {_top_reasons(found)} |"
-
-
-def _drift(bundle: Bundle, untouched: Evidence, whites: Evidence, part: str) -> list[str]:
-    assert bundle.manifest.calibration is not None
-    typical, found = bundle.manifest.calibration.typical, _assess(bundle, whites)
-    measured = _measured(bundle, whites)
-    first = {
-        subject: next((n for n in range(FEWEST, WINDOW + 1) if _alarmed(measured[:n], typical, subject)), None)
-        for subject in SUBJECTS
-    }
-    flagged = sum(bool(assessment.reasons) for assessment in found)
-    lines = ["", "## Another laboratory's slide (white cells cut from BCCD by their boxes)", ""]
-    lines += [
-        f"- alarm on the {subject}: " + (f"after {n} cells" if n else f"none within {WINDOW}")
-        for subject, n in first.items()
-    ]
-    lines += [f"- “{sentence}”" for sentence in drift(measured[:WINDOW], typical)]
-    lines += [
-        f"- flagged one by one: {_share(flagged, len(found))}; nearly all labels of such cells are [wrong](#{ANCHOR})",
-        "",
-        "| reason | cells |",
-        "|---|---|",
-    ]
-    lines += [f"| {reason} | {number} |" for reason, number in reasons(found).items()]
-    names = [entry.name for entry in bundle.classes]
-    if not NATURAL.keys() <= set(names):
-        return lines
-    own, random = _measured(bundle, untouched), np.random.default_rng(FIXED["seed"])
-    shares = np.array([NATURAL.get(name, 0.0) for name in names])[untouched.labels]
-    shares /= np.bincount(untouched.labels, minlength=len(names))[untouched.labels]
-    slides = [random.choice(len(own), WINDOW, p=shares / shares.sum()) for _ in range(SLIDES)]
-    alarms = sum(bool(drift([own[i] for i in slide], typical)) for slide in slides)
-    return [
-        *lines,
-        "",
-        f"Slides of {WINDOW} untouched cells ({part}) drawn in a natural mix ("
-        + ", ".join(f"{name} {share:.0%}" for name, share in NATURAL.items())
-        + f"): {alarms} of {SLIDES} alarm.",
-    ]
-
-
-def _alarmed(measured: list[tuple[str, float, float]], typical: Typical, subject: str) -> bool:
-    return any(f"the {subject} " in sentence for sentence in drift(measured, typical))
-
-
-def _measured(bundle: Bundle, evidence: Evidence) -> list[tuple[str, float, float]]:
-    names = [entry.name for entry in bundle.classes]
-    labels = [names[i] for i in evidence.logits.argmax(1)]
-    return [(label, a.distance, a.stain) for label, a in zip(labels, _assess(bundle, evidence), strict=True)]
 
 
 def _assess(bundle: Bundle, evidence: Evidence) -> list[Assessment]:

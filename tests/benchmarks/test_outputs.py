@@ -1,6 +1,5 @@
 """Outputs of labelled cells, and slides drawn on them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +7,8 @@ import outputs as bench
 import pytest
 
 from cartcls.runtime import Classifier
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.inference.backend import Backend
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return load_bundle()
-
-
-@pytest.fixture(scope="module")
-def cells(data_dir: Path, shipped: Bundle, cache: Path) -> Iterator[bench.Outputs]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(bench.SETS, "cells", data_dir.name)
-        yield bench.outputs("cells", data_dir.parent, shipped, cache)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs") / "cache"
 
 
 def test_they_are_what_the_edge_says(cells: bench.Outputs, shipped: Bundle, backend: Backend, data_dir: Path) -> None:
