@@ -18,6 +18,7 @@ import numpy.typing as npt
 from outputs import Pool, home
 from scipy import stats
 
+from cartcls.calibration.natural import NATURAL
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell
@@ -29,14 +30,6 @@ IMMATURE = "ig"
 OWN, ALWAYS, RARE_HERE = "the cell itself", "class that a person always sees", "class rare on the slide"
 
 Mix = Mapping[str, float]
-NATURAL: Mix = {
-    "neutrophil": 0.60,
-    "lymphocyte": 0.29,
-    "monocyte": 0.06,
-    "eosinophil": 0.03,
-    "basophil": 0.01,
-    "ig": 0.01,
-}
 
 
 def with_share(mix: Mix, name: str, share: float) -> dict[str, float]:
