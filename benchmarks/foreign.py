@@ -16,9 +16,10 @@ import false_alarms
 import numpy as np
 import numpy.typing as npt
 from foreign_split import CHOOSE, REPORT, read_halves
-from outputs import FOREIGN, NATURAL, ROOT, Indices, Pool, home, joined, outputs
+from outputs import FOREIGN, ROOT, Indices, Pool, home, joined, outputs
 from scipy import stats
 
+from cartcls.calibration.natural import NATURAL
 from cartcls.calibration.reliability import reliability
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 
@@ -122,7 +123,7 @@ def labels(pool: Pool, groups: Sequence[Group]) -> list[str]:
         at, n = group.at, len(group.at)
         truth, probabilities = pool.outputs.evidence.labels[at], pool.judged.probabilities[at]
         right_of_own = int((group.own[probabilities[:, group.own].argmax(1)] == truth).sum())
-        right, flagged = pool.judged.correct[at], ~pool.ok[at]
+        right, flagged = pool.judged.correct[at], ~pool.judged.passes[at]
         error = reliability(probabilities, truth).ece_equal_mass
         low, high = error.interval
         cells = [share(int(right.sum()), n), share(right_of_own, n), share(int(flagged.sum()), n)]
@@ -131,7 +132,7 @@ def labels(pool: Pool, groups: Sequence[Group]) -> list[str]:
     return [
         *lines,
         "",
-        "Shares are of all cells; `flagged` and `ok` by each picture alone. Calibration error: 15 bins of as many cells.",
+        "Shares are of all cells; `flagged` and `ok` by each picture alone. Calibration error: in 15 bins of as many.",
     ]
 
 

@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cartcls.calibration.evidence import Evidence, gather
-from cartcls.calibration.judged import Judged, judge
+from cartcls.calibration.judged import Judged, always_reviewed, judge
 from cartcls.calibration.split import choose_part, class_of
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle
 from cartcls.runtime.bundle.drift import alarm
 from cartcls.runtime.images.quality import FLAWS, Quality
-from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell
 from cartcls.runtime.reports.slide_review import slide_review
 
@@ -26,8 +25,6 @@ SPLIT = ROOT / "splits" / "pbc.csv"
 FOREIGN = ("tecom", "cvblog", "bccd")
 SETS = {"pbc-more": "pbc-more", "select": "pbc", "calibrate": "pbc"} | {name: f"foreign/{name}" for name in FOREIGN}
 """Folder of each set within the data; `select` and `calibrate` are parts of `splits/pbc.csv`."""
-NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
-"""Share of each class on a made-up slide of home."""
 OF_SELECT = ("lymphocyte", "basophil")  # classes that `pbc-more` has no cell of
 
 Indices = npt.NDArray[np.intp]
@@ -74,7 +71,8 @@ class Pool:
     def judged(self) -> Judged:
         """What the edge says of each cell by itself."""
         assert self.bundle.calibration is not None
-        return judge(self.bundle.calibration, self.outputs.evidence, self.bundle.temperature)
+        found = judge(self.bundle.calibration, self.outputs.evidence, self.bundle.temperature)
+        return always_reviewed(found, self.bundle.classes)
 
     @cached_property
     def truth(self) -> npt.NDArray[np.str_]:
@@ -82,22 +80,16 @@ class Pool:
         return np.array(self.outputs.truth)
 
     @cached_property
-    def ok(self) -> npt.NDArray[np.bool_]:
-        """Whether each is `ok` by its own picture, (N,)."""
-        return np.array([row.status == "ok" for row in self._rows])
-
-    @cached_property
     def _rows(self) -> list[Cell]:
         return [self._row(i, path) for i, path in enumerate(self.outputs.paths)]
 
     def _row(self, i: int, path: str) -> Cell:
         found, entry = self.judged.found[i], self.bundle.classes[self.judged.probabilities[i].argmax()]
-        reasons = [*[RARE] * entry.always_review, *found.reasons]
         return Cell(
             seq=0,
             path=path,
-            status="review" if reasons else "ok",
-            reason="; ".join(reasons),
+            status="review" if found.reasons else "ok",
+            reason="; ".join(found.reasons),
             analysed_at="",
             label=entry.name,
             probabilities=tuple(self.judged.probabilities[i].tolist()),

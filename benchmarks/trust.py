@@ -17,7 +17,7 @@ import numpy as np
 from alterations import alterations, non_cells
 
 from cartcls.calibration.evidence import Evidence, gather
-from cartcls.calibration.judged import judge, per_class, rare_sentence, reasons
+from cartcls.calibration.judged import always_reviewed, judge, per_class, rare_sentence, reasons
 from cartcls.calibration.reliability import reliability
 from cartcls.calibration.risk import clopper_pearson_upper
 from cartcls.calibration.split import choose_part, class_of
@@ -118,16 +118,19 @@ def _head(bundle: Bundle, backend: Backend, part: str) -> list[str]:
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by {backend.name} ({backend.precision}), on the part"
         f" **{part}**. Temperature {record.temperature:.4f}, review below a confidence of"
-        f" {record.threshold:.4f}. Guaranteed: {record.promise.sentence}. Intervals are 95 % (Wilson).",
+        f" {record.threshold:.4f}. {record.promise.word.capitalize()}: {record.promise.sentence}. Intervals are 95 %"
+        " (Wilson).",
     ]
 
 
 def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, part: str) -> list[str]:
-    judged = judge(calibration, evidence, bundle.temperature)
+    own = judge(calibration, evidence, bundle.temperature)
+    judged = always_reviewed(own, bundle.classes)
+    flagged = int((~own.passes).sum())
     passes, right = judged.passes, judged.correct
     figures = reliability(judged.probabilities, evidence.labels)
     total, count, wrong = len(right), int(passes.sum()), int((passes & ~right).sum())
-    reached = total - count <= MOST_FLAGGED * total
+    reached = flagged <= MOST_FLAGGED * total
     before = reliability(softmax(evidence.logits), evidence.labels)
     rows = per_class(evidence.labels, judged.predicted, passes, [entry.name for entry in bundle.classes])
     lines = [
@@ -135,12 +138,11 @@ def _untouched(bundle: Bundle, calibration: Calibration, evidence: Evidence, par
         f"## Untouched cells ({part})",
         "",
         f"- right labels: {_share(int(right.sum()), total)}",
-        f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(total - count, total)}"
+        f"- `ok`: {_share(count, total)}; flagged by all checks together: {_share(flagged, total)}"
         f" (asked for: at most {MOST_FLAGGED:.0%}: {'reached' if reached else 'not reached'})",
         f"- **wrong and `ok`, of all cells: {_share(wrong, total)}**; with 95 % confidence at most"
         f" {clopper_pearson_upper(wrong, total):.2%} (Clopper–Pearson, one-sided)",
-        f"- wrong among the `ok` cells: {_share(wrong, count)}",
-        f"- wrong labels that were flagged: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
+        f"- wrong labels that are for review: {_share(int((~passes & ~right).sum()), int((~right).sum()))}",
         f"- Brier score {figures.brier:.4f} (before temperature {before.brier:.4f})",
     ]
     for title, error, earlier in (

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from io import BytesIO
-from math import ceil
 
 import numpy as np
 from msgspec.structs import asdict
@@ -18,7 +17,6 @@ from ..runtime.bundle.calibration import (
     CalibrateFigures,
     CalibrationRecord,
     Limits,
-    PromiseRecord,
     Typical,
 )
 from ..runtime.bundle.review import CALIBRATION, Calibration
@@ -28,20 +26,17 @@ from ..runtime.inference.backend import Backend
 from ..runtime.inference.predictions import softmax
 from ..runtime.ledger.records import now
 from .evidence import Evidence
-from .judged import Judged, judge, per_class, rare_sentence, reasons
+from .guarantee import promise_record
+from .judged import Judged, always_reviewed, judge, per_class, rare_sentence, reasons
 from .limits import gaussians, limits, stain_gaussians, typical
 from .plots import draw_reliability, draw_risk_coverage
 from .reliability import reliability
-from .risk import CONFIDENCE, Promise, cells_to_stand, promise, threshold_sequence
+from .risk import Promise, cells_to_stand, promise, threshold_sequence
 from .split import FEWEST, Split
 from .temperature import fit_temperature
 
 PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
-OTHER_SPLIT = (
-    "this is not the split that the weights were trained with: the guarantee holds only if no cell of `select` or"
-    " `calibrate` was in that training"
-)
 
 
 @dataclass(frozen=True)
@@ -81,6 +76,8 @@ def calibrate(
 ) -> Calibrated:
     """Calibrate a bundle. Each step sees one part alone, and what was made of an earlier one is not changed again.
 
+    Only the typical distances, which mark no cell as `ok`, are from two parts.
+
     Where the error that is asked for cannot be guaranteed, the record says so, and no cell is `ok` by it.
 
     Args:
@@ -88,12 +85,13 @@ def calibrate(
         backend: What ran it.
         evidence: Of the parts `fit`, `select` and `calibrate`.
         split: Where the cells are from; another one than the training's is noted.
-        max_error: Share of wrong cells among those that are `ok` that is asked for.
+        max_error: Share that is asked for: of all cells wrong and `ok` ones, and of those that pass all checks wrong
+            ones.
 
     Raises:
         DataError: The cells do not allow it.
     """
-    measured = _measure(evidence, max_error)
+    measured = _measure(evidence, bundle, max_error)
     record = _record(measured, bundle, backend, split, {part: len(evidence[part].labels) for part in PARTS})
     files = {CALIBRATION: _arrays(measured.calibration, hashlib.sha256(bundle.model).hexdigest())}
     return Calibrated(record, files | _pictures(measured, record.calibrate))
@@ -111,7 +109,7 @@ class _Measured:
     Attributes:
         select: Judged by all checks but the confidence.
         before: `calibrate`, judged in the same way.
-        calibrate: The same cells, judged by all checks.
+        calibrate: The same cells, judged by all checks and by their labels, as a user sees them.
     """
 
     temperature: float
@@ -122,14 +120,15 @@ class _Measured:
     calibrate: Judged
 
 
-def _measure(evidence: Mapping[str, Evidence], max_error: float) -> _Measured:
+def _measure(evidence: Mapping[str, Evidence], bundle: Bundle, max_error: float) -> _Measured:
     fit, select, calibrate = (evidence[part] for part in PARTS)
     temperature = fit_temperature(select.logits, select.labels)
     usual = _usual(fit, select)
     judged, before = judge(usual, select, temperature), judge(usual, calibrate, temperature)
     found = _promise(judged, before, max_error)
     calibration = replace(usual, threshold=found.chosen.threshold, reached=found.reached)
-    return _Measured(temperature, calibration, found, judged, before, judge(calibration, calibrate, temperature))
+    seen = always_reviewed(judge(calibration, calibrate, temperature), bundle.classes)
+    return _Measured(temperature, calibration, found, judged, before, seen)
 
 
 def _usual(fit: Evidence, select: Evidence) -> Calibration:
@@ -147,7 +146,11 @@ def _usual(fit: Evidence, select: Evidence) -> Calibration:
 
 
 def _promise(select: Judged, calibrate: Judged, max_error: float) -> Promise:
-    """Find the threshold, for cells that no other check flags."""
+    """Find the threshold, for cells that no other check flags.
+
+    Cells of all classes count, also of those that a person always sees: with these taken for safe, a threshold could
+    be so loose that it protects no other class.
+    """
     kept, others = select.confidences[select.passes], calibrate.passes
     if not others.any() or not len(kept):
         raise DataError("quality and distance flag every cell: are `select` and `calibrate` from the same microscope?")
@@ -165,8 +168,8 @@ def _record(
         temperature=measured.temperature,
         threshold=measured.calibration.threshold,
         limits=measured.calibration.limits,
-        typical=_typical(measured.select, names),
-        promise=_promise_record(measured.promise, measured.calibrate, split, same_split),
+        typical=_typical(measured.select, measured.before, names),
+        promise=promise_record(measured.promise, measured.calibrate, bundle.classes, split, same_split),
         calibrate=figures,
         parts=parts,
         split_sha256=split.sha256,
@@ -180,11 +183,11 @@ def _record(
     )
 
 
-def _typical(select: Judged, names: list[str]) -> Typical:
-    labels = select.evidence.logits.argmax(1)
+def _typical(select: Judged, calibrate: Judged, names: list[str]) -> Typical:
+    labels, found = np.concatenate([select.predicted, calibrate.predicted]), [*select.found, *calibrate.found]
     return Typical(
-        features=typical(np.array([assessment.distance for assessment in select.found]), labels, names),
-        colours=typical(np.array([assessment.stain for assessment in select.found]), labels, names),
+        features=typical(np.array([assessment.distance for assessment in found]), labels, names),
+        colours=typical(np.array([assessment.stain for assessment in found]), labels, names),
     )
 
 
@@ -197,58 +200,6 @@ def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
         per_class=per_class(labels, calibrate.predicted, calibrate.passes, names),
         confusion=confusion_matrix(labels, calibrate.predicted, labels=range(len(names))).tolist(),
     )
-
-
-def _promise_record(found: Promise, calibrate: Judged, split: Split, same_split: bool) -> PromiseRecord:
-    ok = calibrate.passes
-    return PromiseRecord(
-        asked=found.asked,
-        error=found.asked if found.reached else None,
-        reached=found.reached,
-        confidence=CONFIDENCE,
-        cells=len(ok),
-        passing=found.chosen.passing,
-        wrong=found.chosen.wrong,
-        coverage=float(ok.mean()),
-        needed=found.needed,
-        split_unit=split.unit,
-        sentence=_promise_sentence(found, len(ok), split.unit, same_split),
-        steps=tuple(found.steps),
-        slides=split.group_count("calibrate"),
-        natural=None,
-    )
-
-
-def _promise_sentence(found: Promise, cells: int, split_unit: str, same_split: bool) -> str:
-    chosen = found.chosen
-    if not found.reached:
-        return (
-            f"no cell is marked ok: that at most {found.asked:.2%} of them are wrong cannot be guaranteed with"
-            f" {CONFIDENCE:.0%} confidence from the {cells} cells of `calibrate` ({split_unit}), of which"
-            f" {chosen.passing} pass the checks and {chosen.wrong} of those are wrong; {_remedy(found, cells)}"
-        )
-    sentence = (
-        f"at most {found.asked:.2%} of the cells marked ok are wrong, with {CONFIDENCE:.0%} confidence, for cells like"
-        f" those of `calibrate` ({split_unit}): {chosen.wrong} of {chosen.passing} were, of {cells}"
-    )
-    if split_unit == "split by group":
-        sentence += "; cells are counted as independent, which takes tens of patients in `calibrate`"
-    if not same_split:
-        sentence += f"; {OTHER_SPLIT}"
-    return sentence
-
-
-def _remedy(found: Promise, cells: int) -> str:
-    """What would make a calibration of cells that do not allow one."""
-    if found.chosen.wrong / max(found.chosen.passing, 1) >= found.asked:
-        return (
-            "that share is above what was asked for. Train the model on more cells, ask for less with --max-error, or"
-            f" add cells of new slides: at least {found.needed} that pass are needed, if no more are wrong"
-        )
-    in_all = ""
-    if found.needed and found.chosen.passing:
-        in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all"
-    return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or ask for less with --max-error"
 
 
 def _pictures(measured: _Measured, figures: CalibrateFigures) -> dict[str, bytes]:

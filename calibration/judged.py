@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..runtime.bundle.calibration import ClassCounts
+from ..runtime.bundle.calibration import ClassCounts, SlideLimits
+from ..runtime.bundle.manifest import CellClass
 from ..runtime.bundle.review import Assessment, Calibration, assess
-from ..runtime.inference.predictions import softmax
+from ..runtime.inference.predictions import RARE, softmax
 from .evidence import Evidence
 from .risk import clopper_pearson_upper
 
-RARE = 0.01  # prevalence at which the sentence on rare classes is made
+RAREST = SlideLimits().share  # of the leukocytes of a slide: each cell of a rarer class is for review
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Judged:
         """Whether nothing speaks against them, (N,)."""
         return np.array([not assessment.reasons for assessment in self.found])
 
+    @property
+    def wrongly_ok(self) -> npt.NDArray[np.bool_]:
+        """Whether nothing speaks against them though they are wrong, (N,)."""
+        return self.passes & ~self.correct
+
 
 def judge(calibration: Calibration, evidence: Evidence, temperature: float) -> Judged:
     """Judge cells as the edge would."""
@@ -61,6 +67,15 @@ def judge(calibration: Calibration, evidence: Evidence, temperature: float) -> J
         )
     ]
     return Judged(evidence, probabilities, found)
+
+
+def always_reviewed(judged: Judged, classes: Sequence[CellClass]) -> Judged:
+    """The same cells, with those for review whose labels a person always sees."""
+    found = [
+        replace(assessment, reasons=[RARE, *assessment.reasons]) if classes[label].always_review else assessment
+        for assessment, label in zip(judged.found, judged.predicted, strict=True)
+    ]
+    return replace(judged, found=found)
 
 
 def reasons(found: Sequence[Assessment]) -> dict[str, int]:
@@ -77,7 +92,7 @@ def per_class(
     for i, name in enumerate(names):
         own, called = labels == i, predicted == i
         true, false = int((own & called & passes).sum()), int((~own & called & passes).sum())
-        rate, most = true / max(own.sum(), 1), clopper_pearson_upper(false, int((~own).sum()))
+        share, most = RAREST * true / max(own.sum(), 1), clopper_pearson_upper(false, int((~own).sum()))
         rows[name] = ClassCounts(
             count=int(own.sum()),
             sensitivity=float((own & called).sum() / max(own.sum(), 1)),
@@ -86,17 +101,22 @@ def per_class(
             others_called_so=false,
             others=int((~own).sum()),
             others_at_most=most,
-            right_if_rare=float(rate * RARE / (rate * RARE + most * (1 - RARE))),
+            right_if_rare=float(share / (share + most * (1 - RAREST))) if true + false else None,
         )
     return rows
 
 
 def rare_sentence(rows: Mapping[str, ClassCounts]) -> str:
-    """What the counts by class mean on a slide where that class is rare."""
-    name, row = min(rows.items(), key=lambda item: item[1].right_if_rare)
+    """What the counts by class mean on a slide where a class is as rare as can be while its cells may be `ok`."""
+    rarely_right = {name: row.right_if_rare for name, row in rows.items() if row.right_if_rare is not None}
+    if not rarely_right:
+        return ""
+    name = min(rarely_right, key=lambda name: rarely_right[name])
+    row = rows[name]
     return (
-        "The guarantee is for all cells marked ok together, in the mix of `calibrate`, not for each class."
+        "The bound is for all cells together, not for each class."
         f" {row.others_called_so} of {row.others} cells of other classes were marked ok as {name}, and up to"
-        f" {row.others_at_most:.2%} may: on a slide where 1 cell in 100 is one, as little as"
-        f" {row.right_if_rare:.0%} of the labels {name!r} marked ok may be right: look at every cell of a rare class."
+        f" {row.others_at_most:.2%} may: on a slide where {RAREST * 100:.0f} cells in 100 are one, as little as"
+        f" {rarely_right[name]:.0%} of the labels {name!r} marked ok may be right. Of leukocyte classes"
+        " that are rarer, each cell is for review."
     )

@@ -3,16 +3,18 @@
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 from sklearn.covariance import shrunk_covariance
 
 from ..runtime.bundle.calibration import DISTANCE, STAIN
 from ..runtime.bundle.drift import TYPICAL
 from ..runtime.bundle.review import Gaussians
+from .risk import CONFIDENCE
 
 TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
 MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed
 STAINS = 4  # kinds of stain that are told apart
-FEWEST_FOR_TYPICAL = 20
+FEWEST_FOR_TYPICAL = 29  # with fewer, even the largest distance is below the typical one too often: 0.9^29 < 0.05
 
 SLACK = {
     DISTANCE: 1.0,
@@ -69,10 +71,23 @@ def limits(name: str, values: Floats) -> tuple[float, float]:
 
 
 def typical(distances: Floats, labels: npt.NDArray[np.intp], names: list[str]) -> dict[str, float]:
-    """Distance that 9 of 10 cells of a class do not exceed; of all cells, for a class that has few."""
+    """Distance that at least 9 of 10 cells of home with a label do not exceed, with 95 % confidence for each label.
+
+    It is a nonparametric upper tolerance limit (Wilks 1941). The 0.9 quantile of the few cells of a class would be
+    exceeded by more than 0.1 of the cells of home as often as not, and drift would alarm on slides of home.
+
+    Args:
+        distances: Of cells that no weights and no mean or covariance were made of, (N,).
+        labels: The label that each was given, (N,).
+        names: Of the classes. One that has few cells takes the limit of all.
+    """
+    own = {name: distances[labels == i] for i, name in enumerate(names)}
     return {
-        name: float(
-            np.quantile(distances[own] if (own := labels == i).sum() >= FEWEST_FOR_TYPICAL else distances, TYPICAL)
-        )
-        for i, name in enumerate(names)
+        name: _tolerance_limit(found if len(found) >= FEWEST_FOR_TYPICAL else distances) for name, found in own.items()
     }
+
+
+def _tolerance_limit(distances: Floats) -> float:
+    """The first of the sorted distances that is at least the 0.9 quantile of their distribution, with confidence."""
+    below = int(stats.binom.ppf(CONFIDENCE, len(distances), TYPICAL))
+    return float(np.sort(distances)[min(below, len(distances) - 1)])

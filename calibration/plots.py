@@ -70,7 +70,7 @@ def draw_risk_coverage(confidences: Floats, correct: Bools, found: Promise, part
         f"at the review threshold {chosen:.1%} pass, {found.chosen.wrong} of them wrong",
     )
     axes.plot(coverage, risk, color=LINE, label="wrong among those that pass")
-    label = "guaranteed" if found.reached else "asked for, not reached"
+    label = "held" if found.reached else "asked for, not reached"
     axes.axhline(found.asked, color=MARK, linestyle="--", linewidth=1, label=f"{label}: at most {found.asked:.2%}")
     axes.axvline(chosen, color=MARK, linewidth=1, label="review threshold")
     top = max(float(risk[len(risk) // 10 :].max()), found.asked)  # the share of a few cells says nothing

@@ -1,7 +1,11 @@
-"""How many of the cells that are `ok` may be wrong: a bound that holds with 95 % confidence, and the threshold for it.
+"""How many of the cells that pass may be wrong: a bound that holds with 95 % confidence, and the threshold for it.
 
 Angelopoulos et al., "Learn then Test" (2021): thresholds are tried in an order that was fixed beforehand, from strict
 to loose, each with an exact binomial bound, until the first that fails. No correction for trying many is needed then.
+
+The share of wrong cells is tested among those that pass. As a share of all cells, those that are wrong and pass are
+fewer, so what holds for the one holds for the other. Tested as a share of all, they would be the more the more cells
+are flagged for other reasons.
 """
 
 from bisect import bisect_left

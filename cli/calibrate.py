@@ -20,7 +20,10 @@ def calibrate(
     labelled_dir: LabelledDir,
     split: Annotated[Path, typer.Option(help="Split file of that folder.", show_default=False)],
     max_error: Annotated[
-        str, typer.Option(metavar="SHARE", help="Largest share of `ok` cells that may be wrong, such as 1% or 0.01.")
+        str,
+        typer.Option(
+            metavar="SHARE", help="Largest share of all cells that may be wrong and `ok`, such as 1% or 0.01."
+        ),
     ] = f"{MAX_ERROR:.0%}",
     backend: Backend = BackendName.auto,
     out: Annotated[
@@ -31,15 +34,17 @@ def calibrate(
     """Calibrate confidences, and set below which a person must look.
 
     Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
-    `calibrate`: at most --max-error of the `ok` cells are then wrong, with 95 % confidence, for cells like those. If
-    that cannot be guaranteed from these cells, the exit code is 1: the bundle gets the figures that were measured, and
-    marks every cell for review.
+    `calibrate`: at most --max-error of all cells are then wrong and `ok`, with 95 % confidence, for cells like those.
+    That is promised where `calibrate` has cells of at least 10 slides or patients; else it is an estimate. If it cannot
+    be held on these cells, the exit code is 1: the bundle gets the figures that were measured, and marks every cell for
+    review.
     """
-    from ..calibration.calibrate import OTHER_SPLIT, PARTS, check_parts, is_split_of_training
+    from ..calibration.calibrate import PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
     from ..calibration.classes import classes_of_folders
     from ..calibration.copies import without_copies
     from ..calibration.evidence import check_unbiased, gather
+    from ..calibration.guarantee import OTHER_SPLIT
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle

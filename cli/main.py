@@ -123,6 +123,8 @@ def _classify(
             show.notify(f"error: {error}")
             refused.append(str(slide_dir))
             continue
+        if not as_json and not summaries:
+            show.unknown_cells(classifier.bundle)
         summaries[directory] = summary
         if not as_json:
             show.finished(directory, summary)
@@ -163,7 +165,7 @@ def watch(
     check_slide(capture_dir, out, may_be_away=True)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
-        show_watch.watched(capture_dir, out)
+        show_watch.watched(capture_dir, out, classifier.bundle)
         with (
             open_ledger(out, classifier.bundle) as ledger,
             stop.on_signals(),

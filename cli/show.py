@@ -107,26 +107,33 @@ def counts(summary: "Summary") -> str:
     return "; ".join(filter(None, (there, gone)))
 
 
+def unknown_cells(bundle: "Bundle") -> None:
+    """Print the bundle's own sentence on cells that none of its classes is for."""
+    if sentence := bundle.manifest.unknown_cells:
+        results.print(sentence, markup=False, soft_wrap=True)
+
+
 def finished(directory: Path, summary: "Summary") -> None:
     """Print a slide's differential and the path of its report; first what must be known before any count."""
     from ..runtime.reports.page import PAGE
 
-    if summary.unknown_cells:
-        results.print(summary.unknown_cells, markup=False, soft_wrap=True)
     for warning in summary.warnings:
         results.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("class")
-    for name in ("cells", "share", "95 % interval"):
+    estimated = summary.differential.errors_counted
+    for name in ("counted", "expected", "share", "95 % interval") if estimated else ("cells", "share", "95 % interval"):
         table.add_column(name, justify="right")
     for row in summary.differential.rows:
         share = interval = ""
-        if row.percent is not None and row.percent_interval is not None:
-            low, high = row.percent_interval
-            share, interval = f"{row.percent:.1f} %", f"{low:.1f} to {high:.1f} %"
+        if row.interval is not None:
+            interval = f"{row.interval[0]:.1f} to {row.interval[1]:.1f}{' %' if row.percent is not None else ''}"
+        if row.percent is not None:
+            share = f"{row.percent:.1f} %"
         elif row.per_100_leukocytes is not None:
-            share = f"{row.per_100_leukocytes:.1f} per 100 leukocytes"
-        table.add_row(Text(row.title), str(row.count), share, interval)
+            share = f"{row.per_100_leukocytes:.1f}/100 leukocytes"
+        expected = " to ".join(map(str, dict.fromkeys(row.expected or ())))
+        table.add_row(Text(row.title), str(row.count), *([expected] if estimated else []), share, interval)
     results.print(table)
     results.print(f"{summary.images} images: {counts(summary) or 'none found'}", markup=False)
     if summary.awaiting_review:
@@ -228,8 +235,9 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     for line in (
         f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
-        f"for review below a confidence of {record.threshold:.4f}: {guarantee.sentence}" if guarantee.reached else "",
+        f"for review below a confidence of {record.threshold:.4f}" if guarantee.reached else "",
         f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
+        f"{guarantee.word}: {guarantee.sentence}" if guarantee.reached else "",
         record.rare_classes,
         os.fspath(directory),
     ):
@@ -274,7 +282,8 @@ def exported(out: Path, parity: "ParityReport") -> None:
     results.print(table)
     bundle = load_bundle(out)
     for entry in bundle.classes:
-        messages.print(f"{entry.name} is counted as {entry.kind}", markup=False)
+        always = ", and each is for review" if entry.always_review else ""
+        messages.print(f"{entry.name} is counted as {entry.kind}{always}", markup=False)
     source = bundle.manifest.source
     trainings = [(source.epochs, source), *((member.epochs, member.provenance) for member in source.members)]
     if any(stopped_at(*training) for training in trainings):

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.mounts import file_system, is_network
 from ..runtime.reports.summary import Summary
 from ..runtime.slides.watch import Watch
@@ -21,8 +22,10 @@ from .show import counts, last_message, messages, notify
 SLIDES_SHOWN = 12
 
 
-def watched(capture_dir: Path, out: Path) -> None:
-    """Print what is being watched, whether it is on a network share, and where the reports go."""
+def watched(capture_dir: Path, out: Path, bundle: Bundle) -> None:
+    """Print what the model does not know, what is being watched, whether on a network share, and where reports go."""
+    if sentence := bundle.manifest.unknown_cells:
+        messages.print(sentence, markup=False, soft_wrap=True)
     kind = file_system(capture_dir)
     share = f", on a network share ({kind}): files must stay unchanged for longer" if is_network(kind) else ""
     messages.print(f"watching {capture_dir}{share}; reports in {out}", markup=False, soft_wrap=True)

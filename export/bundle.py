@@ -17,7 +17,7 @@ from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
-from .classes import cell_classes
+from .classes import cell_classes, unknown_cells
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
@@ -156,10 +156,11 @@ def _manifest(
 ) -> Manifest:
     """The manifest before its files are written; `paths` are those of the cells of the parity check."""
     width, height = trained.image_size
+    classes = tuple(cell_classes(trained.classes))
     checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]
     return Manifest(
         name=name,
-        classes=tuple(cell_classes(trained.classes)),
+        classes=classes,
         input=GraphInput(width, height),
         preprocessing=Preprocessing(PREPROCESSING),
         precision=Precisions("half, with float32 islands" if half else "float32", parity.cpu_precision),
@@ -167,6 +168,7 @@ def _manifest(
         metrics=metrics,
         parity=Parity("select", "PyTorch, float32", checks),
         files={},
+        unknown_cells=unknown_cells(classes),
     )
 
 

@@ -1,7 +1,9 @@
 """The model card of a bundle, written from its manifest alone."""
 
-from ..runtime.bundle.calibration import CalibrationRecord
-from ..runtime.bundle.manifest import NAMED_CAR_T, Manifest, Metrics, ParityCheck
+from collections.abc import Sequence
+
+from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord
+from ..runtime.bundle.manifest import CellClass, Manifest, Metrics, ParityCheck
 from ..runtime.bundle.provenance import Provenance, stage_index
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -15,11 +17,11 @@ _CARD = """\
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
 It is made for pictures like those it was trained on: one cell in the middle, the same stain, microscope and
-magnification. **For research use only.** A person must look before anything is decided.
+magnification. **For research use only.** A person must look before anything is decided.{always}
 
 ## What it is not for
 - Whole fields of view, unstained cells, other stains or cameras: nothing is known of its answers there.
-- Cells of any class that is not in the list: it must give each one of its own labels.{no_car_t}
+- Cells of any class that is not in the list: it must give each one of its own labels. {manifest.unknown_cells}
 - Diagnosis or treatment.
 
 ## Figures
@@ -65,12 +67,18 @@ _CALIBRATION = """\
 ## What a confidence is worth
 Calibrated with {record.backend} ({record.precision}), {record.split_unit}: temperature {record.temperature:.4f} \
 from `select`, then the review
-threshold {record.threshold:.4f} from `calibrate`. **{promised}.** Other cells are marked for
-review: {figures.reasons[any]} of {figures.count} of `calibrate`.
+threshold {record.threshold:.4f} from `calibrate`. For review are {figures.reasons[any]} of {figures.count} cells of \
+`calibrate`: {reasons}.
+
+**{word}: {promised}.** {meaning}
+
+The threshold was chosen on cells of all classes: {tried.wrong} of the {tried.passing} that pass all checks are wrong, \
+at most {tried.bound:.2%}.
+Classes that a person always sees, and what speaks against a whole slide, only take from those that are `ok`.
 
 {measured}
 
-| class (`calibrate`) | cells | sensitivity | passing | wrong among them |
+| class (`calibrate`) | cells | sensitivity | ok | wrong among them |
 |---|---|---|---|---|
 {rows}
 
@@ -96,9 +104,7 @@ def model_card(manifest: Manifest) -> str:
         members=_members(source),
         count=len(manifest.classes),
         titles=", ".join(entry.title for entry in manifest.classes),
-        no_car_t=""
-        if any(NAMED_CAR_T.search(entry.name) for entry in manifest.classes)
-        else " It has **no CAR-T class**, so a CAR-T cell gets the label of a look-alike.",
+        always=_always(manifest.classes),
         unit_meaning="no patient or slide is in two parts."
         if source.split_unit == "split by group"
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
@@ -108,6 +114,12 @@ def model_card(manifest: Manifest) -> str:
         changed=_changed(checks[-1].changed),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
     )
+
+
+def _always(classes: Sequence[CellClass]) -> str:
+    """The classes that a person always sees, if there are any."""
+    titles = ", ".join(entry.title for entry in classes if entry.always_review)
+    return f"\nEach cell that it calls one of these is for review: {titles}." if titles else ""
 
 
 def _members(source: Provenance) -> str:
@@ -163,11 +175,23 @@ def _calibration(record: CalibrationRecord | None) -> str:
         figures=figures,
         measured=_MEASURED.format(figures=figures, mass=figures.ece_equal_mass),
         problem=_sentence(promise.problem),
-        promised=_sentence(promise.sentence),
+        word=_sentence(promise.word),
+        promised=promise.sentence,
+        meaning=_meaning(promise),
+        tried=promise.chosen,
+        reasons=", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any"),
         rows="\n".join(
             f"| {name} | {row.count} | {row.sensitivity:.1%} | {row.passing} | {row.passing - row.right} |"
             for name, row in figures.per_class.items()
         ),
+    )
+
+
+def _meaning(promise: PromiseRecord) -> str:
+    """Why it is a promise or none."""
+    return (
+        f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: here"
+        f" their number is {'unknown' if promise.slides is None else promise.slides}."
     )
 
 

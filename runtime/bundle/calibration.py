@@ -7,13 +7,16 @@ from ..images.quality import FLAWS
 TEMPERATURES = (0.05, 20.0)
 NOT_CALIBRATED = "not calibrated"
 DISTANCE, STAIN = "distance", "stain"
-SLIDES_TO_PROMISE = 10
+SLIDES_TO_PROMISE = 10  # cells of one slide are alike: with fewer, a bound that counts them one by one says too much
 
 Limits = dict[str, tuple[float | None, float | None]]
 
 
 class Typical(Struct, frozen=True):
-    """Distances, in feature space and in colours, that most training cells of a class do not exceed, by its name."""
+    """Distances, in feature space and in colours, that 9 of 10 cells with a label do not exceed at home, by its class.
+
+    Each holds with 95 % confidence.
+    """
 
     features: dict[str, float]
     colours: dict[str, float]
@@ -34,7 +37,14 @@ class SlideLimits(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One threshold that was tried: number of `ok` cells, of wrong ones among them, and the bound on their share."""
+    """One threshold that was tried, on cells of all classes.
+
+    Attributes:
+        threshold: Of the confidence.
+        passing: Number of cells that pass all checks, also of classes that a person always sees.
+        wrong: Number of wrong ones among them.
+        bound: Upper bound on their share.
+    """
 
     threshold: float
     passing: int
@@ -66,8 +76,11 @@ class PromiseRecord(Struct, frozen=True):
         error: Share that is guaranteed; None where what was asked for is not reached.
         confidence: Probability with which the guarantee holds.
         cells: Number of cells of `calibrate`, whether `ok` or not.
-        passing: Number of those that pass all checks at the threshold.
+        passing: Number of those that are `ok`.
+        wrong: Number of wrong ones among them; their share of all cells is what is guaranteed.
         coverage: Share of the cells that are `ok`.
+        chosen: The threshold as it was tried. It passed where at most as many were wrong among those that pass, which
+            is more than is guaranteed.
         needed: Fewest cells that pass with which it would be reached, if the share of wrong ones stays; where that is
             above what was asked for, if no more are wrong. None if it is reached.
         steps: Thresholds tried, from strict to loose.
@@ -83,6 +96,7 @@ class PromiseRecord(Struct, frozen=True):
     passing: int
     wrong: int
     coverage: float
+    chosen: Step
     needed: int | None
     split_unit: str
     sentence: str
@@ -100,10 +114,11 @@ class PromiseRecord(Struct, frozen=True):
         """Why no cell is `ok`: what was asked for cannot be guaranteed; empty where it is."""
         if self.reached:
             return ""
-        wrong = f", and {self.wrong} of them {'is' if self.wrong == 1 else 'are'} wrong" if self.wrong else ""
+        tried = self.chosen
+        wrong = f", and {tried.wrong} of them {'is' if tried.wrong == 1 else 'are'} wrong" if tried.wrong else ""
         return (
             f"{NOT_CALIBRATED}: at least {self.needed} labelled cells that pass the checks are needed, there are"
-            f" {self.passing}{wrong}"
+            f" {tried.passing}{wrong}"
         )
 
 
@@ -143,7 +158,8 @@ class ClassCounts(Struct, frozen=True):
         passing: `ok` cells of the class; `right` of them have its label.
         others_called_so: Cells of other classes that are `ok` with its label.
         others_at_most: Upper bound on their share of the other cells, with 95 % confidence.
-        right_if_rare: Share of its `ok` labels that is then right if 1 cell in 100 is of that class.
+        right_if_rare: Share of its `ok` labels that is then right if 3 cells in 100 are of that class; None where no
+            cell is `ok` with its label.
     """
 
     count: int
@@ -153,7 +169,7 @@ class ClassCounts(Struct, frozen=True):
     others_called_so: int
     others: int
     others_at_most: float
-    right_if_rare: float
+    right_if_rare: float | None
 
 
 class CalibrateFigures(Reliability, frozen=True):

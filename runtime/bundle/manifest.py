@@ -16,7 +16,6 @@ FORMAT = 1
 NOT_A_CELL, UNSURE = "not a cell", "unsure"  # labels of a reviewer beside the classes; no class has such a name
 SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
-NAMED_CAR_T = re.compile(r"\bcar[-_ ]?t\b", re.IGNORECASE)
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
 KIND_ORDER: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")

@@ -146,6 +146,11 @@ class Cell:
         return self.label if self.corrected_label == UNSURE else self.present_label
 
     @property
+    def is_decided(self) -> bool:
+        """Whether a person has confirmed or changed its label."""
+        return self.corrected_label not in (None, UNSURE)
+
+    @property
     def present_status(self) -> str:
         """`reviewed` once a person has confirmed or changed the label, `review` if unsure, else `status`."""
         if self.corrected_label is None or not self.can_be_corrected:

@@ -176,18 +176,22 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
         return f"it is in the file {times} times: keep one row"
     if row["sha256"] != cell.sha256:
         return "its image has changed since: open the page again, and look at the new one"
-    if row["from"] != cell.present_label:
-        since = f", by {cell.corrected_by} at {cell.corrected_at}" if cell.corrected_by else ""
+    if cell.corrected_label not in (None, row["from"]):  # a model's label may have been computed anew since
         return (
-            f"it was edited twice: the file says it was {row['from']}, but it is {cell.present_label} now{since};"
-            " open the page again"
+            f"it was edited twice: the file says it was {row['from']}, but it is {cell.corrected_label} now, by"
+            f" {cell.corrected_by} at {cell.corrected_at}; open the page again"
         )
+    return _no_label(row["from"], bundle) or _no_label(row["to"], bundle)
+
+
+def _no_label(label: str, bundle: Bundle) -> str:
+    """Why a text is not a label; empty where it is."""
     names = {entry.name for entry in bundle.classes}
-    if (known := _existing_label(row["to"], bundle)) is not None:
-        return f"{row['to']!r} is an existing label: write {known}"
-    if row["to"] not in names | {NOT_A_CELL, UNSURE} and not _is_other(row["to"]):
+    if (known := _existing_label(label, bundle)) is not None:
+        return f"{label!r} is an existing label: write {known}"
+    if label not in names | {NOT_A_CELL, UNSURE} and not _is_other(label):
         labels = f"{', '.join(sorted(names))}, {NOT_A_CELL}, {UNSURE} or {OTHER}and a name"
-        return f"{row['to']!r} is not a label: use {labels}"
+        return f"{label!r} is not a label: use {labels}"
     return ""
 
 

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import isfinite
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..bundle.manifest import CellClass, Kind
-from ..statistics import wilson_interval
+from ..statistics import clopper_pearson_interval
+from .estimate import Estimate
 
 FEWEST_LEUKOCYTES = 100
 
@@ -16,8 +18,11 @@ class DifferentialRow(Struct, frozen=True):
     """Count of one class; what does not apply to it is None.
 
     Attributes:
-        percent: Of the leukocytes, or of all cells; with its 95 % Wilson interval.
+        expected: How many cells of the class there may be, given the model's errors: 95 % interval; None where that is
+            the count itself, or is not estimated.
+        percent: Of the leukocytes, or of all cells.
         per_100_leukocytes: Of nucleated red cells.
+        interval: 95 % interval of `percent` or `per_100_leukocytes`.
     """
 
     name: str
@@ -25,9 +30,10 @@ class DifferentialRow(Struct, frozen=True):
     kind: Kind
     color: str
     count: int
+    expected: tuple[int, int] | None = None
     percent: float | None = None
-    percent_interval: tuple[float, float] | None = None
     per_100_leukocytes: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class Differential(Struct, frozen=True):
@@ -35,16 +41,18 @@ class Differential(Struct, frozen=True):
 
     Attributes:
         leukocytes: Their number; None where percentages are of all cells.
+        errors_counted: Whether the intervals count the model's errors beside chance; else they are Clopper–Pearson's.
         warning: Why the percentages are not reliable, or None.
         rows: One for each class.
     """
 
     leukocytes: int | None
+    errors_counted: bool
     warning: str | None
     rows: list[DifferentialRow]
 
 
-def differential(counts: Counter[str], classes: Sequence[CellClass]) -> Differential:
+def differential(counts: Counter[str], classes: Sequence[CellClass], estimated: Estimate | None = None) -> Differential:
     """Differential of labelled cells.
 
     Leukocyte classes are percentages of all leukocytes; nucleated red cells are given per 100 leukocytes,
@@ -54,22 +62,37 @@ def differential(counts: Counter[str], classes: Sequence[CellClass]) -> Differen
     Args:
         counts: Number of cells by class name.
         classes: Classes of the bundle, in the order of the rows.
+        estimated: What the model's errors make of these counts: the intervals are the wider for it.
     """
     of_all = len(classes) == 2 or all(entry.kind != "leukocyte" for entry in classes)
-    total = sum(counts[entry.name] for entry in classes if of_all or entry.kind == "leukocyte")
+    whole = [entry.name for entry in classes if of_all or entry.kind == "leukocyte"]
+    total = sum(counts[name] for name in whole)
     few = not of_all and total < FEWEST_LEUKOCYTES
     return Differential(
         leukocytes=None if of_all else total,
+        errors_counted=estimated is not None,
         warning=f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None,
-        rows=[_row(entry, counts[entry.name], total, of_all) for entry in classes],
+        rows=[_row(entry, counts[entry.name], total, whole, estimated) for entry in classes],
     )
 
 
-def _row(entry: CellClass, count: int, total: int, of_all: bool) -> DifferentialRow:
-    row = DifferentialRow(entry.name, entry.title, entry.kind, entry.color, count)
-    if total and (of_all or entry.kind == "leukocyte"):
-        low, high = wilson_interval(count, total)
-        return replace(row, percent=100 * count / total, percent_interval=(100 * low, 100 * high))
+def _row(entry: CellClass, count: int, total: int, whole: Sequence[str], estimated: Estimate | None) -> DifferentialRow:
+    expected = estimated.expected(entry.name) if estimated else None
+    row = DifferentialRow(
+        entry.name, entry.title, entry.kind, entry.color, count, None if expected == (count, count) else expected
+    )
+    if total and entry.name in whole:
+        by_count = clopper_pearson_interval(count, total)
+        interval = _hull(by_count, estimated.share(entry.name, whole) if estimated else by_count)
+        return replace(row, percent=100 * count / total, interval=interval)
     if total and entry.kind == "nrbc":
-        return replace(row, per_100_leukocytes=100 * count / total)
+        low, high = (share / (1 - share) for share in clopper_pearson_interval(count, count + total))
+        interval = _hull((low, high), estimated.ratio(entry.name, whole) if estimated else (low, high))
+        return replace(row, per_100_leukocytes=100 * count / total, interval=interval)
     return row
+
+
+def _hull(*intervals: tuple[float, float]) -> tuple[float, float] | None:
+    """Percentages of the interval that holds all of them; None where it has no upper end."""
+    low, high = (100 * pick(ends) for pick, ends in zip((min, max), zip(*intervals, strict=True), strict=True))
+    return (low, high) if isfinite(high) else None

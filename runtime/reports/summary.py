@@ -10,6 +10,7 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..ledger.records import Cell, Run
 from .differential import Differential, differential
+from .estimate import Estimate, estimate
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
 
 STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "gone")
@@ -32,8 +33,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """Differential, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
-        images: Images in the slide's folder: those that are gone are counted in `status` only.
         unknown_cells: The bundle's own sentence on cells that none of its classes is for: the first thing to be read.
+        images: Images in the slide's folder: those that are gone are counted in `status` only.
         warnings: What else must be known before any count: a slide unlike home, cells whose labels mean nothing, a
             bundle that is not calibrated.
         alarm: What of the slide is unlike the cells that the bundle was calibrated on, such as `colours`; empty for
@@ -52,15 +53,16 @@ class Summary(Struct, frozen=True, kw_only=True):
             (of every cell where the bundle is not calibrated), there was one, and no image waits.
         reviewers: Names of those who reviewed cells.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
-        differential: Of all cells, proposals by their label.
+        differential: Of all cells, proposals by their label. Its intervals count the model's errors until the review is
+            complete; not after an alarm, nor where the bundle has no calibration: they are not known there.
         differential_without_proposals: Of the others; None where nothing awaits review.
         calibrated: Whether cells can be `ok`.
         bundle_split: How the data of the bundle's own figures were split.
     """
 
+    unknown_cells: str
     slide: str
     source: str
-    unknown_cells: str
     warnings: list[str]
     alarm: str
     promise: str
@@ -110,12 +112,13 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     record = bundle.manifest.calibration
     classes = bundle.manifest.classes_as_read
     names = {entry.name for entry in classes}
+    complete = not waiting and _is_reviewed(bundle, cells)
     fields = _flawed(cells, WHOLE_FIELD)
     without = _flawed(cells, NO_CELL) - fields
     return Summary(
+        unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        unknown_cells=bundle.manifest.unknown_cells,
         warnings=[*_of_slide(bundle, labelled, alarm), *_warnings(bundle, len(fields), len(without), len(cells))],
         alarm=alarm,
         promise=promise_of(bundle, bool(alarm)),
@@ -126,12 +129,12 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         status={status: statuses[status] for status in STATUSES},
         awaiting_review=proposed.total(),
         reviewed=statuses["reviewed"],
-        review_complete=not waiting and _is_reviewed(bundle, cells),
+        review_complete=complete,
         reviewers=sorted({cell.corrected_by for cell in labelled if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in names},
-        differential=differential(counted, classes),
+        differential=differential(counted, classes, None if complete or alarm else _estimate(bundle, cells)),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record) if record else None,
@@ -195,6 +198,16 @@ def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
     marked = [cell for cell in cells if cell.can_be_corrected and (cell.status == "review" or not bundle.calibrated)]
     unsure = any(cell.awaits_review for cell in cells)
     return bool(marked) and not unsure and all(cell.corrected_label is not None for cell in marked)
+
+
+def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
+    """What the model's errors make of the counts; None where they were not measured."""
+    record = bundle.manifest.calibration
+    if record is None:
+        return None
+    labels = Counter(cell.label for cell in cells if cell.label and cell.counts_as and not cell.is_decided)
+    decided = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.is_decided)
+    return estimate(labels, decided, [entry.name for entry in bundle.classes], record.calibrate.confusion)
 
 
 def _facts(record: CalibrationRecord) -> CalibrationFacts:

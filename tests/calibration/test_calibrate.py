@@ -29,12 +29,16 @@ def test_the_record_says_what_was_measured_on_what(calibrated: Bundle):
     assert record.parts == {"fit": 320, "select": 160, "calibrate": 640}
     assert record.calibrate.count == record.promise.cells == 640
     assert record.promise.reached
-    assert record.promise.wrong < record.promise.passing * 0.05
+    assert record.promise.wrong == record.promise.chosen.wrong < record.promise.passing * 0.05
     thresholds = [step.threshold for step in record.promise.steps]
     assert thresholds == sorted(thresholds, reverse=True)
     assert record.calibrate.reasons["any"] == 640 - round(640 * record.promise.coverage)
     rows = record.calibrate.per_class.values()
     assert sum(row.passing - row.right for row in rows) == record.promise.wrong
+    confusion = np.array(record.calibrate.confusion)
+    assert confusion.sum(1).tolist() == [80] * 8
+    assert confusion.trace() == round(640 * record.calibrate.accuracy)
+    assert confusion[0, 1] > 0 == confusion[1, 0]  # what is wrong has the label of the next class
     assert record.threshold == calibrated.calibration.threshold  # pyright: ignore[reportOptionalMemberAccess]
     assert (record.backend, record.precision) == ("fake", "f32")
 
@@ -89,8 +93,9 @@ def test_where_the_error_asked_for_cannot_be_guaranteed_no_cell_is_ok(
     guarantee = record.promise
     found = re.fullmatch(problem, guarantee.problem)
     assert found
-    assert int(found[1]) == guarantee.passing > 30
-    assert (guarantee.reached, guarantee.error, guarantee.coverage) == (False, None, 0)
+    assert int(found[1]) == guarantee.chosen.passing > 30
+    assert (guarantee.reached, guarantee.error, guarantee.natural) == (False, None, None)
+    assert guarantee.passing == guarantee.coverage == 0
     assert guarantee.sentence.startswith(
         "no cell is marked ok: that at most 1.00% of them are wrong cannot be guaranteed"
     )

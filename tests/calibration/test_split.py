@@ -32,6 +32,7 @@ def test_the_committed_split_has_the_promised_parts():
         expected = {"fit": fit, "select": 49, "calibrate": 97, "report": 49}
         assert {part: per_class[name, part] for part in expected} == expected
     assert split.unit == "split by image"
+    assert split.group_count("calibrate") is None
 
 
 def test_leading_letters_are_spread_over_the_parts():
@@ -55,6 +56,7 @@ def test_groups_stay_on_one_side(folder: Path, tmp_path: Path):
     file.write_text("path,patient\n" + "".join(f"{path},{group}\n" for path, group in groups.items()))
     split = make_split(folder, tmp_path / "split.csv", file)
     assert split.unit == "split by group"
+    assert split.group_count("calibrate") == len({groups[path] for path in split.paths("calibrate")}) > 0
     assert len({(groups[path], part) for path, part in split.parts.items()}) == 20
     assert set(split.parts.values()) == {"fit", "select", "calibrate", "report"}
     assert 120 <= Counter(split.parts.values())["fit"] <= 170

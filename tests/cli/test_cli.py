@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def test_a_time_that_is_none_is_wrong_usage(text: str, tmp_path: Path):
 def test_batch_shows_the_differential_and_names_the_report(slide: Path, tmp_path: Path):
     done = cartcls("batch", slide, "--out", tmp_path, "--backend", "openvino")
     assert done.returncode == 0, done.stderr
-    assert "erythroblast" in done.stdout
+    assert re.search(r"^class +counted +expected +share +95 % interval$", done.stdout, re.MULTILINE)
+    assert re.search(r"^erythroblast +[0-9]+ +[0-9]+ to [0-9]+ ", done.stdout, re.MULTILINE)
     assert done.stdout.splitlines()[-1] == str(tmp_path / "slide-01" / "report.html")
     assert "openvino" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr

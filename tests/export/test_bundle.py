@@ -12,7 +12,6 @@ from cartcls.calibration.split import choose_part, read_split
 from cartcls.cli import show
 from cartcls.export import parity
 from cartcls.export.bundle import export_bundle
-from cartcls.export.classes import cell_classes
 from cartcls.export.model_card import model_card
 from cartcls.export.parity import ParityReport, check_parity
 from cartcls.runtime import Classifier
@@ -91,7 +90,8 @@ def test_the_bundle_carries_cells_to_check_its_parity_anywhere(exported: Path):
 
 def test_the_model_card_says_what_it_is_not_for(exported: Path):
     card = (exported / "MODEL_CARD.md").read_text()
-    assert "no CAR-T class" in card
+    assert "This model has no class for blasts, atypical lymphocytes, plasma cells or CAR-T cells" in card
+    assert "is for review: basophil, erythroblast, immature granulocyte." in card
     assert "split by image" in card
     assert "| select |" in card
     assert "# the weights of epoch " in card
@@ -213,12 +213,6 @@ def test_what_does_not_fit_the_checkpoint_is_a_clear_error(
         cell.transpose(PIL.Image.Transpose.ROTATE_180).save(paths[2])
     with pytest.raises(DataError, match="are not those of the training"):
         export_bundle(checkpoint, tmp_path / "b", data_dir=other)
-
-
-def test_known_names_get_their_kind_and_others_a_colour():
-    classes = cell_classes(["CAR-T", "Erythroblast", "lymphocyte", "platelet"])
-    assert [entry.kind for entry in classes] == ["other", "nrbc", "leukocyte", "platelet"]
-    assert len({entry.color for entry in classes}) == 4
 
 
 def test_a_precision_that_changes_answers_is_not_used(

@@ -26,7 +26,9 @@ def test_the_graph_stays_and_card_pictures_and_digests_are_new(calibrated: Bundl
     for name, sha256 in calibrated.manifest.files.items():
         assert hashlib.sha256((calibrated.directory / name).read_bytes()).hexdigest() == sha256
     card = (calibrated.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "At most 5.00% of the cells marked ok are wrong, with 95% confidence" in card
+    assert "**Estimated, no promise: at most 5.00% of all cells are wrong and marked ok, with 95% confidence" in card
+    assert "cells of at least 10 slides or patients: here their number is unknown." in card
+    assert calibrated.manifest.unknown_cells in card
     assert "not calibrated" not in card
     assert (calibrated.directory / "calibration.npz").stat().st_size < 2e6
     for name in ("reliability.png", "risk-coverage.png"):

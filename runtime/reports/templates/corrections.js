@@ -9,7 +9,8 @@ function restore() {
     for (const entry of stored?.entries ?? []) {
       const cell = bySeq.get(entry.seq);
       const same = cell?.sha256 === entry.sha256,
-        fits = same && canBeCorrected(cell) && saved(cell) === entry.from && cell.correctedAt === entry.since;
+        last = !cell?.corrected || (cell.corrected === entry.from && cell.correctedAt === entry.since),
+        fits = same && canBeCorrected(cell) && last;
       if (!cell || fits)
         corrections.entries.set(entry.seq, entry); // a cell whose file did not load may be there the next time
       else if (!same || cell.corrected !== entry.to) corrections.lost.push(entry.seq);

@@ -29,6 +29,15 @@ def test_the_ends_of_what_is_allowed_are_allowed():
     assert [changed(threshold=value).threshold for value in (0, 1)] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("slides", "word"),
+    [(None, "estimated, no promise"), (9, "estimated, no promise"), (10, "promised"), (30, "promised")],
+)
+def test_what_was_held_on_few_slides_is_no_promise(slides: int | None, word: str):
+    assert RECORD is not None
+    assert msgspec.structs.replace(RECORD.promise, slides=slides).word == word
+
+
 def test_a_missing_limit_is_named():
     with pytest.raises(msgspec.ValidationError, match="there are no limits for size, shape, cell"):
         changed(limits={"distance": [None, 9.0], "stain": [None, 9.0]})

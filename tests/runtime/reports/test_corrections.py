@@ -120,11 +120,7 @@ def test_nothing_is_overwritten(out: Path):
         ([(1, "other: \x1b[31m")], {}, "is not a label"),
         ([(1, "monocyte"), (1, "platelet")], {}, "no. 1: it is in the file 2 times"),
         ([(99, "monocyte"), (98, "monocyte")], {}, "no such cell; no. 98: there"),
-        (
-            [(1, "monocyte")],
-            {"from": "platelet"},
-            "edited twice: the file says it was platelet, but it is eosinophil now",
-        ),
+        ([(1, "monocyte")], {"from": "=cmd"}, "'=cmd' is not a label"),
         ([(1, "monocyte")], {"sha256": "0" * 64}, "its image has changed since"),
         ([(1, "monocyte")], {"seq": "1.5"}, "there is no such cell"),
         ([(1, "monocyte")], {"report": "0" * 32}, "was made for another report"),
@@ -223,6 +219,14 @@ def test_a_second_file_from_an_old_page_is_told_who_was_first(out: Path):
     second.write_bytes(second_bytes)
     with pytest.raises(CorrectionError, match=r"edited twice: .* it is monocyte now, by Ada at 2"):
         correct(out, second, "Bo")
+
+
+def test_a_label_that_the_model_computed_anew_since_does_not_matter(out: Path):
+    assert correct(out, corrections(out, (1, "monocyte"), **{"from": "platelet"}), "Ada").changed == 1
+    again = corrections(out, (1, "lymphocyte"), **{"from": "platelet"})
+    with pytest.raises(CorrectionError, match=r"the file says it was platelet, but it is monocyte now, by Ada at 2"):
+        correct(out, again, "Bo")
+    assert correct(out, corrections(out, (1, "lymphocyte"), **{"from": "monocyte"}), "Bo").changed == 1
 
 
 def test_rows_of_cells_that_do_not_count_now_are_left_out_and_named(out: Path, folder: Path, bundle: Bundle):

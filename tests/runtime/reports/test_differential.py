@@ -2,8 +2,9 @@ from collections import Counter
 
 import pytest
 
-from cartcls.runtime.bundle.manifest import CellClass
-from cartcls.runtime.reports.differential import differential
+from cartcls.runtime.bundle.manifest import CellClass, Kind
+from cartcls.runtime.reports.differential import DifferentialRow, differential
+from cartcls.runtime.reports.estimate import estimate
 
 CLASSES = [
     CellClass("lymphocyte", "lymphocyte", "leukocyte", "#000001"),
@@ -19,8 +20,10 @@ def test_percentages_are_of_leukocytes_and_red_cells_per_hundred_of_them():
     assert counted.leukocytes == 200
     assert counted.warning is None
     assert rows["lymphocyte"].percent == 25
-    assert rows["lymphocyte"].percent_interval == pytest.approx([19.51, 31.43], abs=0.01)
+    assert rows["lymphocyte"].interval == pytest.approx([19.16, 31.60], abs=0.01)  # Clopper–Pearson
     assert rows["erythroblast"].per_100_leukocytes == 5
+    assert rows["erythroblast"].interval == pytest.approx([2.36, 9.39], abs=0.01)
+    assert (counted.errors_counted, rows["lymphocyte"].expected, rows["platelet"].interval) == (False, None, None)
     assert (rows["platelet"].count, rows["platelet"].percent) == (400, None)
 
 
@@ -44,3 +47,43 @@ def test_classes_that_are_no_leukocytes_are_percentages_of_all():
     counted = differential(Counter({"car-t": 2, "blast": 1, "debris": 1}), three)
     assert [row.percent for row in counted.rows] == [50, 25, 25]
     assert counted.warning is None
+
+
+def rows_of(labels: Counter[str], classes: list[CellClass], errors: list[list[int]]) -> dict[str, DifferentialRow]:
+    names = [entry.name for entry in reversed(classes)]  # a bundle has its own order
+    found = differential(labels, classes, estimate(labels, {}, names, [row[::-1] for row in reversed(errors)]))
+    assert found.errors_counted
+    return {row.name: row for row in found.rows}
+
+
+def test_the_estimate_stands_where_it_differs_from_the_count():
+    labels = Counter(lymphocyte=5, neutrophil=195, erythroblast=10, platelet=20)
+    wrong = [[100_000, 0, 0, 0], [2_000, 98_000, 0, 0], [0, 0, 99_999, 1], [0, 0, 0, 100_000]]
+    rows = rows_of(labels, CLASSES, wrong)
+    assert (rows["lymphocyte"].count, rows["lymphocyte"].expected) == (5, (0, 4))  # 4 of 200 neutrophils are called so
+    assert rows["neutrophil"].expected == (196, 200)
+    assert (rows["erythroblast"].expected, rows["platelet"].expected) == (None, None)
+    assert rows["lymphocyte"].interval is not None
+    assert rows["lymphocyte"].interval[0] == 0
+    assert rows["platelet"].interval is None
+
+
+@pytest.mark.parametrize("right", [1, 95, 1_000_000])
+@pytest.mark.parametrize("kinds", [("leukocyte", "leukocyte", "nrbc"), ("other", "other", "other")])
+def test_no_interval_is_narrower_than_that_of_chance(right: int, kinds: tuple[Kind, ...]):
+    classes = [CellClass(name, name, kind, "#000001") for name, kind in zip("abc", kinds, strict=True)]
+    labels = Counter(a=150, b=3, c=8)
+    wider = rows_of(labels, classes, [[right, 2, 0], [1, right, 0], [0, 1, right]])
+    for row in differential(labels, classes).rows:
+        assert row.interval is not None
+        low, high = wider[row.name].interval or row.interval
+        assert low <= row.interval[0] < row.interval[1] <= high
+        if right == 1_000_000:
+            assert (low, high) == pytest.approx(row.interval, rel=0.15, abs=0.1)
+        else:
+            assert high - low > 1.05 * (row.interval[1] - row.interval[0])
+
+
+def test_a_ratio_to_leukocytes_that_may_not_be_there_has_no_interval():
+    rows = rows_of(Counter(lymphocyte=1, erythroblast=50), CLASSES, [[9, 0, 1, 0], [0, 9, 0, 0], [9, 0, 9, 0], [0] * 4])
+    assert (rows["erythroblast"].per_100_leukocytes, rows["erythroblast"].interval) == (5000, None)

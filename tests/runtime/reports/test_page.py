@@ -87,6 +87,20 @@ def test_a_review_that_is_complete_is_told_with_the_reviewers(bundle: Bundle):
     assert "Review complete." not in rendered(bundle, *summaries["done"], waiting=1).text
 
 
+def test_what_is_expected_stands_beside_what_was_counted(bundle: Bundle):
+    cells = [a_cell(seq, "neutrophil") for seq in range(1, 121)] + [a_cell(121, "ig", status="review")]
+    page = rendered(bundle, *cells)
+    assert "Class Counted Expected Share 95 % interval" in page.text
+    assert "immature granulocyte 1 0–1 0.8 % 0.0 – 4.5 %" in page.text
+    assert "by the model's errors. Expected is how many cells" in page.text
+    alarmed = rendered(bundle, *cells, alarm="colours").text
+    assert "Class Cells Share 95 % interval" in alarmed
+    assert "(Clopper–Pearson)" in alarmed and "The model's errors are not counted:" in alarmed
+    reviewed = replace(cells[-1], corrected_label="ig", corrected_by="Ada")
+    done = rendered(bundle, *cells[:-1], reviewed).text
+    assert "(Clopper–Pearson)" in done and "errors are not counted" not in done
+
+
 def test_an_alarm_comes_first_and_withdraws_the_promise(bundle: Bundle):
     facts = CalibrationFacts(1.25, 0.9, 0.01, "at most 1.00%", "calibrate", 640, "fake, f32")
     usual = rendered(bundle, a_cell(1), calibration=facts)

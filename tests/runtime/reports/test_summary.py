@@ -23,6 +23,22 @@ def test_a_bundle_that_is_not_calibrated_is_said_before_any_count(bundle: Bundle
     assert summary.warnings == ["not calibrated. Every cell is for review"]
 
 
+def test_intervals_count_the_models_errors_until_the_review_is_complete(bundle: Bundle):
+    passing, cell = [a_cell(seq, "neutrophil") for seq in range(1, 100)], a_cell(100, "ig", status="review")
+
+    def ig(label: str | None, alarm: str = "") -> tuple[bool, tuple[int, int] | None]:
+        corrected = [a_cell(101, status="review"), replace(cell, corrected_label=label)]
+        found = summarize(bundle, RUN, [*passing, *corrected], 0, alarm).differential
+        return found.errors_counted, next(row.expected for row in found.rows if row.name == "ig")
+
+    assert ig(None) == ig("unsure") == (True, (0, 1))  # 4 of 97 neutrophils were called so
+    assert ig("ig") == (True, None)  # it is one
+    assert ig(None, "colours") == (False, None)
+    cells = [*passing, replace(cell, corrected_label="ig")]
+    assert not summarize(bundle, RUN, cells, 0).differential.errors_counted  # the review is complete
+    assert not summarize(uncalibrated(bundle), RUN, passing, 0).differential.errors_counted
+
+
 def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle: Bundle):
     field, empty = "looks like a whole field (size 0.43 > 0.25); too dark (brightness 3 < 212)", "no cell (cell 3 < 38)"
     cells = [a_cell(seq, status="review", reason=f"{reason}") for seq, reason in enumerate([field, field, empty], 1)]
