@@ -6,8 +6,10 @@ The page goes to docs/results/coverage.md. No cell of `calibrate`, where the con
 """
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +30,13 @@ SIZES = (50, 100, 200, 500, 1000)
 SLIDES = 1000
 ASKED = 0.936  # two standard errors of 1,000 slides below 95 %
 SEED = 0
+
+CHOSEN = (
+    "The prior of the confusion's rows was chosen on slides drawn from the same cells: one cell a row, shared among the"
+    " labels. With half a cell in each entry (Jeffreys) the intervals held the population as often but were wider, and"
+    " the estimate's means were farther from the slide than the labels were: Σ|Δ| 3.33 and 3.60 against 3.21 and 3.18"
+    " (200 natural slides each of 200 and 1,000 cells)."
+)
 
 Mix = Mapping[str, float]
 
@@ -62,10 +71,12 @@ def main() -> None:
     cells = joined([more, select.take(few)])
     errors = label_shares(cells, bundle)
     results: dict[tuple[str, int], Result] = {}
-    for mix in mixes():
-        for size in SIZES:
-            results[mix, size] = measure(bundle, errors, mixes()[mix], size)
-            print(mix, size, results[mix, size], flush=True)
+    with ProcessPoolExecutor() as workers:
+        jobs = [(mix, size) for mix in mixes() for size in SIZES]
+        found = [workers.submit(measure, bundle, errors, mixes()[mix], size) for mix, size in jobs]
+        for job, result in zip(jobs, found, strict=True):
+            results[job] = result.result()
+            print(*job, results[job], file=sys.stderr, flush=True)
     options.out.write_text("\n".join(page(bundle, cells, results)) + "\n", encoding="utf-8")
 
 
@@ -104,16 +115,15 @@ def measure(bundle: Bundle, errors: npt.NDArray[np.float64], mix: Mix, size: int
             low, high = found.expected(name)
             expected[name] += low <= count <= high
         distances += _distances(bundle, slide, labels, found)
-    shares = ({name: counts[name] / SLIDES for name in mix} for counts in (covered, by_chance, expected))
+    shares = ({name: counts[name] / SLIDES for name in names} for counts in (covered, by_chance, expected))
     to_labels, to_estimate = (distances / SLIDES).tolist()
     return Result(next(shares), next(shares), next(shares), (to_labels, to_estimate))
 
 
 def page(bundle: Bundle, cells: Outputs, results: Mapping[tuple[str, int], Result]) -> list[str]:
     """Lines of the page."""
-    names = [entry.name for entry in bundle.manifest.classes_as_read if entry.name in mixes()["natural"]]
-    names.remove("platelet")
-    worst = min(min(result.covered[name] for name in names if name in result.covered) for result in results.values())
+    names = [entry.name for entry in bundle.manifest.classes_as_read if entry.kind in ("leukocyte", "nrbc")]
+    worst = min(min(result.covered[name] for name in names) for result in results.values())
     counts = Counter(cells.truth)
     return [
         "# Coverage of the differential's intervals",
@@ -133,9 +143,7 @@ def page(bundle: Bundle, cells: Outputs, results: Mapping[tuple[str, int], Resul
         "| mix | cells | " + " | ".join(names) + " |",
         "|" + "---|" * (len(names) + 2),
         *(
-            f"| {mix} | {size:,} | "
-            + " | ".join(_covered(result, name) if name in result.covered else "" for name in names)
-            + " |"
+            f"| {mix} | {size:,} | " + " | ".join(_covered(result, name) for name in names) + " |"
             for (mix, size), result in results.items()
         ),
         "",
@@ -153,10 +161,12 @@ def _of_slides(names: Sequence[str], results: Mapping[tuple[str, int], Result]) 
         "| mix | cells | least, of the classes | Σ\\|Δ\\| of the labels | of the estimate's means |",
         "|" + "---|" * 5,
         *(
-            f"| {mix} | {size:,} | {100 * min(result.expected[name] for name in names if name in result.expected):.1f}"
+            f"| {mix} | {size:,} | {100 * min(result.expected[name] for name in names):.1f}"
             f" | {result.distances[0]:.2f} | {result.distances[1]:.2f} |"
             for (mix, size), result in results.items()
         ),
+        "",
+        CHOSEN,
     ]
 
 

@@ -67,6 +67,17 @@ def test_keys_relabel_from_the_start_what_is_in_view(page: Page, key: str, label
     assert unsaved(page) == "1 correction, not saved yet"
 
 
+def test_a_correction_fits_until_another_person_has_labelled_the_cell(page: Page, out: Path):
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator(".cell[data-seq='5']").focus()
+    page.keyboard.press("3")
+    change(page, out, lambda cell: replace(cell, label="neutrophil"))  # the model's, computed anew
+    assert unsaved(page) == "1 correction, not saved yet"
+    by_another = {"corrected_label": "platelet", "corrected_by": "Bo", "corrected_at": "2026-01-01T00:00:00Z"}
+    change(page, out, lambda cell: replace(cell, **by_another))
+    assert unsaved(page) == "1 correction no longer fits: no. 5"
+
+
 def test_a_list_of_choices_keeps_its_keys(page: Page):
     page.locator("#status").focus()
     page.keyboard.press("n")
