@@ -31,6 +31,13 @@ SLIDES = 1000
 ASKED = 0.936  # two standard errors of 1,000 slides below 95 %
 SEED = 0
 
+CHOSEN = (
+    "The prior of the confusion's rows was chosen on slides drawn from the same cells: one cell a row, shared among the"
+    " labels. With half a cell in each entry (Jeffreys) the intervals held the population as often but were wider, and"
+    " the estimate's means were farther from the slide than the labels were: Σ|Δ| 3.33 and 3.60 against 3.21 and 3.18"
+    " (200 natural slides each of 200 and 1,000 cells)."
+)
+
 Mix = Mapping[str, float]
 
 
@@ -158,6 +165,8 @@ def _of_slides(names: Sequence[str], results: Mapping[tuple[str, int], Result]) 
             f" | {result.distances[0]:.2f} | {result.distances[1]:.2f} |"
             for (mix, size), result in results.items()
         ),
+        "",
+        CHOSEN,
     ]
 
 

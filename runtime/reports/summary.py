@@ -107,14 +107,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
-    counted = Counter(cell.counts_as for cell in cells if cell.counts_as)
-    proposed = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.awaits_review)
-    record = bundle.manifest.calibration
-    classes = bundle.manifest.classes_as_read
-    names = {entry.name for entry in classes}
+    counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
+    record, classes = bundle.manifest.calibration, bundle.manifest.classes_as_read
     complete = not waiting and _is_reviewed(bundle, cells)
-    fields = _flawed(cells, WHOLE_FIELD)
-    without = _flawed(cells, NO_CELL) - fields
+    fields, without = _meaningless(cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
@@ -133,7 +129,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         reviewers=sorted({cell.corrected_by for cell in labelled if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
-        others={label: count for label, count in sorted(counted.items()) if label not in names},
+        others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
         differential=differential(counted, classes, None if complete or alarm else _estimate(bundle, cells)),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
@@ -150,6 +146,14 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     )
 
 
+def _names(bundle: Bundle) -> list[str]:
+    return [entry.name for entry in bundle.classes]
+
+
+def _counts(cells: Sequence[Cell]) -> Counter[str]:
+    return Counter(cell.counts_as for cell in cells if cell.counts_as)
+
+
 def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str) -> list[str]:
     """What the slide as a whole says of its cells."""
     if alarm:
@@ -159,6 +163,12 @@ def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str) -> list[str]
     if record and any(cell.reason.startswith(TOO_FEW) for cell in labelled):
         return [f"{TOO_FEW}: {len(labelled)} of {record.slide.cells}. Every cell is for review"]
     return []
+
+
+def _meaningless(cells: Sequence[Cell]) -> tuple[set[int], set[int]]:
+    """Numbers of the cells that look like whole fields, and of the others that show no cell."""
+    fields = _flawed(cells, WHOLE_FIELD)
+    return fields, _flawed(cells, NO_CELL) - fields
 
 
 def _flawed(cells: Sequence[Cell], reason: str) -> set[int]:
@@ -206,8 +216,8 @@ def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
     if record is None:
         return None
     labels = Counter(cell.label for cell in cells if cell.label and cell.counts_as and not cell.is_decided)
-    decided = Counter(cell.counts_as for cell in cells if cell.counts_as and cell.is_decided)
-    return estimate(labels, decided, [entry.name for entry in bundle.classes], record.calibrate.confusion)
+    decided = _counts([cell for cell in cells if cell.is_decided])
+    return estimate(labels, decided, _names(bundle), record.calibrate.confusion)
 
 
 def _facts(record: CalibrationRecord) -> CalibrationFacts:
