@@ -24,7 +24,7 @@ from ..images import thumbnail
 from ..inference.predictions import NO_NUMBER
 from ..ledger.records import OTHER, Cell, Run
 from ..ledger.slide_ledger import SlideLedger
-from .slide_review import TOO_FEW, cells_of
+from .slide_review import TOO_FEW, UNLIKE, cells_of
 from .summary import Summary, summarize
 from .table import CSV
 
@@ -211,7 +211,7 @@ def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) ->
         "data": DATA,
         "notACell": NOT_A_CELL,
         "unsure": UNSURE,
-        "notCalibrated": NOT_CALIBRATED,
+        "ofWholeSlides": [NOT_CALIBRATED, UNLIKE, TOO_FEW],
         "other": OTHER,
         "thumbnailHeight": thumbnail.HEIGHT,
         "strength": thumbnail.STRENGTH,

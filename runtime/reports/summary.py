@@ -111,11 +111,12 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     record, classes = bundle.manifest.calibration, bundle.manifest.classes_as_read
     complete = not waiting and _is_reviewed(bundle, cells)
     fields, without = _meaningless(cells)
+    of_slide = _of_slide(bundle, labelled, alarm)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        warnings=[*_of_slide(bundle, labelled, alarm), *_warnings(bundle, len(fields), len(without), len(cells))],
+        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), len(cells))],
         alarm=alarm,
         promise=promise_of(bundle, bool(alarm)),
         images=len(cells) + waiting,
@@ -130,7 +131,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
-        differential=differential(counted, classes, None if complete or alarm else _estimate(bundle, cells)),
+        differential=differential(counted, classes, None if complete or of_slide else _estimate(bundle, cells)),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record) if record else None,

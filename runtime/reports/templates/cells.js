@@ -24,7 +24,7 @@ let groups = [],
   page = 0,
   printing = false,
   current = null,
-  noneIsCalibrated = false,
+  saidOfAll = [],
   shownClass = meta.classes[0];
 
 const cartcls = {
@@ -78,7 +78,6 @@ const isThere = (cell) => cell.status !== "gone"; // the others are in no count 
 /** The label that the differential counts a cell under: the model's while a person is unsure. */
 const countedAs = (cell) => (cell.corrected === meta.unsure ? cell.label : saved(cell));
 const isLabelled = (cell, label) => canBeCorrected(cell) && [saved(cell), countedAs(cell)].includes(label);
-const isNotCalibrated = (reason) => reason.startsWith(meta.notCalibrated);
 const awaitsReview = (cell) =>
   (cell.corrected === meta.unsure && canBeCorrected(cell)) || (cell.status === "review" && cell.corrected === null);
 const confidence = (cell) => (cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null);

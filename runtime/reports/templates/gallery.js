@@ -104,7 +104,7 @@ function halves(cell) {
 /** Why a cell is not `ok`, without what the top of the page says of every cell. */
 function reasonOnCard(cell) {
   const parts = cell.reason.split("; ");
-  return parts.filter((part) => !noneIsCalibrated || !isNotCalibrated(part)).join("; ");
+  return parts.filter((part) => !saidOfAll.some((said) => part.startsWith(said))).join("; ");
 }
 
 function card(cell) {

@@ -162,7 +162,8 @@ function buildTools() {
 async function start() {
   const whole = await Promise.all(Array.from({ length: meta.files }, (_, number) => load("rows", number)));
   cells.sort((a, b) => a.seq - b.seq);
-  noneIsCalibrated = cells.filter(canBeCorrected).every((cell) => cell.reasons.some(isNotCalibrated));
+  const has = (said) => (cell) => cell.reasons.some((reason) => reason.startsWith(said));
+  saidOfAll = meta.ofWholeSlides.filter((said) => cells.filter(canBeCorrected).every(has(said)));
   restore();
   buildTools();
   byId("tools").hidden = false;

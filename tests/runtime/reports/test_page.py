@@ -123,11 +123,11 @@ def test_no_banner_contradicts_that_labels_mean_nothing(bundle: Bundle):
     )
     alone, mixed = rendered(bundle, *field).text, rendered(bundle, *field, *unclear).text
     assert "2 of 2 images look like whole fields of view, not single cells: their labels mean nothing." in alone
-    assert "PRELIMINARY: 2 images await review. The differential is given with and without them." in alone
+    assert "PRELIMINARY: 2 images await review. Counts are given with and without them." in alone
     assert "leukocytes: a differential needs" not in alone
     assert (
         "PRELIMINARY: 4 cells await review. The labels of the other 2 are proposals."
-        " The differential is given with and without all 4."
+        " Counts are given with and without all 4."
     ) in mixed
     assert "Only 4 leukocytes" in mixed
     assert "Only 3 leukocytes" in rendered(bundle, *field, a_cell(3)).text
