@@ -1,12 +1,12 @@
-"""Times the calls of a module's function."""
+"""Times the calls of a function."""
 
 from collections.abc import Callable
 from types import ModuleType
 
 
-def time_calls(module: ModuleType, name: str, clock: Callable[[], float]) -> list[float]:
-    """Replace a module's function by one that also appends the seconds of each call to the returned list."""
-    function, times = getattr(module, name), []
+def time_calls(owner: ModuleType | type, name: str, clock: Callable[[], float]) -> list[float]:
+    """Replace a function of a module or class by one that also adds the seconds of each call to the returned list."""
+    function, times = getattr(owner, name), []
 
     def timed(*arguments: object) -> object:
         started = clock()
@@ -15,5 +15,5 @@ def time_calls(module: ModuleType, name: str, clock: Callable[[], float]) -> lis
         finally:
             times.append(clock() - started)
 
-    setattr(module, name, timed)
+    setattr(owner, name, timed)
     return times

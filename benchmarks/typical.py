@@ -40,7 +40,7 @@ def main() -> None:
         f"    python benchmarks/typical.py DATA_DIR --cache CACHE_DIR        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…), on all cells of `{SET}`, which no weights and no limit"
-        " have seen. The typical distances are of `select` and `calibrate`; the alarm takes at most 10 % to be farther.",
+        " have seen. The typical distances are of `select` and `calibrate`; the alarm takes at most 10 % to be far.",
         "",
         "| label | cells | by features | by colours |",
         "|---|---|---|---|",

@@ -80,7 +80,7 @@ def test_a_share_of_cells_that_were_drawn_often_has_the_interval_of_the_differen
 
 def test_false_alarms_are_as_many_as_allowed_where_cells_are_independent_and_more_where_they_are_alike() -> None:
     independent, alike = (
-        false_alarms.false_alarms(correlation, 50_000, np.random.default_rng(0)) for correlation in (0.0, 0.05)
+        false_alarms.false_alarms(0.1, correlation, 50_000, np.random.default_rng(0)) for correlation in (0.0, 0.05)
     )
 
     assert 0 < independent[1000] <= FALSE_ALARMS

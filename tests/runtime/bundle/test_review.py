@@ -76,9 +76,11 @@ def test_a_slide_is_sorted_into_what_passes_and_what_a_person_must_see(
         stranger.infer = lambda images: replace(  # the right labels from features of nowhere
             knowing.infer(images), features=np.full((len(images), 64), 50, np.float32)
         )
-        directory, summary = classify_slide(slide, tmp_path / "other", Classifier(calibrated, stranger), ledger)
-    assert summary.status["review"] == 32
-    assert (directory / "cells.csv").read_text().count("unlike the training cells (distance") == 32
+        _, summary = classify_slide(slide, tmp_path / "other", Classifier(calibrated, stranger), ledger)
+        (found,) = ledger.slides()
+        own = [cell.reason for cell in found.cells()]
+    assert (summary.status["review"], summary.alarm) == (32, "features")
+    assert sum("unlike the training cells (distance" in reason for reason in own) == 32
 
 
 def test_strange_cells_raise_the_alarm(many_cells: tuple[Path, Path], tmp_path: Path, calibrated: Bundle):
