@@ -35,7 +35,9 @@ CHOSEN = (
     "The prior of the confusion's rows was chosen on slides drawn from the same cells: one cell a row, shared among the"
     " labels. With half a cell in each entry (Jeffreys) the intervals held the population as often but were wider, and"
     " the estimate's means were farther from the slide than the labels were: Σ|Δ| 3.33 and 3.60 against 3.21 and 3.18"
-    " (200 natural slides each of 200 and 1,000 cells)."
+    " (200 natural slides each of 200 and 1,000 cells). With 30 % immature granulocytes errors in both directions"
+    " cancel in the labels, and the estimate is no nearer. Lymphocytes alone say little: none of these 49 was given"
+    " another label."
 )
 
 Mix = Mapping[str, float]
