@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from outputs import Outputs, joined, outputs
 
+from cartcls.calibration.natural import NATURAL
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.reports.differential import Differential, differential
 from cartcls.runtime.reports.estimate import Estimate, estimate
@@ -25,7 +26,6 @@ from cartcls.runtime.reports.estimate import Estimate, estimate
 ROOT = Path(__file__).resolve().parent.parent
 FROM_SELECT = ("lymphocyte", "basophil")  # `pbc-more` has none
 OTHERS = {"erythroblast": 0.02, "platelet": 0.02}  # for each leukocyte
-NATURAL = {"neutrophil": 0.60, "lymphocyte": 0.29, "monocyte": 0.06, "eosinophil": 0.03, "basophil": 0.01, "ig": 0.01}
 SIZES = (50, 100, 200, 500, 1000)
 SLIDES = 1000
 ASKED = 0.936  # two standard errors of 1,000 slides below 95 %
