@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cartcls.cli import app, loading
 from cartcls.cli.options import seconds
 from cartcls.runtime import Classifier
-from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.slides import service
 from cartcls.runtime.slides.watch import Watch
 from cartcls.train.commands import app as train
@@ -141,9 +141,9 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path: Path, arguments: list[st
     assert not done.stdout
 
 
-def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path: Path, bundle: Bundle):
+def test_corrections_come_back_and_go_out_as_class_folders(slide: Path, tmp_path: Path):
     folder = make_slide(slide, tmp_path / "slide")
-    out = classify(folder, bundle)
+    out = classify(folder, load_bundle())
     file = corrections(out, *((seq, "monocyte") for seq in range(1, 5)))
     done = cartcls("correct", out, file, "--by", "Ada B.")
     assert done.returncode == 0, done.stderr
