@@ -247,35 +247,37 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _shuffled(names: Iterable[str], seed: int) -> list[str]:
+def shuffled_names(names: Iterable[str], seed: int) -> list[str]:
+    """Put paths into an order that depends on the seed and their names alone."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def _split_images(paths: Sequence[str], seed: int) -> dict[str, str]:
     by_class: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for path in paths:
-        by_class[class_of(path)][_leading_letters(path)].append(path)
+        by_class[class_of(path)][leading_letters(path)].append(path)
     parts = {}
     for strata in by_class.values():
-        shuffled = {letters: _shuffled(names, seed) for letters, names in strata.items()}
+        shuffled = {letters: shuffled_names(names, seed) for letters, names in strata.items()}
         total = sum(map(len, strata.values()))
         for part in ("report", "calibrate", "select"):
             # Whatever the size, something to train on, and then something to choose a checkpoint on.
             fewest = int(total >= (2 if part == "select" else 8))
             wanted = max(fewest, round(PARTS[part] * total))
-            for letters, count in _apportion(shuffled, wanted).items():
+            for letters, count in apportion(shuffled, wanted).items():
                 for _ in range(count):
                     parts[shuffled[letters].pop()] = part
         parts |= {path: "fit" for names in shuffled.values() for path in names}
     return parts
 
 
-def _leading_letters(path: str) -> str:
+def leading_letters(path: str) -> str:
+    """The letters that begin a file name, which say more of the cell than its class."""
     name = PurePosixPath(path).name
     return name[: next((i for i, letter in enumerate(name) if not letter.isalpha()), len(name))]
 
 
-def _apportion(strata: dict[str, list[str]], wanted: int) -> dict[str, int]:
+def apportion(strata: Mapping[str, list[str]], wanted: int) -> dict[str, int]:
     """Share `wanted` among strata by their size: Hare quotas, the rest to the largest remainders."""
     total = sum(map(len, strata.values()))
     quotas = {letters: wanted * len(names) / total for letters, names in strata.items()}
@@ -327,7 +329,7 @@ def _split_groups(paths: Sequence[str], groups: Mapping[str, str], seed: int) ->
     totals = Counter(map(class_of, paths))
     open_room = {part: {name: share * totals[name] for name in totals} for part, share in PARTS.items()}
     part_of: dict[str, str] = {}
-    for group in sorted(_shuffled(classes_of, seed), key=lambda name: -classes_of[name].total()):
+    for group in sorted(shuffled_names(classes_of, seed), key=lambda name: -classes_of[name].total()):
         room_left = {
             part: sum(min(count, room[name]) / totals[name] for name, count in classes_of[group].items())
             for part, room in open_room.items()

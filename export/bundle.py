@@ -21,11 +21,10 @@ from .classes import cell_classes, unknown_cells
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
-from .parity import ParityReport, check_parity
+from .parity import CELLS_PER_CLASS, ParityReport, check_parity
 from .provenance import bundle_source
 
 NOTICE = "NOTICE"
-CELLS_PER_CLASS = 2  # in the file of parity cells
 NO_NOTICE = "No notice was given for the data that this model was trained on.\n"
 
 

@@ -49,17 +49,16 @@ class GraphWithMaps(Graph):
         """Wrap a copy of a model; see `Graph`."""
         super().__init__(model, half)
         self.feature_map = cast(MapClassifier, self.model).feature_map
-        self.distance_features = cast(MapClassifier, self.model).distance_features
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Logits (N, K), cams (N, K, h, w) and the features by which distances are measured (N, D)."""
+        """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
         last_map = self.feature_map(normalize(image).to(self.dtype)).float()  # (N, D, h, w)
         features = last_map.mean((2, 3))
         _, channels, height, width = last_map.shape
         weights = self.fc.weight / (height * width)  # (K, D)
         cams = weights @ last_map.reshape(-1, channels, height * width)
         cams = cams.reshape(-1, self.fc.out_features, height, width)
-        return self.fc(features), cams, self.distance_features(features)
+        return self.fc(features), cams, features
 
 
 def graph_of(model: FeatureClassifier, half: bool) -> Graph:

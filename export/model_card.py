@@ -33,7 +33,7 @@ Each names the part of the split that it was made on. The split is a **{source.s
 
 {calibration}
 
-Parity with PyTorch in float32, on the cells of `select`:
+Parity with {parity_of.reference}, on the cells of `{parity_of.part}`:
 
 | graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
 |---|---|---|---|---|---|---|---|
@@ -96,6 +96,7 @@ equal width {figures.ece_equal_width.value:.4f}; Brier score {figures.brier:.4f}
 def model_card(manifest: Manifest) -> str:
     """Write the model card (Markdown) of a manifest."""
     source, checks = manifest.source, manifest.parity.checks
+    referred = manifest.parity.reference.split(",")[0]
     return _CARD.format(
         manifest=manifest,
         size=manifest.input,
@@ -110,8 +111,9 @@ def model_card(manifest: Manifest) -> str:
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
         calibration=_calibration(manifest.calibration),
-        parity="\n".join(map(_parity, checks)),
-        changed=_changed(checks[-1].changed),
+        parity_of=manifest.parity,
+        parity="\n".join(_parity(check, referred) for check in checks),
+        changed=_changed(checks[-1].changed, referred),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
     )
 
@@ -138,7 +140,7 @@ def _commands(source: Provenance) -> list[str]:
         start = source.start
         stopped = f"    # stopped after {start.epochs} epochs in all; its {start.checkpoint} is the start of"
         before += [*_commands(start.provenance), stopped]
-    return [*before, f"    {source.command}"]
+    return [*before, f"    {source.command}", *([f"    # then the head: {source.head}"] if source.head else [])]
 
 
 def _epoch(epoch: int, source: Provenance) -> str:
@@ -199,14 +201,14 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _changed(paths: list[str]) -> str:
-    """The cells of `select` whose label is another on a CPU."""
-    return f" Another label than PyTorch's there: {', '.join(paths)}." if paths else ""
+def _changed(paths: list[str], reference: str) -> str:
+    """The cells whose label is another on a CPU."""
+    return f" Another label than by {reference} there: {', '.join(paths)}." if paths else ""
 
 
-def _parity(check: ParityCheck) -> str:
+def _parity(check: ParityCheck, reference: str) -> str:
     return (
         f"| {check.graph} | {check.runner} | {check.max_probability_difference:.5f} | {check.limit} |"
-        f" {check.max_logit_difference:.5f} | {check.correct} (PyTorch {check.reference_correct})"
+        f" {check.max_logit_difference:.5f} | {check.correct} ({reference} {check.reference_correct})"
         f" of {check.count} | {len(check.changed)} | {'yes' if check.passed else 'no'} |"
     )

@@ -12,6 +12,8 @@ from ..runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVIN
 from ..runtime.inference.parity import FLOAT32_LIMIT, HALF_LIMIT, INT8_LIMIT, Check, Images, Reference, compare, explain
 from .retype import emulate_half
 
+CELLS_PER_CLASS = 2  # in the file of parity cells
+
 
 @dataclass(frozen=True)
 class ParityReport:

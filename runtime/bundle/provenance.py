@@ -90,6 +90,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         start: The initial weights.
         members: The members of an ensemble.
         command: The command that was run.
+        head: How the head was made, where not with the other weights.
         export_versions: Versions of packages at the export.
     """
 
@@ -109,6 +110,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: Origin | None = None
     members: tuple[Origin, ...] = msgspec.field(default=(), name="readers")
     command: str = ""
+    head: str = ""
     export_versions: dict[str, str] = {}
 
     def plain(self) -> dict[str, object]:

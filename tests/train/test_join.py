@@ -62,18 +62,19 @@ def test_the_answer_is_the_mean_of_all(members: list[Path], joined: Path, crops:
     assert (three.arch, three.image_size) == ("rcmnet+efficientnet_lite0+efficientnet_lite2", (64, 64))
 
 
-def test_a_bundle_of_all_gives_exact_maps_and_the_first_ones_features(
-    members: list[Path], bundle_dir: Path, data_dir: Path
+def test_a_bundle_of_all_gives_exact_maps_and_the_features_of_all(
+    joined: Path, bundle_dir: Path, data_dir: Path
 ):
     bundle = load_bundle(bundle_dir)
-    first = load_checkpoint(members[0])
+    three = load_checkpoint(joined)
     paths = [str(path.relative_to(data_dir)) for path in sorted(data_dir.glob("*/*"))[:4]]
-    images = load_images(data_dir, paths, first.classes, first.image_size).images
+    images = load_images(data_dir, paths, three.classes, three.image_size).images
     backend = open_backend(bundle, "openvino")
     outputs: Outputs = backend.infer(images)
     backend.close()
     with torch.inference_mode():
-        features = first.model.features(normalize(torch.from_numpy(images))).numpy()
+        features = three.model.features(normalize(torch.from_numpy(images))).numpy()
+    assert outputs.features.shape == (4, 512 + 1280 + 1280)
     assert np.abs(outputs.features - features).max() < 0.05 * np.abs(features).max()  # half precision
     assert outputs.cams is not None
     bias = graph_weights(bundle.model, bundle_dir)["fc.bias"].numpy()

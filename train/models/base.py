@@ -46,7 +46,3 @@ class MapClassifier(FeatureClassifier):
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
         raise NotImplementedError
-
-    def distance_features(self, features: Tensor) -> Tensor:
-        """Those features (N, D) that the graph outputs, for the distance to the training cells."""
-        return features

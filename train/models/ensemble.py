@@ -32,7 +32,6 @@ class Ensemble(MapClassifier):
         """
         super().__init__()
         heads = [member.fc for member in members]
-        self.channels = heads[0].in_features
         self.fc = nn.Linear(sum(head.in_features for head in heads), heads[0].out_features)
         with torch.no_grad():
             self.fc.weight.copy_(torch.cat([head.weight for head in heads], 1) / len(heads))
@@ -48,7 +47,3 @@ class Ensemble(MapClassifier):
         maps = torch.cat([other.feature_map(half) for other in others], 1)
         maps = F.interpolate(maps, scale_factor=2.0, mode="bilinear")  # which keeps the mean of a map
         return torch.cat([first.feature_map(x), maps], 1)
-
-    def distance_features(self, features: Tensor) -> Tensor:
-        """The first member's features (N, 512)."""
-        return features[:, : self.channels]

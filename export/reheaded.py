@@ -1,0 +1,97 @@
+"""A bundle with another head, made where there is no PyTorch."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from ..calibration.metrics import classification_metrics
+from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
+from ..runtime.bundle.manifest import CellClass, Parity, ParityCheck
+from ..runtime.bundle.provenance import Provenance
+from ..runtime.bundle.review import CALIBRATION
+from ..runtime.errors import DataError
+from ..runtime.files import whole_folder, writing
+from ..runtime.inference.parity import Images, Reference, infer_all, is_half
+from .head import Head, replace_head
+from .model_card import MODEL_CARD, model_card
+from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
+from .retype import to_float32
+
+REFERENCE = "the graph in float32"
+OF_CALIBRATION = (CALIBRATION, "reliability.png", "risk-coverage.png")
+
+
+@dataclass(frozen=True)
+class LabelledCells:
+    """Cells that show what a graph answers.
+
+    Attributes:
+        part: Of the split.
+        images: At the bundle's input size, uint8, (N, H, W, 3).
+        labels: True class indices, (N,).
+        paths: Path of each image.
+    """
+
+    part: str
+    images: Images
+    labels: npt.NDArray[np.int64]
+    paths: Sequence[str]
+
+
+def write_reheaded(
+    bundle: Bundle, head: Head, classes: Sequence[CellClass], source: Provenance, cells: LabelledCells, out: Path
+) -> Bundle:
+    """Write a bundle with another head, after a parity check of its graphs. It must be calibrated again.
+
+    Args:
+        bundle: What it is made from.
+        head: Of the K classes, for all features.
+        classes: In the order of the head.
+        source: Provenance; its `head` says how the head was made.
+        cells: To check parity on. The reference is the graph in float32, since the other layers are the bundle's.
+        out: Folder to make.
+
+    Returns:
+        The bundle, as it was read back.
+
+    Raises:
+        DataError: `out` exists or cannot be written.
+        BundleError: The bundle's head is not one linear layer on pooled features.
+        ParityError: The half-precision graph gives other answers than the one in float32; nothing is written.
+    """
+    if out.exists():
+        raise DataError(f"{out} exists already: remove it, or choose another --out")
+    shipped = replace_head(bundle.model, head)
+    float32 = to_float32(shipped)
+    has_int8 = INT8_MODEL in bundle.manifest.files
+    int8 = replace_head(read_bundle_file(bundle, INT8_MODEL), head) if has_int8 else b""
+    logits = infer_all(onnxruntime_infer(float32), cells.images).logits
+    reference = Reference(cells.images, cells.labels, logits, head.bias.astype(np.float32))
+    parity = check_parity(reference, float32, shipped, is_half(bundle), int8)
+    manifest = replace(
+        bundle.manifest,
+        name=out.name,
+        classes=tuple(classes),
+        precision=replace(bundle.manifest.precision, cpu=parity.cpu_precision),
+        calibration=None,
+        source=source,
+        metrics={cells.part: classification_metrics(cells.labels, logits, [entry.name for entry in classes])},
+        parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
+        reading_order=UNSET,
+    )
+    kept = bundle.manifest.files.keys() - {INT8_MODEL, *OF_CALIBRATION}
+    files = {name: read_bundle_file(bundle, name) for name in kept}
+    files |= {MODEL: shipped, PARITY_CELLS: reference.first_of_each_class(CELLS_PER_CLASS).to_bytes()}
+    files |= {MODEL_CARD: model_card(manifest).encode()} | ({INT8_MODEL: int8} if parity.has_int8 else {})
+    with writing(out, DataError), whole_folder(out) as folder:
+        write_bundle(folder, manifest, files)
+    return load_bundle(out)
+
+
+def _checks(parity: ParityReport, paths: Sequence[str]) -> list[ParityCheck]:
+    return [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]

@@ -1,0 +1,75 @@
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from small_graph import small_graph
+
+from cartcls.export.head import Head, read_head, replace_head
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from cartcls.runtime.errors import BundleError
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.inference.openvino_backend import F32, OpenVINOBackend
+
+RANDOM = np.random.default_rng(0)
+OF_TWO = Head(*(RANDOM.normal(size=size).astype(np.float32) for size in ((2, 3072), 2)))
+
+
+def outputs_of(model: bytes, images: Image) -> Outputs:
+    backend = OpenVINOBackend(model, F32)
+    outputs = backend.infer(images)
+    backend.close()
+    return outputs
+
+
+@pytest.fixture(scope="module", params=["model.onnx", INT8_MODEL])
+def graph(request: pytest.FixtureRequest, bundle: Bundle) -> bytes:
+    """The shipped graph, and the one in 8 bits."""
+    return read_bundle_file(bundle, str(request.param))
+
+
+def test_the_same_head_gives_the_same_answers_and_all_features(graph: bytes, crops: Image):
+    head = read_head(graph)
+    before, after = outputs_of(graph, crops[:2]), outputs_of(replace_head(graph, head), crops[:2])
+    assert before.cams is not None and after.cams is not None
+    assert np.abs(after.logits - before.logits).max() < 1e-4
+    assert np.abs(after.cams - before.cams).max() < 1e-4
+    assert after.features.shape == (2, 3072)
+    assert np.abs(head.logits(after.features) - after.logits).max() < 1e-3
+
+
+def test_another_head_for_other_classes_has_exact_maps_too(graph: bytes, crops: Image):
+    replaced = replace_head(graph, OF_TWO)
+    found = outputs_of(replaced, crops[:3])
+    assert found.cams is not None
+    assert (found.logits.shape, found.cams.shape) == ((3, 2), (3, 2, 12, 12))
+    assert np.abs(OF_TWO.logits(found.features) - found.logits).max() < 1e-3
+    assert np.abs(found.cams.sum((2, 3)) + OF_TWO.bias - found.logits).max() < 1e-3
+    assert len(replaced) < len(graph)
+    again = read_head(replace_head(replaced, OF_TWO))
+    assert np.array_equal(again.weight, OF_TWO.weight)
+
+
+def test_what_the_features_are_made_of_can_be_in_the_head():
+    features, scale, shift = (RANDOM.normal(size=size) for size in ((5, 3072), 3072, 3072))
+    assert np.allclose(OF_TWO.after(scale, shift).logits(features), OF_TWO.logits(features * scale + shift), atol=1e-3)
+
+
+def test_a_head_of_another_form_or_size_is_refused(graph: bytes):
+    with pytest.raises(BundleError, match="the head is for 512 features, and the graph has 3072"):
+        replace_head(graph, replace(OF_TWO, weight=OF_TWO.weight[:, :512]))
+    with pytest.raises(BundleError, match="its head is not one linear layer on pooled features"):
+        read_head(small_graph(8))
+
+
+def test_weights_of_the_other_layers_stay(graph: bytes):
+    def arrays(model: bytes) -> dict[str, onnx.TensorProto]:
+        return {tensor.name: tensor for tensor in onnx.load_from_string(model).graph.initializer}
+
+    before, after = arrays(graph), arrays(replace_head(graph, OF_TWO))
+    kept = {name for name in before.keys() & after.keys() if before[name] == after[name]}
+    changed = [numpy_helper.to_array(before[name]) for name in before.keys() & after.keys() - kept]
+    assert sorted(array.shape for array in changed) == [(4,), (8,), (8, 3072), (8, 3072)]
+    assert all(np.prod(before[name].dims) <= 1 for name in before.keys() - after.keys())
