@@ -1,4 +1,4 @@
-"""Makes `pbc-all.csv`: `pbc.csv` and further cells of the same data set, in one folder.
+"""Makes `splits/pbc-all.csv`: `splits/pbc.csv` and further cells of the same data set, in one folder.
 
 python benchmarks/extend_split.py DATA_DIR
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from cartcls.calibration.split import apportion, class_of, leading_letters, list_images, read_split, shuffled_names
 from cartcls.runtime.errors import DataError
 
-HERE = Path(__file__).parent
+SPLITS = Path(__file__).resolve().parent.parent / "splits"
 SEED = 0
 CALIBRATE = {"neutrophil": 600, "ig": 500}  # further cells, where most mistakes are made
 CALIBRATE_OTHER = 97  # of each other class that has further cells
@@ -39,9 +39,9 @@ def extended(parts: dict[str, str], paths: list[str]) -> dict[str, str]:
 
 
 def main(data_dir: Path) -> None:
-    """Write `pbc-all.csv` beside `pbc.csv`."""
-    parts = extended(read_split(HERE / "pbc.csv").parts, list_images(data_dir))
-    with (HERE / "pbc-all.csv").open("w", newline="", encoding="utf-8") as file:
+    """Write `splits/pbc-all.csv` beside `pbc.csv`."""
+    parts = extended(read_split(SPLITS / "pbc.csv").parts, list_images(data_dir))
+    with (SPLITS / "pbc-all.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "part"])
         writer.writerows(parts.items())
