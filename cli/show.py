@@ -140,8 +140,9 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
     elif summary.review_complete:
         results.print("review complete: no cell awaits review", markup=False)
-    if summary.status["ok"] and summary.calibration:
-        results.print(f"{summary.promise}: {summary.calibration.guarantee}", markup=False, soft_wrap=True)
+    if summary.status["ok"] and summary.calibration and summary.calibration.guaranteed_error is not None:
+        error = f"at most {summary.calibration.guaranteed_error:.2%} of all cells are wrong and ok"
+        results.print(f"{summary.promise}: {error}, where each class looks as in `calibrate`", markup=False)
     if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)

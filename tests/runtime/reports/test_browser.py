@@ -40,7 +40,7 @@ def test_cells_are_relabelled_by_key_saved_and_counted(page: Page, out: Path, tm
     reload(page)
     assert count(page, "eosinophil") == "7"
     assert count(page, "monocyte") == "1"
-    assert "PRELIMINARY: 1 cell awaits review." in page.locator(".note").first.inner_text()
+    assert "PRELIMINARY: 1 cell awaits review." in page.locator(".note").nth(1).inner_text()
     assert page.locator("#unsaved").is_hidden()  # the report says the same now
     assert "by Ada, was eosinophil" in page.locator(".cell[data-seq='2']").inner_text()
 
