@@ -142,7 +142,9 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print("review complete: no cell awaits review", markup=False)
     if summary.status["ok"] and summary.calibration and summary.calibration.guaranteed_error is not None:
         error = f"at most {summary.calibration.guaranteed_error:.2%} of all cells are wrong and ok"
-        results.print(f"{summary.promise}: {error}, where each class looks as in `calibrate`", markup=False)
+        results.print(
+            f"{summary.promise}: {error}, where each class looks as in `calibrate`", markup=False, soft_wrap=True
+        )
     if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)
