@@ -2,8 +2,8 @@
 
 A slide has other numbers of each class than the training cells, so each cell is compared with those of its own label:
 at home, at most one in ten is farther away than the typical distance of its class. An exact binomial test looks at the
-first 20, 50, 100 and 200 cells, and then at each further 200. The looks share the error, so that one slide of home in
-1,000 alarms if its cells are independent. They are not: cells of one slide are alike.
+first 20, 50 and 100 cells, and then after every 50 at the last 200. The looks share the error, so that at most one slide
+of home in 1,000 alarms if its cells are independent. They are not: cells of one slide are alike.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ TYPICAL = 0.9  # share of the cells of home that is no farther away than the typ
 EXPECTED = 1 - TYPICAL
 FALSE_ALARMS = 0.001  # share of the slides of home that alarm at any look
 SUBJECTS = ("features", "colours")
-FIRST_LOOKS, WINDOW = (FEWEST, 50, 100, 200), 200
+FIRST_LOOKS, STEP, WINDOW = (FEWEST, 50, 100), 50, 200
 
 Measured = tuple[str, float, float]
 """Label of a cell, distance of its features, and distance of its colours."""
@@ -42,7 +42,7 @@ def alarm(cells: Sequence[Measured], typical: Typical) -> tuple[str, ...]:
 def looks(count: int) -> Iterator[tuple[int, int]]:
     """Which of so many cells each look takes: place of its first cell, and the place after its last."""
     yield from ((0, end) for end in FIRST_LOOKS if end <= count)
-    yield from ((end - WINDOW, end) for end in range(FIRST_LOOKS[-1] + WINDOW, count + 1, WINDOW))
+    yield from ((max(0, end - WINDOW), end) for end in range(FIRST_LOOKS[-1] + STEP, count + 1, STEP))
 
 
 def alarm_at(look: int, cells: Sequence[Measured], typical: Typical) -> tuple[str, ...]:
