@@ -53,6 +53,7 @@ def section() -> list[str]:
             cells = " | ".join(f"{rates[count]:.2%}" for count in SIZES)
             lines.append(f"| {far_share:.0%} | {correlation:g} | {cells} |")
     ends = [(end, end - first, most_far(look, end - first)) for look, (first, end) in enumerate(looks(SIZES[-1]), 1)]
+    ends = [found for found in ends if found[0] in SIZES]
     return [
         *lines,
         "",

@@ -145,6 +145,8 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print(
             f"{summary.promise}: {error}, where each class looks as in `calibrate`", markup=False, soft_wrap=True
         )
+    if not (summary.differential.errors_counted or summary.review_complete):
+        results.print("warning: the intervals do not count the model's errors", markup=False)
     if warning := summary.differential.warning:
         results.print(f"warning: {warning}", markup=False)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)
@@ -183,6 +185,8 @@ def corrected(done: "Corrected") -> None:
         results.print(f"already applied: {done.already} rows of the file", markup=False)
     for number, reason in done.left_out.items():
         results.print(f"left out: no. {number}: {reason}", markup=False, soft_wrap=True)
+    for warning in done.after.warnings:
+        results.print(f"warning: {warning}", markup=False, soft_wrap=True)
     if done.after.review_complete:
         results.print("review complete: no cell awaits review", markup=False)
     results.print(os.fspath(done.directory / PAGE), markup=False, soft_wrap=True)

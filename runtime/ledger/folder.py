@@ -81,7 +81,9 @@ def _locked(out: Path) -> Iterator[Path]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise OutputError(f"{out} is in use by another cartcls: wait for it, or choose another --out") from None
+            raise OutputError(
+                f"{out} is in use by another cartcls: wait for it or stop it, or choose another --out"
+            ) from None
     try:
         yield directory
     finally:

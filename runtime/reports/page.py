@@ -31,6 +31,10 @@ from .table import CSV
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
+PROVENANCE = (
+    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "backend", "precision", "device", "version"),
+    *("started_at", "last_analysed_at"),
+)  # of the summary
 REPEATED = "same bytes as an earlier cell"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
@@ -75,12 +79,20 @@ def write_pages(
         packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
         _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
     replace_file(directory / SUMMARY, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
-    page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps())
+    own = list(ledger.cells()) if summary.alarm else None
+    page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps(), own)
     replace_file(directory / PAGE, page.encode())
     return summary
 
 
-def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Summary, has_maps: bool) -> str:
+def render_page(
+    bundle: Bundle,
+    report: str,
+    cells: Sequence[Cell],
+    summary: Summary,
+    has_maps: bool,
+    own: Sequence[Cell] | None = None,
+) -> str:
     """Render `report.html`: the differential, what was flagged, its provenance, and a place for the cells.
 
     Args:
@@ -89,6 +101,7 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
         cells: All rows.
         summary: Their summary.
         has_maps: Whether thumbnails show a heat map beside the cell.
+        own: The rows by what each picture says, after an alarm: what was flagged is counted by them.
     """
     classes, places = bundle.classes, {entry.name: index for index, entry in enumerate(bundle.classes)}
     rows, without = summary.differential.rows, summary.differential_without_proposals
@@ -98,12 +111,12 @@ def render_page(bundle: Bundle, report: str, cells: Sequence[Cell], summary: Sum
         scripts=SCRIPTS,
         summary=summary,
         rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(rows)],
-        flagged=_flagged(cells),
+        flagged=_flagged(own or cells),
         proposals=summary.awaiting_review - summary.whole_fields - summary.no_cell,
         any_meaning=_counted(summary) > summary.whole_fields + summary.no_cell or not summary.awaiting_review,
         too_few=any(warning.startswith(TOO_FEW) for warning in summary.warnings),
         calibration=_known(asdict(summary.calibration)) if summary.calibration else {},
-        provenance={key: value for key, value in asdict(summary).items() if isinstance(value, str)},
+        provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},
         csv_name=CSV,
         meta=_meta(bundle, report, summary.slide, max((cell.seq for cell in cells), default=0), has_maps),
     )

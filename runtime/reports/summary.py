@@ -18,7 +18,11 @@ REMEDY = "check stain, lamp and objective; if they are to stay, calibrate the bu
 
 
 class CalibrationFacts(Struct, frozen=True):
-    """A bundle's calibration as a report shows it, rounded; the backend is the one that it was made with."""
+    """A bundle's calibration as a report shows it, rounded; the backend is the one that it was made with.
+
+    Attributes:
+        guaranteed_error: None where nothing is guaranteed, by the calibration or for this slide.
+    """
 
     temperature: float
     review_below: float
@@ -56,7 +60,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         differential: Of all cells, proposals by their label. Its intervals count the model's errors until the review is
             complete; not after an alarm, nor where the bundle has no calibration: they are not known there.
         differential_without_proposals: Of the others; None where nothing awaits review.
-        calibrated: Whether cells can be `ok`.
+        calibrated: Whether the bundle lets cells be `ok`; on this slide none is after an alarm, or below 20 cells.
         bundle_split: How the data of the bundle's own figures were split.
     """
 
@@ -111,14 +115,14 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     record, classes = bundle.manifest.calibration, bundle.manifest.classes_as_read
     complete = not waiting and _is_reviewed(bundle, cells)
     fields, without = _meaningless(cells)
-    of_slide = _of_slide(bundle, labelled, alarm)
+    of_slide = _of_slide(bundle, labelled, alarm, complete)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
         warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), len(cells))],
         alarm=alarm,
-        promise=promise_of(bundle, bool(alarm)),
+        promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
         images=len(cells) + waiting,
         waiting=waiting,
         whole_fields=len(fields),
@@ -134,7 +138,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         differential=differential(counted, classes, None if complete or of_slide else _estimate(bundle, cells)),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
-        calibration=_facts(record) if record else None,
+        calibration=_facts(record, holds=not of_slide) if record else None,
         bundle=bundle.name,
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
@@ -155,8 +159,10 @@ def _counts(cells: Sequence[Cell]) -> Counter[str]:
     return Counter(cell.counts_as for cell in cells if cell.counts_as)
 
 
-def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str) -> list[str]:
+def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str, complete: bool) -> list[str]:
     """What the slide as a whole says of its cells."""
+    if alarm and complete:
+        return [f"{UNLIKE}: {alarm}. A person has looked at every cell"]
     if alarm:
         promise = "; what was promised of ok cells is withdrawn" if bundle.calibrated else ""
         return [f"{UNLIKE}: {alarm}. Every cell is for review{promise}: {REMEDY}"]
@@ -221,12 +227,12 @@ def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
     return estimate(labels, decided, _names(bundle), record.calibrate.confusion)
 
 
-def _facts(record: CalibrationRecord) -> CalibrationFacts:
+def _facts(record: CalibrationRecord, holds: bool) -> CalibrationFacts:
     return CalibrationFacts(
         temperature=round(record.temperature, 4),
         review_below=round(record.threshold, 4),
-        guaranteed_error=None if record.promise.error is None else round(record.promise.error, 4),
-        guarantee=record.promise.sentence,
+        guaranteed_error=round(record.promise.error, 4) if holds and record.promise.error is not None else None,
+        guarantee=record.promise.sentence if holds else "none for this slide",
         part=f"calibrate, {record.promise.split_unit}",
         cells=record.promise.cells,
         backend=f"{record.backend}, {record.precision}",

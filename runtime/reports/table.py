@@ -58,7 +58,7 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell, has_alarm: bool = False) -> s
         cell: The row, as its slide makes it.
         has_alarm: Whether its slide is unlike home, so that nothing is promised of it.
     """
-    is_promised = cell.can_be_corrected and (has_alarm or cell.present_status == "ok")
+    is_promised = cell.present_status == ("review" if has_alarm else "ok")
     promise = promise_of(bundle, has_alarm) if is_promised else ""
     probabilities = [f"{p:.6f}" for p in cell.probabilities] or [""] * len(bundle.classes)
     confidence = "" if cell.confidence is None else f"{cell.confidence:.6f}"

@@ -137,3 +137,17 @@ def test_the_ledger_counts_labels_as_rows_come_and_change(slide: SlideLedger):
     report(slide, [replace(a_cell(6, "ig"), distance=1.5, stain=2.5), replace(a_cell(7), distance=1.0, stain=2.0)])
     assert slide.measured(1) == [("lymphocyte", 1.0, 2.0)]
     assert slide.measured(9) == [("ig", 1.5, 2.5), ("lymphocyte", 1.0, 2.0)]
+
+
+def test_nothing_is_guaranteed_on_a_slide_that_is_unlike_home_and_a_person_may_have_looked_at_all(shipped: Bundle):
+    cells = a_slide(NORMAL)
+    review = slide_review(cells, shipped, "colours")
+    done = [replace(review.applied_to(cell), corrected_label=cell.label, corrected_by="Ada") for cell in cells]
+    summary = summarize(shipped, RUN, done, 0, "colours")
+    assert summary.review_complete
+    assert summary.warnings == [f"{UNLIKE}: colours. A person has looked at every cell"]
+    few = a_slide(["neutrophil"] * 19)
+    short = summarize(shipped, RUN, [slide_review(few, shipped, "").applied_to(cell) for cell in few], 0)
+    for found, promise in ((summary, "withdrawn"), (short, "")):
+        assert found.calibration is not None
+        assert (found.calibration.guaranteed_error, found.promise) == (None, promise)
