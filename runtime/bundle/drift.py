@@ -2,8 +2,8 @@
 
 A slide has other numbers of each class than the training cells, so each cell is compared with those of its own label:
 at home, at most one in ten is farther away than the typical distance of its class. An exact binomial test looks at the
-first 20, 50 and 100 cells, and then after every 50 at the last 200. The looks share the error, so that at most one slide of home in 1,000
-alarms if its cells are independent. They are not: cells of one slide are alike.
+first 20, 50 and 100 cells, and then after every 50 at the last 200. The looks share the error, so that at most one in
+1,000 slides of home alarms if its cells are independent. They are not: cells of one slide are alike.
 """
 
 from collections.abc import Iterator, Sequence
