@@ -91,7 +91,7 @@ def promise_of(bundle: Bundle, has_alarm: bool) -> str:
 
 def _review(labels: Mapping[str, int], bundle: Bundle, alarm: str) -> SlideReview:
     record = bundle.manifest.calibration
-    limits = record.slide if record else SlideLimits(0, 0, 0)  # every cell is for review then, for another reason
+    limits = record.slide if record and bundle.calibrated else SlideLimits(0, 0, 0)  # else every cell is for review
     too_few = bundle.calibrated and sum(labels.values()) < limits.cells
     leukocytes = {entry.name: labels.get(entry.name, 0) for entry in bundle.classes if entry.kind == "leukocyte"}
     fewest = max(limits.of_class, limits.share * sum(leukocytes.values()))
