@@ -26,7 +26,6 @@ from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.reports import slide_review, summary, table
 from cartcls.runtime.slides import slide
 from cartcls.runtime.slides.batch import classify_slide
-from cartcls.runtime.slides.drift import SlideDrift
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "results" / "checks.md"
@@ -36,7 +35,7 @@ OF_CELLS = {
     "distances, limits, threshold": [(predictions, "assess")],
 }
 OF_SLIDE = {
-    "alarm": [(SlideDrift, "update")],
+    "alarm": [(slide_review, "take_looks")],
     "classes that are rare": [(slide, "review_of"), (table, "review_of"), (slide_review, "review_of")],
     "rows as their slide makes them": [(slide_review.SlideReview, "applied_to")],
     "table, written again where that changes": [(table, "rebuild")],

@@ -42,10 +42,12 @@ class SlideLedger:
 
     Attributes:
         slide: The slide.
+        looks: How many looks at its cells were taken, by this process, since a row was last replaced.
     """
 
     def __init__(self, database: Database, slide: Slide):
         self._database, self.slide = database, slide
+        self.looks = 0
         self._labels: Counter[str] | None = None
 
     def images(self, paths: Iterable[bytes] | None = None) -> dict[bytes, LedgerImage]:
@@ -151,7 +153,7 @@ class SlideLedger:
                     (result.state, *found, result.image.id),
                 )
         if any(result.image.seq is not None for result in results):
-            self._labels = None
+            self._forget()
         elif self._labels is not None:
             cells = (result.cell for result in results if result.cell.can_be_corrected)
             self._labels.update(cell.label for cell in cells if cell.label)
@@ -164,10 +166,13 @@ class SlideLedger:
         return self._labels
 
     def measured(self, last: int) -> list[tuple[str, float, float]]:
-        """Label and distances, of features and of colours, of the last cells that can be corrected, in `seq` order."""
+        """Label and distances, of features and of colours, of the last cells that can be corrected, in `seq` order.
+
+        A distance that is not a number, which SQLite keeps as NULL, is infinite.
+        """
         query = (
-            f"SELECT label, distance, stain FROM cells WHERE slide = ? AND {_COUNTED} AND distance IS NOT NULL"
-            " ORDER BY seq DESC LIMIT ?"
+            "SELECT label, ifnull(distance, 9e999), ifnull(stain, 9e999) FROM cells"
+            f" WHERE slide = ? AND {_COUNTED} ORDER BY seq DESC LIMIT ?"
         )
         return list(self._database.execute(query, (self.slide.id, last)))[::-1]
 
@@ -283,11 +288,15 @@ class SlideLedger:
         ]
 
     def _replace_rows(self, rows: Iterable[Cell]) -> None:
-        self._labels = None
+        self._forget()
         query = "SELECT image, run FROM cells WHERE slide = ? AND seq = ? ORDER BY version DESC LIMIT 1"
         for cell in rows:
             image, run = self._database.execute(query, (self.slide.id, cell.seq)).fetchone()
             self._add_row(image, run, cell)
+
+    def _forget(self) -> None:
+        """Forget what was counted, and the looks that were taken, since rows of before change."""
+        self._labels, self.looks = None, 0
 
     def _add_row(self, image: int, run: int, cell: Cell) -> None:
         self._database.execute(_ADD, (self.slide.id, cell.seq, image, run, *_values(cell)))

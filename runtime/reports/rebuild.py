@@ -22,9 +22,9 @@ def verify_reports(out: Path) -> list[Verified]:
     """Compare the table of every slide with the ledger, line by line.
 
     Raises:
-        OutputError: There is no ledger, or it is in use or damaged.
+        OutputError: There is no ledger, it is in use or damaged, or an alarm that was due cannot be recorded in it.
     """
-    with existing_ledger(out) as (ledger, bundle):
+    with existing_ledger(out) as (ledger, bundle), writing(f"the ledger of {out}"):
         begun = [(slide, out / slide.slide.name / CSV) for slide in ledger.slides() if slide.last_run()]
         return [Verified(file, slide.next_seq() - 1, verify(slide, bundle, file)) for slide, file in begun]
 

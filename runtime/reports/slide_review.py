@@ -14,6 +14,7 @@ from ..images.quality import FLAWS
 from ..inference.predictions import RARE
 from ..ledger.records import Cell
 from ..ledger.slide_ledger import SlideLedger
+from .drift import take_looks
 
 PROMISE_WITHDRAWN = "withdrawn"
 TOO_FEW = "too few cells to tell whether this slide is like home"
@@ -66,7 +67,8 @@ def slide_review(cells: Iterable[Cell], bundle: Bundle, alarm: str) -> SlideRevi
 
 
 def review_of(ledger: SlideLedger, bundle: Bundle) -> SlideReview:
-    """What a slide in the ledger says of its cells."""
+    """What a slide in the ledger says of its cells, after the looks at it that are due."""
+    take_looks(ledger, bundle)
     return _review(ledger.labels(), bundle, ledger.alarm())
 
 

@@ -22,7 +22,6 @@ from ..reports.slide_review import review_of
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .attempts import QUARANTINED, Attempts
-from .drift import SlideDrift
 from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 from .recognize import Recognition
 
@@ -81,7 +80,6 @@ class SlideWork:
         self._in_effect = {correction.seq: correction for correction in corrections}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
-        self._drift = SlideDrift(self.ledger, classifier.bundle)
         self._project()
 
     def discover(self, paths: Iterable[bytes], unlisted: Collection[bytes] = ()) -> None:
@@ -275,7 +273,6 @@ class SlideWork:
         return {cell.sha256: (cell.seq, cell.path) for cell in counted}
 
     def _project(self) -> None:
-        self._drift.update()
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")

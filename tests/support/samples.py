@@ -14,4 +14,4 @@ def a_cell(seq: int = 1, label: str = "lymphocyte", **others: object) -> Cell:
     probabilities = tuple(0.93 if name == label else 0.01 for name in CLASSES)
     picture, digest = f"thumbnails/{seq:06d}.jpg", f"{seq:064x}"
     cell = Cell(seq, f"{seq}.jpg", "ok", "", TIME, label, probabilities, picture, digest, 360, 363)
-    return replace(cell, **others)
+    return replace(cell, **{"distance": 0.0, "stain": 0.0, **others})

@@ -272,11 +272,20 @@ def test_corrections_outlive_a_report_that_cannot_be_written(out: Path, monkeypa
 
     file = corrections(out, (1, "monocyte"))
     with monkeypatch.context() as patch:
-        patch.setattr("cartcls.runtime.reports.corrections.project", full)
+        patch.setattr("cartcls.runtime.reports.corrections.write_pages", full)
         with pytest.raises(OutputError, match="the corrections are recorded"):
             correct(out, file, "Ada")
     rebuild_reports(out)
     assert table(out)[1]["label"] == "monocyte"
+
+
+def test_a_table_that_a_killed_process_wrote_last_is_no_edited_one(out: Path):
+    with existing_ledger(out) as (ledger, _):
+        (slide,) = ledger.slides()
+        slide.move_cursor(replace(slide.cursor(), crc=0, mtime_ns=0))  # as of the table that it replaced
+    assert correct(out, corrections(out, (1, "monocyte")), "Ada").moved is None
+    assert table(out)[1]["label"] == "monocyte"
+    assert [found.differences for found in verify_reports(out)] == [[]]
 
 
 def test_a_table_that_was_edited_is_kept(out: Path):

@@ -252,7 +252,7 @@ def test_a_crash_between_file_and_cursor_is_mended(
 
 
 def test_rebuilt_is_byte_for_byte_the_same(slide: SlideLedger, bundle: Bundle, file: Path):
-    add(slide, *["ig", "ü", "monocyte"] * 20)
+    add(slide, *["ig", "ü", "monocyte"] * 6)
     project(slide, bundle, file)
     whole = file.read_bytes()
     file.write_bytes(b"")
