@@ -76,7 +76,10 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
         new = [row for row in rows if not _is_applied(row, cells)]
         left_out = {row: why for row in map(_number, new) if (why := _not_counted(cells.get(row)))}
         corrections = _check(file, [row for row in new if _number(row) not in left_out], cells, bundle, by)
-        with writing(f"the report of {slide.slide.name} in {out}", then=f"nothing in {file} was applied"):
+        with writing(
+            f"the report of {slide.slide.name} in {out}",
+            then=f"nothing in {file} was applied: run `cartcls rebuild` first",
+        ):
             moved = project(slide, bundle, directory / CSV)  # first what a killed process may have left
             before = summarize(bundle, run, cells_of(slide, bundle), slide.waiting(), slide.alarm())
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
