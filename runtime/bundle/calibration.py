@@ -27,7 +27,7 @@ class SlideLimits(Struct, frozen=True):
 
     Attributes:
         cells: Fewest cells with which it can be told whether the slide is like home.
-        of_class: Fewest leukocytes of a class; a person looks at each cell of a class with fewer.
+        of_class: Fewest cells of a leukocyte class; a person looks at each cell of one with fewer. So for kind `other`.
         share: Smallest share of the leukocytes that such a class has, likewise.
     """
 

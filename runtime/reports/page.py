@@ -18,6 +18,7 @@ from msgspec.structs import asdict
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
+from ..bundle.drift import looks
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
@@ -114,6 +115,7 @@ def render_page(
         flagged=_flagged(own or cells),
         proposals=summary.awaiting_review - summary.whole_fields - summary.no_cell,
         any_meaning=_counted(summary) > summary.whole_fields + summary.no_cell or not summary.awaiting_review,
+        looked_at=max((end for _, end in looks(sum(cell.can_be_corrected for cell in cells))), default=0),
         too_few=any(warning.startswith(TOO_FEW) for warning in summary.warnings),
         calibration=_known(asdict(summary.calibration)) if summary.calibration else {},
         provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},

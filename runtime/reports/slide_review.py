@@ -20,6 +20,7 @@ PROMISE_WITHDRAWN = "withdrawn"
 TOO_FEW = "too few cells to tell whether this slide is like home"
 UNLIKE = "this slide is unlike those that the bundle was calibrated on"
 WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
+CAN_BE_RARE = ("leukocyte", "other")  # a laboratory's own class, such as of plasma cells, may be of kind `other`
 MEANINGLESS = (WHOLE_FIELD, NO_CELL)
 
 
@@ -95,7 +96,7 @@ def _review(labels: Mapping[str, int], bundle: Bundle, alarm: str) -> SlideRevie
     record = bundle.manifest.calibration
     limits = record.slide if record and bundle.calibrated else SlideLimits(0, 0, 0)  # else every cell is for review
     too_few = bundle.calibrated and sum(labels.values()) < limits.cells
-    leukocytes = {entry.name: labels.get(entry.name, 0) for entry in bundle.classes if entry.kind == "leukocyte"}
-    fewest = max(limits.of_class, limits.share * sum(leukocytes.values()))
+    counts = {entry.name: labels.get(entry.name, 0) for entry in bundle.classes if entry.kind in CAN_BE_RARE}
+    fewest = max(limits.of_class, limits.share * sum(counts.values()))
     always = {entry.name for entry in bundle.classes if entry.always_review}
-    return SlideReview(alarm, too_few, frozenset(always | {name for name, n in leukocytes.items() if n < fewest}))
+    return SlideReview(alarm, too_few, frozenset(always | {name for name, n in counts.items() if n < fewest}))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from fakes import uncalibrated
+from msgspec import structs
 from samples import RUN, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -150,3 +151,11 @@ def test_nothing_is_guaranteed_on_a_slide_that_is_unlike_home_and_a_person_may_h
     for found, promise in ((summary, "withdrawn"), (short, "")):
         assert found.calibration is not None
         assert (found.calibration.guaranteed_error, found.promise) == (None, promise)
+
+
+def test_a_class_of_a_laboratorys_own_can_be_rare_too(shipped: Bundle):
+    classes = tuple(
+        structs.replace(entry, kind="other" if entry.name == "monocyte" else entry.kind) for entry in shipped.classes
+    )
+    own = replace(shipped, manifest=structs.replace(shipped.manifest, classes=classes))
+    assert statuses(a_slide(["neutrophil"] * 30 + ["monocyte"]), own)["monocyte"] == ("review", RARE)
