@@ -105,8 +105,9 @@ def _head(bundle: Bundle, trial: bool) -> list[str]:
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by openvino ({bundle.cpu_precision}). Nothing was chosen"
         " on these sets. Each is split once, by class, into a half to choose by and a half for figures (`report`;"
         " [splits/foreign.csv](../../splits/foreign.csv)). One of the 751 cells has the bytes of another, and is left"
-        " out. Labels are those of X. Zheng et al., segmentation_WBC (tecom, cvblog; not verified by its authors), and of"
-        " BCCD with apple2373's subtypes. Home is `pbc-more`, which no weights have seen, with lymphocytes and basophils of `select`. Intervals: 95 % (Clopper–Pearson).",
+        " out. Labels are those of X. Zheng et al., segmentation_WBC (tecom, cvblog; not verified by its authors), and"
+        " of BCCD with apple2373's subtypes. Home is `pbc-more`, which no weights have seen, with lymphocytes and"
+        " basophils of `select`. Intervals: 95 % (Clopper–Pearson).",
     ]
 
 
