@@ -33,7 +33,7 @@ Each names the part of the split that it was made on. The split is a **{source.s
 
 {calibration}
 
-Parity with {parity_of.reference}, on the cells of `{parity_of.part}`:
+Parity with {referred} in float32, on the cells of `{parity_of.part}`:
 
 | graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
 |---|---|---|---|---|---|---|---|
@@ -111,6 +111,7 @@ def model_card(manifest: Manifest) -> str:
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
         calibration=_calibration(manifest.calibration),
+        referred=referred,
         parity_of=manifest.parity,
         parity="\n".join(_parity(check, referred) for check in checks),
         changed=_changed(checks[-1].changed, referred),
