@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from cartcls.calibration.head import Head
 from cartcls.export.classes import cell_classes
-from cartcls.export.head import Head
 from cartcls.export.reheaded import LabelledCells, write_reheaded
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import DataError

@@ -62,9 +62,7 @@ def test_the_answer_is_the_mean_of_all(members: list[Path], joined: Path, crops:
     assert (three.arch, three.image_size) == ("rcmnet+efficientnet_lite0+efficientnet_lite2", (64, 64))
 
 
-def test_a_bundle_of_all_gives_exact_maps_and_the_features_of_all(
-    joined: Path, bundle_dir: Path, data_dir: Path
-):
+def test_a_bundle_of_all_gives_exact_maps_and_the_features_of_all(joined: Path, bundle_dir: Path, data_dir: Path):
     bundle = load_bundle(bundle_dir)
     three = load_checkpoint(joined)
     paths = [str(path.relative_to(data_dir)) for path in sorted(data_dir.glob("*/*"))[:4]]
