@@ -31,7 +31,7 @@ Each names the part of the split that it was made on. The split is a **{source.s
 
 {calibration}
 
-Parity with {parity_of.reference}, on the cells of `{parity_of.part}`:
+Parity with {referred} in float32, on the cells of `{part}`:
 
 | graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
 |---|---|---|---|---|---|---|---|
@@ -105,7 +105,8 @@ def model_card(manifest: Manifest) -> str:
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
         calibration=_calibration(manifest.calibration),
-        parity_of=manifest.parity,
+        referred=referred,
+        part=manifest.parity.part,
         parity="\n".join(_parity(check, referred) for check in checks),
         changed=_changed(checks[-1].changed, referred),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
@@ -179,7 +180,7 @@ def _sentence(text: str) -> str:
 
 def _changed(paths: list[str], reference: str) -> str:
     """The cells whose label is another on a CPU."""
-    return f" Another label than by {reference} there: {', '.join(paths)}." if paths else ""
+    return f" Another label than {reference}'s there: {', '.join(paths)}." if paths else ""
 
 
 def _parity(check: ParityCheck, reference: str) -> str:

@@ -23,7 +23,7 @@ from .model_card import MODEL_CARD, model_card
 from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
 from .retype import to_float32
 
-REFERENCE = "the graph in float32"
+REFERENCE = "the same graph, float32"
 OF_CALIBRATION = (CALIBRATION, "reliability.png", "risk-coverage.png")
 
 
