@@ -219,6 +219,7 @@ def _arrays(calibration: Calibration, model_sha256: str) -> bytes:
         model_sha256=np.array(model_sha256),
         feature_means=calibration.features.means,
         feature_whitening=calibration.features.whitening,
+        feature_outside=np.array(calibration.features.outside),
         stain_means=calibration.stains.means,
         stain_whitening=calibration.stains.whitening,
     )

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from scipy.linalg import eigh
 from sklearn.covariance import shrunk_covariance
 
 from ..runtime.bundle.calibration import DISTANCE, STAIN
@@ -15,6 +16,9 @@ TAIL = 0.005  # share of `select` beyond which a value is rare, on either side
 MARGIN = 1.5  # how far beyond that a picture's limit lies, from the middle: a rare one need not be flawed
 STAINS = 4  # kinds of stain that are told apart
 FEWEST_FOR_TYPICAL = 29  # with fewer, even the largest distance is below the typical one too often: 0.9^29 < 0.05
+WIDE = 512  # dimensions above which only the directions of most variance are told apart
+DIRECTIONS = 256  # as many as that: a file of 3 MB for the features of three members, with all of them one of 38
+VECTORS_PER_DIRECTION = 10
 
 SLACK = {
     DISTANCE: 1.0,
@@ -36,7 +40,8 @@ Floats = npt.NDArray[np.float64]
 def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
     """Normal distributions of groups (classes, clusters) with one covariance.
 
-    It is shrunk towards a multiple of the identity, the more the fewer vectors there are for its size.
+    It is shrunk towards a multiple of the identity, the more the fewer vectors there are for its size. Above `WIDE`
+    dimensions it has one variance in all but a few directions.
 
     Args:
         vectors: (N, D).
@@ -46,10 +51,23 @@ def gaussians(vectors: Floats, groups: npt.NDArray[np.intp]) -> Gaussians:
     means = np.array([vectors[groups == group].mean(0) for group in range(count)])
     residuals = vectors - means[groups]
     size = vectors.shape[1]
+    if size > WIDE:
+        return _wide(means, residuals)
     covariance = residuals.T @ residuals / max(len(vectors) - count, 1) + 1e-12 * np.eye(size)
     shrunk = shrunk_covariance(covariance, size / (size + len(vectors)))
     whitening = np.linalg.cholesky(np.linalg.inv(shrunk))
     return Gaussians(means.astype(np.float32), whitening.astype(np.float32))
+
+
+def _wide(means: Floats, residuals: Floats) -> Gaussians:
+    """Probabilistic principal components of residuals (N, D)."""
+    count, size = residuals.shape
+    kept = min(DIRECTIONS, max(count // VECTORS_PER_DIRECTION, 1))
+    covariance = residuals.T @ residuals / max(count - len(means), 1) + 1e-12 * np.eye(size)
+    variances, directions = eigh(covariance, subset_by_index=(size - kept, size - 1))
+    rest = (np.trace(covariance) - variances.sum()) / (size - kept)
+    whitening = directions / np.sqrt(np.maximum(variances, rest))
+    return Gaussians(means.astype(np.float32), whitening.astype(np.float32), 1 / float(rest))
 
 
 def stain_gaussians(stains: Floats) -> Gaussians:

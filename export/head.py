@@ -4,38 +4,15 @@ The head is one linear layer on the pooled features f of all members, logits = W
 the last feature map A with Z positions. So logits and maps of another W and b are as exact as those of the first.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from ..calibration.head import Head
 from ..runtime.errors import BundleError
 
-Floats = npt.NDArray[np.floating]
 OTHER_GRAPH = "its head is not one linear layer on pooled features: export it again with this version"
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """One linear layer.
-
-    Attributes:
-        weight: (K, D).
-        bias: (K,).
-    """
-
-    weight: Floats
-    bias: Floats
-
-    def logits(self, features: Floats) -> Floats:
-        """Logits (N, K) of features (N, D)."""
-        return features @ self.weight.T + self.bias
-
-    def after(self, scale: Floats, shift: Floats) -> "Head":
-        """The head that gives for features f what this one gives for `scale`·f + `shift`, both (D,)."""
-        return Head(self.weight * scale, self.bias + self.weight @ shift)
 
 
 def read_head(model: bytes) -> Head:

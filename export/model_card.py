@@ -33,7 +33,7 @@ Each names the part of the split that it was made on. The split is a **{source.s
 
 {calibration}
 
-Parity with {referred} in float32, on the cells of `{parity_of.part}`:
+Parity with {referred} in float32, on the cells of `{part}`:
 
 | graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
 |---|---|---|---|---|---|---|---|
@@ -112,7 +112,7 @@ def model_card(manifest: Manifest) -> str:
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
         calibration=_calibration(manifest.calibration),
         referred=referred,
-        parity_of=manifest.parity,
+        part=manifest.parity.part,
         parity="\n".join(_parity(check, referred) for check in checks),
         changed=_changed(checks[-1].changed, referred),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
@@ -204,7 +204,7 @@ def _sentence(text: str) -> str:
 
 def _changed(paths: list[str], reference: str) -> str:
     """The cells whose label is another on a CPU."""
-    return f" Another label than by {reference} there: {', '.join(paths)}." if paths else ""
+    return f" Another label than {reference}'s there: {', '.join(paths)}." if paths else ""
 
 
 def _parity(check: ParityCheck, reference: str) -> str:

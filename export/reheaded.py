@@ -9,6 +9,7 @@ import numpy.typing as npt
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from ..calibration.head import Head
 from ..calibration.metrics import classification_metrics
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
 from ..runtime.bundle.manifest import CellClass, Parity, ParityCheck
@@ -17,12 +18,12 @@ from ..runtime.bundle.review import CALIBRATION
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder, writing
 from ..runtime.inference.parity import Images, Reference, infer_all, is_half
-from .head import Head, replace_head
+from .head import replace_head
 from .model_card import MODEL_CARD, model_card
 from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
 from .retype import to_float32
 
-REFERENCE = "the graph in float32"
+REFERENCE = "the same graph, float32"
 OF_CALIBRATION = (CALIBRATION, "reliability.png", "risk-coverage.png")
 
 

@@ -27,20 +27,31 @@ class Gaussians:
 
     Attributes:
         means: One for each class or cluster, (K, D).
-        whitening: Makes the covariance the identity, (D, D).
+        whitening: Makes the covariance the identity, (D, R). Where R < D, it is for the directions of most variance:
+            orthogonal columns, each divided by its standard deviation.
+        outside: Inverse of the variance in every other direction; 0 where there is none.
     """
 
     means: Vectors
     whitening: Vectors
+    outside: float = 0.0
 
     def distances(self, vectors: Vectors) -> npt.NDArray[np.float64]:
         """Mahalanobis distance of vectors (N, D) to the nearest mean, (N,)."""
-        squares = (((vectors @ self.whitening)[:, None] - self._centers) ** 2).sum(2)
+        inside = ((vectors @ self.whitening)[:, None] - self._centers) ** 2  # (N, K, R)
+        squares = inside.sum(2)
+        if self.outside:
+            all_directions = np.stack([((vectors - mean) ** 2).sum(1) for mean in self.means], 1)
+            squares = squares + self.outside * (all_directions - inside @ self._variances).clip(0)
         return np.sqrt(squares.min(1)).astype(np.float64)
 
     @cached_property
     def _centers(self) -> Vectors:
         return self.means @ self.whitening
+
+    @cached_property
+    def _variances(self) -> Vectors:
+        return 1 / (self.whitening**2).sum(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +127,8 @@ def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str
     try:
         with np.load(BytesIO(arrays), allow_pickle=False) as found:
             made_for = str(found["model_sha256"])
-            features = Gaussians(found["feature_means"], found["feature_whitening"])
+            outside = float(found["feature_outside"]) if "feature_outside" in found else 0.0
+            features = Gaussians(found["feature_means"], found["feature_whitening"], outside)
             stains = Gaussians(found["stain_means"], found["stain_whitening"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{CALIBRATION} is cut off or malformed ({error}): calibrate the bundle again") from None
@@ -126,9 +138,9 @@ def read_calibration(record: CalibrationRecord, arrays: bytes, model_sha256: str
         raise BundleError(f"{CALIBRATION} has {len(features.means)} of {classes} classes: calibrate the bundle again")
     for name, gaussians in (("features", features), ("stains", stains)):
         means, whitening = gaussians.means, gaussians.whitening
-        if means.ndim != 2 or whitening.shape != (means.shape[1],) * 2:
+        if means.ndim != 2 or whitening.ndim != 2 or len(whitening) != means.shape[1]:
             raise BundleError(f"{CALIBRATION}: the sizes of the {name} differ: calibrate the bundle again")
-        if not (np.isfinite(means).all() and np.isfinite(whitening).all()):
+        if not (np.isfinite(means).all() and np.isfinite(whitening).all() and np.isfinite(gaussians.outside)):
             raise BundleError(f"{CALIBRATION}: the {name} hold not-a-number: calibrate the bundle again")
     return Calibration(record.threshold, record.limits, features, stains, record.promise.reached)
 

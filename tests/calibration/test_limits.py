@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from cartcls.calibration.limits import FEWEST_FOR_TYPICAL, SLACK, gaussians, limits, stain_gaussians, typical
+from cartcls.runtime.bundle.review import Gaussians
 
 
 def test_distances_are_to_the_nearest_class_in_its_own_spread():
@@ -18,6 +19,23 @@ def test_fewer_vectors_than_dimensions_give_finite_distances():
     random = np.random.default_rng(0)
     found = gaussians(random.normal(size=(20, 100)), np.repeat([0, 1], 10))
     assert np.isfinite(found.distances(random.normal(size=(5, 100)))).all()
+
+
+def test_of_many_dimensions_few_directions_are_told_apart():
+    random = np.random.default_rng(0)
+    spread = np.r_[np.full(20, 10.0), np.ones(580)]  # the first directions vary most
+    labels = np.repeat([0, 1], 1000)
+    vectors = random.normal(size=(2000, 600)) * spread + np.where(np.arange(600) == 50, 30, 0) * labels[:, None]
+    found = gaussians(vectors, labels)
+    assert found.whitening.shape == (600, 200)
+    there, along, across = np.zeros((3, 600))
+    along[0] = across[100] = 20
+    middle, near, far = found.distances(np.stack([there, along, across]))
+    assert middle < 1 < near < 3 < 15 < far < 30
+    of_own = found.distances(random.normal(size=(50, 600)) * spread)
+    assert abs(np.median(of_own) - np.sqrt(600)) < 3  # as with the true covariance
+    exact = Gaussians(found.means, np.diag(1 / spread).astype(np.float32)).distances(np.stack([along, across]))
+    assert np.allclose(exact, [near, far], rtol=0.3)
 
 
 def test_kinds_of_stain_are_told_apart():

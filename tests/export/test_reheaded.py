@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from cartcls.calibration.head import Head
 from cartcls.export.classes import cell_classes
-from cartcls.export.head import Head
 from cartcls.export.reheaded import LabelledCells, write_reheaded
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import DataError
@@ -36,7 +36,7 @@ def test_a_bundle_with_another_head_is_proved_and_waits_for_calibration(bundle: 
     assert np.abs(head.logits(found.features) - found.logits).max() < 1e-3
     card = (out / "MODEL_CARD.md").read_text()
     assert f"# then the head: {HOW}" in card
-    assert "Parity with the graph in float32, on the cells of `select`" in card
+    assert "Parity with the same graph in float32, on the cells of `select`" in card
     assert (made.cpu_precision == INT8) == (out / "model.int8.onnx").exists()
     with pytest.raises(DataError, match="exists already"):
         write_reheaded(bundle, head, made.classes, source, cells, out)
