@@ -1,8 +1,13 @@
 """A run and its cells, where a test does not care what is in them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Run
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 
 TIME = "2026-01-02T03:04:05Z"
 RUN = Run("s-1", "/captures/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
@@ -15,3 +20,12 @@ def a_cell(seq: int = 1, label: str = "lymphocyte", **others: object) -> Cell:
     picture, digest = f"thumbnails/{seq:06d}.jpg", f"{seq:064x}"
     cell = Cell(seq, f"{seq}.jpg", "ok", "", TIME, label, probabilities, picture, digest, 360, 363)
     return replace(cell, **{"distance": 0.0, "stain": 0.0, **others})
+
+
+@contextmanager
+def begun_slide(folder: Path) -> Iterator[SlideLedger]:
+    """A slide without rows, in a ledger of its own."""
+    with Ledger(folder / "ledger.sqlite") as ledger:
+        slide = ledger.add_slide(b"/captures/s", "s")
+        slide.begin_run(RUN)
+        yield slide

@@ -2,11 +2,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from samples import RUN, a_cell
+from samples import a_cell, begun_slide
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.bundle.drift import alarm
-from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.drift import take_looks
@@ -20,9 +19,7 @@ def shipped() -> Bundle:
 
 @pytest.fixture
 def slide(tmp_path: Path) -> Iterator[SlideLedger]:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        slide = ledger.add_slide(b"/captures/s", "s")
-        slide.begin_run(RUN)
+    with begun_slide(tmp_path) as slide:
         yield slide
 
 

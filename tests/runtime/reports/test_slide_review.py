@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 from fakes import uncalibrated
 from msgspec import structs
-from samples import RUN, a_cell
+from samples import RUN, a_cell, begun_slide
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.inference.predictions import RARE
-from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.slide_review import TOO_FEW, UNLIKE, cells_of, slide_review
@@ -26,9 +25,7 @@ def shipped() -> Bundle:
 
 @pytest.fixture
 def slide(tmp_path: Path) -> Iterator[SlideLedger]:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        slide = ledger.add_slide(b"/captures/s", "s")
-        slide.begin_run(RUN)
+    with begun_slide(tmp_path) as slide:
         yield slide
 
 

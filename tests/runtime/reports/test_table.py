@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from samples import RUN, TIME, a_cell
+from samples import RUN, TIME, a_cell, begun_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports import table
@@ -25,9 +24,7 @@ COLUMNS = [
 
 @pytest.fixture
 def slide(tmp_path: Path) -> Iterator[SlideLedger]:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        slide = ledger.add_slide(b"/captures/s", "s")
-        slide.begin_run(RUN)
+    with begun_slide(tmp_path) as slide:
         yield slide
 
 
