@@ -26,7 +26,7 @@ USUAL_MIX = {
     "platelet": 0.01,
     "erythroblast": 0.005,
 }
-"""Shares of the classes among cells of many slides, by name."""
+"""Shares of the classes among all cells of many slides, by name; `natural.NATURAL` is of a slide's leukocytes alone."""
 
 FEWEST = 100  # cells
 NEAR = 0.05  # strangeness below which cells are like the training cells, and nothing is to be made

@@ -113,9 +113,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
     record, classes = bundle.manifest.calibration, bundle.manifest.classes_as_read
-    complete = not waiting and _is_reviewed(bundle, cells)
+    complete, (fields, without) = not waiting and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide = _of_slide(bundle, labelled, alarm, complete)
-    fields, without = _meaningless(cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,

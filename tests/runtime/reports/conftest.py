@@ -7,7 +7,7 @@ from browsing import CHROMIUM, FLAGS, IN_CI
 from playwright.sync_api import Browser, Page, sync_playwright
 from reviewer import classify, make_slide
 
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.reports.rebuild import rebuild_reports
@@ -21,6 +21,12 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Bundle:
+    """The shipped bundle with all its rules."""
+    return load_bundle()
 
 
 @pytest.fixture

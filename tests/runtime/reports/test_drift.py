@@ -4,17 +4,12 @@ from pathlib import Path
 import pytest
 from samples import a_cell, begun_slide
 
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.bundle.drift import alarm
 from cartcls.runtime.ledger.records import Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.drift import take_looks
 from cartcls.runtime.reports.slide_review import cells_of
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return load_bundle()
 
 
 @pytest.fixture

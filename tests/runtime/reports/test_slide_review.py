@@ -7,7 +7,7 @@ from fakes import uncalibrated
 from msgspec import structs
 from samples import RUN, a_cell, begun_slide
 
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -16,11 +16,6 @@ from cartcls.runtime.reports.summary import summarize
 from cartcls.runtime.reports.table import CSV, project, verify
 
 NORMAL = ["neutrophil"] * 60 + ["lymphocyte"] * 30 + ["monocyte"] * 6 + ["basophil"] * 2 + ["platelet"] * 2
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return load_bundle()
 
 
 @pytest.fixture
