@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cartcls.calibration.head import Head, fit_head
-from cartcls.calibration.laboratory import class_moments, standardise, strangeness, usual_mix
+from cartcls.calibration.laboratory import standardise, strangeness, usual_mix
+from cartcls.calibration.limits import gaussians
 from cartcls.calibration.split import read_split
 from cartcls.calibration.temperature import fit_temperature
 from cartcls.export.head import read_head, replace_head
@@ -96,14 +97,15 @@ def main(pbc: Path, foreign: Path, cache: Path) -> None:
     heads = {"shipped": shipped}
     heads |= {f"near shipped, decay {decay:g}": fit_head(fit.features, fit.labels, shipped, decay) for decay in DECAYS}
     heads |= {f"near zero, decay {decay:g}": fit_head(fit.features, fit.labels, nothing, decay) for decay in DECAYS}
-    moments, mix = class_moments(fit.features, fit.labels), usual_mix([entry.name for entry in bundle.classes])
+    usual = gaussians(fit.features.astype(np.float64), fit.labels)
+    mix = usual_mix([entry.name for entry in bundle.classes])
     counted = [f"{name} (of {len(home[name].labels)})" for name in ("select", "calibrate", "further")]
     print("|", " | ".join(["head", *counted, *(f"{name}, %, as it is; standardised" for name in abroad)]), "|")
     print("|---" * (4 + len(abroad)) + "|")
     for name, head in heads.items():
         row = [str(home[part].right(head)) for part in ("select", "calibrate", "further")]
         for cells in abroad.values():
-            made = standardise(cells.features, moments, mix)
+            made = standardise(cells.features, usual, mix)
             shares = [
                 f"{cells.right(one) / len(cells.labels):.1%} ({cells.recall(one):.1%})"
                 for one in (head, head.after(made.scale, made.shift))
@@ -113,7 +115,7 @@ def main(pbc: Path, foreign: Path, cache: Path) -> None:
     temperature = fit_temperature(shipped.logits(select.features), select.labels)
     for name, cells in {**{part: home[part] for part in ("select", "calibrate", "further")}, **abroad}.items():
         probabilities = softmax(shipped.logits(cells.features) / temperature)
-        print(f"strangeness of {name}: {strangeness(cells.features, probabilities, moments):.3f}")
+        print(f"strangeness of {name}: {strangeness(cells.features, probabilities, usual):.3f}")
 
 
 if __name__ == "__main__":

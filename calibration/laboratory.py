@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.bundle.review import Gaussians
 from ..runtime.errors import DataError
 
 Floats = npt.NDArray[np.floating]
@@ -35,24 +36,6 @@ MOST = 4.0  # largest scale, and its inverse the smallest
 
 
 @dataclass(frozen=True, eq=False)
-class ClassMoments:
-    """Means and variances of the training cells' features.
-
-    Attributes:
-        means: By class, (K, D).
-        variances: By class, (K, D).
-    """
-
-    means: Floats
-    variances: Floats
-
-    def of_mix(self, mix: Floats) -> tuple[Floats, Floats]:
-        """Mean and variance (D,) of all cells, where the classes have these shares (K,)."""
-        mean = mix @ self.means
-        return mean, mix @ (self.variances + self.means**2) - mean**2
-
-
-@dataclass(frozen=True, eq=False)
 class Standardisation:
     """What makes features f of a laboratory like those of the training cells: `scale`·f + `shift`, both (D,)."""
 
@@ -61,7 +44,7 @@ class Standardisation:
 
 
 def standardise_laboratory(
-    features: Floats, probabilities: Floats, home: ClassMoments, names: Sequence[str]
+    features: Floats, probabilities: Floats, home: Gaussians, names: Sequence[str]
 ) -> Standardisation:
     """Standardise a laboratory's cells, where they need it.
 
@@ -81,19 +64,13 @@ def standardise_laboratory(
     return standardise(features, home, usual_mix(names))
 
 
-def class_moments(features: Floats, labels: npt.NDArray[np.intp]) -> ClassMoments:
-    """Moments of features (N, D) of labelled cells; each class has a cell."""
-    groups = [features[labels == label] for label in range(int(labels.max()) + 1)]
-    return ClassMoments(np.stack([g.mean(0) for g in groups]), np.stack([g.var(0) for g in groups]))
-
-
 def usual_mix(names: Sequence[str], mix: Mapping[str, float] = USUAL_MIX) -> Floats:
     """Shares (K,) of these classes; those that `mix` does not know have as little as its rarest."""
     shares = np.array([mix.get(name, min(mix.values())) for name in names])
     return shares / shares.sum()
 
 
-def strangeness(features: Floats, probabilities: Floats, home: ClassMoments) -> float:
+def strangeness(features: Floats, probabilities: Floats, home: Gaussians) -> float:
     """How far the mean of cells lies from what their labels lead to expect: 0 at home, also on a slide of one class.
 
     The square of the distance in standard deviations within a class, its mean over the features, less what chance
@@ -104,12 +81,12 @@ def strangeness(features: Floats, probabilities: Floats, home: ClassMoments) -> 
         probabilities: Of the classes, (N, K).
         home: Of the training cells.
     """
-    expected, variance = probabilities @ home.means, probabilities.mean(0) @ home.variances
-    squares = (features - expected).mean(0) ** 2 / (variance + STEADY * variance.mean())
+    variance = home.variances
+    squares = (features - probabilities @ home.means).mean(0) ** 2 / (variance + STEADY * variance.mean())
     return float(squares.mean()) - 1 / len(features)
 
 
-def standardise(features: Floats, home: ClassMoments, mix: Floats) -> Standardisation:
+def standardise(features: Floats, home: Gaussians, mix: Floats) -> Standardisation:
     """Standardise features.
 
     Args:
@@ -117,7 +94,8 @@ def standardise(features: Floats, home: ClassMoments, mix: Floats) -> Standardis
         home: Of the training cells.
         mix: Assumed shares of the classes among the cells, (K,).
     """
-    mean, variance = home.of_mix(mix)
+    mean = mix @ home.means
+    variance = home.variances + mix @ home.means**2 - mean**2
     least = STEADY * variance.mean()
     scale = np.sqrt((variance + least) / (features.var(0) + least)).clip(1 / MOST, MOST)
     return Standardisation(scale, mean - features.mean(0) * scale)

@@ -258,6 +258,13 @@ def not_calibrated(directory: Path, guarantee: "PromiseRecord") -> None:
     notify(f"{directory} was written, and marks every cell for review: {guarantee.sentence}")
 
 
+def standardised(directory: Path, cells: int) -> None:
+    """Print what a standardised bundle is worth, and its path."""
+    results.print(f"features standardised by {cells} cells without a label", markup=False, soft_wrap=True)
+    results.print("not calibrated: every cell is for review. Calibrate it with `cartcls calibrate`", markup=False)
+    results.print(os.fspath(directory), markup=False, soft_wrap=True)
+
+
 def engine_exported(made: "EngineExport") -> None:
     """Print an engine, its parity, and its path."""
     record, check = made.engine.record, made.check

@@ -109,7 +109,8 @@ def model_card(manifest: Manifest) -> str:
         unit_meaning="no patient or slide is in two parts."
         if source.split_unit == "split by group"
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
-        figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items()),
+        figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items())
+        or "| none yet | | | | |",
         calibration=_calibration(manifest.calibration),
         referred=referred,
         part=manifest.parity.part,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..calibration.head import Head
 from ..calibration.metrics import classification_metrics
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
-from ..runtime.bundle.manifest import CellClass, Parity, ParityCheck
+from ..runtime.bundle.manifest import CellClass, Metrics, Parity, ParityCheck
 from ..runtime.bundle.provenance import Provenance
 from ..runtime.bundle.review import CALIBRATION
 from ..runtime.errors import DataError
@@ -28,24 +28,24 @@ OF_CALIBRATION = (CALIBRATION, "reliability.png", "risk-coverage.png")
 
 
 @dataclass(frozen=True)
-class LabelledCells:
+class ParityCells:
     """Cells that show what a graph answers.
 
     Attributes:
-        part: Of the split.
+        part: Of the split, or where else they are from.
         images: At the bundle's input size, uint8, (N, H, W, 3).
-        labels: True class indices, (N,).
         paths: Path of each image.
+        labels: True class indices, (N,); None where they are not known. Then the answers in float32 count as right.
     """
 
     part: str
     images: Images
-    labels: npt.NDArray[np.int64]
     paths: Sequence[str]
+    labels: npt.NDArray[np.int64] | None = None
 
 
 def write_reheaded(
-    bundle: Bundle, head: Head, classes: Sequence[CellClass], source: Provenance, cells: LabelledCells, out: Path
+    bundle: Bundle, head: Head, classes: Sequence[CellClass], source: Provenance, cells: ParityCells, out: Path
 ) -> Bundle:
     """Write a bundle with another head, after a parity check of its graphs. It must be calibrated again.
 
@@ -72,7 +72,8 @@ def write_reheaded(
     has_int8 = INT8_MODEL in bundle.manifest.files
     int8 = replace_head(read_bundle_file(bundle, INT8_MODEL), head) if has_int8 else b""
     logits = infer_all(onnxruntime_infer(float32), cells.images).logits
-    reference = Reference(cells.images, cells.labels, logits, head.bias.astype(np.float32))
+    labels = logits.argmax(1) if cells.labels is None else cells.labels
+    reference = Reference(cells.images, labels, logits, head.bias.astype(np.float32))
     parity = check_parity(reference, float32, shipped, is_half(bundle), int8)
     manifest = replace(
         bundle.manifest,
@@ -81,7 +82,7 @@ def write_reheaded(
         precision=replace(bundle.manifest.precision, cpu=parity.cpu_precision),
         calibration=None,
         source=source,
-        metrics={cells.part: classification_metrics(cells.labels, logits, [entry.name for entry in classes])},
+        metrics=_metrics(cells, logits, classes),
         parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
         reading_order=UNSET,
     )
@@ -92,6 +93,12 @@ def write_reheaded(
     with writing(out, DataError), whole_folder(out) as folder:
         write_bundle(folder, manifest, files)
     return load_bundle(out)
+
+
+def _metrics(cells: ParityCells, logits: npt.NDArray[np.float32], classes: Sequence[CellClass]) -> dict[str, Metrics]:
+    if cells.labels is None:
+        return {}
+    return {cells.part: classification_metrics(cells.labels, logits, [entry.name for entry in classes])}
 
 
 def _checks(parity: ParityReport, paths: Sequence[str]) -> list[ParityCheck]:

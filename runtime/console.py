@@ -14,7 +14,7 @@ from .errors import BackendError, CartclsError, InterruptedRun, ParityError, Usa
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-CALIBRATION = ("matplotlib", "onnx", "scipy", "sklearn")  # what the extra of that name holds
+CALIBRATION = ("matplotlib", "onnx", "onnxruntime", "scipy", "sklearn")  # what the extra of that name holds
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 CODES = {
     BackendError: EXIT_BACKEND,

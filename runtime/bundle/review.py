@@ -45,6 +45,16 @@ class Gaussians:
             squares = squares + self.outside * (all_directions - inside @ self._variances).clip(0)
         return np.sqrt(squares.min(1)).astype(np.float64)
 
+    @property
+    def variances(self) -> npt.NDArray[np.float64]:
+        """Variance of each dimension within a class or cluster, (D,)."""
+        whitening = self.whitening.astype(np.float64)
+        if not self.outside:  # the whitening W of the covariance C: W·Wᵀ = C⁻¹
+            return np.diag(np.linalg.inv(whitening @ whitening.T)).copy()
+        inverse = (whitening**2).sum(0)
+        directions = whitening / np.sqrt(inverse)
+        return 1 / self.outside + directions**2 @ (1 / inverse - 1 / self.outside)
+
     @cached_property
     def _centers(self) -> Vectors:
         return self.means @ self.whitening

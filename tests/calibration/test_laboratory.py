@@ -5,13 +5,13 @@ import pytest
 from cartcls.calibration.laboratory import (
     NEAR,
     USUAL_MIX,
-    ClassMoments,
-    class_moments,
     standardise,
     standardise_laboratory,
     strangeness,
     usual_mix,
 )
+from cartcls.calibration.limits import gaussians
+from cartcls.runtime.bundle.review import Gaussians
 from cartcls.runtime.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ def drawn(counts: npt.NDArray[np.intp]) -> tuple[Floats, npt.NDArray[np.intp]]:
     return CENTERS[labels] + RANDOM.normal(size=(len(labels), 32)), labels
 
 
-def nearest(features: Floats, home: ClassMoments) -> npt.NDArray[np.intp]:
+def nearest(features: Floats, home: Gaussians) -> npt.NDArray[np.intp]:
     return ((features[:, None] - home.means) ** 2).sum(2).argmin(1)
 
 
@@ -36,11 +36,11 @@ def certain(labels: npt.NDArray[np.intp]) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def home() -> ClassMoments:
-    return class_moments(*drawn(np.full(len(NAMES), 100)))
+def home() -> Gaussians:
+    return gaussians(*drawn(np.full(len(NAMES), 100)))
 
 
-def test_cells_of_another_laboratory_become_like_those_of_home(home: ClassMoments):
+def test_cells_of_another_laboratory_become_like_those_of_home(home: Gaussians):
     features, labels = drawn((500 * usual_mix(NAMES)).astype(int) + 1)
     abroad = features * GAIN + OFFSET
     before = (nearest(abroad, home) == labels).mean()
@@ -51,7 +51,7 @@ def test_cells_of_another_laboratory_become_like_those_of_home(home: ClassMoment
     assert np.median(np.abs(made.scale * GAIN - 1)) < 0.1
 
 
-def test_a_slide_of_one_class_at_home_is_not_strange_and_another_laboratory_is(home: ClassMoments):
+def test_a_slide_of_one_class_at_home_is_not_strange_and_another_laboratory_is(home: Gaussians):
     for label in range(len(NAMES)):
         features, labels = drawn(np.where(np.arange(len(NAMES)) == label, 100, 0))
         assert abs(strangeness(features, certain(labels), home)) < NEAR
@@ -59,7 +59,7 @@ def test_a_slide_of_one_class_at_home_is_not_strange_and_another_laboratory_is(h
         assert strangeness(abroad, certain(nearest(abroad, home)), home) > 2 * NEAR
 
 
-def test_features_that_do_not_vary_stay_finite(home: ClassMoments):
+def test_features_that_do_not_vary_stay_finite(home: Gaussians):
     made = standardise(np.zeros((100, 32)), home, usual_mix(NAMES))
     assert np.isfinite(made.scale).all()
     assert np.isfinite(made.shift).all()
@@ -71,7 +71,7 @@ def test_a_class_that_no_count_knows_is_rare():
     assert shares[1] == shares.min() < 0.01
 
 
-def test_cells_like_those_of_home_and_few_cells_are_left_alone(home: ClassMoments):
+def test_cells_like_those_of_home_and_few_cells_are_left_alone(home: Gaussians):
     features, labels = drawn(np.full(len(NAMES), 20))
     with pytest.raises(DataError, match="like those that the bundle was trained on: use the bundle as it is"):
         standardise_laboratory(features, certain(labels), home, NAMES)

@@ -38,6 +38,15 @@ def test_of_many_dimensions_few_directions_are_told_apart():
     assert np.allclose(exact, [near, far], rtol=0.3)
 
 
+@pytest.mark.parametrize("size", [60, 600])
+def test_variances_are_those_within_the_classes(size: int):
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 1000)
+    spread = np.r_[np.full(20, 2.0), np.ones(size - 20)]
+    vectors = random.normal(size=(2000, size)) * spread + 50 * labels[:, None]
+    assert np.allclose(gaussians(vectors, labels).variances, spread**2, rtol=0.35)
+
+
 def test_kinds_of_stain_are_told_apart():
     random = np.random.default_rng(0)
     stains = np.concatenate([random.normal(0, 0.02, (100, 9)), random.normal(1, 0.02, (10, 9))])

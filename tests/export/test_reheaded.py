@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from cartcls.calibration.head import Head
 from cartcls.export.classes import cell_classes
-from cartcls.export.reheaded import LabelledCells, write_reheaded
+from cartcls.export.reheaded import ParityCells, write_reheaded
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.resize import Image
@@ -21,7 +21,7 @@ HOW = "made by a test"
 def test_a_bundle_with_another_head_is_proved_and_waits_for_calibration(bundle: Bundle, crops: Image, tmp_path: Path):
     weight = np.random.default_rng(0).normal(size=(2, 3072)).astype(np.float32) / 3
     head, out = Head(weight, np.array([1, 0], np.float32)), tmp_path / "two"
-    cells = LabelledCells("select", crops[:4], np.arange(4) % 2, [f"cell-{i}" for i in range(4)])
+    cells = ParityCells("select", crops[:4], [f"cell-{i}" for i in range(4)], np.arange(4) % 2)
     source = replace(bundle.manifest.source, head=HOW)
     made = write_reheaded(load_bundle(), head, cell_classes(["myelocyte", "ours"]), source, cells, out)
     assert [entry.title for entry in made.classes] == ["myelocyte", "ours"]
