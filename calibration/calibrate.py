@@ -7,6 +7,7 @@ from importlib.metadata import version
 from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import asdict
 from sklearn.metrics import confusion_matrix
 
@@ -19,12 +20,13 @@ from ..runtime.bundle.calibration import (
     Limits,
     Typical,
 )
-from ..runtime.bundle.review import CALIBRATION, Calibration
+from ..runtime.bundle.review import CALIBRATION, Calibration, Gaussians
 from ..runtime.errors import DataError
 from ..runtime.images.quality import FLAWS
 from ..runtime.inference.backend import Backend
 from ..runtime.inference.predictions import softmax
 from ..runtime.ledger.records import now
+from .adapted_head import HOME_CELLS, home_cells_file
 from .evidence import Evidence
 from .guarantee import promise_record
 from .judged import Judged, always_reviewed, judge, per_class, rare_sentence, reasons
@@ -35,6 +37,7 @@ from .risk import Promise, cells_to_stand, promise, threshold_sequence
 from .split import FEWEST, Split
 from .temperature import fit_temperature
 
+Floats = npt.NDArray[np.float64]
 PARTS = tuple(FEWEST)
 RELIABILITY, RISK_COVERAGE = "reliability.png", "risk-coverage.png"
 
@@ -93,8 +96,12 @@ def calibrate(
     """
     measured = _measure(evidence, bundle, max_error)
     record = _record(measured, bundle, backend, split, {part: len(evidence[part].labels) for part in PARTS})
-    files = {CALIBRATION: _arrays(measured.calibration, hashlib.sha256(bundle.model).hexdigest())}
-    return Calibrated(record, files | _pictures(measured, record.calibrate))
+    fit = evidence["fit"]
+    files = {
+        CALIBRATION: calibration_file(measured.calibration, hashlib.sha256(bundle.model).hexdigest()),
+        HOME_CELLS: home_cells_file(fit.features, fit.labels),
+    }
+    return Calibrated(record, files | pictures(measured.before, measured.promise, record.calibrate, "calibrate"))
 
 
 def is_split_of_training(bundle: Bundle, split_sha256: str) -> bool:
@@ -132,15 +139,25 @@ def _measure(evidence: Mapping[str, Evidence], bundle: Bundle, max_error: float)
 
 
 def _usual(fit: Evidence, select: Evidence) -> Calibration:
-    """All but the threshold: what is usual, from `fit`, with limits from `select`."""
     features = gaussians(fit.features.astype(np.float64), fit.labels)
-    stains = stain_gaussians(fit.stains)
+    return usual_calibration(features, features.distances(select.features), stain_gaussians(fit.stains), select)
+
+
+def usual_calibration(features: Gaussians, distances: Floats, stains: Gaussians, cells: Evidence) -> Calibration:
+    """All but the threshold: what is usual.
+
+    Args:
+        features: The classes in feature space.
+        distances: Of cells whose features were not used for it, (N,).
+        stains: Kinds of stain.
+        cells: Cells that the limits come from.
+    """
     measured: Limits = {
-        DISTANCE: (None, limits(DISTANCE, features.distances(select.features))[1]),
-        STAIN: (None, limits(STAIN, stains.distances(select.stains))[1]),
+        DISTANCE: (None, limits(DISTANCE, distances)[1]),
+        STAIN: (None, limits(STAIN, stains.distances(cells.stains))[1]),
     }
     for name, (below, above) in FLAWS.items():
-        low, high = limits(name, select.measure(name))
+        low, high = limits(name, cells.measure(name))
         measured[name] = (low if below else None, high if above else None)
     return Calibration(0.0, measured, features, stains)
 
@@ -162,13 +179,13 @@ def _record(
     measured: _Measured, bundle: Bundle, backend: Backend, split: Split, parts: dict[str, int]
 ) -> CalibrationRecord:
     names = [entry.name for entry in bundle.classes]
-    figures = _figures(measured.calibrate, names)
+    figures = figures_of(measured.calibrate, names)
     same_split = is_split_of_training(bundle, split.sha256)
     return CalibrationRecord(
         temperature=measured.temperature,
         threshold=measured.calibration.threshold,
         limits=measured.calibration.limits,
-        typical=_typical(measured.select, measured.before, names),
+        typical=typical_of((measured.select, measured.before), names),
         promise=promise_record(measured.promise, measured.calibrate, bundle.classes, split, same_split),
         calibrate=figures,
         parts=parts,
@@ -183,15 +200,18 @@ def _record(
     )
 
 
-def _typical(select: Judged, calibrate: Judged, names: list[str]) -> Typical:
-    labels, found = np.concatenate([select.predicted, calibrate.predicted]), [*select.found, *calibrate.found]
+def typical_of(parts: Sequence[Judged], names: list[str]) -> Typical:
+    """Typical distances, from parts that no mean or covariance was made of."""
+    labels = np.concatenate([part.predicted for part in parts])
+    found = [assessment for part in parts for assessment in part.found]
     return Typical(
         features=typical(np.array([assessment.distance for assessment in found]), labels, names),
         colours=typical(np.array([assessment.stain for assessment in found]), labels, names),
     )
 
 
-def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
+def figures_of(calibrate: Judged, names: list[str]) -> CalibrateFigures:
+    """Figures of cells that were judged by all checks."""
     labels = calibrate.evidence.labels
     return CalibrateFigures(
         **asdict(reliability(calibrate.probabilities, labels)),
@@ -202,16 +222,24 @@ def _figures(calibrate: Judged, names: list[str]) -> CalibrateFigures:
     )
 
 
-def _pictures(measured: _Measured, figures: CalibrateFigures) -> dict[str, bytes]:
-    """Curves of the cells of `calibrate`: of all, and of those that no other check flags."""
-    confidences, correct, tried = measured.before.confidences, measured.before.correct, measured.before.passes
+def pictures(before: Judged, found: Promise, figures: CalibrateFigures, part: str) -> dict[str, bytes]:
+    """Curves of the cells of a part: of all, and of those that no check but the confidence flags.
+
+    Args:
+        before: The cells, judged by all checks but the confidence.
+        found: How the threshold was found on them.
+        figures: Of them.
+        part: Their name.
+    """
+    confidences, correct, tried = before.confidences, before.correct, before.passes
     return {
-        RELIABILITY: draw_reliability(confidences, correct, figures, "calibrate"),
-        RISK_COVERAGE: draw_risk_coverage(confidences[tried], correct[tried], measured.promise, "calibrate"),
+        RELIABILITY: draw_reliability(confidences, correct, figures, part),
+        RISK_COVERAGE: draw_risk_coverage(confidences[tried], correct[tried], found, part),
     }
 
 
-def _arrays(calibration: Calibration, model_sha256: str) -> bytes:
+def calibration_file(calibration: Calibration, model_sha256: str) -> bytes:
+    """`calibration.npz`, for the graph with that digest."""
     file = BytesIO()
     np.savez_compressed(
         file,

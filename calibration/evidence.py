@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..runtime.errors import DataError
 from ..runtime.images.quality import Quality
 from ..runtime.inference.classifier import Classifier
-from ..runtime.inference.predictions import NO_NUMBER
+from ..runtime.inference.predictions import NO_NUMBER, Prediction
 from ..runtime.reports.export_reviewed import EXPORT
 from .classes import classes_of_folders
 
@@ -37,6 +37,11 @@ class Evidence:
         """Colours of each cell, (N, 9)."""
         return np.array([quality.stain for quality in self.qualities])
 
+    def of(self, chosen: npt.NDArray[np.intp]) -> "Evidence":
+        """Of some of the cells."""
+        qualities = [self.qualities[place] for place in chosen]
+        return Evidence(self.labels[chosen], self.logits[chosen], self.features[chosen], qualities)
+
     def measure(self, name: str) -> npt.NDArray[np.float64]:
         """One measure of each cell, (N,)."""
         return np.array([quality.measures[name] for quality in self.qualities])
@@ -61,19 +66,28 @@ def gather(
     class_of = classes_of_folders((path.split("/")[0] for path in paths), classifier.bundle)
     logits, features, qualities = [], [], []
     for prediction in classifier.predict(data_dir / path for path in paths):
-        reading = prediction.reading
-        if reading.error == NO_NUMBER or not np.isfinite(prediction.features).all():
-            name = classifier.backend.name
-            raise DataError(f"{name} gives not-a-number for {prediction.source}: use another --backend")
-        if reading.quality is None or reading.doubt:
-            mend = "mend it, or take it out of the folder and of the split"
-            raise DataError(f"{prediction.source} {reading.error or f'cannot be trusted: {reading.doubt}'}: {mend}")
+        qualities.append(quality_of(prediction, classifier))
         logits.append(prediction.logits)
         features.append(prediction.features)
-        qualities.append(reading.quality)
         progress(len(qualities), len(paths))
     labels = np.array([names.index(class_of[path.split("/")[0]]) for path in paths], np.intp)
     return Evidence(labels, np.stack(logits), np.stack(features), qualities)
+
+
+def quality_of(prediction: Prediction, classifier: Classifier) -> Quality:
+    """Quality of a labelled picture, which must have been read and classified.
+
+    Raises:
+        DataError: It cannot be read, its colours may be wrong, or the backend gives not-a-number for it.
+    """
+    reading = prediction.reading
+    if reading.error == NO_NUMBER or not np.isfinite(prediction.features).all():
+        name = classifier.backend.name
+        raise DataError(f"{name} gives not-a-number for {prediction.source}: use another --backend")
+    if reading.quality is None or reading.doubt:
+        mend = "mend it, or take it out of the folder and of the split"
+        raise DataError(f"{prediction.source} {reading.error or f'cannot be trusted: {reading.doubt}'}: {mend}")
+    return reading.quality
 
 
 def check_unbiased(data_dir: Path) -> None:

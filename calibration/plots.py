@@ -1,6 +1,7 @@
-"""Reliability diagram, risk–coverage curve and confusion matrix, as PNG."""
+"""Reliability diagram, risk–coverage curve, learning curve and confusion matrix, as PNG."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -15,6 +16,16 @@ from .risk import Bools, Floats, Promise, risk_coverage
 
 WIDTH, HEIGHT, DPI = 5.6, 5.2, 150  # inches
 LINE, MARK, SOFT, GRID = "#2f76c4", "#d9573f", "#5a6473", "#d5d9e0"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Cells that a head was fitted on, and the share of other cells that it labels right: mean, least and most."""
+
+    cells: int
+    mean: float
+    least: float
+    most: float
 
 
 def draw_reliability(confidences: Floats, correct: Bools, figures: Reliability, part: str) -> bytes:
@@ -48,6 +59,28 @@ def draw_reliability(confidences: Floats, correct: Bools, figures: Reliability, 
     bottom.set(xlabel="Confidence", ylabel="Cells", ylim=(0.5, None))
     for axis in (top.xaxis, top.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
+    return _png(figure)
+
+
+def draw_learning_curve(points: Sequence[CurvePoint], unit: str) -> bytes:
+    """Draw the share of right cells over the number of cells that the head was fitted on.
+
+    Args:
+        points: By number of cells.
+        unit: How the figures are marked.
+    """
+    figure = Figure((WIDTH, HEIGHT), layout="constrained")
+    axes = figure.subplots()
+    _title(axes, f"Learning curve ({unit})", f"{points[-1].mean:.1%} right with {points[-1].cells} cells")
+    sizes = [point.cells for point in points]
+    axes.fill_between(
+        sizes, [p.least for p in points], [p.most for p in points], color=GRID, label="worst to best fold"
+    )
+    axes.plot(sizes, [point.mean for point in points], "o-", color=LINE, label="mean of all folds")
+    axes.set(xlabel="Labelled cells", ylabel="Right", xscale="log", xticks=sizes, xticklabels=map(str, sizes))
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside lower center", ncols=2)
     return _png(figure)
 
 

@@ -51,7 +51,7 @@ def calibrate(
     from . import show
     from .loading import open_classifier
 
-    share = _parse_share(max_error)
+    share = parse_share(max_error)
     loaded, chosen = load_bundle(bundle), read_split(split)
     target = check_writable(loaded, out)
     check_unbiased(labelled_dir)
@@ -77,7 +77,7 @@ def calibrate(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _parse_share(text: str) -> float:
+def parse_share(text: str) -> float:
     """Read a share such as 1% or 0.01."""
     found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?(%?)", text.strip())
     share = float(found[1]) / (100 if found[2] else 1) if found else 0.0

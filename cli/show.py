@@ -252,6 +252,16 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
             results.print(line, markup=False, soft_wrap=True)
 
 
+def adapted(bundle: "Bundle") -> None:
+    """Print what the cross-validation of an adapted bundle says, and its path."""
+    ((unit, metrics),) = bundle.manifest.metrics.items()
+    low, high = metrics.top1_interval
+    line = f"{metrics.top1:.1%} of {metrics.count} cells right (95 % interval {low:.1%} to {high:.1%}; {unit})"
+    results.print(line, markup=False, soft_wrap=True)
+    assert bundle.manifest.calibration is not None
+    calibrated(bundle.directory, bundle.manifest.calibration)
+
+
 def not_calibrated(directory: Path, guarantee: "PromiseRecord") -> None:
     """Print that what was asked for cannot be guaranteed, what that means, and what would help."""
     notify(f"error: {guarantee.problem}")

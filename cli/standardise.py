@@ -29,13 +29,14 @@ def standardise(
     bundle is calibrated on labelled cells of that laboratory.
     """
     from ..calibration.unlabelled import find_cells, gather_unlabelled
-    from ..export.standardised import check_standardisable, write_standardised
+    from ..export.reheaded import check_reheadable
+    from ..export.standardised import write_standardised
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from . import show
     from .loading import open_classifier
 
     loaded = load_bundle(bundle or SHIPPED)
-    check_standardisable(loaded, out)
+    check_reheadable(loaded, out)
     files = find_cells(cells_dir)
     with open_classifier(loaded, backend.value) as classifier, show.progress(cells_dir.name) as progress:
         cells = gather_unlabelled(files, classifier, progress, show.notify)

@@ -9,22 +9,24 @@ import numpy.typing as npt
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from ..calibration.adapted_head import HOME_CELLS
 from ..calibration.head import Head
 from ..calibration.metrics import classification_metrics
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
 from ..runtime.bundle.manifest import CellClass, Metrics, Parity, ParityCheck
 from ..runtime.bundle.provenance import Provenance
-from ..runtime.bundle.review import CALIBRATION
-from ..runtime.errors import DataError
+from ..runtime.bundle.review import CALIBRATION, Gaussians
+from ..runtime.errors import BundleError, DataError
 from ..runtime.files import whole_folder, writing
 from ..runtime.inference.parity import Images, Reference, infer_all, is_half
-from .head import replace_head
+from .classes import unknown_cells
+from .head import read_head, replace_head
 from .model_card import MODEL_CARD, model_card
 from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
 from .retype import to_float32
 
 REFERENCE = "the same graph, float32"
-OF_CALIBRATION = (CALIBRATION, "reliability.png", "risk-coverage.png")
+OF_CALIBRATION = (CALIBRATION, HOME_CELLS, "reliability.png", "risk-coverage.png")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,29 @@ class ParityCells:
     images: Images
     paths: Sequence[str]
     labels: npt.NDArray[np.int64] | None = None
+
+
+def check_reheadable(bundle: Bundle, out: Path) -> Gaussians:
+    """Make sure, before anything is computed, that a bundle can get another head for its features.
+
+    Returns:
+        The classes in its feature space.
+
+    Raises:
+        DataError: `out` exists.
+        BundleError: The bundle is not calibrated, or its features are those of one member alone.
+    """
+    if out.exists():
+        raise DataError(f"{out} exists already: remove it, or choose another --out")
+    if bundle.calibration is None:
+        raise BundleError(f"{bundle.directory} is not calibrated: run `cartcls calibrate` on it first")
+    used, known = read_head(bundle.model).weight.shape[1], bundle.calibration.features.means.shape[1]
+    if used != known:
+        raise BundleError(
+            f"{bundle.directory} gives {known} of the {used} features that its head is applied to: export it again with"
+            " this version, and calibrate it"
+        )
+    return bundle.calibration.features
 
 
 def write_reheaded(
@@ -67,6 +92,7 @@ def write_reheaded(
     """
     if out.exists():
         raise DataError(f"{out} exists already: remove it, or choose another --out")
+    same = tuple(classes) == bundle.classes
     shipped = replace_head(bundle.model, head)
     float32 = to_float32(shipped)
     has_int8 = INT8_MODEL in bundle.manifest.files
@@ -85,6 +111,7 @@ def write_reheaded(
         metrics=_metrics(cells, logits, classes),
         parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
         reading_order=UNSET,
+        unknown_cells=bundle.manifest.unknown_cells if same else unknown_cells(classes),
     )
     kept = bundle.manifest.files.keys() - {INT8_MODEL, *OF_CALIBRATION}
     files = {name: read_bundle_file(bundle, name) for name in kept}

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from ..calibration.laboratory import standardise_laboratory
 from ..calibration.unlabelled import UnlabelledCells
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.errors import BundleError, DataError
 from ..runtime.images.decode import read_image
 from ..runtime.images.resize import stretch
 from .head import read_head
@@ -21,30 +20,11 @@ PARITY_COUNT = 64  # cells
 PART = "cells of this laboratory without a label"
 
 
-def check_standardisable(bundle: Bundle, out: Path) -> None:
-    """Make sure, before anything is computed, that a bundle can be standardised.
-
-    Raises:
-        DataError: `out` exists.
-        BundleError: The bundle is not calibrated, or its features are those of one member alone.
-    """
-    if out.exists():
-        raise DataError(f"{out} exists already: remove it, or choose another --out")
-    if bundle.calibration is None:
-        raise BundleError(f"{bundle.directory} is not calibrated: run `cartcls calibrate` on it first")
-    used, known = read_head(bundle.model).weight.shape[1], bundle.calibration.features.means.shape[1]
-    if used != known:
-        raise BundleError(
-            f"{bundle.directory} gives {known} of the {used} features that its head is applied to: export it again with"
-            " this version, and calibrate it"
-        )
-
-
 def write_standardised(bundle: Bundle, cells: UnlabelledCells, out: Path) -> Bundle:
     """Write a bundle that standardises features by these cells. No cell is `ok` until it is calibrated.
 
     Args:
-        bundle: One that `check_standardisable` accepts.
+        bundle: One that `check_reheadable` accepts.
         cells: Of many slides of one laboratory.
         out: Folder to make.
 

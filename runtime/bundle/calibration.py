@@ -8,6 +8,7 @@ TEMPERATURES = (0.05, 20.0)
 NOT_CALIBRATED = "not calibrated"
 DISTANCE, STAIN = "distance", "stain"
 SLIDES_TO_PROMISE = 10  # cells of one slide are alike: with fewer, a bound that counts them one by one says too much
+CELLS_TO_ESTIMATE, SLIDES_TO_ESTIMATE = 50, 5  # with fewer, no cell is `ok` by a cross-validated threshold
 
 Limits = dict[str, tuple[float | None, float | None]]
 
@@ -86,6 +87,8 @@ class PromiseRecord(Struct, frozen=True):
         steps: Thresholds tried, from strict to loose.
         slides: Number of slides or patients in `calibrate`; None where the split has no groups.
         natural: The same on a natural mix of classes; None where the bundle does not have those classes.
+        cross_validated: Whether the cells trained the head, each answered by one that had not seen it. Then it is never
+            promised.
     """
 
     asked: float
@@ -103,10 +106,13 @@ class PromiseRecord(Struct, frozen=True):
     steps: tuple[Step, ...]
     slides: int | None
     natural: NaturalMix | None
+    cross_validated: bool = False
 
     @property
     def word(self) -> str:
         """What the guarantee may be called: it takes cells of several slides that nothing was chosen on."""
+        if self.cross_validated:
+            return f"estimated from {self.cells} cells of {self.slides} slides, no promise"
         return "promised" if (self.slides or 0) >= SLIDES_TO_PROMISE else "estimated, no promise"
 
     @property
@@ -115,11 +121,21 @@ class PromiseRecord(Struct, frozen=True):
         if self.reached:
             return ""
         tried = self.chosen
+        if self.cross_validated and not enough_to_estimate(self.cells, self.slides):
+            return (
+                f"{NOT_CALIBRATED}: at least {CELLS_TO_ESTIMATE} labelled cells of {SLIDES_TO_ESTIMATE} slides are"
+                f" needed, there are {self.cells} of {'unknown slides' if self.slides is None else self.slides}"
+            )
         wrong = f", and {tried.wrong} of them {'is' if tried.wrong == 1 else 'are'} wrong" if tried.wrong else ""
         return (
             f"{NOT_CALIBRATED}: at least {self.needed} labelled cells that pass the checks are needed, there are"
             f" {tried.passing}{wrong}"
         )
+
+
+def enough_to_estimate(cells: int, slides: int | None) -> bool:
+    """Whether a cross-validated threshold may let cells be `ok`; `slides` is None where they are not known."""
+    return cells >= CELLS_TO_ESTIMATE and (slides or 0) >= SLIDES_TO_ESTIMATE
 
 
 class CalibrationError(Struct, frozen=True):

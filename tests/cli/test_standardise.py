@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from cartcls.calibration.unlabelled import UnlabelledCells
 from cartcls.cli import app
-from cartcls.export import standardised
+from cartcls.export import reheaded, standardised
 from cartcls.runtime.bundle.bundle import Bundle
 
 
@@ -13,7 +13,7 @@ def test_a_folder_of_cells_makes_a_bundle(
     slide: Path, labels: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[tuple[Bundle, UnlabelledCells, Path]] = []
-    monkeypatch.setattr(standardised, "check_standardisable", lambda bundle, out: None)
+    monkeypatch.setattr(reheaded, "check_reheadable", lambda bundle, out: None)
     monkeypatch.setattr(standardised, "write_standardised", lambda *arguments: made.append(arguments))
     out = tmp_path / "ours"
     done = CliRunner().invoke(app, ["standardise", str(slide), "--out", str(out)])
@@ -28,7 +28,7 @@ def test_a_folder_of_cells_makes_a_bundle(
 
 
 def test_a_folder_without_cells_is_refused_before_the_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(standardised, "check_standardisable", lambda bundle, out: None)
+    monkeypatch.setattr(reheaded, "check_reheadable", lambda bundle, out: None)
     done = CliRunner().invoke(app, ["standardise", str(tmp_path), "--out", str(tmp_path / "ours")])
     assert done.exit_code == 1
     assert "holds no image" in str(done.exception)

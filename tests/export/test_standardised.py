@@ -9,7 +9,8 @@ from msgspec import structs
 from cartcls.calibration.limits import gaussians
 from cartcls.calibration.unlabelled import UnlabelledCells
 from cartcls.export.head import read_head
-from cartcls.export.standardised import PART, check_standardisable, write_standardised
+from cartcls.export.reheaded import check_reheadable
+from cartcls.export.standardised import PART, write_standardised
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BundleError, DataError
 
@@ -46,7 +47,7 @@ def test_its_head_takes_the_features_as_they_are_at_that_laboratory(
     assert f"# then the head: features standardised by {COUNT} cells without a label, for a usual differential" in card
     assert "| none yet |" in card
     with pytest.raises(DataError, match="exists already"):
-        check_standardisable(home, made.directory)
+        check_reheadable(home, made.directory)
 
 
 def test_cells_like_those_of_home_change_nothing(home: Bundle, slide: Path, tmp_path: Path):
@@ -60,7 +61,7 @@ def test_a_bundle_without_all_its_features_is_refused(home: Bundle, tmp_path: Pa
     assert home.calibration is not None
     few = gaussians(np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 8)
     with pytest.raises(BundleError, match="gives 5 of the 3072 features"):
-        check_standardisable(replace(home, calibration=replace(home.calibration, features=few)), tmp_path / "ours")
+        check_reheadable(replace(home, calibration=replace(home.calibration, features=few)), tmp_path / "ours")
     manifest = structs.replace(home.manifest, calibration=None)
     with pytest.raises(BundleError, match="is not calibrated: run `cartcls calibrate` on it first"):
-        check_standardisable(replace(home, manifest=manifest, calibration=None), tmp_path / "ours")
+        check_reheadable(replace(home, manifest=manifest, calibration=None), tmp_path / "ours")

@@ -1,0 +1,72 @@
+"""The command that adapts a bundle to a laboratory's own labelled cells."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ..runtime.console import EXIT_FAILED
+from .calibrate import parse_share
+from .main import app
+from .options import Backend, BackendName, BundleDir, LabelledDir
+
+
+@app.command()
+def adapt(
+    labelled_dir: LabelledDir,
+    out: Annotated[Path, typer.Option(help="Bundle folder to write.", show_default=False)],
+    bundle: BundleDir = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help="CSV file with the columns path and slide (or patient): none is in two folds."),
+    ] = None,
+    max_error: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE", help="Largest share of all cells that may be wrong and `ok`, such as 5% or 0.05."
+        ),
+    ] = "5%",
+    backend: Backend = BackendName.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
+) -> None:
+    """Make a bundle for your own labelled cells: any classes, from 40 cells on, in minutes.
+
+    All weights stay but those of the head (the last layer), which is fitted anew. Five-fold cross-validation says how
+    often it is right, and sets below which confidence a person must look. Cells can be `ok` from 50 cells of 5 slides
+    on, so name the slides with --groups. That is an estimate: a promise takes `cartcls calibrate` on other slides.
+    """
+    from ..calibration.adapt import adapt as run
+    from ..calibration.adapted_head import read_home_cells
+    from ..calibration.evidence import check_unbiased
+    from ..calibration.learning_curve import learning_curve
+    from ..calibration.own_cells import OwnCells, find_own_cells
+    from ..calibration.plots import draw_learning_curve
+    from ..calibration.views import gather_views
+    from ..export.adapted import write_adapted
+    from ..export.reheaded import check_reheadable
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
+    from . import show
+    from .loading import open_classifier
+
+    share = parse_share(max_error)
+    loaded = load_bundle(bundle or SHIPPED)
+    usual, home = check_reheadable(loaded, out), read_home_cells(loaded)
+    check_unbiased(labelled_dir)
+    cells = find_own_cells(labelled_dir, groups, loaded, show.notify)
+    with open_classifier(loaded, backend.value) as classifier, show.progress(labelled_dir.name) as progress:
+        files = [labelled_dir / path for path in cells.paths]
+        own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress))
+    adapted = run(own, usual, home, share)
+    curve = draw_learning_curve(learning_curve(own, usual, home), own.unit)
+    made = write_adapted(loaded, adapted, own, curve, classifier.backend, out)
+    record = made.manifest.calibration
+    assert record is not None
+    if as_json:
+        typer.echo(json.dumps({"bundle": str(out), **msgspec.to_builtins(made.manifest.metrics)}, indent=2))
+    else:
+        show.adapted(made)
+    if not record.promise.reached:
+        show.not_calibrated(out, record.promise)
+        raise typer.Exit(EXIT_FAILED)

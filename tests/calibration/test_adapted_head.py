@@ -1,0 +1,71 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from msgspec import structs
+
+from cartcls.calibration.adapted_head import (
+    HOME_CELLS,
+    HOME_PER_CLASS,
+    HomeCells,
+    fit_adapted_head,
+    home_cells_file,
+    read_home_cells,
+)
+from cartcls.calibration.limits import gaussians
+from cartcls.runtime.bundle import bundle as bundles
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import BundleError
+
+NAMES = ["a", "b", "c"]
+RANDOM = np.random.default_rng(0)
+CENTERS = RANDOM.normal(size=(3, 40)) * 2
+NONE = HomeCells(np.zeros((0, 40)), np.zeros(0, np.intp), NAMES)
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+
+def drawn(*counts: int, noise: float = 1.5) -> tuple[Floats, Indices]:
+    labels = np.repeat(np.arange(3), counts)
+    return CENTERS[labels] + RANDOM.normal(size=(len(labels), 40)) * noise, labels
+
+
+def right(features: Floats, labels: Indices, home: HomeCells, shift: float, noise: float = 1.5) -> float:
+    usual = gaussians(*drawn(200, 200, 200, noise=noise))
+    head = fit_adapted_head(features + shift, labels, usual, home)
+    others, truth = drawn(300, 300, 300, noise=noise)
+    return float((head.logits(others + shift).argmax(1) == truth).mean())
+
+
+def test_a_head_of_few_cells_is_right_wherever_the_laboratory_lies_and_whatever_its_mix():
+    features, labels = drawn(5, 5, 40)
+    assert right(features, labels, NONE, 0) > 0.9
+    assert right(features, labels, NONE, 7) == pytest.approx(right(features, labels, NONE, 0), abs=0.05)
+
+
+def test_cells_of_home_help_where_there_are_few():
+    features, labels = drawn(3, 3, 3, noise=6)
+    home = HomeCells(*drawn(40, 40, 40, noise=6), NAMES)
+    assert right(features, labels, home, 3, noise=6) > right(features, labels, NONE, 3, noise=6)
+
+
+def test_of_home_only_cells_of_the_same_classes_count():
+    home = HomeCells(*drawn(1, 2, 3), NAMES).of(["new", "c", "a"])
+    assert home.labels.tolist() == [2, 1, 1, 1]
+    assert len(HomeCells(*drawn(1, 2, 3), NAMES).of(["new", "newer"]).labels) == 0
+
+
+def test_home_cells_come_back_from_a_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    features, labels = drawn(HOME_PER_CLASS + 5, 3, 4)
+    data = home_cells_file(features, labels)
+    with pytest.raises(BundleError, match=r"has no home\.npz: calibrate it again"):
+        read_home_cells(bundle)
+    manifest = structs.replace(bundle.manifest, files={**bundle.manifest.files, HOME_CELLS: ""})
+    listed = bundles.Bundle(**{**vars(bundle), "manifest": manifest})
+    monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data)
+    found = read_home_cells(listed)
+    assert np.bincount(found.labels).tolist() == [HOME_PER_CLASS, 3, 4]
+    assert np.allclose(found.features[:3], features[:3], atol=0.01)
+    monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data[:99])
+    with pytest.raises(BundleError, match="is malformed"):
+        read_home_cells(listed)

@@ -1,0 +1,42 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from fakes import FakeBackend
+
+from cartcls.calibration.views import VIEWS, gather_views
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import DataError
+from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.inference.classifier import Classifier
+
+
+class Corner(FakeBackend):
+    """Gives the mean colour of the upper left corner as features."""
+
+    def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        outputs = super().infer(images)
+        corners = images[:, :40, :40].mean((1, 2)).astype(np.float32)
+        features = np.zeros_like(outputs.features)
+        features[:, :3] = corners
+        return Outputs(outputs.logits, features, outputs.cams)
+
+
+def test_each_cell_is_seen_turned_and_mirrored(bundle: Bundle, slide: Path):
+    files, done = sorted(slide.glob("*.jpg"))[:2], []
+    found = gather_views(files, Classifier(bundle, Corner()), lambda *step: done.append(step))
+    assert done == [(1, 2), (2, 2)]
+    assert len(found.qualities) == len(found.features) == len(found.averaged) == 2
+    assert VIEWS == 6
+    assert not np.allclose(found.features[0], found.averaged[0], atol=0.5)  # its corners differ
+    single = next(iter(Classifier(bundle, Corner()).predict(files[:1])))
+    assert np.allclose(found.features[0], single.features)
+
+
+def test_a_picture_that_cannot_be_read_is_named(bundle: Bundle, slide: Path, tmp_path: Path):
+    good, bad = Path(shutil.copy(next(slide.glob("*.jpg")), tmp_path / "good.jpg")), tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff no image")
+    with pytest.raises(DataError, match=r"bad.jpg .*mend it, or take it out of the folder"):
+        gather_views([good, bad], Classifier(bundle, FakeBackend()), lambda *step: None)
