@@ -19,6 +19,7 @@ from ..runtime.files import replace_file, writing
 from ..runtime.images.discover import find_images, images_directly_in, sub_folders
 from ..runtime.images.left_out import LeftOut
 from .copies import first_of_each, without_copies
+from .groups import few, join_groups, read_csv, read_groups
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}  # cells that `cartcls calibrate` needs
@@ -127,14 +128,14 @@ def make_split(
             and select on, or the file cannot be written.
     """
     paths = list_images(data_dir, notify=notify)
-    groups = _read_groups(groups_file, paths) if groups_file else None
+    groups = read_groups(groups_file, paths) if groups_file else None
     first = first_of_each(data_dir, paths)
     if copies := [path for path in paths if first[path] != path]:
         are = "1 image is a copy of another" if len(copies) == 1 else f"{len(copies)} images are copies of others"
-        notify(f"{are} ({_few(copies)}): each gets the part of the other")
+        notify(f"{are} ({few(copies)}): each gets the part of the other")
     _check_sizes(data_dir, Counter(map(class_of, set(first.values()))), "different images")
     if groups:
-        parts = _split_groups(paths, _joined(groups, first), seed)
+        parts = _split_groups(paths, join_groups(groups, first), seed)
     else:
         part_of = _split_images([path for path in paths if first[path] == path], seed)
         parts = {path: part_of[first[path]] for path in paths}
@@ -155,7 +156,7 @@ def read_split(file: Path) -> Split:
         DataError: The file is missing or malformed.
     """
     try:
-        rows = _read_csv(file)
+        rows = read_csv(file)
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: make a split with `cartcls train split`") from None
     if not rows or not {"path", "part"} <= rows[0].keys():
@@ -171,21 +172,6 @@ def read_split(file: Path) -> Split:
     return Split({row["path"]: row["part"] for row in rows}, groups, sha256)
 
 
-def _read_csv(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    count = len(reader.fieldnames or ())
-                    raise DataError(f"{file}, line {reader.line_num}: give it {count} values, as the first line has")
-                rows.append(row)
-            return rows
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} is not a CSV file in UTF-8: {error}") from None
-
-
 def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None) -> None:
     """Make sure that a split names exactly the images of a data folder, and has every class to train and select on.
 
@@ -198,8 +184,8 @@ def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None
     if missing or extra:
         raise DataError(
             f"the split does not fit {data_dir}:"
-            + (f" {len(missing)} of its files are not there ({_few(missing)});" if missing else "")
-            + (f" {len(extra)} files are not in the split ({_few(extra)});" if extra else "")
+            + (f" {len(missing)} of its files are not there ({few(missing)});" if missing else "")
+            + (f" {len(extra)} files are not in the split ({few(extra)});" if extra else "")
             + " mend it, or, if no model was trained with it, make a new one with `cartcls train split`"
         )
     _check_classes(split.parts)
@@ -243,10 +229,6 @@ def choose_part(
     return without_copies(data_dir, split.paths(part), notify), f"{part}, {split.unit}"
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-
-
 def shuffled_names(names: Iterable[str], seed: int) -> list[str]:
     """Put paths into an order that depends on the seed and their names alone."""
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
@@ -286,37 +268,6 @@ def apportion(strata: Mapping[str, list[str]], wanted: int) -> dict[str, int]:
     for letters in rest[: wanted - sum(shares.values())]:
         shares[letters] += 1
     return shares
-
-
-def _read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
-    try:
-        rows = _read_csv(file)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from None
-    columns = rows[0].keys() if rows else ()
-    column = next((name for name in ("group", "patient", "slide") if name in columns), None)
-    if column is None or "path" not in columns:
-        raise DataError(f"{file}: needs the columns path and patient (or slide, or group)")
-    present = set(paths)
-    groups = {row["path"] if row["path"] in present else row["path"].replace("\\", "/"): row[column] for row in rows}
-    if missing := sorted(path for path in paths if not groups.get(path)):
-        raise DataError(f"{file}: no group for {len(missing)} image(s): {_few(missing)}")
-    return groups
-
-
-def _joined(groups: Mapping[str, str], first_of: Mapping[str, str]) -> dict[str, str]:
-    """Make one group of those that have an image in common."""
-    joined_to = {group: group for group in groups.values()}
-
-    def joined(group: str) -> str:
-        while (other := joined_to[group]) != group:
-            joined_to[group] = joined_to[other]  # shortens the way for the next search
-            group = other
-        return group
-
-    for path, first in first_of.items():
-        joined_to[joined(groups[path])] = joined(groups[first])
-    return {path: joined(group) for path, group in groups.items()}
 
 
 def _split_groups(paths: Sequence[str], groups: Mapping[str, str], seed: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scene import put
 
-from cartcls.calibration.split import _joined, check_split, class_of, list_images, make_split, read_split
+from cartcls.calibration.split import check_split, class_of, list_images, make_split, read_split
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.discover import find_images
 
@@ -230,29 +230,6 @@ def test_a_split_that_cannot_be_written_says_so_and_leaves_an_older_one(
     with pytest.raises(DataError, match="No space left on device"):
         make_split(folder, tmp_path / "split.csv", seed=1)
     assert read_split(tmp_path / "split.csv") == split
-
-
-class Counted(str):
-    """A name that counts how often names are compared."""
-
-    compared = 0
-    __hash__ = str.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        Counted.compared += 1
-        return str.__eq__(self, other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-
-def test_joining_groups_is_not_quadratic():
-    groups = {str(number): Counted(number // 2) for number in range(600)}
-    first_of = {path: str(max(number - number % 2 * 3, 0)) for number, path in enumerate(groups)}  # of the group before
-    for order in (first_of, dict(reversed(first_of.items()))):
-        Counted.compared = 0
-        assert len(set(_joined(groups, order).values())) == 1
-        assert Counted.compared < 20 * len(groups)
 
 
 def test_groups_may_be_written_as_windows_writes_paths(folder: Path, tmp_path: Path):
