@@ -144,10 +144,11 @@ def cross_validate(
     groups: Groups = None,
     arch: Annotated[Arch, typer.Option(help="As in `cartcls train fit`.")] = Arch.rcmnet,
     sizes: Annotated[str, typer.Option(help="Stages SIZE:EPOCHS.")] = "128:12,224:3,360x363:1",
+    batch_size: BatchSize = 32,
     start: Start = None,
     freeze: Freeze = NONE,
 ) -> None:
-    """Measure a training on cells that it has not seen, and train the final model on all cells.
+    """Measure a training by folds, then train on all cells.
 
     Run it again to continue where it stopped. OUT/final/last.ckpt is the model to export.
     """
@@ -159,9 +160,8 @@ def cross_validate(
         from .cross_validate import cross_validate as run
         from .training import LAST, TrainingSettings
 
-        found = run(
-            data_dir, out, TrainingSettings(stages, arch.value, start=start, freeze=freeze), folds, seeds, groups
-        )
+        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze)
+        found = run(data_dir, out, settings, folds, seeds, groups)
     except KeyboardInterrupt:
         raise InterruptedRun("the same command goes on") from None
     low, high = found.metrics.top1_interval
@@ -193,7 +193,7 @@ def join(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Join models to an ensemble, whose answer is the mean of theirs.
+    """Join models to an ensemble: the mean of their answers.
 
     Export it like any other model.
     """
@@ -214,7 +214,7 @@ def table5(
     seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
     compile: Compile = False,
 ) -> None:
-    """Train all models of the paper's Table 5 with the same settings.
+    """Train all models of the paper's Table 5 alike.
 
     Run it again to continue where it stopped.
     """

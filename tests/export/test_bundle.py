@@ -216,7 +216,7 @@ def test_the_model_on_all_cells_carries_the_cross_validated_figures(tmp_path: Pa
     card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
     assert "| cross-validated, by image | 28 of 32 | 87.50% |" in card
     assert "This model was trained on all of them." in card
-    assert "cartcls train cross-validate DATA_DIR --out OUT_DIR --arch resnet18 --sizes 32x32:1" in card
+    assert "cartcls train cross-validate DATA_DIR --out RUN_DIR --arch resnet18 --sizes 32x32:1 --batch-size 32" in card
     with pytest.raises(DataError, match="on data without the part 'report'"):
         export_bundle(run / "last.ckpt", tmp_path / "other", open_report=True)
     (run / "cross-validated.json").write_text("{")

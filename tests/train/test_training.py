@@ -3,6 +3,7 @@ import json
 import logging.handlers
 import re
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,7 +131,10 @@ def test_frozen_stages_keep_weights_and_batch_statistics(
     settings = TrainingSettings(
         [Stage((48, 50), 1)], "resnet18_m", batch_size=4, start=finished / "best.ckpt", freeze="layer2"
     )
-    fit(data_dir, split_file, tmp_path / "run", settings)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fit(data_dir, split_file, tmp_path / "run", settings)
+    assert not [line for line in warned if "eval mode" in str(line.message)]  # that of the frozen layers is meant
     after = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
     for name in ("conv1.weight", "bn1.running_mean", "layer2.1.bn2.weight", "layer2.1.bn2.running_var"):
         assert torch.allclose(before[f"model.{name}"], after[f"model.{name}"])  # averaging rounds
