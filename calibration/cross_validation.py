@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from .groups import join_groups, read_groups
 from .metrics import classification_metrics
 from .split import class_of, list_images
 
+CROSS_VALIDATED, PREDICTIONS = "cross-validated.json", "predictions.csv"  # files of a cross-validation
 BY_IMAGE, BY_GROUP = "cross-validated, by image", "cross-validated, by group"
 
 Indices = npt.NDArray[np.intp]
@@ -36,12 +37,14 @@ class LabelledCells:
         labels: Class indices, (N,).
         classes: Names of the K classes, sorted.
         groups: Patient or slide of each, (N,); None where they are not known.
+        copy_of: By path of an image that was left out, the path with the same bytes.
     """
 
     paths: list[str]
     labels: npt.NDArray[np.int64]
     classes: list[str]
     groups: list[str] | None
+    copy_of: dict[str, str] = field(default_factory=dict)
 
 
 class SeedFigures(msgspec.Struct, frozen=True):
@@ -100,11 +103,12 @@ def labelled_cells(
     first_of = first_of_each(data_dir, found)
     joined = join_groups({path: groups[path] for path in found}, first_of) if groups else None
     paths = [path for path in found if first_of[path] == path]
-    if copies := len(found) - len(paths):
+    copy_of = {path: first for path, first in first_of.items() if first != path}
+    if copies := len(copy_of):
         notify(f"left out: {copies} {'copy' if copies == 1 else 'copies'} of other images, byte for byte")
     classes = sorted({class_of(path) for path in paths})
     labels = np.array([classes.index(class_of(path)) for path in paths], np.int64)
-    return LabelledCells(paths, labels, classes, [joined[path] for path in paths] if joined else None)
+    return LabelledCells(paths, labels, classes, [joined[path] for path in paths] if joined else None, copy_of)
 
 
 def folds(cells: LabelledCells, count: int, seed: int) -> list[tuple[Indices, Indices]]:

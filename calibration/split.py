@@ -23,6 +23,7 @@ from .groups import few, join_groups, read_csv, read_groups
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
 FEWEST = {"fit": 16, "select": 16, "calibrate": 30}  # cells that `cartcls calibrate` needs
+TRAINED = ("fit", "select")  # parts that a training with a choice of the epoch needs
 Notify = Callable[[str], None]
 
 
@@ -139,7 +140,7 @@ def make_split(
     else:
         part_of = _split_images([path for path in paths if first[path] == path], seed)
         parts = {path: part_of[first[path]] for path in paths}
-    _check_classes(parts)
+    _check_classes(parts, TRAINED)
     writer = csv.writer(file := io.StringIO(), lineterminator="\n")
     writer.writerow(["path", "part", "group"] if groups else ["path", "part"])
     writer.writerows([path, parts[path], groups[path]] if groups else [path, parts[path]] for path in paths)
@@ -172,8 +173,10 @@ def read_split(file: Path) -> Split:
     return Split({row["path"]: row["part"] for row in rows}, groups, sha256)
 
 
-def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None) -> None:
-    """Make sure that a split names exactly the images of a data folder, and has every class to train and select on.
+def check_split(
+    split: Split, data_dir: Path, notify: Notify = lambda line: None, needed: Sequence[str] = TRAINED
+) -> None:
+    """Make sure that a split names exactly the images of a data folder, and has every class in the needed parts.
 
     Raises:
         DataError: Naming the files that are missing on either side, the classes that have none in a part, or files with
@@ -188,7 +191,7 @@ def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None
             + (f" {len(extra)} files are not in the split ({few(extra)});" if extra else "")
             + " mend it, or, if no model was trained with it, make a new one with `cartcls train split`"
         )
-    _check_classes(split.parts)
+    _check_classes(split.parts, needed)
     for path, first in first_of_each(data_dir, sorted(present)).items():
         if split.parts[path] != split.parts[first]:
             raise DataError(
@@ -197,9 +200,9 @@ def check_split(split: Split, data_dir: Path, notify: Notify = lambda line: None
             )
 
 
-def _check_classes(parts: Mapping[str, str]) -> None:
+def _check_classes(parts: Mapping[str, str], needed: Sequence[str]) -> None:
     classes = set(map(class_of, parts))
-    for part in ("fit", "select"):
+    for part in needed:
         if without := sorted(classes - {class_of(path) for path, its_part in parts.items() if its_part == part}):
             raise DataError(
                 f"the split gives the part {part} no image of {', '.join(without)}: add images of them (of other"

@@ -3,9 +3,14 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ..calibration.cross_validation import CROSS_VALIDATED, CrossValidated
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
-from ..calibration.split import Split, check_split, class_of, read_split
+from ..calibration.split import TRAINED, Split, check_split, class_of, read_split
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, write_bundle
 from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, Parity, ParityCheck, Precisions
 from ..runtime.bundle.provenance import Preprocessing
@@ -36,7 +41,7 @@ def export_bundle(
     notice: Path | None = None,
     open_report: bool = False,
 ) -> ParityReport:
-    """Make a bundle from a checkpoint, after a parity check on the cells of `select`.
+    """Make a bundle from a checkpoint, after a parity check on the cells of `select`, or of `fit` where all are there.
 
     Args:
         checkpoint: Checkpoint in its run folder.
@@ -60,15 +65,16 @@ def export_bundle(
         raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
     run = _Run(checkpoint, load_checkpoint(checkpoint), data_dir)
-    trained, select = run.trained, run.images("select")
-    logits = predict(trained.model, select.images)
-    reference = Reference(select.images, select.labels, logits, trained.model.fc.bias.detach().numpy())
+    trained, part = run.trained, run.compared
+    cells = run.images(part)
+    logits = predict(trained.model, cells.images)
+    reference = Reference(cells.images, cells.labels, logits, trained.model.fc.bias.detach().numpy())
     graphs = _graphs(run, precision)
     parity = check_parity(reference, graphs.float32, graphs.shipped, graphs.half, graphs.int8)
-    metrics = {"select": classification_metrics(select.labels, logits, trained.classes)}
+    metrics = _metrics(run, cells, logits)
     if open_report:
         metrics["report"] = _report_metrics(run, graphs, parity)
-    manifest = _manifest(out.name, trained, graphs.half, parity, metrics, select.paths)
+    manifest = _manifest(out.name, trained, graphs.half, parity, metrics, (part, cells.paths))
     files = {
         MODEL: graphs.shipped,
         PARITY_CELLS: reference.first_of_each_class(CELLS_PER_CLASS).to_bytes(),
@@ -100,11 +106,26 @@ class _Run:
         split, directory = self._split(), self._directory()
         if not directory.is_dir():
             raise DataError(f"{directory} does not exist any more: give the data folder with --data")
-        check_split(split, directory)
+        if part not in source.data_sha256:
+            raise DataError(f"{self.checkpoint} was trained on data without the part {part!r}")
+        check_split(split, directory, needed=TRAINED if split.paths("select") else TRAINED[:1])
         images = self._load(split.paths(part))
         if images.sha256 != source.data_sha256[part]:
             raise DataError(f"the images of `{part}` in {directory} are not those of the training: restore them")
         return images
+
+    @property
+    def compared(self) -> str:
+        """The part for the parity check: that of the model on all cells of a cross-validation is `fit`."""
+        return "select" if self._split().paths("select") else "fit"
+
+    def cross_validated(self) -> CrossValidated | None:
+        """Figures of the cross-validation that it is the final model of."""
+        file = self.checkpoint.with_name(CROSS_VALIDATED)
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=CrossValidated) if file.exists() else None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file} cannot be read ({error}): run the cross-validation again") from None
 
     def range_images(self) -> LabelledImages:
         """Cells of `fit` that show the range of each activation."""
@@ -143,6 +164,14 @@ def _graphs(run: _Run, precision: Precision) -> _Graphs:
     return _Graphs(half, shipped, float32, int8)
 
 
+def _metrics(run: _Run, cells: LabelledImages, logits: npt.NDArray[np.float32]) -> dict[str, Metrics]:
+    """Metrics of cells that the weights were not trained on: those of `select`, or the cross-validated ones."""
+    if run.compared == "select":
+        return {"select": classification_metrics(cells.labels, logits, run.trained.classes)}
+    found = run.cross_validated()
+    return {found.unit: found.metrics} if found else {}
+
+
 def _report_metrics(run: _Run, graphs: _Graphs, parity: ParityReport) -> Metrics:
     """Metrics of the cells of `report`, run as on the edge."""
     report = run.images("report")
@@ -151,9 +180,15 @@ def _report_metrics(run: _Run, graphs: _Graphs, parity: ParityReport) -> Metrics
 
 
 def _manifest(
-    name: str, trained: Checkpoint, half: bool, parity: ParityReport, metrics: dict[str, Metrics], paths: list[str]
+    name: str,
+    trained: Checkpoint,
+    half: bool,
+    parity: ParityReport,
+    metrics: dict[str, Metrics],
+    compared: tuple[str, list[str]],
 ) -> Manifest:
-    """The manifest before its files are written; `paths` are those of the cells of the parity check."""
+    """The manifest before its files are written; `compared` are the part and the paths of the parity check."""
+    part, paths = compared
     width, height = trained.image_size
     classes = tuple(cell_classes(trained.classes))
     checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]
@@ -165,7 +200,7 @@ def _manifest(
         precision=Precisions("half, with float32 islands" if half else "float32", parity.cpu_precision),
         source=bundle_source(trained),
         metrics=metrics,
-        parity=Parity("select", "PyTorch, float32", checks),
+        parity=Parity(part, "PyTorch, float32", checks),
         files={},
         unknown_cells=unknown_cells(classes),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..calibration.cross_validation import BY_GROUP, BY_IMAGE
 from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord
 from ..runtime.bundle.manifest import CellClass, Manifest, Metrics, ParityCheck
 from ..runtime.bundle.provenance import Provenance, stage_index
@@ -30,7 +31,7 @@ Each names the part of the split that it was made on. The split is a **{source.s
 | part | right | top-1 | 95 % interval | macro F1 |
 |---|---|---|---|---|
 {figures}
-
+{cross_validated}
 {calibration}
 
 Parity with {referred} in float32, on the cells of `{part}`:
@@ -46,10 +47,15 @@ On a CPU it runs in {precision.cpu}.{changed}
 
 Digests: split `{source.split_sha256}`, images for the weights `{source.data_sha256[fit]}`. \
 All else is in `bundle.json`; the data's
-notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `select`, so that every machine can prove
+notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `{part}`, so that every machine can prove
 what it runs.
 """
 
+
+_CROSS_VALIDATED = """
+Cross-validated are models that were trained like this one on a part of the cells, each for cells that it had not seen.
+This model was trained on all of them.
+"""
 
 _NEVER_CALIBRATED = """\
 ## What a confidence is worth
@@ -111,6 +117,7 @@ def model_card(manifest: Manifest) -> str:
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",
         figures="\n".join(_figures(part, metrics) for part, metrics in manifest.metrics.items())
         or "| none yet | | | | |",
+        cross_validated=_CROSS_VALIDATED if any(part in (BY_IMAGE, BY_GROUP) for part in manifest.metrics) else "",
         calibration=_calibration(manifest.calibration),
         referred=referred,
         part=manifest.parity.part,

@@ -44,11 +44,14 @@ def _command(record: Provenance, arch: str) -> str:
     if record.members:
         return f"{TRAIN} join {' '.join(f'{member.arch}.ckpt' for member in record.members)} --out RUN_DIR"
     stages = ",".join("{}x{}".format(*stage.size) + f":{stage.epochs}" for stage in record.stages)
-    command = (
-        f"{TRAIN} fit DATA_DIR --split {record.split_file} --out RUN_DIR --arch {arch}"
-        f" --sizes {stages} --batch-size {record.batch_size} --seed {record.seed}"
-    )
+    command = f"{TRAIN} fit DATA_DIR --split {record.split_file}"
+    if "select" not in record.data_sha256:  # the model on all cells
+        command = f"{TRAIN} cross-validate DATA_DIR"
+    command += f" --out RUN_DIR --arch {arch} --sizes {stages} --batch-size {record.batch_size}"
+    if "select" in record.data_sha256:
+        command += f" --seed {record.seed}"
     if not record.command.startswith(BY_FIT):  # see docs/results/training.md
         command = f"# by a script of this recipe: {command}"
-    start = record.start
-    return f"{command} --start {start.bundle or start.checkpoint}" if start and not start.package else command
+    if (start := record.start) and not start.package:
+        command += f" --start {start.bundle or start.checkpoint}"
+    return f"{command} --freeze {record.freeze}" if record.freeze else command

@@ -13,6 +13,7 @@ from .loaders import CellData
 from .progress import Pace, say
 
 EMA_DECAY = 0.995
+FIGURES = ("loss", "select_loss", "select_top1")  # of an epoch; a training on all cells has no `select`
 
 
 class StageAveraging(WeightAveraging):
@@ -72,7 +73,7 @@ class History(pl.Callback):
         row: dict[str, object] = {
             "epoch": trainer.current_epoch + 1,
             "size": f"{width}x{height}",
-            **{name: f"{float(metrics[name]):.5f}" for name in ("loss", "select_loss", "select_top1")},
+            **{name: f"{float(metrics[name]):.5f}" for name in FIGURES if name in metrics},
             "rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}",
             "seconds": f"{time.monotonic() - self._started:.1f}",
         }

@@ -1,9 +1,11 @@
 """A model in training: loss, metrics, optimizer."""
 
+from collections import defaultdict
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -11,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from ..runtime.bundle.provenance import Provenance
 from .augment import augment
 from .checkpoint import hyper_parameters
+from .freeze import NONE, RATE_DECAY, frozen_prefixes, stages_above
 from .loaders import CellData
 from .models.base import normalize
 from .models.baselines import BASELINES
@@ -32,18 +35,31 @@ class Classifier(pl.LightningModule):
         Args:
             classes: Class names in order.
             image_size: Width and height in pixels of the images that the finished model is for.
-            provenance: Architecture, start, data and so on; goes into the checkpoint.
+            provenance: Architecture, start, what stays fixed, data and so on; goes into the checkpoint.
             compile: Whether training steps run compiled.
         """
         super().__init__()
         self.provenance = provenance
         self.save_hyperparameters(hyper_parameters(provenance.arch, classes, image_size, provenance))
         self.model = build(provenance.arch, len(classes), image_size).to(memory_format=torch.channels_last)
+        self._frozen = frozen_prefixes(provenance.arch, provenance.freeze or NONE)
+        for name, parameter in self.model.named_parameters():
+            if name.startswith(self._frozen):
+                parameter.requires_grad_(False)
+        self.train()
         # A function, not a module: the state dict keeps its names. Each size is compiled by itself, for fixed shapes.
         self._logits = torch.compile(self.model.forward, dynamic=False) if compile else self.model.forward
         self.loss = MeanMetric()
         self.select_loss = MeanMetric()
         self.select_top1 = MulticlassAccuracy(num_classes=len(classes), average="micro")
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set the mode of all layers but the frozen ones: their batch statistics stay as they are."""
+        super().train(mode)
+        for name, module in self.model.named_modules():
+            if f"{name}.".startswith(self._frozen):
+                module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of uint8 images (B, H, W, 3)."""
@@ -75,21 +91,37 @@ class Classifier(pl.LightningModule):
         self.log("select_score", score)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions."""
+        """AdamW, its rate rising and falling linearly; no decay for batch norms, biases and positions.
+
+        Where `--start` was given, the rate rises from the first stage to the head.
+        """
         rate = BASELINE_PEAK_RATE if self.provenance.arch in BASELINES else PEAK_RATE
         rate = min(rate, START_PEAK_RATE) if self.provenance.start else rate
-        decayed = [p for name, p in self.model.named_parameters() if p.ndim > 1 and ".rel_" not in name]
-        others = [p for name, p in self.model.named_parameters() if p.ndim <= 1 or ".rel_" in name]
+        groups = self._weights(rate)
+        rates = [its_rate for its_rate, _ in groups]
         optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
-            lr=rate,
+            [
+                {"params": weights, "lr": its_rate, "weight_decay": decay}
+                for (its_rate, decay), weights in groups.items()
+            ]
         )
         steps = int(self.trainer.estimated_stepping_batches) + 1
         rise = max(0.1, 2 / steps)  # at least one step, or it would divide by zero
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=steps, pct_start=rise, anneal_strategy="linear"
+            optimizer, rates, total_steps=steps, pct_start=rise, anneal_strategy="linear"
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _weights(self, rate: float) -> dict[tuple[float, float], list[nn.Parameter]]:
+        """Weights that are trained, by learning rate and weight decay; those of the head first."""
+        start, arch = self.provenance.start, self.provenance.arch
+        per_stage = RATE_DECAY if start and not start.package else 1.0
+        groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                decay = WEIGHT_DECAY if parameter.ndim > 1 and ".rel_" not in name else 0.0
+                groups[rate * per_stage ** stages_above(arch, name), decay].append(parameter)
+        return dict(sorted(groups.items(), key=lambda group: group[0], reverse=True))
 
 
 def select_score(stage: int, top1: float, loss: float, cells: int) -> float:

@@ -12,6 +12,7 @@ import typer
 from ..calibration import MAX_ERROR
 from ..runtime.bundle.provenance import Stage, epochs_of
 from ..runtime.errors import InterruptedRun
+from .freeze import NONE, frozen_prefixes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,6 +49,22 @@ Compile = Annotated[
     bool,
     typer.Option("--compile", help="Compile each stage first: takes a minute or two, then twice as fast on a CPU."),
 ]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bundle or checkpoint to start from, also with other classes; of an ensemble, its member --arch."
+    ),
+]
+Freeze = Annotated[
+    str,
+    typer.Option(
+        metavar="all|none|STAGE",
+        help="What stays as --start has it: all but the head, or the stages up to and including STAGE, such as layer3.",
+    ),
+]
+Groups = Annotated[
+    Path | None, typer.Option(help="CSV file with the columns path and patient (or slide): each stays in one part.")
+]
 BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 
 
@@ -55,10 +72,7 @@ BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 def split(
     data_dir: DataDir,
     out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
-    groups: Annotated[
-        Path | None,
-        typer.Option(help="CSV file with the columns path and patient (or slide): each stays in one part."),
-    ] = None,
+    groups: Groups = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
 ) -> None:
     """Split a data folder into fit, select, calibrate and report."""
@@ -92,12 +106,8 @@ def fit(
     sizes: Sizes = None,
     batch_size: BatchSize = 32,
     seed: Annotated[int, typer.Option(help="Random seed of weights, order and augmentation.")] = 0,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            help="Bundle or checkpoint to start from, also with other classes; of an ensemble, its member --arch."
-        ),
-    ] = None,
+    start: Start = None,
+    freeze: Freeze = NONE,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     compile: Compile = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
@@ -105,11 +115,12 @@ def fit(
 ) -> None:
     """Train a model, and choose its best checkpoint on `select`."""
     stages = _stages(sizes, size, epochs)
+    _check_freeze(arch, start, freeze)
     typer.echo(f"{arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from . import training
 
-        settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, compile)
+        settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, freeze, compile)
         metrics = training.fit(
             data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
         )
@@ -122,6 +133,46 @@ def fit(
             f" {metrics.top1:.2%} (95 % interval {low:.2%} to {high:.2%})",
             err=True,
         )
+
+
+@app.command("cross-validate")
+def cross_validate(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option(help="Folder for the figures, the runs and the model.", show_default=False)],
+    folds: Annotated[int, typer.Option(min=2, help="Parts that the cells are divided into.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with other folds and weights.")] = 1,
+    groups: Groups = None,
+    arch: Annotated[Arch, typer.Option(help="As in `cartcls train fit`.")] = Arch.rcmnet,
+    sizes: Annotated[str, typer.Option(help="Stages SIZE:EPOCHS.")] = "128:12,224:3,360x363:1",
+    batch_size: BatchSize = 32,
+    start: Start = None,
+    freeze: Freeze = NONE,
+) -> None:
+    """Measure a training by folds, then train on all cells.
+
+    Run it again to continue where it stopped. OUT/final/last.ckpt is the model to export.
+    """
+    stages = _stages(sizes, "", 0)
+    _check_freeze(arch, start, freeze)
+    typer.echo(f"{folds * seeds + 1} trainings of {arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
+    try:
+        from .cross_validate import FINAL
+        from .cross_validate import cross_validate as run
+        from .training import LAST, TrainingSettings
+
+        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze)
+        found = run(data_dir, out, settings, folds, seeds, groups)
+    except KeyboardInterrupt:
+        raise InterruptedRun("the same command goes on") from None
+    low, high = found.metrics.top1_interval
+    more = [f"weighted F1 {found.metrics.weighted_f1:.4f}"]
+    more += [] if found.auc is None else [f"AUC {found.auc:.4f}"]
+    more += [] if found.spread is None else [f"standard deviation over {seeds} seeds {100 * found.spread:.2f} points"]
+    typer.echo(
+        f"{found.metrics.correct} of {found.metrics.count} right ({found.unit}), {found.metrics.top1:.2%}"
+        f" (95 % interval {low:.2%} to {high:.2%}); {', '.join(more)}\n{out / FINAL / LAST}: trained on all cells",
+        err=True,
+    )
 
 
 @app.command()
@@ -142,7 +193,7 @@ def join(
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
 ) -> None:
-    """Join models to an ensemble, whose answer is the mean of theirs.
+    """Join models to an ensemble: the mean of their answers.
 
     Export it like any other model.
     """
@@ -163,7 +214,7 @@ def table5(
     seeds: Annotated[str, typer.Option(help="One training of each model per seed, as 0,1,2.")] = "0",
     compile: Compile = False,
 ) -> None:
-    """Train all models of the paper's Table 5 with the same settings.
+    """Train all models of the paper's Table 5 alike.
 
     Run it again to continue where it stopped.
     """
@@ -189,6 +240,16 @@ def _how_to_go_on(out: Path) -> str:
     if not (out / LAST).exists():
         return "before the end of the first epoch; the same command starts again"
     return f"go on after the last whole epoch with: {read_run(out).command.replace(' --resume', '')} --resume"
+
+
+def _check_freeze(arch: Arch, start: Path | None, freeze: str) -> None:
+    """Refuse a stage that there is not, and frozen weights that nobody has trained."""
+    try:
+        frozen = frozen_prefixes(arch.value, freeze)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--freeze") from None
+    if frozen and start is None and not arch.value.startswith("efficientnet"):  # those start from ImageNet's weights
+        raise typer.BadParameter("it keeps trained weights: name them with --start", param_hint="--freeze")
 
 
 def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:

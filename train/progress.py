@@ -27,6 +27,7 @@ SILENCED = (
 
 WARNINGS = (
     r"Checkpoint directory .* exists and is not empty",  # it holds `run.json` and `split.csv`, or is resumed
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # those that `--freeze` names
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # for the developers of Lightning
     r"The '\w+' does not have many workers",  # the images are in memory: workers would only copy them
 )

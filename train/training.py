@@ -26,6 +26,7 @@ from ..runtime.images.resize import PREPROCESSING
 from .callbacks import EpochBar, History, StageAveraging, has_bar
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
+from .freeze import NONE
 from .images import load_images
 from .loaders import CellData
 from .models.efficientnet import EFFICIENTNETS
@@ -53,7 +54,10 @@ class TrainingSettings:
         arch: One of `MODELS` of `cartcls.train.models.build`.
         batch_size: Images per step.
         seed: Random seed of weights, order and augmentation.
-        start: Bundle folder or checkpoint to start from; its head is used where the classes are the same.
+        start: Bundle folder or checkpoint to start from; its head is used where the classes are the same. The learning
+            rate then rises from the first stage to the head.
+        freeze: What stays fixed, with its batch statistics: `none` (of an EfficientNet its own first stages), `all` but
+            the head, or the stages up to and including this one; see `cartcls.train.freeze`.
         compile: Whether to compile the training step for each image size: minutes at first, then faster.
     """
 
@@ -62,6 +66,7 @@ class TrainingSettings:
     batch_size: int = 32
     seed: int = 0
     start: Path | None = None
+    freeze: str = NONE
     compile: bool = False
 
 
@@ -115,7 +120,9 @@ def train(
     devices: int | str = "auto",
     num_nodes: int = 1,
 ) -> FitMetrics | None:
-    """Train on data whose parts `fit` and `select` alone need to be there; see `fit`.
+    """Train on data whose part `fit` alone needs to be there; see `fit`.
+
+    Without the part `select` nothing is chosen: the model is `last.ckpt`, with the averaged weights of the last epoch.
 
     Args:
         data: Those parts, with the stages, batch size and seed of `settings`.
@@ -126,18 +133,22 @@ def train(
         resume: Whether to continue.
         devices: Devices per machine.
         num_nodes: Number of machines.
+
+    Returns:
+        The metrics of `select`, where there is one.
     """
     silence()
     _keep_memory()
     _open_run(out, resume)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
     started = _start(settings)
-    provenance = _provenance(data, split_file, settings.arch, others, started.origin if started else None)
+    provenance = _provenance(data, split_file, settings, others, started.origin if started else None)
     _write_run(out, resume, provenance, split_file)
     classifier = Classifier(data.classes, settings.stages[-1].size, provenance, settings.compile)
     if started:
         start_from(classifier.model, settings.arch, data.classes, started)
-    trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes)
+    chooses = bool(data.split.paths("select"))
+    trainer = _trainer(out, sum(stage.epochs for stage in settings.stages), devices, num_nodes, chooses)
     compiled = "; each size is compiled first, which takes a minute or two" if settings.compile else ""
     device = f"{trainer.strategy.root_device} ({trainer.precision})"
     say(f"training {settings.arch} on {device}: epochs {epochs_of(settings.stages)}{compiled}; Ctrl-C stops it")
@@ -147,7 +158,10 @@ def train(
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
-    return _finish(out, data) if trainer.is_global_zero else None
+    if not trainer.is_global_zero:
+        return None
+    draw_curves(out / "history.csv", out / "curves.png")
+    return _finish(out, data) if chooses else None
 
 
 def _start(settings: TrainingSettings) -> Start | None:
@@ -156,7 +170,8 @@ def _start(settings: TrainingSettings) -> Start | None:
     return imagenet_start(settings.arch) if settings.arch in EFFICIENTNETS else None
 
 
-def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.Trainer:
+def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int, chooses: bool) -> pl.Trainer:
+    """Lightning's trainer, with `best.ckpt` where an epoch is chosen on `select`."""
     best = ModelCheckpoint(out, "best", monitor="select_score", mode="max", enable_version_counter=False)
     latest = ModelCheckpoint(out, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     bar = [EpochBar()] if has_bar() else []
@@ -167,8 +182,9 @@ def _trainer(out: Path, epochs: int, devices: int | str, num_nodes: int) -> pl.T
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
+        limit_val_batches=None if chooses else 0,
         gradient_clip_val=5.0,
-        callbacks=[StageAveraging(), History(out / "history.csv"), best, latest, *bar],
+        callbacks=[StageAveraging(), History(out / "history.csv"), *([best] if chooses else []), latest, *bar],
         logger=False,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
@@ -185,18 +201,18 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     confusion = draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}")
     (out / CONFUSION).write_bytes(confusion)
-    draw_curves(out / "history.csv", out / "curves.png")
     return FitMetrics(**marks, **msgspec.structs.asdict(figures))
 
 
 def _provenance(
-    data: CellData, split_file: Path, arch: str, others: Mapping[str, str], start: Origin | None
+    data: CellData, split_file: Path, settings: TrainingSettings, others: Mapping[str, str], start: Origin | None
 ) -> Provenance:
-    digests = {part: data.images(part, data.stages[0].size).sha256 for part in ("fit", "select")} | dict(others)
+    parts = [part for part in ("fit", "select") if data.split.paths(part)]
+    digests = {part: data.images(part, data.stages[0].size).sha256 for part in parts} | dict(others)
     arguments = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # also of `python -m cartcls.train`
     packages = ("cartcls", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow")
     return Provenance(
-        arch=arch,
+        arch=settings.arch,
         data_dir=str(data.data_dir.resolve()),
         data_sha256=digests,
         split_file=split_file.name,
@@ -208,6 +224,7 @@ def _provenance(
         seed=data.seed,
         versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
         start=start,
+        freeze="" if settings.freeze == NONE else settings.freeze,
         command=f"cartcls train {shlex.join(arguments)}",
     )
 
@@ -227,7 +244,7 @@ def _open_run(out: Path, resume: bool) -> None:
 def _write_run(out: Path, resume: bool, run: Provenance, split_file: Path) -> None:
     if resume:
         before = read_run(out)
-        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start")
+        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start", "freeze")
         if changed := [name for name in fixed if getattr(before, name) != getattr(run, name)]:
             raise DataError(
                 f"{out} was started with other settings ({', '.join(changed)}): give the same, or a new folder"

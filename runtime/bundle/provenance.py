@@ -88,6 +88,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         seed: Random seed of weights, order and augmentation.
         versions: Versions of Python and of packages at the training.
         start: The initial weights.
+        freeze: What stayed fixed: `all` but the head, or the stages up to and including this one.
         members: The members of an ensemble.
         command: The command that was run.
         head: How the head was made, where not with the other weights.
@@ -108,6 +109,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int | None = None
     versions: dict[str, str] = {}
     start: Origin | None = None
+    freeze: str = ""
     members: tuple[Origin, ...] = msgspec.field(default=(), name="readers")
     command: str = ""
     head: str = ""

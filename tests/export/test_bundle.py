@@ -2,11 +2,13 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 
+from cartcls.calibration.cross_validation import cross_validated, labelled_cells
 from cartcls.calibration.evaluate import evaluate
 from cartcls.calibration.split import choose_part, read_split
 from cartcls.cli import show
@@ -22,8 +24,9 @@ from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import INT8
 from cartcls.runtime.inference.parity import HALF_LIMIT, Reference, compare, read_reference
+from cartcls.train.loaders import CellData
 from cartcls.train.models.build import build
-from cartcls.train.training import TrainingSettings, fit
+from cartcls.train.training import TrainingSettings, fit, train
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's and the exporter's own
@@ -194,6 +197,31 @@ def test_maps_that_do_not_add_up_are_refused(exported: Path):
     reference = Reference(images, np.zeros(2, np.int64), logits, bias=np.full(8, 9, np.float32))
     with pytest.raises(ParityError, match="heat maps differ from their logits"):
         check_parity(reference, bundle.model, bundle.model, half=True)
+
+
+def test_the_model_on_all_cells_carries_the_cross_validated_figures(tmp_path: Path, data_dir: Path, split_file: Path):
+    run = tmp_path / "final"
+    run.mkdir()
+    rows = [f"{path},fit" for path in sorted(read_split(split_file).parts)]
+    (run / "split.csv").write_text("\n".join(["path,part", *rows]) + "\n")
+    split, settings = read_split(run / "split.csv"), TrainingSettings([Stage((32, 32), 1)], "resnet18")
+    assert train(CellData(data_dir, split, settings.stages, 32, 0), run / "split.csv", run, settings, {}) is None
+    cells = labelled_cells(data_dir)
+    figures = cross_validated(cells, np.eye(8)[(cells.labels + (cells.labels == 3)) % 8][None], 4)
+    (run / "cross-validated.json").write_bytes(msgspec.json.encode(figures))
+    export_bundle(run / "last.ckpt", tmp_path / "mine")
+    bundle = load_bundle(tmp_path / "mine")
+    assert bundle.manifest.metrics == {"cross-validated, by image": figures.metrics}
+    assert (bundle.manifest.parity.part, bundle.manifest.parity.checks[-1].count) == ("fit", 32)
+    card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
+    assert "| cross-validated, by image | 28 of 32 | 87.50% |" in card
+    assert "This model was trained on all of them." in card
+    assert "cartcls train cross-validate DATA_DIR --out RUN_DIR --arch resnet18 --sizes 32x32:1 --batch-size 32" in card
+    with pytest.raises(DataError, match="on data without the part 'report'"):
+        export_bundle(run / "last.ckpt", tmp_path / "other", open_report=True)
+    (run / "cross-validated.json").write_text("{")
+    with pytest.raises(DataError, match=r"cross-validated\.json cannot be read .* run the cross-validation again"):
+        export_bundle(run / "last.ckpt", tmp_path / "other")
 
 
 def test_what_does_not_fit_the_checkpoint_is_a_clear_error(

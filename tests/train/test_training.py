@@ -3,6 +3,7 @@ import json
 import logging.handlers
 import re
 import signal
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +122,27 @@ def test_there_is_nothing_to_start_from_is_said_before_an_image_is_read(
     with pytest.raises(DataError, match=r"no-such does not exist: name a bundle folder \(the shipped one is .*rcmnet"):
         fit(data_dir, split_file, tmp_path / "run", settings)
     assert not capsys.readouterr().err
+
+
+def test_frozen_stages_keep_weights_and_batch_statistics(
+    finished: Path, tmp_path: Path, data_dir: Path, split_file: Path
+):
+    before = torch.load(finished / "best.ckpt", weights_only=True)["state_dict"]
+    settings = TrainingSettings(
+        [Stage((48, 50), 1)], "resnet18_m", batch_size=4, start=finished / "best.ckpt", freeze="layer2"
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fit(data_dir, split_file, tmp_path / "run", settings)
+    assert not [line for line in warned if "eval mode" in str(line.message)]  # that of the frozen layers is meant
+    after = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["state_dict"]
+    for name in ("conv1.weight", "bn1.running_mean", "layer2.1.bn2.weight", "layer2.1.bn2.running_var"):
+        assert torch.allclose(before[f"model.{name}"], after[f"model.{name}"])  # averaging rounds
+    for name in ("layer3.0.conv1.weight", "layer3.0.bn1.running_mean", "fc.weight"):
+        assert not torch.allclose(before[f"model.{name}"], after[f"model.{name}"])
+    assert read_run(tmp_path / "run").freeze == "layer2"
+    with pytest.raises(DataError, match=r"other settings \(freeze\)"):
+        fit(data_dir, split_file, tmp_path / "run", replace(settings, freeze="all"), resume=True)
 
 
 def test_there_is_nothing_to_resume_in_a_new_folder(tmp_path: Path, data_dir: Path, split_file: Path):

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cartcls.train.commands import app
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--freeze", "layer9", "--start", "some.ckpt"], "no stage 'layer9'"),
+        (["--freeze", "all"], "name them with --start"),
+    ],
+)
+@pytest.mark.parametrize("command", [["fit", "cells", "--split", "cells.csv"], ["cross-validate", "cells"]])
+def test_what_cannot_be_frozen_is_refused_as_wrong_usage(
+    tmp_path: Path, command: list[str], arguments: list[str], said: str
+):
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run"), *arguments])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not (tmp_path / "run").exists()
