@@ -31,11 +31,12 @@ def adapt(
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
-    """Make a bundle for your own labelled cells: any classes, from 40 cells on, in minutes.
+    """Make a bundle for your own labelled cells.
 
-    All weights stay but those of the head (the last layer), which is fitted anew. Five-fold cross-validation says how
-    often it is right, and sets below which confidence a person must look. Cells can be `ok` from 50 cells of 5 slides
-    on, so name the slides with --groups. That is an estimate: a promise takes `cartcls calibrate` on other slides.
+    They may be of any classes, from 40 cells on; it takes minutes. All weights stay but those of the head (the last
+    layer), which is fitted anew. Five-fold cross-validation says how often it is right, and sets below which confidence
+    a person must look. Cells can be `ok` from 50 cells of 5 slides on, so name the slides with --groups. That is an
+    estimate: a promise takes `cartcls calibrate` on other slides.
     """
     from ..calibration.adapt import adapt as run
     from ..calibration.adapted_head import read_home_cells

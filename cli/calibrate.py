@@ -31,7 +31,7 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
-    """Calibrate confidences, and set below which a person must look.
+    """Calibrate confidences, and set when a person must look.
 
     Statistics are made on the part `fit` of the split, temperature and limits on `select`, and the review threshold on
     `calibrate`: at most --max-error of all cells are then wrong and `ok`, with 95 % confidence, for cells like those.

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
-from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, LabelledDir, Out, Poll, Quiet
+from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, Classes, LabelledDir, Out, Poll, Quiet
 
 if TYPE_CHECKING:
     from ..runtime import Classifier
@@ -43,6 +43,7 @@ def batch(
     ],
     out: Out = REPORTS,
     bundle: BundleDir = None,
+    classes: Classes = None,
     backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool,
@@ -65,6 +66,8 @@ def batch(
     not be read. The exit code is 3 if some could not be read: each has a row with the reason. A slide that is refused
     leaves its report as it is; the others go on, and the exit code is 1.
     """
+    from ..runtime.bundle.bundle import SHIPPED, load_bundle
+    from ..runtime.bundle.restricted import restricted
     from ..runtime.errors import InterruptedRun, OutputError
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.choose import choose_slides
@@ -73,7 +76,8 @@ def batch(
 
     slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
     summaries: dict[Path, Summary] = {}
-    with open_classifier(bundle, backend.value, build=not no_build) as classifier:
+    chosen = restricted(load_bundle(bundle or SHIPPED), classes.split(",")) if classes is not None else bundle
+    with open_classifier(chosen, backend.value, build=not no_build) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
                 refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json)

@@ -35,6 +35,14 @@ LabelledDir = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the reports; never searched for images.")]
 ReportsDir = Annotated[Path, typer.Argument(metavar="REPORTS_DIR", help="Folder of reports.", show_default=False)]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME…",
+        help="Answer with these classes only. The calibration does not hold then: every cell is for review.",
+        show_default="all classes of the bundle",
+    ),
+]
 Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Shortest pause between two scans.")]
 Quiet = Annotated[
     float,

@@ -240,10 +240,10 @@ def calibrated(directory: Path, record: "CalibrationRecord") -> None:
     error, before = figures.ece_equal_mass, figures.uncalibrated
     flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
     for line in (
-        f"temperature {record.temperature:.4f}; calibration error on `calibrate` {error.value:.4f} (perfect model"
+        f"temperature {record.temperature:.4f}; calibration error on `{record.part}` {error.value:.4f} (perfect model"
         f" {error.perfect:.4f}, before {before.value:.4f})",
         f"for review below a confidence of {record.threshold:.4f}" if guarantee.reached else "",
-        f"{figures.reasons['any']} of {figures.count} cells of `calibrate` for review: {flagged or 'none'}",
+        f"{figures.reasons['any']} of {figures.count} cells of `{record.part}` for review: {flagged or 'none'}",
         f"{guarantee.word}: {guarantee.sentence}" if guarantee.reached else "",
         record.rare_classes,
         os.fspath(directory),

@@ -21,7 +21,7 @@ def standardise(
     bundle: BundleDir = None,
     backend: Backend = BackendName.auto,
 ) -> None:
-    """Fit a bundle to another laboratory's stain and camera, without a label.
+    """Fit a bundle to another stain and camera, without labels.
 
     Each feature gets the mean and the spread that the training cells have in a usual differential, so the cells must be
     of many usual slides: 500 are taken from all over CELLS_DIR, at least 100 are needed. Labels get better where the

@@ -64,7 +64,7 @@ _NEVER_CALIBRATED = """\
 _NOT_CALIBRATED = """\
 ## What a confidence is worth
 **{problem}. Every cell is for review.** Measured with {record.backend} ({record.precision}), \
-{record.split_unit}: temperature {record.temperature:.4f} from `select`.
+{record.split_unit}: temperature {record.temperature:.4f} from `{tuned}`.
 The attempt: {record.promise.sentence}.
 
 {measured}"""
@@ -72,9 +72,9 @@ The attempt: {record.promise.sentence}.
 _CALIBRATION = """\
 ## What a confidence is worth
 Calibrated with {record.backend} ({record.precision}), {record.split_unit}: temperature {record.temperature:.4f} \
-from `select`, then the review
-threshold {record.threshold:.4f} from `calibrate`. For review are {figures.reasons[any]} of {figures.count} cells of \
-`calibrate`: {reasons}.
+from `{tuned}`, then the review
+threshold {record.threshold:.4f} from `{record.part}`. For review are {figures.reasons[any]} of {figures.count} \
+cells of `{record.part}`: {reasons}.
 
 **{word}: {promised}.** {meaning}
 
@@ -84,14 +84,14 @@ Classes that a person always sees, and what speaks against a whole slide, only t
 
 {measured}
 
-| class (`calibrate`) | cells | sensitivity | ok | wrong among them |
+| class (`{record.part}`) | cells | sensitivity | ok | wrong among them |
 |---|---|---|---|---|
 {rows}
 
 {record.rare_classes}"""
 
 _MEASURED = """\
-Calibration error on `calibrate`, 15 bins of as many cells: {mass.value:.4f} \
+Calibration error on `{record.part}`, 15 bins of as many cells: {mass.value:.4f} \
 (95 % interval {mass.interval[0]:.4f} to {mass.interval[1]:.4f}); a
 perfectly calibrated model of that size shows {mass.perfect:.4f}, and this one showed \
 {figures.uncalibrated.value:.4f} before. With 15 bins of
@@ -184,7 +184,8 @@ def _calibration(record: CalibrationRecord | None) -> str:
     return template.format(
         record=record,
         figures=figures,
-        measured=_MEASURED.format(figures=figures, mass=figures.ece_equal_mass),
+        tuned=record.part if promise.cross_validated else "select",
+        measured=_MEASURED.format(record=record, figures=figures, mass=figures.ece_equal_mass),
         problem=_sentence(promise.problem),
         word=_sentence(promise.word),
         promised=promise.sentence,
@@ -200,6 +201,8 @@ def _calibration(record: CalibrationRecord | None) -> str:
 
 def _meaning(promise: PromiseRecord) -> str:
     """Why it is a promise or none."""
+    if promise.cross_validated:
+        return f"A promise takes cells of at least {SLIDES_TO_PROMISE} slides that the head was not fitted on."
     return (
         f"It is promised only where `calibrate` has cells of at least {SLIDES_TO_PROMISE} slides or patients: here"
         f" their number is {'unknown' if promise.slides is None else promise.slides}."

@@ -76,6 +76,9 @@ class Bundle:
     @property
     def problem(self) -> str:
         """Why no cell is `ok`: it is not calibrated; empty where the guarantee of its calibration holds."""
+        if self.manifest.restricted_to:
+            titles = ", ".join(entry.title for entry in self.classes if entry.name in self.manifest.restricted_to)
+            return f"{NOT_CALIBRATED} for an answer restricted to {titles} (--classes)"
         record = self.manifest.calibration
         return NOT_CALIBRATED if record is None else record.promise.problem
 

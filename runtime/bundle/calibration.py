@@ -69,7 +69,7 @@ class NaturalMix(Struct, frozen=True):
     bound: float
 
 
-class PromiseRecord(Struct, frozen=True):
+class PromiseRecord(Struct, frozen=True, omit_defaults=True):
     """The guarantee: how many of all cells may be wrong and `ok`. Where it is not reached, no cell is `ok`.
 
     Attributes:
@@ -234,6 +234,11 @@ class CalibrationRecord(Struct, frozen=True):
     made_at: str
     rare_classes: str
     slide: SlideLimits = SlideLimits()
+
+    @property
+    def part(self) -> str:
+        """Name of the cells that the figures are of: `calibrate`, or those of a cross-validation."""
+        return next(reversed(self.parts))
 
     def __post_init__(self) -> None:
         if not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:

@@ -140,6 +140,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
         files: SHA-256 of every file beside it, by name.
         reading_order: Names of all classes in the order that reports show them; left out for the usual one.
         unknown_cells: A sentence on the cells that none of the classes is for.
+        restricted_to: Names of the classes that a run may answer with; left out for all. No bundle on a disk has it:
+            it is for one folder of reports, and in their ledger.
     """
 
     format: int = FORMAT
@@ -155,6 +157,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     reading_order: tuple[str, ...] | UnsetType = UNSET
     unknown_cells: str = ""
+    restricted_to: tuple[str, ...] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_name(self.name)

@@ -15,6 +15,7 @@ from .backend import Outputs
 
 NO_NUMBER = "the model gave not-a-number for it"
 RARE = "rare class: look at each"
+UNDECIDED = "undecided: it looks most like another class than those asked for"
 RECOMPUTED = "recomputed on the CPU: the backend gave not-a-number"
 
 
@@ -97,7 +98,9 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
     logits, features = outputs.logits[row], outputs.features[row]
     if not np.isfinite(logits).all():  # never gets a label
         return rejected(source, replace(reading, error=NO_NUMBER))
-    probabilities = softmax(logits[None], bundle.temperature)[0]
+    allowed = _allowed(bundle)
+    probabilities = softmax(np.where(allowed, logits, -np.inf)[None], bundle.temperature)[0]
+    undecided = not allowed[int(logits.argmax())]
     found, reasons = None, [] if bundle.calibrated else [NOT_CALIBRATED]
     if bundle.calibration is not None and reading.quality is not None:
         found = assess(bundle.calibration, float(probabilities.max()), features, reading.quality)
@@ -112,10 +115,22 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         logits,
         None if outputs.cams is None else outputs.cams[row],
         features,
-        (*[RECOMPUTED] * recomputed, *[reading.doubt] * bool(reading.doubt), *[RARE] * entry.always_review, *reasons),
+        (
+            *[UNDECIDED] * undecided,
+            *[RECOMPUTED] * recomputed,
+            *[reading.doubt] * bool(reading.doubt),
+            *[RARE] * entry.always_review,
+            *reasons,
+        ),
         found.distance if found else None,
         found.stain if found else None,
     )
+
+
+def _allowed(bundle: Bundle) -> npt.NDArray[np.bool_]:
+    """Whether each class may be the answer, (K,)."""
+    wanted = bundle.manifest.restricted_to
+    return np.array([not wanted or entry.name in wanted for entry in bundle.classes])
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

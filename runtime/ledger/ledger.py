@@ -61,6 +61,12 @@ class Ledger:
                 f"the reports there were made by another bundle ({recorded.name} {recorded.sha256[:8]}) than"
                 f" {bundle.name} {bundle.sha256[:8]}: name another folder with --out"
             )
+        elif recorded.manifest.restricted_to != bundle.manifest.restricted_to:
+            made = ",".join(recorded.manifest.restricted_to or ())
+            raise OutputError(
+                f"the reports there were made {f'with --classes {made}' if made else 'without --classes'}: do so again,"
+                " or name another folder with --out"
+            )
 
     def bundle(self) -> Bundle | None:
         """The bundle that made all rows, without its graph; None if there is none yet."""

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
-from ..bundle.manifest import NOT_A_CELL, UNSURE
+from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..ledger.records import Cell, Run
 from .differential import Differential, differential
 from .estimate import Estimate, estimate
@@ -112,7 +112,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
-    record, classes = bundle.manifest.calibration, bundle.manifest.classes_as_read
+    record, classes = bundle.manifest.calibration, _classes(bundle, counted)
     complete, (fields, without) = not waiting and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide = _of_slide(bundle, labelled, alarm, complete)
     return Summary(
@@ -137,7 +137,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         differential=differential(counted, classes, None if complete or of_slide else _estimate(bundle, cells)),
         differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
         calibrated=bundle.calibrated,
-        calibration=_facts(record, holds=not of_slide) if record else None,
+        calibration=_facts(record, holds=not of_slide and not bundle.manifest.restricted_to) if record else None,
         bundle=bundle.name,
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
@@ -148,6 +148,12 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         started_at=run.started_at,
         last_analysed_at=max((cell.analysed_at for cell in cells), default=None),
     )
+
+
+def _classes(bundle: Bundle, counted: Counter[str]) -> list[CellClass]:
+    """Classes that have a row: of those that the answer was restricted from, only what a person called so."""
+    wanted, classes = bundle.manifest.restricted_to, bundle.manifest.classes_as_read
+    return [entry for entry in classes if not wanted or entry.name in wanted or counted[entry.name]]
 
 
 def _names(bundle: Bundle) -> list[str]:
@@ -219,7 +225,7 @@ def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
 def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
     """What the model's errors make of the counts; None where they were not measured."""
     record = bundle.manifest.calibration
-    if record is None:
+    if record is None or bundle.manifest.restricted_to:
         return None
     labels = Counter(cell.label for cell in cells if cell.label and cell.counts_as and not cell.is_decided)
     decided = _counts([cell for cell in cells if cell.is_decided])

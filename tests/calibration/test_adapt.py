@@ -76,6 +76,7 @@ def test_cells_may_be_ok_from_enough_cells_and_slides_on_and_it_is_never_a_promi
     assert record.promise.reached
     assert record.promise.word == "estimated from 180 cells of 12 slides, no promise"
     assert "The same cells trained the head, so nothing is promised" in record.promise.sentence
+    assert record.part == PART
     assert (record.split_unit, record.parts) == ("cross-validated, by group", {PART: 180})
     assert set(made.files) == {"calibration.npz", "home.npz", "reliability.png", "risk-coverage.png"}
 

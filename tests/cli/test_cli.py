@@ -249,4 +249,4 @@ def test_every_command_is_in_the_readme():
     for start, commands in (("cartcls", app), ("cartcls train", train)):
         for command in commands.registered_commands:
             assert command.callback is not None
-            assert f"{start} {command.callback.__name__}" in readme
+            assert f"{start} {command.name or command.callback.__name__}" in readme

@@ -66,6 +66,7 @@ def test_a_bundle_has_its_head_its_figures_and_its_calibration(bundle: Bundle, o
     card = (made.directory / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "# then the head: cartcls adapt: 60 labelled cells of 2 classes (cross-validated, by group)" in card
     assert "| cross-validated, by group |" in card
+    assert "`select`" not in card.partition("## What a confidence")[2].partition("Parity")[0]
 
 
 def test_classes_of_the_bundle_stay_as_they_are_there(bundle: Bundle):
