@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from ..runtime.bundle.bundle import Bundle
-from ..runtime.bundle.calibration import CalibrationRecord, PromiseRecord, enough_to_estimate
+from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord, enough_to_estimate
 from ..runtime.bundle.manifest import CellClass
 from ..runtime.bundle.review import CALIBRATION
 from ..runtime.inference.backend import Backend
@@ -97,7 +97,7 @@ def _sentence(asked: float, reached: bool, cells: int, wrong: int, unit: str) ->
             f" ({unit}). Label cells of more slides, or ask for less with --max-error"
         )
     return (
-        f"{wrong} of {cells} cells were wrong and marked ok by heads that had not seen them ({unit}), with a threshold"
-        f" at which at most {asked:.2%} would be. The same cells trained the head, so nothing is promised: that takes"
-        " labelled cells of at least 10 other slides, and `cartcls calibrate`"
+        f"{wrong} of {cells} cells were wrong and marked ok by heads that had not seen them ({unit}); the threshold is"
+        f" set for at most {asked:.2%}. The same cells trained the head, so nothing is promised: that takes labelled"
+        f" cells of at least {SLIDES_TO_PROMISE} other slides, and `cartcls calibrate`"
     )

@@ -92,7 +92,6 @@ def write_reheaded(
     """
     if out.exists():
         raise DataError(f"{out} exists already: remove it, or choose another --out")
-    same = tuple(classes) == bundle.classes
     shipped = replace_head(bundle.model, head)
     float32 = to_float32(shipped)
     has_int8 = INT8_MODEL in bundle.manifest.files
@@ -111,7 +110,7 @@ def write_reheaded(
         metrics=_metrics(cells, logits, classes),
         parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
         reading_order=UNSET,
-        unknown_cells=bundle.manifest.unknown_cells if same else unknown_cells(classes),
+        unknown_cells=_unknown_cells(bundle, classes),
     )
     kept = bundle.manifest.files.keys() - {INT8_MODEL, *OF_CALIBRATION}
     files = {name: read_bundle_file(bundle, name) for name in kept}
@@ -120,6 +119,11 @@ def write_reheaded(
     with writing(out, DataError), whole_folder(out) as folder:
         write_bundle(folder, manifest, files)
     return load_bundle(out)
+
+
+def _unknown_cells(bundle: Bundle, classes: Sequence[CellClass]) -> str:
+    """The bundle's own sentence, where it still has its classes."""
+    return bundle.manifest.unknown_cells if tuple(classes) == bundle.classes else unknown_cells(classes)
 
 
 def _metrics(cells: ParityCells, logits: npt.NDArray[np.float32], classes: Sequence[CellClass]) -> dict[str, Metrics]:
