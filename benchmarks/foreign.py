@@ -2,8 +2,9 @@
 
     python benchmarks/foreign.py DATA --outputs FOLDER
 
-DATA holds pbc, pbc-more and foreign/{tecom,cvblog,bccd}; FOLDER keeps the outputs of the graph. The page goes to
-docs/results/foreign.md. The halves for figures are opened once per release: try with --trial.
+DATA holds pbc-all (which splits/pbc-all.csv was made of) and foreign/{tecom,cvblog,bccd}; FOLDER keeps the outputs of
+the graph. The page goes to docs/results/foreign.md. The halves for figures are opened once per release: --trial leaves
+them closed.
 """
 
 import argparse
@@ -103,11 +104,11 @@ def _head(bundle: Bundle, trial: bool) -> list[str]:
         f"    python benchmarks/foreign.py DATA --outputs FOLDER{' --trial' * trial}        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…) by openvino ({bundle.cpu_precision}). Nothing was chosen"
-        " on these sets. Each is split once, by class, into a half to choose by and a half for figures (`report`;"
-        " [splits/foreign.csv](../../splits/foreign.csv)). One of the 751 cells has the bytes of another, and is left"
-        " out. Labels are those of X. Zheng et al., segmentation_WBC (tecom, cvblog; not verified by its authors), and"
-        " of BCCD with apple2373's subtypes. Home is `pbc-more`, which no weights have seen, with lymphocytes and"
-        " basophils of `select`. Intervals: 95 % (Clopper–Pearson).",
+        " on the halves for figures. Each is split once, by class, into a half to choose by and a half for figures"
+        " (`report`; [splits/foreign.csv](../../splits/foreign.csv)). One of the 751 cells has the bytes of another,"
+        " and is left out. Labels are those of X. Zheng et al., segmentation_WBC (tecom, cvblog; not verified by its"
+        " authors), and of BCCD with apple2373's subtypes. Home is `calibrate`, split by image, which no weights have"
+        " seen, but the threshold was set on it. Intervals: 95 % (Clopper–Pearson).",
     ]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
+from sklearn.metrics import confusion_matrix
 
 from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.judged import Judged, always_reviewed, judge
@@ -21,11 +23,11 @@ from cartcls.runtime.ledger.records import Cell
 from cartcls.runtime.reports.slide_review import slide_review
 
 ROOT = Path(__file__).resolve().parent.parent
-SPLIT = ROOT / "splits" / "pbc.csv"
+SPLIT = ROOT / "splits" / "pbc-all.csv"
 FOREIGN = ("tecom", "cvblog", "bccd")
-SETS = {"pbc-more": "pbc-more", "select": "pbc", "calibrate": "pbc"} | {name: f"foreign/{name}" for name in FOREIGN}
-"""Folder of each set within the data; `select` and `calibrate` are parts of `splits/pbc.csv`."""
-OF_SELECT = ("lymphocyte", "basophil")  # classes that `pbc-more` has no cell of
+HOME = "pbc-all"
+SETS = {"calibrate": HOME, "report": HOME} | {name: f"foreign/{name}" for name in FOREIGN}
+"""Folder of each set within the data; `calibrate` and `report` are parts of `splits/pbc-all.csv`."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -144,10 +146,25 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
 
 
 def home(data: Path, bundle: Bundle, cache: Path) -> Outputs:
-    """Cells of home that no weights have seen: `pbc-more`, and of `select` the classes that it does not have."""
-    select = outputs("select", data, bundle, cache)
-    missing = [i for i, name in enumerate(select.truth) if name in OF_SELECT]
-    return joined([outputs("pbc-more", data, bundle, cache), select.take(missing)])
+    """Cells of home that no weights have seen; but the threshold was set on them."""
+    return outputs("calibrate", data, bundle, cache)
+
+
+def crossed(cells: Outputs, bundle: Bundle) -> list[Pool]:
+    """Two halves of the cells, alike by class; each with a confusion that was counted on the other one."""
+    record = bundle.manifest.calibration
+    assert record is not None
+    order = np.argsort(cells.evidence.labels, kind="stable")
+    halves = [cells.take(order[start::2]) for start in (0, 1)]
+    pools = []
+    for half, other in zip(halves, halves[::-1], strict=True):
+        counts = confusion_matrix(
+            other.evidence.labels, other.evidence.logits.argmax(1), labels=range(len(bundle.classes))
+        )
+        calibrate = structs.replace(record.calibrate, confusion=counts.tolist())
+        changed = structs.replace(record, calibrate=calibrate)
+        pools.append(Pool(half, replace(bundle, manifest=structs.replace(bundle.manifest, calibration=changed))))
+    return pools
 
 
 def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
@@ -162,7 +179,7 @@ def outputs(name: str, data: Path, bundle: Bundle, cache: Path) -> Outputs:
         cache: Folder for the outputs.
     """
     folder = data / SETS[name]
-    paths, _ = choose_part(folder, SPLIT if SETS[name] == "pbc" else None, name)
+    paths, _ = choose_part(folder, SPLIT if SETS[name] == HOME else None, name)
     files = bundle.manifest.files
     key = "\n".join([files[MODEL], files.get(INT8_MODEL, ""), bundle.cpu_precision, *paths])
     file = cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 Floats = npt.NDArray[np.floating]
 SMOOTHING = 0.05  # of labels, as in the training
+STEADY = 0.05  # of the mean variance, added to each: features that hardly vary at home get no large weights
 STEPS = 60
 
 
@@ -43,7 +44,8 @@ def fit_head(features: Floats, labels: npt.NDArray[np.intp], start: Head, decay:
         start: Head to stay near: zeros for plain weight decay.
         decay: Penalty on the squared difference from `start`.
     """
-    mean, spread = features.mean(0), features.std(0) + 1e-3
+    mean, variance = features.mean(0), features.var(0)
+    spread = np.sqrt(variance + STEADY * variance.mean())
     scaled = ((features - mean) / spread).astype(np.float32)
     classes = len(start.bias)
     weights = (1 / np.bincount(labels, minlength=classes))[labels].astype(np.float32)

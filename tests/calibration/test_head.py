@@ -8,7 +8,7 @@ CENTERS = RANDOM.normal(size=(3, 20))
 
 def drawn(*counts: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.repeat([0, 1, 2], counts)
-    return (CENTERS[labels] + RANDOM.normal(size=(len(labels), 20))) * [100, *[1] * 19] + 50, labels
+    return (CENTERS[labels] + RANDOM.normal(size=(len(labels), 20))) * [3, *[1] * 19] + 50, labels
 
 
 def right(head: Head, features: np.ndarray, labels: np.ndarray) -> float:
@@ -23,6 +23,13 @@ def test_a_head_is_fitted_whatever_the_scale_of_features_and_the_numbers_of_cell
     features, labels = drawn(300, 300, 300)
     assert right(nothing, features, labels) < 0.4
     assert right(fitted, features, labels) > 0.9
+
+
+def test_a_feature_that_hardly_varies_at_home_gets_no_large_weight():
+    features, labels = drawn(100, 100, 100)
+    features[:, 5] = 1e-4 * labels
+    fitted = fit_head(features, labels, Head(np.zeros((3, 20)), np.zeros(3)), 1e-3)
+    assert np.abs(fitted.weight[:, 5]).max() < np.abs(fitted.weight).max()
 
 
 def test_the_stronger_the_decay_the_nearer_to_the_first_head():
