@@ -40,7 +40,7 @@ class FakeBackend:
         logits = np.zeros((len(images), 8), np.float32)
         logits[:, 1] = self.logit
         maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
-        return Outputs(logits, np.zeros((len(images), 512), np.float32), maps)
+        return Outputs(logits, np.zeros((len(images), 3072), np.float32), maps)
 
     def close(self) -> None:
         pass
