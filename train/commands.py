@@ -12,7 +12,7 @@ import typer
 from ..calibration import MAX_ERROR
 from ..runtime.bundle.provenance import Stage, epochs_of
 from ..runtime.errors import InterruptedRun
-from .freeze import NONE, frozen_prefixes
+from .freeze import ALL, NONE, frozen_prefixes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -231,6 +231,46 @@ def table5(
     except KeyboardInterrupt:
         raise InterruptedRun("the same command goes on") from None
     typer.echo((out / "table5.md").read_text(encoding="utf-8"))
+
+
+@app.command()
+def tables67(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the tables.", show_default=False)],
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `cartcls train table5` made of other cells, for Table 7; else Table 6 alone."),
+    ] = None,
+    adapted: Annotated[
+        Path | None, typer.Option(help="Bundle that `cartcls adapt` made of LABELLED_DIR, for its row in Table 7.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts that the cells are divided into.")] = 5,
+    vgg19_folds: Annotated[int, typer.Option(min=1, help="Folds of VGG19, which takes longest.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model and fold, with other weights.")] = 1,
+    sizes: Annotated[str, typer.Option(help="Stages SIZE:EPOCHS.")] = "64:16,96:4",
+    batch_size: BatchSize = 32,
+    fine_tune: Annotated[
+        bool, typer.Option("--fine-tune", help="Train all weights in Table 7; in the paper, the head alone.")
+    ] = False,
+) -> None:
+    """Cross-validate all models of the paper's Tables 6 and 7.
+
+    Table 6 is from scratch, Table 7 after transfer. Run it again to continue where it stopped, also with more seeds or
+    folds of VGG19.
+    """
+    stages = _stages(sizes, "", 0)
+    if adapted and not pretrained:
+        raise typer.BadParameter("it is a row of Table 7: give --pretrained", param_hint="--adapted")
+    typer.echo(f"six models, {folds} folds, epochs {epochs_of(stages)}: loading PyTorch", err=True)
+    try:
+        from .tables67 import Extent, write_tables
+        from .training import TrainingSettings
+
+        settings = TrainingSettings(stages, batch_size=batch_size, freeze=NONE if fine_tune else ALL)
+        text = write_tables(data_dir, out, settings, Extent(folds, vgg19_folds, seeds), pretrained, adapted)
+    except KeyboardInterrupt:
+        raise InterruptedRun("the same command goes on") from None
+    typer.echo(text, nl=False)
 
 
 def _how_to_go_on(out: Path) -> str:

@@ -64,7 +64,7 @@ def cross_validate(
     cells = labelled_cells(data_dir, groups_file, say)
     divided = [folds(cells, count, seed) for seed in range(seeds)]
     with writing(out, DataError, "choose another --out"):
-        _open(out, _plan(data_dir, cells, settings, count, seeds))
+        open_folder(out, make_plan(data_dir, cells, settings, count) | {"seeds": seeds})
         fold_of = np.zeros((seeds, len(cells.paths)), int)
         probabilities = np.zeros((*fold_of.shape, len(cells.classes)))
         for seed, its_folds in enumerate(divided):
@@ -72,7 +72,7 @@ def cross_validate(
                 say(f"seed {seed + 1} of {seeds}, fold {number + 1} of {count}: {len(test)} cells are predicted")
                 run = out / f"seed-{seed}-fold-{number + 1}"
                 fold_of[seed, test] = number
-                logits = _fold(data_dir, cells, test, run, replace(settings, seed=seed))
+                logits = fold_logits(data_dir, cells, test, run, replace(settings, seed=seed))
                 probabilities[seed, test] = softmax(logits.astype(float), axis=1)
         figures = cross_validated(cells, probabilities, count)
         replace_file(out / PREDICTIONS, predictions_csv(cells, fold_of, probabilities))
@@ -83,10 +83,8 @@ def cross_validate(
     return figures
 
 
-def _plan(
-    data_dir: Path, cells: LabelledCells, settings: TrainingSettings, count: int, seeds: int
-) -> dict[str, object]:
-    """What a continued cross-validation must have in common with the interrupted one."""
+def make_plan(data_dir: Path, cells: LabelledCells, settings: TrainingSettings, count: int) -> dict[str, object]:
+    """What a continued cross-validation must have in common with the interrupted one, as `open_folder` takes it."""
     images = load_images(data_dir, cells.paths, cells.classes, SMALL, reading("all", len(cells.paths), SMALL))
     groups = None if cells.groups is None else hashlib.sha256("\n".join(cells.groups).encode()).hexdigest()
     start = read_start(settings.start, settings.arch).origin if settings.start else None
@@ -97,14 +95,18 @@ def _plan(
         "start": start,
         "freeze": settings.freeze,
         "folds": count,
-        "seeds": seeds,
         "data_sha256": images.sha256,
         "groups_sha256": groups,
     }
     return msgspec.json.decode(msgspec.json.encode(plan))
 
 
-def _open(out: Path, plan: Mapping[str, object]) -> None:
+def open_folder(out: Path, plan: Mapping[str, object]) -> None:
+    """Make the folder of a cross-validation, or make sure that it was started with the same plan.
+
+    Raises:
+        DataError: It was started with another, or contains something else.
+    """
     out.mkdir(parents=True, exist_ok=True)
     sweep(out)
     file = out / SETTINGS
@@ -120,10 +122,21 @@ def _open(out: Path, plan: Mapping[str, object]) -> None:
         replace_file(file, _encoded(plan))
 
 
-def _fold(
+def fold_logits(
     data_dir: Path, cells: LabelledCells, test: npt.NDArray[np.intp], run: Path, settings: TrainingSettings
 ) -> npt.NDArray[np.float32]:
-    """Logits of the test cells, in their order, by a model trained on the others."""
+    """Logits of the test cells, in their order, by a model trained on the others; once they are in `run`, read there.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        cells: Its N cells.
+        test: Indices of the T cells to predict.
+        run: Run folder of the model; an interrupted training goes on.
+        settings: How it is trained.
+
+    Returns:
+        Logits (T, K).
+    """
     finished, tested = run / LOGITS, {cells.paths[index] for index in test}
     if not finished.exists():
         parts = {path: "report" if path in tested else "fit" for path in cells.paths}
