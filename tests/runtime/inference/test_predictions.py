@@ -78,7 +78,8 @@ def test_what_was_computed_again_is_for_review(bundle: Bundle, cell: Reading):
 
 def test_the_reason_recomputed_comes_before_the_review_reasons(cell: Reading):
     shipped = load_bundle()
-    (prediction,) = said(shipped, replace(outputs(6), recomputed=np.array([True])), cell)
+    far = np.full((1, 3072), 9, np.float32)
+    (prediction,) = said(shipped, replace(outputs(6), recomputed=np.array([True]), features=far), cell)
     assert prediction.reasons[0] == RECOMPUTED
     assert any(reason.startswith("unlike the training cells") for reason in prediction.reasons[1:])
     assert prediction.distance is not None and prediction.stain is not None
