@@ -268,7 +268,7 @@ def test_the_shipped_parity_holds():
     bundle = load_bundle()
     metrics, checks = bundle.manifest.metrics, bundle.manifest.parity.checks
     assert metrics["select"].top1 >= 0.97
-    assert bundle.manifest.source.split_sha256 == read_split(ROOT / "splits" / "pbc.csv").sha256
+    assert bundle.manifest.source.split_sha256 == read_split(ROOT / "splits" / "pbc-all.csv").sha256
     used = {(check.graph, check.runner) for check in checks if check.passed}
     emulated = ("half", "ONNX Runtime, float16 rounding emulated")
     on_cpu = ("int8" if bundle.cpu_precision == INT8 else "half", f"OpenVINO, {bundle.cpu_precision}")

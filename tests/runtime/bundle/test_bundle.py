@@ -43,10 +43,9 @@ def test_the_shipped_bundle_names_nothing_of_the_machine_it_was_made_on(bundle: 
     assert "data_dir" not in text
     assert "../" not in text
     source = bundle.manifest.source
-    assert source.command.startswith("python -m cartcls.train join ")
+    assert source.command.startswith("cartcls train join ")
     for member in source.members:
-        command = member.provenance.command.removeprefix("# by a script of this recipe: ")
-        assert command.startswith("python -m cartcls.train fit DATA_DIR ")
+        assert member.provenance.command.startswith("cartcls train fit DATA_DIR ")
 
 
 def accepted_flips(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -94,6 +93,7 @@ class Canary:
 def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Path):
     canary = pickle.dumps(Canary(tmp_path / "sings"))
     names = [file.name for file in copy.iterdir() if file.name not in ("bundle.json", "bundle.json.sha256")]
+    names.sort(key=lambda name: name != "calibration.npz")  # first, while there still is a calibration
     whole = {name: (copy / name).read_bytes() for name in names}
     for name in names:
         (copy / name).write_bytes(canary)
