@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OTHERS = {"erythroblast": 0.02, "platelet": 0.02}  # for each leukocyte
 SIZES = (50, 100, 200, 500, 1000)
 SLIDES = 1000
+DIVISIONS = 50
 ASKED = 0.936  # two standard errors of 1,000 slides below 95 %
 SEED = 0
 
@@ -40,7 +41,14 @@ CHOSEN = (
 )
 
 Mix = Mapping[str, float]
-Half = tuple[Bundle, npt.NDArray[np.float64]]  # with the confusion of one half; shares of the labels in the other
+
+
+@dataclass(frozen=True)
+class Half:
+    """Half of the cells: its own shares of the labels by true class (K, K), and the confusion of the other half."""
+
+    confusion: list[list[int]]
+    label_shares: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,15 @@ def main() -> None:
     options = parser.parse_args()
     bundle = load_bundle(SHIPPED)
     cells = home(options.data_dir, bundle, options.cache)
-    halves = [(pool.bundle, label_shares(pool.outputs, bundle)) for pool in crossed(cells, bundle)]
+    halves = [
+        Half(_confusion(pool.bundle), label_shares(pool.outputs, bundle))
+        for seed in range(DIVISIONS)
+        for pool in crossed(cells, bundle, seed)
+    ]
     results: dict[tuple[str, int], Result] = {}
     with ProcessPoolExecutor() as workers:
         jobs = [(mix, size) for mix in mixes() for size in SIZES]
-        found = [workers.submit(measure, halves, mixes()[mix], size) for mix, size in jobs]
+        found = [workers.submit(measure, bundle, halves, mixes()[mix], size) for mix, size in jobs]
         for job, result in zip(jobs, found, strict=True):
             results[job] = result.result()
             print(*job, results[job], file=sys.stderr, flush=True)
@@ -90,6 +102,11 @@ def mixes() -> dict[str, dict[str, float]]:
     }
 
 
+def _confusion(bundle: Bundle) -> list[list[int]]:
+    assert bundle.manifest.calibration is not None
+    return bundle.manifest.calibration.calibrate.confusion
+
+
 def label_shares(cells: Outputs, bundle: Bundle) -> npt.NDArray[np.float64]:
     """Share of each label (columns) among the cells of each true class (rows)."""
     counts = np.zeros((len(bundle.classes),) * 2)
@@ -97,17 +114,16 @@ def label_shares(cells: Outputs, bundle: Bundle) -> npt.NDArray[np.float64]:
     return counts / counts.sum(1, keepdims=True)
 
 
-def measure(halves: Sequence[Half], mix: Mix, size: int) -> Result:
+def measure(bundle: Bundle, halves: Sequence[Half], mix: Mix, size: int) -> Result:
     """Draw slides of one mix and size, as many of each half, and count what their differentials hold."""
-    random, names = np.random.default_rng(SEED), [entry.name for entry in halves[0][0].classes]
+    random, names = np.random.default_rng(SEED), [entry.name for entry in bundle.classes]
     covered, by_chance, expected = Counter[str](), Counter[str](), Counter[str]()
     distances = np.zeros(2)
-    for truth, (bundle, errors) in zip(
+    for truth, half in zip(
         random.multinomial(size, [mix.get(name, 0.0) for name in names], SLIDES), cycle(halves), strict=False
     ):
-        assert bundle.manifest.calibration is not None
-        labels = Counter(dict(zip(names, random.multinomial(truth, errors).sum(0).tolist(), strict=True)))
-        found = estimate(labels, {}, names, bundle.manifest.calibration.calibrate.confusion)
+        labels = Counter(dict(zip(names, random.multinomial(truth, half.label_shares).sum(0).tolist(), strict=True)))
+        found = estimate(labels, {}, names, half.confusion)
         covered.update(_holding(differential(labels, bundle.classes, found), mix))
         by_chance.update(_holding(differential(labels, bundle.classes), mix))
         slide = dict(zip(names, truth.tolist(), strict=True))
@@ -132,8 +148,8 @@ def page(bundle: Bundle, cells: Outputs, results: Mapping[tuple[str, int], Resul
         "",
         f"{bundle.name}, {SLIDES:,} slides of each mix and size, drawn with replacement from the {counts.total():,}"
         " cells of `calibrate`, split by image, which no weights have seen"
-        f" ({', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}). Half of the slides are of one half of"
-        " them, half of the other, and the confusion was counted on the half that a slide is not of. There are 2"
+        f" ({', '.join(f'{n} {name}' for name, n in sorted(counts.items()))}). They are divided into halves {DIVISIONS}"
+        " times at random; each slide is of one half, and the confusion was counted on the other. There are 2"
         " erythroblasts and 2 platelets for 100 leukocytes, but none where there are lymphocytes alone.",
         "",
         "How many percent of the slides have an interval that holds the population's share of leukocytes (of"

@@ -150,11 +150,12 @@ def home(data: Path, bundle: Bundle, cache: Path) -> Outputs:
     return outputs("calibrate", data, bundle, cache)
 
 
-def crossed(cells: Outputs, bundle: Bundle) -> list[Pool]:
-    """Two halves of the cells, alike by class; each with a confusion that was counted on the other one."""
+def crossed(cells: Outputs, bundle: Bundle, seed: int = 0) -> list[Pool]:
+    """Two random halves of the cells, alike by class; each with a confusion that was counted on the other one."""
     record = bundle.manifest.calibration
     assert record is not None
-    order = np.argsort(cells.evidence.labels, kind="stable")
+    order = np.random.default_rng(seed).permutation(len(cells.paths))
+    order = order[np.argsort(cells.evidence.labels[order], kind="stable")]
     halves = [cells.take(order[start::2]) for start in (0, 1)]
     pools = []
     for half, other in zip(halves, halves[::-1], strict=True):
