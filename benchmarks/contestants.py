@@ -1,6 +1,6 @@
 """What `cpu.py` compares: each runs in a process of its own and prints one JSON line.
 
-python benchmarks/contestants.py NAME CROPS_DIR OUT_DIR
+python benchmarks/contestants.py NAME CROPS_DIR OUT_DIR [BUNDLE]
 """
 
 import csv
@@ -24,7 +24,7 @@ from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.slides.batch import classify_slide
 
 BATCH = 8
-BUNDLE = load_bundle()
+BUNDLE = load_bundle(Path(sys.argv[4])) if sys.argv[4:] else load_bundle()
 CLASSES = [entry.name for entry in BUNDLE.classes]
 LAST_LAYERS = (".bot", ".body.bn2")  # of each member
 

@@ -1,10 +1,12 @@
 """Speed and memory on a CPU: `cartcls batch` and other ways to do the same, in one run on the same real crops.
 
     make benchmark DATA=cells/        # cells/: the class folders that splits/pbc.csv was made of
+    make benchmark DATA="cells/ --before BUNDLE"        # and `cartcls batch` with another bundle in the same run
 
 Nothing else may run at the same time. Writes `docs/results/cpu.md`.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -31,9 +33,10 @@ ROUNDS, PAIRS = 2, 5  # of all contestants, and of `cartcls batch` and its limit
 GROWTH = (100, 1_000, 10_000)
 PYTHON = sys.executable
 ULTRALYTICS = ROOT / ".venv-ultralytics" / "bin" / "python"
-OURS, BARE, LOOP = "cartcls_batch", "openvino_bare", "pytorch_grad_cam"
+OURS, BEFORE, BARE, LOOP = "cartcls_batch", "before", "openvino_bare", "pytorch_grad_cam"
 TITLES = {
     OURS: "`cartcls batch`: CSV, page, thumbnails with heat maps",
+    BEFORE: "`cartcls batch` with the bundle before",
     BARE: "OpenVINO bare, same graph and precision, crops in memory: the limit",
     LOOP: "PyTorch (eager, float32) + pytorch-grad-cam: CSV, thumbnails with heat maps",
     "onnxruntime_plain": "ONNX Runtime, same graph: CSV alone",
@@ -58,17 +61,18 @@ class Timing:
         return self.count / self.work
 
 
-def main(data_dir: Path) -> None:
-    """Run everything and write the result."""
+def main(data_dir: Path, before: Path | None) -> None:
+    """Run everything and write the result; `before` is a bundle to compare with."""
     with tempfile.TemporaryDirectory(prefix="cartcls-benchmark-") as name:
         work = Path(name)
         files = [data_dir / path for path in read_split(ROOT / "splits" / "pbc.csv").paths("fit")]
         random.Random(SEED).shuffle(files)
         crops = copy_crops(files, COUNT, work / "crops")
-        timings: dict[str, list[Timing]] = {name: [] for name in TITLES}
+        pair = (OURS, BEFORE, BARE) if before else (OURS, BARE)
+        timings: dict[str, list[Timing]] = {name: [] for name in TITLES if before or name != BEFORE}
         for number in range(PAIRS):
-            for contestant in TITLES if number < ROUNDS else (OURS, BARE):
-                timing = measure(contestant, crops, work)
+            for contestant in timings if number < ROUNDS else pair:
+                timing = measure(contestant, crops, work, before if contestant == BEFORE else None)
                 timings[contestant].append(timing)
                 print(f"round {number + 1}: {contestant} {timing.rate:.1f} images/s", file=sys.stderr)
         growth = {count: measure(OURS, copy_crops(files, count, work / str(count)), work) for count in GROWTH}
@@ -90,10 +94,11 @@ def copy_crops(files: list[Path], count: int, folder: Path) -> Path:
     return folder
 
 
-def measure(contestant: str, crops: Path, work: Path) -> Timing:
-    """Run one contestant in a process of its own."""
+def measure(contestant: str, crops: Path, work: Path, bundle: Path | None = None) -> Timing:
+    """Run one contestant in a process of its own; `bundle` in place of the shipped one."""
     out = Path(tempfile.mkdtemp(dir=work))
-    command = [PYTHON, str(HERE / "contestants.py"), contestant, str(crops), str(out)]
+    name = OURS if contestant == BEFORE else contestant
+    command = [PYTHON, str(HERE / "contestants.py"), name, str(crops), str(out), *([str(bundle)] if bundle else [])]
     if contestant == "ultralytics":
         command = [str(ULTRALYTICS), str(HERE / "ultralytics_predict.py"), str(crops), str(out)]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -141,6 +146,10 @@ def page(
             f"| {TITLES[name]} | {rate[name]:.1f} ({rates[0]:.1f} to {rates[-1]:.1f}) | {rate[name] / rate[LOOP]:.2f}"
             f" | {load:.2f} | {peak / 1e6:.0f} |"
         )
+    if BEFORE in timings:
+        ratios = [ours.rate / old.rate for ours, old in zip(timings[OURS], timings[BEFORE], strict=True)]
+        rounds = ", ".join(f"{ratio:.0%}" for ratio in ratios)
+        lines += ["", f"Of the bundle before it has {statistics.median(ratios):.0%} of the speed ({rounds})."]
     lines += [
         "",
         f"`cartcls batch` reaches {statistics.median(shares):.0%} of bare OpenVINO (median of the rounds:"
@@ -176,4 +185,8 @@ def ultralytics_version() -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--before", type=Path, help="bundle to compare with")
+    args = parser.parse_args()
+    main(args.data_dir, args.before)
