@@ -32,9 +32,9 @@ class OutOfFold:
     """Answers on cells that a head has not seen.
 
     Attributes:
-        logits: float32, by seed of the folds, (S, N, K).
-        fold_of: Fold of each cell, counted from 0, (S, N).
-        usual: Class means without a fold of the first seed, and the cells of that fold.
+        logits: Of the T tested cells, float32, by seed of the folds, (S, T, K).
+        fold_of: Fold of each, counted from 0, (S, T).
+        usual: Class means without a fold of the first seed, and the cells of that fold, of the T.
     """
 
     logits: npt.NDArray[np.float32]
@@ -42,7 +42,7 @@ class OutOfFold:
     usual: list[tuple[Gaussians, Indices]]
 
     def probabilities(self, temperature: float) -> npt.NDArray[np.float64]:
-        """Probabilities of the classes, (S, N, K)."""
+        """Probabilities of the classes, (S, T, K)."""
         return np.stack([softmax(logits, temperature) for logits in self.logits])
 
 
@@ -52,11 +52,11 @@ class Adapted:
 
     Attributes:
         head: Fitted on all cells.
-        out_of_fold: Answers without each cell.
+        out_of_fold: Answers without each cell of those that may be tested.
         temperature: For its logits.
         calibration: With the threshold.
         promise: How the threshold was found.
-        before: All cells, by the answers without them of the first seed, and by all checks but the confidence.
+        before: These cells, by the answers without them of the first seed, and by all checks but the confidence.
         judged: The same, by all checks.
     """
 
@@ -84,10 +84,10 @@ def adapt(own: OwnCells, home_usual: Gaussians, home: HomeCells, max_error: floa
     """
     shared = home.of(own.cells.classes)
     found = out_of_fold(own, home_usual, shared)
-    head = fit_own_head(own, np.arange(len(own.cells.labels)), home_usual, shared)
-    temperature = best_temperature(found.logits.reshape(-1, len(own.cells.classes)), np.tile(own.cells.labels, SEEDS))
-    evidence = Evidence(own.cells.labels, found.logits[0], own.views.features, own.views.qualities)
-    usual = _usual(evidence, found, _around_means(own, np.arange(len(own.cells.labels)), home_usual))
+    all_cells, evidence = np.arange(len(own.cells.labels)), own.evidence(found.logits[0])
+    head = fit_own_head(own, all_cells, home_usual, shared)
+    temperature = best_temperature(found.logits.reshape(-1, len(own.cells.classes)), np.tile(evidence.labels, SEEDS))
+    usual = _usual(evidence, found, _around_means(own, all_cells, home_usual))
     before = _judge(usual, evidence, found, temperature)
     passing = before.passes
     chosen = promise(before.confidences[passing], before.correct[passing], THRESHOLDS, max_error)
@@ -97,16 +97,16 @@ def adapt(own: OwnCells, home_usual: Gaussians, home: HomeCells, max_error: floa
 
 
 def out_of_fold(own: OwnCells, home_usual: Gaussians, home: HomeCells) -> OutOfFold:
-    """Answer each cell by heads that were fitted without its fold."""
+    """Answer each cell that may be tested by heads that were fitted without its fold."""
     logits = np.zeros((SEEDS, len(own.cells.labels), len(own.cells.classes)), np.float32)
-    fold_of, usual = np.zeros(logits.shape[:2], np.intp), []
+    fold_of, usual, tested = np.zeros(logits.shape[:2], np.intp), [], own.tested_at
     for seed in range(SEEDS):
         for number, (train, test) in enumerate(own.folds(seed)):
             fold_of[seed, test] = number
             logits[seed, test] = fit_own_head(own, train, home_usual, home).logits(own.views.features[test])
             if seed == 0:
-                usual.append((_around_means(own, train, home_usual), test))
-    return OutOfFold(logits, fold_of, usual)
+                usual.append((_around_means(own, train, home_usual), np.searchsorted(tested, test)))
+    return OutOfFold(logits[:, tested], fold_of[:, tested], usual)
 
 
 def fit_own_head(own: OwnCells, chosen: Indices, home_usual: Gaussians, home: HomeCells) -> Head:

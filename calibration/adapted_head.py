@@ -57,17 +57,30 @@ def read_home_cells(bundle: Bundle) -> HomeCells:
     """Read `home.npz` of a bundle.
 
     Raises:
-        BundleError: There is none, or it is malformed.
+        BundleError: There is none, or it is malformed, or it has other features than the calibration.
     """
     if HOME_CELLS not in bundle.manifest.files:
         raise BundleError(f"{bundle.directory} has no {HOME_CELLS}: calibrate it again with this version")
     try:
         with np.load(BytesIO(read_bundle_file(bundle, HOME_CELLS)), allow_pickle=False) as arrays:
             names = [entry.name for entry in bundle.classes]
-            return HomeCells(arrays["features"].astype(np.float32), arrays["labels"].astype(np.intp), names)
+            found = HomeCells(arrays["features"].astype(np.float32), arrays["labels"].astype(np.intp), names)
+            _check(found, bundle)
+            return found
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
         file = bundle.directory / HOME_CELLS
         raise BundleError(f"{file} is malformed ({error}): calibrate the bundle again") from None
+
+
+def _check(home: HomeCells, bundle: Bundle) -> None:
+    """Make sure that the cells go with the bundle; else ValueError."""
+    if home.features.ndim != 2 or home.labels.shape != home.features.shape[:1]:
+        raise ValueError(f"features {home.features.shape}, labels {home.labels.shape}")
+    if not np.isin(home.labels, np.arange(len(home.names))).all():
+        raise ValueError("a label that is none of the bundle's classes")
+    width = home.features.shape[1] if bundle.calibration is None else bundle.calibration.features.means.shape[1]
+    if home.features.shape[1] != width:
+        raise ValueError(f"{home.features.shape[1]} features of each cell, and the calibration has {width}")
 
 
 def fit_adapted_head(features: Floats, labels: Indices, usual: Gaussians, home: HomeCells) -> Head:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
+from msgspec import UNSET
+
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord, enough_to_estimate
 from ..runtime.bundle.manifest import CellClass
@@ -18,7 +20,8 @@ from .judged import Judged, always_reviewed, rare_sentence
 from .own_cells import OwnCells
 from .risk import CONFIDENCE
 
-PART = "out of fold"  # the name of these cells, where a calibration has parts of a split
+PART = "out of fold"  # the name of the tested cells, where a calibration has parts of a split
+FLAGGED = "flagged"  # the same of those that only trained the head
 
 
 def adapted_calibration(
@@ -44,7 +47,7 @@ def adapted_calibration(
 
 
 def _record(adapted: Adapted, judged: Judged, own: OwnCells, backend: Backend) -> CalibrationRecord:
-    names, count = own.cells.classes, len(own.cells.labels)
+    names = own.cells.classes
     figures = figures_of(judged, names)
     promise = _promise(adapted, judged, own.slides, own.unit)
     return CalibrationRecord(
@@ -54,15 +57,16 @@ def _record(adapted: Adapted, judged: Judged, own: OwnCells, backend: Backend) -
         typical=typical_of((adapted.before,), names),
         promise=promise,
         calibrate=figures,
-        parts={PART: count},
+        parts=({FLAGGED: own.untested} if own.untested else {}) | {PART: len(judged.found)},
         split_sha256=own.sha256,
-        split_unit=own.unit,
+        split_unit=own.in_words,
         split_of_training=True,
         backend=backend.name,
         precision=backend.precision,
         version=version("cartcls"),
         made_at=now(),
         rare_classes=rare_sentence(figures.per_class) if promise.reached else "",
+        reviewed=own.reviewed.extents if own.reviewed else UNSET,
     )
 
 

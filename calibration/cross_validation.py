@@ -46,6 +46,11 @@ class LabelledCells:
     groups: list[str] | None
     copy_of: dict[str, str] = field(default_factory=dict)
 
+    def of(self, chosen: Indices) -> "LabelledCells":
+        """Some of the cells; the classes stay, also those of which there is none."""
+        groups = None if self.groups is None else [self.groups[place] for place in chosen]
+        return LabelledCells([self.paths[place] for place in chosen], self.labels[chosen], self.classes, groups)
+
 
 class SeedFigures(msgspec.Struct, frozen=True):
     """Figures of the predictions of one seed.
@@ -129,12 +134,12 @@ def folds(cells: LabelledCells, count: int, seed: int) -> list[tuple[Indices, In
     if small := [f"{name} ({size})" for name, size in zip(cells.classes, sizes, strict=True) if size < count]:
         raise DataError(
             f"{count} folds need at least {count} different images of each class, and there are fewer of"
-            f" {', '.join(small)}: add images, or take fewer folds"
+            f" {', '.join(small)}: add images, or move the folder elsewhere"
         )
     if cells.groups is None:
         return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(cells.paths, cells.labels))
     if (found := len(set(cells.groups))) < count:
-        raise DataError(f"{count} folds need at least {count} groups, and there are {found}: take fewer folds")
+        raise DataError(f"{count} folds need at least {count} groups, and there are {found}: add images of others")
     _check_groups(cells, cells.groups)
     divided = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     made = list(divided.split(cells.paths, cells.labels, cells.groups))
@@ -142,9 +147,7 @@ def folds(cells: LabelledCells, count: int, seed: int) -> list[tuple[Indices, In
         missing = np.setdiff1d(cells.labels, cells.labels[train])
         if not len(test) or len(missing):
             lacks = f"all groups of {cells.classes[missing[0]]} are in one fold" if len(missing) else "a fold is empty"
-            raise DataError(
-                f"the groups do not go into {count} folds: {lacks}: take another number of folds, or add groups"
-            )
+            raise DataError(f"the groups do not go into {count} folds: {lacks}: add images of other groups")
     return made
 
 
@@ -200,7 +203,7 @@ def _check_groups(cells: LabelledCells, groups: Sequence[str]) -> None:
         if len(of_class) < 2:
             raise DataError(
                 f"all images of {name} are of the group {of_class.pop()!r}, so that no fold can test what was learned"
-                " of it elsewhere: add images of it from another group, or leave out the groups"
+                " of it elsewhere: add images of it from another group, or move its folder elsewhere"
             )
 
 

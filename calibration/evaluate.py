@@ -21,6 +21,7 @@ from ..runtime.slides.batch import classify_images, describe_run
 from .classes import classes_of_folders
 from .metrics import CONFUSION, METRICS, classification_metrics
 from .plots import draw_confusion
+from .split import class_of
 
 MISTAKES = "mistakes.html"
 
@@ -85,13 +86,13 @@ def evaluate(
     """
     bundle = classifier.bundle
     names = [entry.name for entry in bundle.classes]
-    class_of = classes_of_folders((path.split("/")[0] for path in paths), bundle)
+    name_of = classes_of_folders(map(class_of, paths), bundle)
     if out.exists() and not (out / METRICS).is_file():
         raise OutputError(f"{out} exists and is no evaluation: move it away, or choose another --out")
     run = describe_run(data_dir, classifier.backend)
     with writing(out), whole_folder(out) as folder:
         cells = classify_images(data_dir, [os.fsencode(path) for path in paths], folder, classifier, progress)
-        truth = {cell.seq: class_of[path.split("/")[0]] for cell, path in zip(cells, paths, strict=True)}
+        truth = {cell.seq: name_of[class_of(path)] for cell, path in zip(cells, paths, strict=True)}
         evaluation = _evaluation(bundle, run, cells, truth, part)
         write_csv(folder / CSV, bundle, run, cells)
         (folder / METRICS).write_text(json.dumps(evaluation.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """What a backend and the checks of the edge say of labelled cells."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from ..runtime.errors import DataError
 from ..runtime.images.quality import Quality
 from ..runtime.inference.classifier import Classifier
 from ..runtime.inference.predictions import NO_NUMBER, Prediction
-from ..runtime.reports.export_reviewed import EXPORT
 from .classes import classes_of_folders
+from .split import class_of
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,14 @@ def gather(
         BackendError: The backend failed.
     """
     names = [entry.name for entry in classifier.bundle.classes]
-    class_of = classes_of_folders((path.split("/")[0] for path in paths), classifier.bundle)
+    name_of = classes_of_folders(map(class_of, paths), classifier.bundle)
     logits, features, qualities = [], [], []
     for prediction in classifier.predict(data_dir / path for path in paths):
         qualities.append(quality_of(prediction, classifier))
         logits.append(prediction.logits)
         features.append(prediction.features)
         progress(len(qualities), len(paths))
-    labels = np.array([names.index(class_of[path.split("/")[0]]) for path in paths], np.intp)
+    labels = np.array([names.index(name_of[class_of(path)]) for path in paths], np.intp)
     return Evidence(labels, np.stack(logits), np.stack(features), qualities)
 
 
@@ -85,26 +84,6 @@ def quality_of(prediction: Prediction, classifier: Classifier) -> Quality:
         name = classifier.backend.name
         raise DataError(f"{name} gives not-a-number for {prediction.source}: use another --backend")
     if reading.quality is None or reading.doubt:
-        mend = "mend it, or take it out of the folder and of the split"
+        mend = "mend it, or take it out of the folder (and of the split, if there is one)"
         raise DataError(f"{prediction.source} {reading.error or f'cannot be trusted: {reading.doubt}'}: {mend}")
     return reading.quality
-
-
-def check_unbiased(data_dir: Path) -> None:
-    """Refuse a data folder that holds only what was flagged: those cells are harder than the others.
-
-    Raises:
-        DataError: It does, or does not say.
-    """
-    file = data_dir / EXPORT
-    if not file.exists():
-        return
-    try:
-        reviewed = json.loads(file.read_text(encoding="utf-8"))["reviewed"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} cannot be read ({error}): export the corrections again") from None
-    if reviewed != "all":
-        raise DataError(
-            f"{data_dir} holds corrections of {reviewed} cells only: a threshold made on them would be biased. Look at"
-            " every cell of some slides, export them, and calibrate on those"
-        )

@@ -31,7 +31,7 @@ def read_groups(file: Path, paths: Sequence[str]) -> dict[str, str]:
     present = set(paths)
     groups = {row["path"] if row["path"] in present else row["path"].replace("\\", "/"): row[column] for row in rows}
     if missing := sorted(path for path in paths if not groups.get(path)):
-        raise DataError(f"{file}: no group for {len(missing)} image(s): {few(missing)}")
+        raise DataError(f"{file}: no group for {len(missing)} image(s): {few(missing)}: add a line for each")
     return groups
 
 

@@ -8,12 +8,13 @@ import csv
 import hashlib
 import io
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..runtime.bundle.manifest import SAFE_NAME
+from ..runtime.bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..runtime.errors import DataError
 from ..runtime.files import replace_file, writing
 from ..runtime.images.discover import find_images, images_directly_in, sub_folders
@@ -82,11 +83,16 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
     if line := str(left_out):
         notify(line)
     counts = Counter(map(class_of, paths))
-    names = [folder.name for folder in folders]
+    names = [class_of(folder.name) for folder in folders]
     if to_train:
         _check_sizes(data_dir, {name: counts[name] for name in names}, "images")
     if odd := [name for name in names if not SAFE_NAME.fullmatch(name)]:
         raise DataError(f"{data_dir}: rename the class folder {odd[0]!r}: use letters, digits, space and . + - _")
+    if reserved := [name for name in names if name.casefold() in (NOT_A_CELL, UNSURE)]:
+        raise DataError(
+            f"{data_dir}: {reserved[0]!r} is a label of reviewers and cannot be a class: move that folder elsewhere, or"
+            " rename it if its images are of a class"
+        )
     if not counts:
         raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
     if to_train and len(counts) < 2:
@@ -102,8 +108,8 @@ def _check_sizes(data_dir: Path, counts: Mapping[str, int], what: str) -> None:
 
 
 def class_of(path: str) -> str:
-    """Class of an image: the first folder of its path."""
-    return PurePosixPath(path).parts[0]
+    """Class of an image: the first folder of its path, with composed letters (macOS writes `ü` as two)."""
+    return unicodedata.normalize("NFC", PurePosixPath(path).parts[0])
 
 
 def make_split(

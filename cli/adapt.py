@@ -20,7 +20,10 @@ def adapt(
     bundle: BundleDir = None,
     groups: Annotated[
         Path | None,
-        typer.Option(help="CSV file with the columns path and slide (or patient): none is in two folds."),
+        typer.Option(
+            help="CSV file with the columns path and slide (or patient): none is in two folds.",
+            show_default="groups.csv of an export",
+        ),
     ] = None,
     max_error: Annotated[
         str,
@@ -37,15 +40,17 @@ def adapt(
     layer), which is fitted anew. Five-fold cross-validation says how often it is right, and sets below which confidence
     a person must look. Cells can be `ok` from 50 cells of 5 slides on, so name the slides with --groups. That is an
     estimate: a promise takes `cartcls calibrate` on other slides.
+
+    LABELLED_DIR may be what `cartcls correct --export` wrote. Then only slides that were reviewed whole are tested; the
+    cells of the others train the head alone.
     """
     from ..calibration.adapt import adapt as run
     from ..calibration.adapted_head import read_home_cells
-    from ..calibration.evidence import check_unbiased
     from ..calibration.learning_curve import learning_curve
     from ..calibration.own_cells import OwnCells, find_own_cells
     from ..calibration.plots import draw_learning_curve
     from ..calibration.views import gather_views
-    from ..export.adapted import write_adapted
+    from ..export.adapted import check_outside, write_adapted
     from ..export.reheaded import check_reheadable
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from . import show
@@ -53,12 +58,12 @@ def adapt(
 
     share = parse_share(max_error)
     loaded = load_bundle(bundle or SHIPPED)
+    check_outside(out, labelled_dir)
     usual, home = check_reheadable(loaded, out), read_home_cells(loaded)
-    check_unbiased(labelled_dir)
-    cells = find_own_cells(labelled_dir, groups, loaded, show.notify)
+    cells, reviewed = find_own_cells(labelled_dir, groups, loaded, show.notify)
     with open_classifier(loaded, backend.value) as classifier, show.progress(labelled_dir.name) as progress:
         files = [labelled_dir / path for path in cells.paths]
-        own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress))
+        own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress), reviewed)
     adapted = run(own, usual, home, share)
     curve = draw_learning_curve(learning_curve(own, usual, home), own.unit)
     made = write_adapted(loaded, adapted, own, curve, classifier.backend, out)

@@ -43,8 +43,9 @@ def calibrate(
     from ..calibration.calibrate import calibrate as run
     from ..calibration.classes import classes_of_folders
     from ..calibration.copies import without_copies
-    from ..calibration.evidence import check_unbiased, gather
+    from ..calibration.evidence import gather
     from ..calibration.guarantee import OTHER_SPLIT
+    from ..calibration.reviewed import check_unbiased
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle

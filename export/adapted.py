@@ -14,6 +14,7 @@ from ..calibration.cross_validation import cross_validated, predictions_csv
 from ..calibration.own_cells import FOLDS, OwnCells
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import CellClass
+from ..runtime.errors import DataError
 from ..runtime.images.decode import read_image
 from ..runtime.images.resize import stretch
 from ..runtime.inference.backend import Backend
@@ -51,15 +52,25 @@ def write_adapted(
         ParityError: The half-precision graph gives other answers than the one in float32; nothing is written.
     """
     classes = adapted_classes(own.cells.classes, bundle)
-    how = f"cartcls adapt: {len(own.cells.labels)} labelled cells of {len(classes)} classes ({own.unit})"
+    how = f"cartcls adapt: {len(own.cells.labels)} labelled cells of {len(classes)} classes ({own.in_words})"
     source = structs.replace(bundle.manifest.source, head=how)
     with tempfile.TemporaryDirectory() as folder:
         made = write_reheaded(bundle, adapted.head, classes, source, _parity_cells(bundle, own), Path(folder, out.name))
-        figures = cross_validated(own.cells, adapted.out_of_fold.probabilities(adapted.temperature), FOLDS)
+        figures = cross_validated(own.tested, adapted.out_of_fold.probabilities(adapted.temperature), FOLDS)
         made = replace(made, manifest=structs.replace(made.manifest, metrics={figures.unit: figures.metrics}))
         calibrated = adapted_calibration(adapted, own, classes, made, backend)
         further = {OUT_OF_FOLD: _predictions(adapted, own), LEARNING_CURVE: curve}
         return write_calibrated(made, replace(calibrated, files=calibrated.files | further), out)
+
+
+def check_outside(out: Path, labelled_dir: Path) -> None:
+    """Make sure that a bundle is not written among labelled cells.
+
+    Raises:
+        DataError: It would be.
+    """
+    if out.resolve().is_relative_to(labelled_dir.resolve()):
+        raise DataError(f"{out} is in {labelled_dir}, among the labelled cells: choose another --out")
 
 
 def adapted_classes(names: Sequence[str], bundle: Bundle) -> list[CellClass]:
@@ -79,4 +90,4 @@ def _parity_cells(bundle: Bundle, own: OwnCells) -> ParityCells:
 
 def _predictions(adapted: Adapted, own: OwnCells) -> bytes:
     found = adapted.out_of_fold
-    return predictions_csv(own.cells, found.fold_of, found.probabilities(adapted.temperature))
+    return predictions_csv(own.tested, found.fold_of, found.probabilities(adapted.temperature))

@@ -23,6 +23,7 @@ from .classes import unknown_cells
 from .head import read_head, replace_head
 from .model_card import MODEL_CARD, model_card
 from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
+from .recalibrated import check_writable
 from .retype import to_float32
 
 REFERENCE = "the same graph, float32"
@@ -54,10 +55,12 @@ def check_reheadable(bundle: Bundle, out: Path) -> Gaussians:
 
     Raises:
         DataError: `out` exists.
+        OutputError: Its place cannot be written.
         BundleError: The bundle is not calibrated, or its features are those of one member alone.
     """
     if out.exists():
         raise DataError(f"{out} exists already: remove it, or choose another --out")
+    check_writable(bundle, out)
     if bundle.calibration is None:
         raise BundleError(f"{bundle.directory} is not calibrated: run `cartcls calibrate` on it first")
     used, known = read_head(bundle.model).weight.shape[1], bundle.calibration.features.means.shape[1]

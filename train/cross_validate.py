@@ -25,6 +25,7 @@ from ..calibration.cross_validation import (
 )
 from ..calibration.metrics import CONFUSION
 from ..calibration.plots import draw_confusion
+from ..calibration.reviewed import check_unbiased
 from ..calibration.split import read_split
 from ..runtime.errors import DataError
 from ..runtime.files import replace_file, sweep, writing
@@ -61,6 +62,7 @@ def cross_validate(
     """
     if settings.start:
         check_start(settings.start)
+    check_unbiased(data_dir)
     cells = labelled_cells(data_dir, groups_file, say)
     divided = [folds(cells, count, seed) for seed in range(seeds)]
     with writing(out, DataError, "choose another --out"):

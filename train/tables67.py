@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..calibration.cross_validation import BY_IMAGE, Indices, LabelledCells, folds, labelled_cells
 from ..calibration.metrics import METRICS
+from ..calibration.reviewed import check_unbiased
 from ..runtime.bundle.provenance import epochs_of
 from ..runtime.errors import DataError
 from ..runtime.files import replace_file, writing
@@ -71,6 +72,7 @@ def write_tables(
     starts = dict[Key, Path | None](dict.fromkeys([(SCRATCH, arch) for arch in ARCHS]))
     if pretrained:
         starts |= {(TRANSFER, arch): _checkpoint(pretrained, arch) for arch in ARCHS}
+    check_unbiased(data_dir)
     cells = labelled_cells(data_dir, notify=say)
     divided = folds(cells, extent.folds, 0)
     last = [_adapted_row(adapted, cells, divided)] if adapted else []

@@ -1,6 +1,8 @@
 """Results of a calibration, as `bundle.json` stores them."""
 
-from msgspec import Struct
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
 
 from ..images.quality import FLAWS
 
@@ -11,6 +13,7 @@ SLIDES_TO_PROMISE = 10  # cells of one slide are alike: with fewer, a bound that
 CELLS_TO_ESTIMATE, SLIDES_TO_ESTIMATE = 50, 5  # with fewer, no cell is `ok` by a cross-validated threshold
 
 Limits = dict[str, tuple[float | None, float | None]]
+Extent = Literal["all", "flagged"]  # of the cells of a slide, those that a person looked at
 
 
 class Typical(Struct, frozen=True):
@@ -216,6 +219,7 @@ class CalibrationRecord(Struct, frozen=True):
         backend: What ran the graph, in `precision`.
         rare_classes: What the counts by class mean where a class is rare; empty where no cell is `ok`.
         slide: What a slide needs, so that its cells can be `ok`.
+        reviewed: How each slide of an export was reviewed, by its name in `groups.csv`; unset where there is none.
     """
 
     temperature: float
@@ -234,6 +238,7 @@ class CalibrationRecord(Struct, frozen=True):
     made_at: str
     rare_classes: str
     slide: SlideLimits = SlideLimits()
+    reviewed: dict[str, Extent] | UnsetType = UNSET
 
     @property
     def part(self) -> str:

@@ -5,11 +5,11 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from msgspec import Struct, to_builtins
 
 from ..bundle.bundle import Bundle
+from ..bundle.calibration import Extent
 from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
 from ..files import whole_folder, writing
@@ -22,11 +22,12 @@ from ..ledger.slide_ledger import SlideLedger
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
 
 
-Extent = Literal["all", "flagged"]
-
-
 class ExportedSlide(Struct, frozen=True):
-    """Counts of one slide in an export: its counted and reviewed cells, and those that were copied."""
+    """Counts of one slide in an export: its counted and reviewed cells, and those that were copied.
+
+    Attributes:
+        group: Its name in `groups.csv`; empty in exports of earlier versions.
+    """
 
     slide: str
     report: str
@@ -35,6 +36,7 @@ class ExportedSlide(Struct, frozen=True):
     counted: int
     looked_at: int
     exported: int
+    group: str = ""
 
 
 class ExportSummary(Struct, frozen=True):
@@ -89,7 +91,7 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
             missing |= lost
             if counts.looked_at:
                 slides.append(counts)
-                groups += [f"{path},{slide.slide.id:04d}\n" for path in paths]
+                groups += [f"{path},{counts.group}\n" for path in paths]
         if not slides:
             raise OutputError(f"{out}: no cell was reviewed yet: apply a corrections.csv first")
         summary = _summary(bundle, slides)
@@ -125,6 +127,7 @@ def _export_slide(ledger: SlideLedger, out: Path, folder: Path) -> tuple[Exporte
         counted=sum(cell.counts_as is not None for cell in cells),
         looked_at=len(reviewed),
         exported=len(paths),
+        group=f"{slide.id:04d}",
     )
     gone = [cell for cell in rows if cell.status == "gone" and _is_to_be_copied(cell)]
     return counts, paths, missing | {f"{slide.name}/{cell.path}": cell.reason for cell in gone}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,14 +6,16 @@ import pytest
 
 from cartcls.calibration.adapt import SEEDS, Adapted, adapt
 from cartcls.calibration.adapted_head import HomeCells
-from cartcls.calibration.adapted_record import PART, adapted_calibration
+from cartcls.calibration.adapted_record import FLAGGED, PART, adapted_calibration
 from cartcls.calibration.cross_validation import LabelledCells
 from cartcls.calibration.learning_curve import learning_curve
 from cartcls.calibration.limits import gaussians
 from cartcls.calibration.own_cells import FOLDS, OwnCells
+from cartcls.calibration.reviewed import Reviewed
 from cartcls.calibration.views import Views
 from cartcls.export.classes import cell_classes
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.calibration import Extent
 from cartcls.runtime.bundle.review import Gaussians
 from cartcls.runtime.images.quality import Quality
 from cartcls.runtime.images.reading import read_cell
@@ -104,3 +107,32 @@ def test_more_cells_are_better(usual: Gaussians):
     assert [point.cells for point in points] == [10, 20, 50, 96]
     assert points[0].mean < points[-1].mean
     assert all(point.least <= point.mean <= point.most for point in points)
+
+
+def test_cells_of_flagged_slides_train_the_head_and_nothing_else_is_of_them(usual: Gaussians, bundle: Bundle):
+    own = own_cells(40, 10, noise=0.5)
+    groups = [f"slide-{place % 12:02}" for place in range(120)]
+    extents: dict[str, Extent] = {group: "flagged" if group >= "slide-10" else "all" for group in groups}
+    whole = np.array([extents[group] == "all" for group in groups])
+    own = replace(own, cells=replace(own.cells, groups=groups), reviewed=Reviewed(extents, whole))
+    own.views.features[~whole] = own.views.features[~whole] * 0 + 5  # as hard cells are: unlike the others
+    found = adapt(own, usual, NO_HOME, 0.05)
+    assert found.out_of_fold.logits.shape == (SEEDS, 100, 3)
+    assert found.out_of_fold.fold_of.shape == (SEEDS, 100)
+    assert (found.out_of_fold.logits.argmax(2) == own.cells.labels[whole]).mean() > 0.95
+    alone = replace(own, cells=own.cells.of(np.flatnonzero(whole)), reviewed=None)
+    alone = replace(alone, views=Views(own.views.features[whole], own.views.averaged[whole], [ONE] * 100))
+    assert not np.allclose(adapt(alone, usual, NO_HOME, 0.05).head.weight, found.head.weight)
+    made = recorded(own, found, bundle)
+    record = made.record
+    assert record.parts == {FLAGGED: 20, PART: 100}
+    assert record.part == PART
+    assert record.calibrate.count == record.promise.cells == 100
+    assert record.promise.slides == 10
+    assert record.reviewed == extents
+    assert (
+        record.split_unit
+        == "cross-validated, by group; 20 cells of flagged slides trained the head and were not tested"
+    )
+    points = learning_curve(own, usual, NO_HOME)
+    assert points[-1].cells == 100  # 80 of those that are tested, and all of the others

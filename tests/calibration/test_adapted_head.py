@@ -64,6 +64,11 @@ def test_home_cells_come_back_from_a_bundle(bundle: Bundle, monkeypatch: pytest.
     with pytest.raises(BundleError, match=r"has no home\.npz: calibrate it again"):
         read_home_cells(without)
     monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data)
+    with pytest.raises(BundleError, match=r"home\.npz .*40 features of each cell, and the calibration has 1\)"):
+        read_home_cells(bundle)
+    assert bundle.calibration is not None
+    usual = gaussians(*drawn(20, 20, 20))
+    bundle = replace(bundle, calibration=replace(bundle.calibration, features=usual))
     found = read_home_cells(bundle)
     assert np.bincount(found.labels).tolist() == [HOME_PER_CLASS, 3, 4]
     assert np.allclose(found.features[:3], features[:3], atol=0.01)

@@ -1,4 +1,3 @@
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from fakes import KnowingBackend
 from msgspec import structs
 
 from cartcls.calibration.calibrate import PARTS, calibrate, check_parts
-from cartcls.calibration.evidence import Evidence, check_unbiased, gather
+from cartcls.calibration.evidence import Evidence, gather
 from cartcls.calibration.split import Split
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
@@ -126,19 +125,6 @@ def test_cells_that_allow_no_calibration_are_refused_before_anything_is_computed
     given = {name: names * 10 for name in PARTS} | {part: labels or [*names, *names[:4]]}
     with pytest.raises(DataError, match=problem):
         check_parts(given, bundle, 0.01)
-
-
-def test_only_flagged_cells_are_refused(tmp_path: Path):
-    check_unbiased(tmp_path)
-    note = tmp_path / "cartcls-export.json"
-    note.write_text(json.dumps({"reviewed": "all"}))
-    check_unbiased(tmp_path)
-    note.write_text(json.dumps({"reviewed": "flagged"}))
-    with pytest.raises(DataError, match=r"corrections of flagged cells only: .* biased"):
-        check_unbiased(tmp_path)
-    note.write_text("{}")
-    with pytest.raises(DataError, match="cannot be read"):
-        check_unbiased(tmp_path)
 
 
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, bundle: Bundle, knowing: KnowingBackend):

@@ -24,7 +24,8 @@ def silent(line: str) -> None:
 
 def test_folders_named_as_a_class_or_by_its_title_are_that_class(bundle: Bundle, slide: Path, tmp_path: Path):
     names = {"Immature Granulocyte": FOLDS, "große Zelle": FOLDS}
-    cells = find_own_cells(labelled(tmp_path / "own", slide, **names), None, bundle, silent)
+    cells, reviewed = find_own_cells(labelled(tmp_path / "own", slide, **names), None, bundle, silent)
+    assert reviewed is None
     assert cells.classes == ["ig", "große Zelle"]
     assert len(cells.paths) == len(cells.labels) == 2 * FOLDS
 
@@ -34,11 +35,14 @@ def test_what_cannot_be_cross_validated_is_refused(bundle: Bundle, slide: Path, 
     with pytest.raises(DataError, match="at least two classes are needed"):
         find_own_cells(one, None, bundle, silent)
     few = labelled(tmp_path / "few", slide, ours=6, theirs=3)
-    with pytest.raises(DataError, match=r"5 folds need at least 5 different images of each class.*theirs \(3\)"):
+    with pytest.raises(DataError, match=r"few: 5 folds need at least 5 different images of each class.*theirs \(3\)"):
         find_own_cells(few, None, bundle, silent)
     twice = labelled(tmp_path / "twice", slide, IG=5, **{"immature granulocyte": 5})
     with pytest.raises(DataError, match="IG and immature granulocyte are the same class"):
         find_own_cells(twice, None, bundle, silent)
+    cases = labelled(tmp_path / "cases", slide, Ours=5, ours=5)
+    with pytest.raises(DataError, match="Ours and ours are the same class"):
+        find_own_cells(cases, None, bundle, silent)
     torn = labelled(tmp_path / "torn", slide, ours=6, theirs=6)
     shutil.copy(next((torn / "ours").iterdir()), torn / "theirs" / "copy.jpg")
     with pytest.raises(DataError, match="have the same bytes, in two classes"):

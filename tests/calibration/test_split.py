@@ -148,6 +148,19 @@ def test_batch_and_split_take_the_same_files_for_images(folder: Path, cells: lis
     assert {"x.jfif", "x.webp", "x.czi", "no-suffix", "12.5"} < set(in_split)
 
 
+def test_no_class_has_the_name_of_a_label_of_reviewers(folder: Path):
+    (folder / "b").rename(folder / "Not a cell")
+    with pytest.raises(DataError, match="'Not a cell' is a label of reviewers and cannot be a class"):
+        list_images(folder)
+
+
+def test_letters_that_macos_writes_as_two_are_one_in_the_name_of_a_class(folder: Path):
+    (folder / "b").rename(folder / "Zo\u0308lle")
+    paths = list_images(folder)
+    assert {class_of(path) for path in paths} == {"a", "Z\u00f6lle"}
+    assert all((folder / path).is_file() for path in paths)
+
+
 def test_a_class_folder_may_be_a_link(folder: Path, tmp_path: Path):
     (folder / "b").rename(tmp_path / "elsewhere")
     (folder / "b").symlink_to(tmp_path / "elsewhere")

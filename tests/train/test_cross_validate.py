@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cartcls.calibration.cross_validation import BY_GROUP, CrossValidated
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError, InterruptedRun
+from cartcls.runtime.reports.export_reviewed import EXPORT, ExportedSlide, ExportSummary
 from cartcls.train import training
 from cartcls.train.checkpoint import load_checkpoint
 from cartcls.train.commands import app
@@ -95,4 +96,13 @@ def test_another_folder_is_left_alone(tmp_path: Path, two_classes: Path):
 def test_too_few_cells_are_refused_before_a_folder_is_made(tmp_path: Path, two_classes: Path):
     with pytest.raises(DataError, match=r"5 folds need .* fewer of ig \(4\), monocyte \(4\)"):
         cross_validate(two_classes, tmp_path / "out", SETTINGS, 5, 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_with_flagged_slides_is_refused(tmp_path: Path, two_classes: Path):
+    own = shutil.copytree(two_classes, tmp_path / "own")
+    slide = ExportedSlide("one", "", "", "flagged", 9, 8, 8, "0001")
+    (own / EXPORT).write_bytes(msgspec.json.encode(ExportSummary("flagged", 8, "", "", [slide])))
+    with pytest.raises(DataError, match="only flagged cells were reviewed"):
+        cross_validate(own, tmp_path / "out", SETTINGS, 2, 1)
     assert not (tmp_path / "out").exists()

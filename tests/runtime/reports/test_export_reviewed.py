@@ -58,6 +58,8 @@ def test_training_takes_the_folder_and_can_keep_slides_apart(out: Path, tmp_path
     groups = (tmp_path / "cells" / "groups.csv").read_text().splitlines()
     assert groups[0] == "path,slide"
     assert {line.split(",")[0] for line in groups[1:]} == set(split.parts)
+    (exported,) = json.loads((tmp_path / "cells" / "cartcls-export.json").read_text())["slides"]
+    assert {line.split(",")[1] for line in groups[1:]} == {exported["group"]}
 
 
 def test_files_that_are_gone_or_changed_are_named_and_left_out(out: Path, folder: Path, tmp_path: Path):
