@@ -18,6 +18,7 @@ from ..runtime.bundle.bundle import Bundle, read_bundle_file
 from ..runtime.bundle.review import Gaussians
 from ..runtime.errors import BundleError
 from .head import Head
+from .picture_measures import PictureMeasures
 
 HOME_CELLS = "home.npz"
 HOME_PER_CLASS = 40
@@ -31,25 +32,42 @@ Indices = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class HomeCells:
-    """Cells that a bundle was trained on: features (N, D), and class indices (N,) of the classes `names`."""
+    """Cells that a bundle was trained on: features (N, D), and class indices (N,) of the classes `names`.
+
+    `measures` are those of their pictures; None where an older version wrote them.
+    """
 
     features: Floats
     labels: Indices
     names: Sequence[str]
+    measures: PictureMeasures | None = None
 
     def of(self, names: Sequence[str]) -> "HomeCells":
         """Those of these classes, with indices of these."""
         shared = [name for name in names if name in self.names]
         places = {self.names.index(name): names.index(name) for name in shared}
         chosen = np.isin(self.labels, [*places])
-        return HomeCells(self.features[chosen], np.array([places[int(i)] for i in self.labels[chosen]], np.intp), names)
+        measures = self.measures and PictureMeasures(*(values[chosen] for values in self.measures))
+        labels = np.array([places[int(i)] for i in self.labels[chosen]], np.intp)
+        return HomeCells(self.features[chosen], labels, names, measures)
 
 
-def home_cells_file(features: Floats, labels: Indices) -> bytes:
-    """`home.npz` of the first cells of each class, as compressed half precision (2 MB for 8 classes)."""
-    chosen = np.concatenate([np.flatnonzero(labels == label)[:HOME_PER_CLASS] for label in np.unique(labels)])
-    file = BytesIO()
-    np.savez_compressed(file, features=features[chosen].astype(np.float16), labels=labels[chosen])
+def kept_cells(labels: Indices) -> Indices:
+    """Which cells `home.npz` keeps: the first ones of each class."""
+    return np.concatenate([np.flatnonzero(labels == label)[:HOME_PER_CLASS] for label in np.unique(labels)])
+
+
+def home_cells_file(features: Floats, labels: Indices, measures: PictureMeasures | None = None) -> bytes:
+    """`home.npz` of the kept cells, their features as compressed half precision (2 MB for 8 classes).
+
+    Args:
+        features: Of all cells, (N, D).
+        labels: Their class indices, (N,).
+        measures: Of the pictures of the kept cells, as the model takes them; None where they are not at hand.
+    """
+    chosen = kept_cells(labels)
+    file, further = BytesIO(), measures._asdict() if measures else {}
+    np.savez_compressed(file, features=features[chosen].astype(np.float16), labels=labels[chosen], **further)
     return file.getvalue()
 
 
@@ -64,7 +82,10 @@ def read_home_cells(bundle: Bundle) -> HomeCells:
     try:
         with np.load(BytesIO(read_bundle_file(bundle, HOME_CELLS)), allow_pickle=False) as arrays:
             names = [entry.name for entry in bundle.classes]
-            found = HomeCells(arrays["features"].astype(np.float32), arrays["labels"].astype(np.intp), names)
+            features, labels = arrays["features"].astype(np.float32), arrays["labels"].astype(np.intp)
+            measured = all(name in arrays for name in PictureMeasures._fields)
+            measures = PictureMeasures(*(arrays[name] for name in PictureMeasures._fields)) if measured else None
+            found = HomeCells(features, labels, names, measures)
             _check(found, bundle)
             return found
     except (ValueError, KeyError, EOFError, BadZipFile) as error:

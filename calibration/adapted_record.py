@@ -18,6 +18,7 @@ from .adapted_head import HOME_CELLS, home_cells_file
 from .calibrate import Calibrated, calibration_file, figures_of, pictures, typical_of
 from .judged import Judged, always_reviewed, rare_sentence
 from .own_cells import OwnCells
+from .picture_measures import PictureMeasures
 from .risk import CONFIDENCE
 
 PART = "out of fold"  # the name of the tested cells, where a calibration has parts of a split
@@ -25,7 +26,12 @@ FLAGGED = "flagged"  # the same of those that only trained the head
 
 
 def adapted_calibration(
-    adapted: Adapted, own: OwnCells, classes: Sequence[CellClass], bundle: Bundle, backend: Backend
+    adapted: Adapted,
+    own: OwnCells,
+    classes: Sequence[CellClass],
+    bundle: Bundle,
+    backend: Backend,
+    measures: PictureMeasures | None = None,
 ) -> Calibrated:
     """Put the cross-validation on record, as the calibration of the adapted bundle.
 
@@ -35,13 +41,14 @@ def adapted_calibration(
         classes: Of the adapted bundle.
         bundle: The adapted bundle, not calibrated yet.
         backend: What ran the cells.
+        measures: Of the pictures of the cells that `home.npz` keeps.
     """
     judged = always_reviewed(adapted.judged, classes)
     record = _record(adapted, judged, own, backend)
     calibration = replace(adapted.calibration, reached=record.promise.reached)
     files = {
         CALIBRATION: calibration_file(calibration, hashlib.sha256(bundle.model).hexdigest()),
-        HOME_CELLS: home_cells_file(own.views.features, own.cells.labels),
+        HOME_CELLS: home_cells_file(own.views.features, own.cells.labels, measures),
     }
     return Calibrated(record, files | pictures(adapted.before, adapted.promise, record.calibrate, PART))
 

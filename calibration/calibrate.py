@@ -31,6 +31,7 @@ from .evidence import Evidence
 from .guarantee import promise_record
 from .judged import Judged, always_reviewed, judge, per_class, rare_sentence, reasons
 from .limits import gaussians, limits, stain_gaussians, typical
+from .picture_measures import PictureMeasures
 from .plots import draw_reliability, draw_risk_coverage
 from .reliability import reliability
 from .risk import Promise, cells_to_stand, promise, threshold_sequence
@@ -75,7 +76,12 @@ def check_parts(labels: Mapping[str, Sequence[str]], bundle: Bundle, max_error: 
 
 
 def calibrate(
-    bundle: Bundle, backend: Backend, evidence: Mapping[str, Evidence], split: Split, max_error: float
+    bundle: Bundle,
+    backend: Backend,
+    evidence: Mapping[str, Evidence],
+    split: Split,
+    max_error: float,
+    measures: PictureMeasures | None = None,
 ) -> Calibrated:
     """Calibrate a bundle. Each step sees one part alone, and what was made of an earlier one is not changed again.
 
@@ -90,6 +96,7 @@ def calibrate(
         split: Where the cells are from; another one than the training's is noted.
         max_error: Share that is asked for: of all cells wrong and `ok` ones, and of those that pass all checks wrong
             ones.
+        measures: Of the pictures of the cells of `fit` that `home.npz` keeps.
 
     Raises:
         DataError: The cells do not allow it.
@@ -99,7 +106,7 @@ def calibrate(
     fit = evidence["fit"]
     files = {
         CALIBRATION: calibration_file(measured.calibration, hashlib.sha256(bundle.model).hexdigest()),
-        HOME_CELLS: home_cells_file(fit.features, fit.labels),
+        HOME_CELLS: home_cells_file(fit.features, fit.labels, measures),
     }
     return Calibrated(record, files | pictures(measured.before, measured.promise, record.calibrate, "calibrate"))
 

@@ -31,6 +31,10 @@ def adapt(
             metavar="SHARE", help="Largest share of all cells that may be wrong and `ok`, such as 5% or 0.05."
         ),
     ] = "5%",
+    scale: Annotated[bool, typer.Option("--scale", help="Make nuclei as large as at home, by one factor.")] = False,
+    stain: Annotated[
+        bool, typer.Option("--stain", help="Map colours to home's, where they are farther than the bundle's limit.")
+    ] = False,
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
@@ -46,6 +50,7 @@ def adapt(
     """
     from ..calibration.adapt import adapt as run
     from ..calibration.adapted_head import read_home_cells
+    from ..calibration.adjustment import check_adjustable, with_adjustment
     from ..calibration.learning_curve import learning_curve
     from ..calibration.own_cells import OwnCells, find_own_cells
     from ..calibration.plots import draw_learning_curve
@@ -60,7 +65,11 @@ def adapt(
     loaded = load_bundle(bundle or SHIPPED)
     check_outside(out, labelled_dir)
     usual, home = check_reheadable(loaded, out), read_home_cells(loaded)
+    if scale or stain:
+        check_adjustable(loaded, home)
     cells, reviewed = find_own_cells(labelled_dir, groups, loaded, show.notify)
+    if scale or stain:
+        loaded = with_adjustment(loaded, labelled_dir, cells, home, scale, stain, show.notify)
     with open_classifier(loaded, backend.value) as classifier, show.progress(labelled_dir.name) as progress:
         files = [labelled_dir / path for path in cells.paths]
         own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress), reviewed)

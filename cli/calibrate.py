@@ -39,16 +39,19 @@ def calibrate(
     be held on these cells, the exit code is 1: the bundle gets the figures that were measured, and marks every cell for
     review.
     """
+    from ..calibration.adapted_head import kept_cells
     from ..calibration.calibrate import PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
     from ..calibration.classes import classes_of_folders
     from ..calibration.copies import without_copies
     from ..calibration.evidence import gather
     from ..calibration.guarantee import OTHER_SPLIT
+    from ..calibration.picture_measures import measure_pictures
     from ..calibration.reviewed import check_unbiased
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle
+    from ..runtime.images.decode import read_image
     from . import show
     from .loading import open_classifier
 
@@ -67,7 +70,9 @@ def calibrate(
         for part in PARTS:
             with show.progress(part) as progress:
                 evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
-    calibrated = run(loaded, classifier.backend, evidence, chosen, share)
+    kept = [labelled_dir / paths["fit"][place] for place in kept_cells(evidence["fit"].labels)]
+    measures = measure_pictures(loaded.graph_input(read_image(file)[0]) for file in kept)
+    calibrated = run(loaded, classifier.backend, evidence, chosen, share, measures)
     write_calibrated(loaded, calibrated, target)
     if as_json:
         typer.echo(json.dumps({"bundle": str(target), **msgspec.to_builtins(calibrated.record)}, indent=2))

@@ -50,6 +50,8 @@ def started(bundle: "Bundle", backend: "Backend") -> None:
     """Print the model and the backend."""
     line = f"{bundle.name} on {backend.device} ({backend.name}, {backend.precision})"
     messages.print(line, markup=False, soft_wrap=True)
+    if bundle.adjustment:
+        messages.print(f"for the model: {bundle.adjustment.sentence}", markup=False, soft_wrap=True)
     if bundle.problem:
         notify(f"warning: {bundle.problem}. Every cell is for review")
     record = bundle.manifest.calibration

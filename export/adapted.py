@@ -9,14 +9,15 @@ import numpy as np
 from msgspec import structs
 
 from ..calibration.adapt import Adapted
+from ..calibration.adapted_head import kept_cells
 from ..calibration.adapted_record import adapted_calibration
 from ..calibration.cross_validation import cross_validated, predictions_csv
 from ..calibration.own_cells import FOLDS, OwnCells
+from ..calibration.picture_measures import measure_pictures
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import CellClass
 from ..runtime.errors import DataError
 from ..runtime.images.decode import read_image
-from ..runtime.images.resize import stretch
 from ..runtime.inference.backend import Backend
 from .classes import cell_classes
 from .recalibrated import write_calibrated
@@ -37,7 +38,7 @@ def write_adapted(
     """Write a bundle with an adapted head, after a parity check of its graphs.
 
     Args:
-        bundle: What it is made from.
+        bundle: What it is made from, with the adjustment of the pictures.
         adapted: Its head, and what is known of it.
         own: The labelled cells.
         curve: The learning curve, PNG.
@@ -53,12 +54,16 @@ def write_adapted(
     """
     classes = adapted_classes(own.cells.classes, bundle)
     how = f"cartcls adapt: {len(own.cells.labels)} labelled cells of {len(classes)} classes ({own.in_words})"
+    if bundle.adjustment:
+        how += f"; {bundle.adjustment.sentence}"
     source = structs.replace(bundle.manifest.source, head=how)
     with tempfile.TemporaryDirectory() as folder:
         made = write_reheaded(bundle, adapted.head, classes, source, _parity_cells(bundle, own), Path(folder, out.name))
         figures = cross_validated(own.tested, adapted.out_of_fold.probabilities(adapted.temperature), FOLDS)
         made = replace(made, manifest=structs.replace(made.manifest, metrics={figures.unit: figures.metrics}))
-        calibrated = adapted_calibration(adapted, own, classes, made, backend)
+        kept = (own.directory / own.cells.paths[place] for place in kept_cells(own.cells.labels))
+        measures = measure_pictures(made.graph_input(read_image(file)[0]) for file in kept)
+        calibrated = adapted_calibration(adapted, own, classes, made, backend, measures)
         further = {OUT_OF_FOLD: _predictions(adapted, own), LEARNING_CURVE: curve}
         return write_calibrated(made, replace(calibrated, files=calibrated.files | further), out)
 
@@ -84,7 +89,7 @@ def _parity_cells(bundle: Bundle, own: OwnCells) -> ParityCells:
     labels = own.cells.labels
     chosen = np.concatenate([np.flatnonzero(labels == label)[:PARITY_PER_CLASS] for label in np.unique(labels)])
     paths = [own.cells.paths[place] for place in chosen]
-    images = np.stack([stretch(read_image(own.directory / path)[0], bundle.width, bundle.height) for path in paths])
+    images = np.stack([bundle.graph_input(read_image(own.directory / path)[0]) for path in paths])
     return ParityCells("cells that trained the head", images, paths)
 
 

@@ -18,7 +18,7 @@ _CARD = """\
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
 It is made for pictures like those it was trained on: one cell in the middle, the same stain, microscope and
-magnification. **For research use only.** A person must look before anything is decided.{always}
+magnification. **For research use only.** A person must look before anything is decided.{adjusted}{always}
 
 ## What it is not for
 - Whole fields of view, unstained cells, other stains or cameras: nothing is known of its answers there.
@@ -111,6 +111,7 @@ def model_card(manifest: Manifest) -> str:
         members=_members(source),
         count=len(manifest.classes),
         titles=", ".join(entry.title for entry in manifest.classes),
+        adjusted=_adjusted(manifest),
         always=_always(manifest.classes),
         unit_meaning="no patient or slide is in two parts."
         if source.split_unit == "split by group"
@@ -131,6 +132,13 @@ def _always(classes: Sequence[CellClass]) -> str:
     """The classes that a person always sees, if there are any."""
     titles = ", ".join(entry.title for entry in classes if entry.always_review)
     return f"\nEach cell that it calls one of these is for review: {titles}." if titles else ""
+
+
+def _adjusted(manifest: Manifest) -> str:
+    """What is done to each picture before the model sees it, if anything is."""
+    if not manifest.adjustment:
+        return ""
+    return f"\nFor the model, not for the checks: **{manifest.adjustment.sentence}**, for one laboratory's pictures."
 
 
 def _members(source: Provenance) -> str:

@@ -12,7 +12,6 @@ from ..calibration.laboratory import standardise_laboratory
 from ..calibration.unlabelled import UnlabelledCells
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.images.decode import read_image
-from ..runtime.images.resize import stretch
 from .head import read_head
 from .reheaded import ParityCells, write_reheaded
 
@@ -41,7 +40,7 @@ def write_standardised(bundle: Bundle, cells: UnlabelledCells, out: Path) -> Bun
     head = read_head(bundle.model).after(made.scale, made.shift)
     chosen = np.linspace(0, len(cells.files) - 1, min(len(cells.files), PARITY_COUNT)).astype(int)
     files = [cells.files[place] for place in chosen]
-    images = np.stack([stretch(read_image(file)[0], bundle.width, bundle.height) for file in files])
+    images = np.stack([bundle.graph_input(read_image(file)[0]) for file in files])
     how = f"features standardised by {len(cells.files)} cells without a label, for a usual differential"
     source = replace(bundle.manifest.source, head=how)
     parity = ParityCells(PART, images, [file.name for file in files])

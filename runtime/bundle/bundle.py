@@ -9,8 +9,9 @@ import msgspec
 
 from ..errors import BundleError, ImageError
 from ..files import why_away
+from ..images.adjust import Adjustment, adjust
 from ..images.decode import read_file
-from ..images.resize import PREPROCESSING
+from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
 from .manifest import CellClass, Manifest, decode_manifest, encode_manifest
 from .review import CALIBRATION, Calibration, read_calibration
@@ -64,6 +65,11 @@ class Bundle:
         return self.manifest.input.height
 
     @property
+    def adjustment(self) -> Adjustment | None:
+        """How pictures are changed for the model; None where they are not."""
+        return self.manifest.adjustment or None
+
+    @property
     def cpu_precision(self) -> str:
         """Precision of the OpenVINO backend: the fastest that gave the same answers at export."""
         return self.manifest.precision.cpu
@@ -86,6 +92,11 @@ class Bundle:
     def calibrated(self) -> bool:
         """Whether cells can be `ok`."""
         return not self.problem
+
+    def graph_input(self, image: Image) -> Image:
+        """A decoded picture as the graph takes it, and as `read_cell` gives it: RGB, uint8, (height, width, 3)."""
+        stretched = stretch(image, self.width, self.height)
+        return adjust(stretched, self.adjustment) if self.adjustment else stretched
 
 
 def load_bundle(directory: Path = SHIPPED) -> Bundle:

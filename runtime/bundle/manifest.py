@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ..errors import BundleError
+from ..images.adjust import Adjustment
 from .calibration import CalibrationRecord
 from .provenance import Preprocessing, Provenance
 
@@ -142,6 +143,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         unknown_cells: A sentence on the cells that none of the classes is for.
         restricted_to: Names of the classes that a run may answer with; left out for all. No bundle on a disk has it:
             it is for one folder of reports, and in their ledger.
+        adjustment: How pictures are changed for the model; left out where they are not.
     """
 
     format: int = FORMAT
@@ -158,6 +160,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     reading_order: tuple[str, ...] | UnsetType = UNSET
     unknown_cells: str = ""
     restricted_to: tuple[str, ...] | UnsetType = UNSET
+    adjustment: Adjustment | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_name(self.name)

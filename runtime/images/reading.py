@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImageError, IncompleteError
+from .adjust import Adjustment, adjust
 from .decode import Decoded, Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
 from .quality import Quality, measure
 from .resize import Image, stretch
@@ -27,9 +28,10 @@ class Reading:
         sha256: Digest of the file; None of pixels.
         width: Width in pixels.
         height: Height in pixels.
-        image: At the size of the graph's input, RGB, uint8, (H, W, 3); None once it is classified.
-        small: At the size of a thumbnail, RGB, uint8.
-        quality: Its quality measurements.
+        image: As the model takes it: at the size of the graph's input, adjusted where its bundle says so, RGB, uint8,
+            (H, W, 3); None once it is classified.
+        small: At the size of a thumbnail, RGB, uint8; never adjusted.
+        quality: Its quality measurements; never of the adjusted picture.
         doubt: Why its colours may be wrong; empty where nothing is known to be.
     """
 
@@ -45,25 +47,26 @@ class Reading:
     doubt: str = ""
 
 
-def read_cell(source: Source, width: int, height: int) -> Reading:
+def read_cell(source: Source, width: int, height: int, adjustment: Adjustment | None = None) -> Reading:
     """Read one image of one cell; what is wrong with it is in the reading, not raised.
 
     Args:
         source: Path of a file, or its pixels: RGB, uint8, (H, W, 3).
         width: Width of the graph's input in pixels.
         height: Height of the graph's input in pixels.
+        adjustment: How the picture is changed for the model.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             return Reading(error=f"is {source.dtype} {source.shape}: pixels are RGB, uint8, (height, width, 3)")
-        return _prepared(lambda: Decoded(source), width, height)
+        return _prepared(lambda: Decoded(source), width, height, adjustment)
     path, found, sha256 = os.fsencode(source), fingerprint(source), None
     try:
         raw = read_file(path)
         found, sha256 = raw.fingerprint, raw.sha256
         with one_large_image_at_a_time(raw.data):
             suffix = os.path.splitext(os.fsdecode(path))[1]
-            return _prepared(lambda: decode(raw.data, suffix), width, height, found, sha256)
+            return _prepared(lambda: decode(raw.data, suffix), width, height, adjustment, found, sha256)
     except ImageError as error:
         return Reading(found, str(error), isinstance(error, IncompleteError), sha256)
 
@@ -72,10 +75,13 @@ def _prepared(
     pixels: Callable[[], Decoded],
     width: int,
     height: int,
+    adjustment: Adjustment | None,
     found: Fingerprint | None = None,
     sha256: str | None = None,
 ) -> Reading:
     original, doubt = pixels()
     image, small, size = stretch(original, width, height), shrink(original), (original.shape[1], original.shape[0])
     del original  # frees a large one before its quality is measured
-    return Reading(found, "", False, sha256, *size, image, small, measure(image, *size), doubt)
+    quality = measure(image, *size)
+    image = adjust(image, adjustment) if adjustment else image
+    return Reading(found, "", False, sha256, *size, image, small, quality, doubt)

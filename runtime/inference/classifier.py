@@ -97,7 +97,7 @@ class Classifier:
 
     def read(self, source: Source) -> Reading:
         """Read one image as the model takes it."""
-        return read_cell(source, self.bundle.width, self.bundle.height)
+        return read_cell(source, self.bundle.width, self.bundle.height, self.bundle.adjustment)
 
     @property
     def _ahead(self) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.review import assess
+from ..images.adjust import maps_of_picture
 from ..images.reading import Reading, Source
 from .backend import Outputs
 
@@ -29,7 +30,8 @@ class Prediction:
         label: Name of the class with the highest probability; None where there is no label.
         probabilities: Of the classes in the bundle's order, after temperature, float64, (K,); empty without a label.
         logits: float32, (K,); empty without a label.
-        cams: Heat maps of all classes before their ReLU, float32, (K, h, w); None where the model has none.
+        cams: Heat maps of all classes before their ReLU, float32, (K, h, w); None where the model has none. They lie
+            over the picture as it is, also where the bundle adjusts it for the model.
         features: For the distance to the training cells, float32, (D,); empty without a label.
         reasons: Why a person must look, the most important first; or why there is no label.
         distance: Distance of its features from the training cells; None where the bundle is not calibrated.
@@ -64,7 +66,7 @@ class Prediction:
 
     @property
     def heat_map(self) -> npt.NDArray[np.float32] | None:
-        """Grad-CAM of the label before its ReLU (equation 8), float32, (h, w)."""
+        """Grad-CAM of the label before its ReLU (equation 8), float32, (h, w): over the picture as it is, as `cams`."""
         return None if self.cams is None else self.cams[self.index]
 
 
@@ -113,7 +115,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         entry.name,
         probabilities,
         logits,
-        None if outputs.cams is None else outputs.cams[row],
+        None if outputs.cams is None else _over_picture(outputs.cams[row], bundle),
         features,
         (
             *[UNDECIDED] * undecided,
@@ -125,6 +127,11 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         found.distance if found else None,
         found.stain if found else None,
     )
+
+
+def _over_picture(cams: npt.NDArray[np.float32], bundle: Bundle) -> npt.NDArray[np.float32]:
+    """Heat maps where the cell is, which the model may have seen larger or smaller."""
+    return maps_of_picture(cams, bundle.adjustment.scale) if bundle.adjustment else cams
 
 
 def _allowed(bundle: Bundle) -> npt.NDArray[np.bool_]:

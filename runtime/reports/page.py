@@ -33,8 +33,8 @@ PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
 PROVENANCE = (
-    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "backend", "precision", "device", "version"),
-    *("started_at", "last_analysed_at"),
+    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment"),
+    *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
 REPEATED = "same bytes as an earlier cell"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
@@ -62,6 +62,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         differential_without_proposals: Of the others; None where nothing awaits review.
         calibrated: Whether the bundle lets cells be `ok`; on this slide none is after an alarm, or below 20 cells.
         bundle_split: How the data of the bundle's own figures were split.
+        bundle_adjustment: How pictures were changed for the model; left out where they were not.
     """
 
     unknown_cells: str
@@ -90,6 +91,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     bundle: str
     bundle_sha256: str
     bundle_split: str
+    bundle_adjustment: str | UnsetType = UNSET
     backend: str
     precision: str
     device: str
@@ -141,6 +143,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         bundle=bundle.name,
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
+        bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,

@@ -13,12 +13,8 @@ from fakes import FakeBackend
 from msgspec import structs
 from typer.testing import CliRunner
 
-from cartcls.calibration import adapted_head
-from cartcls.calibration.adapted_head import HOME_CELLS, HomeCells, home_cells_file
-from cartcls.calibration.limits import gaussians
-from cartcls.calibration.own_cells import OwnCells
-from cartcls.cli import app, show
-from cartcls.export import adapted, reheaded
+from cartcls.calibration.adapted_head import HOME_CELLS, home_cells_file
+from cartcls.cli import app
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import MODEL, SHIPPED, Bundle, load_bundle, read_bundle_file, write_bundle
 from cartcls.runtime.bundle.review import CALIBRATION
@@ -44,36 +40,6 @@ class PixelBackend(FakeBackend):
         logits = np.tile(np.eye(1, self.classes, dtype=np.float32) * 5, (len(images), 1))
         maps = np.ones((len(images), self.classes, 12, 12), np.float32)
         return Outputs(logits, np.stack(small).astype(np.float32), maps)
-
-
-def test_labelled_cells_become_a_bundle(
-    bundle: Bundle, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name in ("ig", "monocyte"):
-        for cell in (data_dir / name).iterdir():
-            (tmp_path / "own" / name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(cell, tmp_path / "own" / name)
-    extra = sorted((data_dir / "basophil").iterdir()) + sorted((data_dir / "neutrophil").iterdir())
-    for cell, name in zip(extra, ["ig", "monocyte"] * 4, strict=True):
-        shutil.copy(cell, tmp_path / "own" / name)
-    usual = gaussians(np.random.default_rng(0).normal(size=(80, 3072)), np.arange(80) % 8)
-    home = HomeCells(usual.means, np.arange(8), [entry.name for entry in bundle.classes])
-    made: list[OwnCells] = []
-
-    def write(start, found, own, curve, backend, out):  # type: ignore[no-untyped-def]
-        made.append(own)
-        assert curve.startswith(b"\x89PNG")
-        return load_bundle()
-
-    monkeypatch.setattr(reheaded, "check_reheadable", lambda bundle, out: usual)
-    monkeypatch.setattr(adapted_head, "read_home_cells", lambda bundle: home)
-    monkeypatch.setattr(adapted, "write_adapted", write)
-    monkeypatch.setattr(choose, "open_backend", lambda *arguments, **options: FakeBackend())
-    monkeypatch.setattr(show, "adapted", lambda bundle: None)
-    done = CliRunner().invoke(app, ["adapt", str(tmp_path / "own"), "--out", str(tmp_path / "ours"), "--json"])
-    assert done.exit_code == 0, done.output
-    assert made[0].cells.classes == ["ig", "monocyte"]
-    assert made[0].views.features.shape == (16, 3072)
 
 
 def labelled(root: Path, data_dir: Path, *folders: tuple[str, str, int]) -> Path:

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from fakes import FakeBackend, KnowingBackend
 from msgspec import structs
 from samples import RUN, a_cell
 from typer.testing import CliRunner
 
+from cartcls.calibration.adapted_head import read_home_cells
 from cartcls.cli import app, show, show_watch
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
@@ -41,6 +43,9 @@ def test_a_bundle_is_calibrated_in_its_place(
     assert done.stdout.splitlines()[-1] == str(own)
     assert "this is not the split that the weights were trained with" in " ".join(done.stderr.split())
     assert load_bundle(own).sha256 != before
+    kept = read_home_cells(load_bundle(own))
+    assert kept.measures is not None and kept.measures.moments.shape == (len(kept.labels), 3, 3)
+    assert 0.1 < np.median(kept.measures.diameters) < 0.6
     done = CliRunner().invoke(
         app, ["calibrate", str(own), str(many_cells[0]), *options, "--json", "--out", str(own.with_name("other"))]
     )

@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fakes import adjusting
 
 from cartcls.calibration.calibrate import Calibrated
 from cartcls.export.recalibrated import check_writable, write_calibrated
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import BundleError, OutputError
+from cartcls.runtime.images.adjust import Adjustment
 
 
 def as_calibrated(bundle: Bundle) -> Calibrated:
@@ -33,6 +35,11 @@ def test_the_graph_stays_and_card_pictures_and_digests_are_new(calibrated: Bundl
     assert (calibrated.directory / "calibration.npz").stat().st_size < 2e6
     for name in ("reliability.png", "risk-coverage.png"):
         assert (calibrated.directory / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_are_adjusted_as_before(calibrated: Bundle, tmp_path: Path):
+    written = write_calibrated(adjusting(calibrated, Adjustment(0.7)), as_calibrated(calibrated), tmp_path / "mine")
+    assert load_bundle(written.directory).adjustment == Adjustment(0.7)
 
 
 def test_engines_in_the_bundle_stay_with_it(calibrated: Bundle, tmp_path: Path):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fakes import adjusting
 from msgspec import structs
 
 from cartcls.calibration.limits import gaussians
@@ -13,6 +14,9 @@ from cartcls.export.reheaded import check_reheadable
 from cartcls.export.standardised import PART, write_standardised
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BundleError, DataError
+from cartcls.runtime.images.adjust import Adjustment
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.inference.parity import read_reference
 
 DIMENSIONS, COUNT = 3072, 120
 
@@ -37,7 +41,10 @@ def test_its_head_takes_the_features_as_they_are_at_that_laboratory(
     random = np.random.default_rng(1)
     usual = random.normal(size=(COUNT, DIMENSIONS)) * 0.2 + 0.5
     files = [slide / name for name in [*labels][:4]] * (COUNT // 4)
-    made = write_standardised(home, cells_with(usual * 0.9 - 0.1, files), tmp_path / "ours")
+    start = adjusting(home, Adjustment(1.2))
+    made = write_standardised(start, cells_with(usual * 0.9 - 0.1, files), tmp_path / "ours")
+    assert made.adjustment == Adjustment(1.2)
+    assert any((image == start.graph_input(read_image(files[0])[0])).all() for image in read_reference(made).images)
     before, after = read_head(home.model), read_head(made.model)
     assert (after.logits(usual * 0.9 - 0.1).argmax(1) == before.logits(usual).argmax(1)).mean() > 0.9
     assert (made.name, made.calibrated, made.manifest.metrics) == ("ours", False, {})

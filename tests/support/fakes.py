@@ -16,6 +16,7 @@ from cartcls.runtime.bundle.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, man
 from cartcls.runtime.bundle.calibration import Limits, SlideLimits, Typical
 from cartcls.runtime.bundle.review import Calibration, Gaussians
 from cartcls.runtime.errors import BackendError
+from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.inference.backend import Outputs, Progress
 
 
@@ -78,6 +79,11 @@ def without_checks(bundle: Bundle) -> Bundle:
     classes = tuple(structs.replace(entry, always_review=False) for entry in bundle.classes)
     manifest = structs.replace(bundle.manifest, calibration=record, classes=classes)
     return replace(bundle, manifest=manifest, calibration=Calibration(0.0, none, near, near))
+
+
+def adjusting(bundle: Bundle, adjustment: Adjustment) -> Bundle:
+    """A bundle that changes pictures for the model."""
+    return replace(bundle, manifest=structs.replace(bundle.manifest, adjustment=adjustment))
 
 
 def uncalibrated(bundle: Bundle) -> Bundle:

@@ -1,16 +1,28 @@
 import json
 
+import msgspec
 import pytest
 
 from cartcls.runtime.bundle.bundle import SHIPPED
 from cartcls.runtime.bundle.manifest import CellClass, decode_manifest, encode_manifest
 from cartcls.runtime.errors import BundleError
+from cartcls.runtime.images.adjust import Adjustment
 
 DATA = (SHIPPED / "bundle.json").read_bytes()
 
 
 def test_the_shipped_manifest_is_written_as_it_was_read():
     assert encode_manifest(decode_manifest(DATA, SHIPPED)) == DATA
+
+
+def test_an_adjustment_of_pictures_comes_back_and_a_wrong_one_is_refused():
+    plain = decode_manifest(DATA, SHIPPED)
+    for adjustment in (Adjustment(1.42), Adjustment(0.7, ((0.9, 0.1, 0.0), (0.1, 0.8, 0.0), (0.0, 0.0, 1.2)))):
+        made = msgspec.structs.replace(plain, adjustment=adjustment)
+        assert decode_manifest(encode_manifest(made), "here") == made
+    for wrong in ({"scale": 9.0}, {"scale": 1.0, "stain": [[1.0, 0.0, 0.0]]}, {"scale": None}):
+        with pytest.raises(BundleError, match="here is malformed"):
+            decode_manifest(json.dumps(json.loads(DATA) | {"adjustment": wrong}), "here")
 
 
 def test_classes_are_read_in_a_haematologists_order_or_the_bundles_own():

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from fakes import adjusting
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.bundle.restricted import restricted
 from cartcls.runtime.errors import UsageError
+from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.classifier import Classifier
@@ -18,6 +20,10 @@ def test_names_and_titles_are_accepted_and_no_cell_can_be_ok(bundle: Bundle):
     assert found.calibration is not None
     assert not found.calibration.reached
     assert found.sha256 == bundle.sha256
+
+
+def test_pictures_are_adjusted_as_before(bundle: Bundle):
+    assert restricted(adjusting(bundle, Adjustment(0.7)), ["ig", "neutrophil"]).adjustment == Adjustment(0.7)
 
 
 @pytest.mark.parametrize("wanted", [["blast", "ig"], ["ig"], ["ig", "immature granulocyte"], [""]])

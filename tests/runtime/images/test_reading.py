@@ -8,6 +8,7 @@ import pytest
 
 from cartcls.runtime.images import decode as decoding
 from cartcls.runtime.images import reading as readings
+from cartcls.runtime.images.adjust import Adjustment, adjust
 from cartcls.runtime.images.decode import RawFile, fingerprint, read_image
 from cartcls.runtime.images.quality import measure
 from cartcls.runtime.images.reading import read_cell
@@ -35,6 +36,19 @@ def test_a_cell_is_read_once_for_all_that_needs_it(cell: Path):
     assert (found.width, found.height) == (pixels.shape[1], pixels.shape[0])
     assert (found.fingerprint, found.sha256) == (fingerprint(cell), sha256)
     assert (found.error, found.incomplete) == ("", False)
+
+
+def test_only_the_model_gets_the_adjusted_picture(cell: Path):
+    adjustment = Adjustment(0.6, ((0.9, 0.1, 0.0), (0.1, 0.8, 0.0), (0.0, 0.0, 1.2)))
+    for source in (cell, read_image(cell)[0]):
+        raw, found = read_cell(source, *SIZE), read_cell(source, *SIZE, adjustment)
+        assert found.image is not None and raw.image is not None
+        np.testing.assert_array_equal(found.image, adjust(raw.image, adjustment))
+        assert (found.image != raw.image).any()
+        np.testing.assert_array_equal(found.small, raw.small)
+        assert found.quality is not None and raw.quality is not None
+        assert found.quality.measures == raw.quality.measures
+        np.testing.assert_array_equal(found.quality.stain, raw.quality.stain)
 
 
 @pytest.mark.parametrize("kind", [str, bytes])

@@ -5,13 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from fakes import FakeBackend
+from fakes import FakeBackend, adjusting
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, BundleError
+from cartcls.runtime.images.adjust import Adjustment, adjust
 from cartcls.runtime.images.resize import Image
+from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.classifier import in_order
 
 
@@ -37,6 +40,31 @@ def test_paths_and_pixels_give_the_same_answers(slide: Path, crops: Image, label
         assert by_file.confidence == by_file.probabilities.max()
         assert (by_file.reading.sha256 or "") > "" and by_pixels.reading.sha256 is None
         assert by_file.distance is not None
+
+
+def test_the_model_gets_adjusted_pictures_and_the_checks_those_that_there_are(
+    slide: Path, crops: Image, labels: dict[str, str], bundle: Bundle
+):
+    seen: list[npt.NDArray[np.uint8]] = []
+
+    class Watching(FakeBackend):
+        def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
+            seen.extend(images)
+            return super().infer(images)
+
+    adjustment = Adjustment(0.7, ((0.9, 0.1, 0.0), (0.1, 0.8, 0.0), (0.0, 0.0, 1.2)))
+    sources = [slide / name for name in labels][:2]
+    with Classifier(adjusting(bundle, adjustment), Watching()) as classifier:
+        found = list(classifier.predict([*sources, *crops[:2]]))
+    expected = [adjust(crop, adjustment) for crop in crops[:2]]
+    np.testing.assert_array_equal(np.stack(seen), np.stack(expected * 2))
+    np.testing.assert_array_equal(classifier.bundle.graph_input(crops[0]), expected[0])
+    with Classifier(bundle, FakeBackend()) as plain:
+        for before, after in zip(plain.predict(sources), found[:2], strict=True):
+            assert before.reading.quality is not None and after.reading.quality is not None
+            assert before.reading.quality.measures == after.reading.quality.measures
+            np.testing.assert_array_equal(before.reading.quality.stain, after.reading.quality.stain)
+            np.testing.assert_array_equal(before.reading.small, after.reading.small)
 
 
 def test_what_a_person_must_look_at_says_why(slide: Path):

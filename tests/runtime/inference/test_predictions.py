@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import uncalibrated
+from fakes import adjusting, uncalibrated
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.images.reading import Reading, read_cell
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.predictions import NO_NUMBER, RECOMPUTED, Prediction, interpret, softmax
@@ -49,6 +50,15 @@ def test_pixels_at_the_input_size_are_given_back_and_the_rest_of_a_reading_kept(
     assert cell.image is not None
     assert prediction.reading.image is None
     assert (prediction.reading.small is cell.small, prediction.reading.sha256) == (True, cell.sha256)
+
+
+def test_heat_lies_over_the_picture_as_it_is_where_the_model_saw_it_larger(bundle: Bundle, cell: Reading):
+    given = replace(outputs(6), cams=np.ones((1, 8, 12, 12), np.float32))
+    (prediction,) = said(adjusting(bundle, Adjustment(2.0)), given, cell)
+    assert prediction.cams is not None and prediction.heat_map is not None
+    assert prediction.cams.shape == (8, 12, 12)
+    assert prediction.heat_map[3:9, 3:9].min() == 1
+    assert prediction.heat_map.sum() == 36
 
 
 def test_what_cannot_be_read_says_why_and_has_nothing_else(bundle: Bundle):

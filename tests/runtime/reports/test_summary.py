@@ -1,9 +1,11 @@
 from dataclasses import replace
 
-from fakes import uncalibrated
+import msgspec
+from fakes import adjusting, uncalibrated
 from samples import RUN, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.reports.summary import summarize
 
 
@@ -15,6 +17,12 @@ def test_proposals_are_counted_with_and_without(bundle: Bundle):
     assert summary.differential_without_proposals.leukocytes == 1
     assert summarize(bundle, RUN, [a_cell(1)], 0).differential_without_proposals is None
     assert summary.warnings == []
+
+
+def test_adjusted_pictures_are_told_and_others_not(bundle: Bundle):
+    assert b"adjust" not in msgspec.json.encode(summarize(bundle, RUN, [a_cell(1)], 0))
+    summary = summarize(adjusting(bundle, Adjustment(1.42)), RUN, [a_cell(1)], 0)
+    assert summary.bundle_adjustment == "pictures enlarged 1.42 times"
 
 
 def test_a_bundle_that_is_not_calibrated_is_said_before_any_count(bundle: Bundle):

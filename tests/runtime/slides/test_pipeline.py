@@ -7,9 +7,10 @@ from threading import Event
 import numpy as np
 import PIL.Image
 import pytest
-from fakes import FakeBackend
+from fakes import FakeBackend, adjusting
 
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.images.reading import Reading, read_cell
 from cartcls.runtime.images.thumbnail import pack
 from cartcls.runtime.inference.predictions import Prediction, interpret, rejected
@@ -48,6 +49,20 @@ def test_a_row_holds_what_was_predicted(prediction: Prediction):
     assert (cell.thumbnail, cell.maps) == ("thumbnails/000007.jpg", pack(prediction.cams))
     assert not cell.path_encoded
     assert make_cell(prediction, 7, "a%FF.jpg", path_encoded=True).path_encoded
+
+
+def test_heat_is_drawn_where_the_cell_is_not_where_the_model_saw_it(slide: Path, bundle: Bundle, report: Path):
+    larger = adjusting(bundle, Adjustment(2.0))
+    reading = read_cell(slide / "cell-01.jpg", larger.width, larger.height, larger.adjustment)
+    assert reading.image is not None
+    (found,) = interpret(["cell-01.jpg"], [reading], FakeBackend().infer(reading.image[None]), larger)
+    list(with_thumbnails([[row(found, 1)]], report, larger))
+    with PIL.Image.open(report / THUMBNAILS / "000001.jpg") as picture:
+        panels = np.asarray(picture)[:180].astype(int)
+    width = panels.shape[1] // 2
+    changed = np.abs(panels[:, :width] - panels[:, width:]).max(2) > 40
+    assert changed[60:120, width // 3 : 2 * width // 3].mean() > 0.9
+    assert not changed[:30].any() and not changed[-30:].any() and not changed[:, :30].any()
 
 
 def test_what_a_person_must_look_at_says_all_reasons_and_how_far_it_is(prediction: Prediction):
