@@ -108,8 +108,11 @@ def _whole(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
 def _unusual(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
     image = PIL.Image.fromarray(pixels)
     deep = PIL.Image.fromarray(pixels.mean(2).astype(np.uint16) * 257)
-    yield "deep.png", _saved(deep, "PNG"), "more than 8 bits"
-    yield "deep.tif", _saved(deep, "TIFF"), "more than 8 bits"
+    grey = np.dstack([pixels.mean(2).astype(np.uint8)] * 3)
+    for format, suffix in (("PNG", "png"), ("TIFF", "tif")):
+        yield f"deep.{suffix}", _saved(deep, format), grey
+        dark = PIL.Image.fromarray(pixels.mean(2).astype(np.uint16) * 16)
+        yield f"dark.{suffix}", _saved(dark, format), "--white 4095"
     yield "float.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.float32)), "TIFF"), "floating-point numbers"
     yield "whole.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.int32)), "TIFF"), "signed numbers"
     for mode in ("CMYK", "YCbCr", "LAB"):
