@@ -43,7 +43,7 @@ class Levels:
 
     def to_eight_bits(self, values: Deep) -> Image:
         """Scale values of any shape."""
-        return _table(self)[values]
+        return _table(self).take(values)
 
     def check_used(self, brightest: int) -> None:
         """Refuse a picture that a camera of fewer bits made, where nothing was declared: it would be nearly black.

@@ -13,7 +13,7 @@ from .levels import FULL_RANGE, Levels
 
 SIGNATURE = 8
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-MAX_DEEP = 30_000_000  # pixels of 16 bits per channel, which are in memory at once
+MAX_DEEP = 20_000_000  # pixels of 16 bits per channel, which OpenCV has in memory twice
 ROWS_AT_A_TIME = 64
 TURNED_BY = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that may hold the EXIF rotation
 
@@ -57,7 +57,7 @@ def decode_deep_png(image: PIL.Image.Image, data: bytes, levels: Levels) -> PIL.
     """Decode a PNG of 16 bits per channel: Pillow reads only the high byte of colours.
 
     Args:
-        image: As Pillow opened it.
+        image: As Pillow opened it; its pixels may be replaced.
         data: The whole file.
         levels: Values that are black and white.
 
@@ -77,14 +77,16 @@ def decode_deep_png(image: PIL.Image.Image, data: bytes, levels: Levels) -> PIL.
         raise IncompleteError(f"{DAMAGED}it cannot be decoded")
     deep = np.asarray(found, np.uint16).reshape(image.height, image.width, -1)
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[deep.shape[2]]
-    canvas = PIL.Image.new({1: "L", 3: "RGB", 4: "RGBA"}[len(order)], image.size)
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[len(order)]
+    canvas = image if image.mode == mode else PIL.Image.new(mode, image.size)
     levels.check_used(int(deep[:, :, :3].max()))
     for top in range(0, image.height, ROWS_AT_A_TIME):
         rows = deep[top : top + ROWS_AT_A_TIME]
         scaled = levels.to_eight_bits(rows)
         scaled[:, :, 3:] = FULL_RANGE.to_eight_bits(rows[:, :, 3:])  # alpha
-        strip = np.ascontiguousarray(scaled[:, :, order])
-        canvas.paste(PIL.Image.fromarray(strip if len(order) > 1 else strip[:, :, 0]), (0, top))
+        canvas.paste(
+            PIL.Image.fromarray(scaled[:, :, order].squeeze(2) if mode == "L" else scaled[:, :, order]), (0, top)
+        )
     return canvas
 
 

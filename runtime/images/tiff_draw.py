@@ -24,7 +24,7 @@ from .tiff_pieces import (
     YCC,
     ZSTD,
     Piece,
-    decode_piece,
+    decode_pieces,
     piece_of,
     strips_of,
 )
@@ -71,8 +71,8 @@ def draw(
     for plane in range(kept if separate else 1):
         canvases.append(PIL.Image.new("L" if separate else MODES[kept], (box.width, box.height)))
         is_alpha = separate and plane == samples - 1 and samples in (2, 4)
-        for data, rows, place in _pieces(file, tags, piece, plane, box):
-            pixels = decode_piece(data, tags, piece, rows, 1 if separate else samples)
+        for strips, rows, place in _pieces(file, tags, piece, plane, box):
+            pixels = decode_pieces(strips, tags, piece, rows, 1 if separate else samples)
             highest = _paste(canvases[-1], pixels, place, tags, FULL_RANGE if is_alpha else levels)
             brightest = max(brightest, 0 if is_alpha else highest)
     return (PIL.Image.merge(MODES[kept], canvases) if separate else canvases[0]), brightest
@@ -126,17 +126,20 @@ def _has_unknown_channel(tags: Tags) -> bool:
 
 def _pieces(
     file: BinaryIO, tags: Tags, piece: Piece, plane: int, box: Box
-) -> Iterator[tuple[bytes, int, tuple[int, int]]]:
-    """Bytes of each strip or tile in a part of one plane, how many rows of it count, and where it lies in the part."""
-    strips = list(strips_of(tags))
+) -> Iterator[tuple[list[bytes], int, tuple[int, int]]]:
+    """Bytes of each tile, or of some strips, in a part of a plane; how many rows count; where they lie in the part."""
+    strips, together = list(strips_of(tags)), 1 if tag.TILES in tags else max(1, ROWS_AT_A_TIME // piece.height)
     across, down = -(-tags.size[0] // piece.width), -(-tags.size[1] // piece.height)
     if len(strips) < across * down * (plane + 1):
         raise IncompleteError("is incomplete: it has fewer strips or tiles than its size needs")
-    for row in range(box.top // piece.height, -(-(box.top + box.height) // piece.height)):
+    end = -(-(box.top + box.height) // piece.height)
+    for row in range(box.top // piece.height, end, together):
+        after = min(row + together, end)
+        rows = min(after * piece.height, tags.size[1]) - row * piece.height
         for column in range(box.left // piece.width, -(-(box.left + box.width) // piece.width)):
-            data = _read(file, *strips[(plane * down + row) * across + column])
-            rows = min(piece.height, tags.size[1] - row * piece.height)
-            yield data, rows, (column * piece.width - box.left, row * piece.height - box.top)
+            first = (plane * down + row) * across + column
+            found = [_read(file, *strips[first + number]) for number in range(after - row)]
+            yield found, rows, (column * piece.width - box.left, row * piece.height - box.top)
 
 
 def _read(file: BinaryIO, start: int, size: int) -> bytes:

@@ -3,7 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,35 +101,36 @@ def checked_jpeg(strip: bytes, tags: Tags, piece: Piece) -> bytes:
     return data
 
 
-def decode_piece(data: bytes, tags: Tags, piece: Piece, rows: int, samples: int) -> Image | Deep:
-    """Decode one strip or tile of 8 or 16 bits per channel.
+def decode_pieces(strips: Sequence[bytes], tags: Tags, piece: Piece, rows: int, samples: int) -> Image | Deep:
+    """Decode a tile, or strips that follow each other, of 8 or 16 bits per channel.
 
     Args:
-        data: Its bytes.
+        strips: Bytes of each.
         tags: What the file says of the picture.
-        piece: What each of its strips or tiles holds.
-        rows: How many rows of it belong to the picture.
+        piece: What each strip or tile holds; the last one may hold less, or more than belongs to the picture.
+        rows: How many of their rows belong to the picture.
         samples: Number of its channels.
 
     Returns:
         uint8 or uint16, (rows, W, samples); where there is a predictor, differences that are not yet added up.
 
     Raises:
-        IncompleteError: It is damaged.
+        IncompleteError: One is damaged.
         ImageError: Its colours are not what the file says.
     """
-    compression = tags.one(tag.COMPRESSION, RAW)
+    compression, deep = tags.one(tag.COMPRESSION, RAW), tags.bits == 16
     if compression == JPEG:
-        return _decode_jpeg(data, tags, piece, samples)[:rows]
-    order, deep = tags.order, tags.bits == 16
+        return np.concatenate([_decode_jpeg(strip, tags, piece, samples) for strip in strips])[:rows]
     if compression in DEFLATE:
-        data = _inflate(data, piece.size)
+        strips = [_inflate(strip, piece.size) for strip in strips]
     elif compression != RAW:
-        data = _by_libtiff(data, compression, piece, rows if tag.TILES not in tags else piece.height, deep)
-    if len(data) < rows * piece.row:
+        high = piece.height * len(strips) if tag.TILES in tags else rows
+        strips = [_by_libtiff(strips, compression, piece, high, deep)]
+    data = strips[0] if len(strips) == 1 else b"".join(strips)
+    if len(data) < rows * piece.row or any(len(strip) != piece.size for strip in strips[:-1]):
         raise IncompleteError(f"{DAMAGED}a strip or tile is shorter than its pixels")
-    found = np.frombuffer(data, np.dtype(f"{order}u2") if deep else np.uint8, rows * piece.row // (2 if deep else 1))
-    return found.reshape(rows, piece.width, samples)
+    kind = np.dtype(f"{tags.order}u2") if deep else np.dtype(np.uint8)
+    return np.frombuffer(data, kind, rows * piece.row // kind.itemsize).reshape(rows, piece.width, samples)
 
 
 def _decode_jpeg(data: bytes, tags: Tags, piece: Piece, samples: int) -> Image:
@@ -152,13 +153,23 @@ def _inflate(data: bytes, size: int) -> bytes:
     return found
 
 
-def _by_libtiff(data: bytes, compression: int, piece: Piece, rows: int, deep: bool) -> bytes:
-    """Decompress one strip or tile: for libtiff it is a grey picture, whose values are its bytes, or pairs of them."""
+def _by_libtiff(strips: Sequence[bytes], compression: int, piece: Piece, rows: int, deep: bool) -> bytes:
+    """Decompress: for libtiff it is a grey picture, whose values are the bytes that come out, or pairs of them."""
     width, bits = (piece.row // 2, 16) if deep else (piece.row, 8)
-    values = {256: width, 257: rows, 258: bits, 259: compression, 262: 1, 273: 8, 277: 1, 278: rows, 279: len(data)}
-    entries = b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in values.items())
-    padded = data + b"\0" * (len(data) % 2)
-    header = b"II*\0" + struct.pack("<I", 8 + len(padded))
-    file = header + padded + struct.pack("<H", len(values)) + entries + bytes(4)
+    starts = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
+    lists, after = b"", 8 + sum(map(len, strips))
+    values = {256: width, 257: rows, 258: bits, 259: compression, 262: 1, 277: 1, 278: min(rows, piece.height)}
+    count = len(strips)
+    if count > 1:
+        lists = struct.pack(f"<{2 * count}I", *starts, *map(len, strips))
+        values |= {273: after, 279: after + 4 * count}
+    else:
+        values |= {273: starts[0], 279: len(strips[0])}
+    entries = b"".join(
+        struct.pack("<HHII", number, 4, count if number in (273, 279) else 1, value)
+        for number, value in sorted(values.items())
+    )
+    header = b"II*\0" + struct.pack("<I", after + len(lists))
+    file = b"".join([header, *strips, lists, struct.pack("<H", len(values)), entries, bytes(4)])
     with PIL.Image.open(io.BytesIO(file), formats=("TIFF",)) as image:
         return image.tobytes()
