@@ -33,6 +33,7 @@ from .tiff_tags import Tags
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 COMPRESSIONS = (RAW, LZW, JPEG, *DEFLATE, PACKBITS, LZMA, ZSTD)
 MAX_BYTES = 170 << 20  # of a compressed strip or tile, which is in memory at once; Pillow's limit is the same
+MAX_TILES = 50_000  # of a part, which take two seconds
 ROWS_AT_A_TIME = 64
 
 
@@ -133,10 +134,15 @@ def _pieces(
     if len(strips) < across * down * (plane + 1):
         raise IncompleteError("is incomplete: it has fewer strips or tiles than its size needs")
     end = -(-(box.top + box.height) // piece.height)
+    columns = range(box.left // piece.width, -(-(box.left + box.width) // piece.width))
+    if tag.TILES in tags and (end - box.top // piece.height) * len(columns) > MAX_TILES:
+        raise ImageError(
+            f"has tiles of {piece.width}x{piece.height} pixels, which take too long: export it with larger ones"
+        )
     for row in range(box.top // piece.height, end, together):
         after = min(row + together, end)
         rows = min(after * piece.height, tags.size[1]) - row * piece.height
-        for column in range(box.left // piece.width, -(-(box.left + box.width) // piece.width)):
+        for column in columns:
             first = (plane * down + row) * across + column
             found = [_read(file, *strips[first + number]) for number in range(after - row)]
             yield found, rows, (column * piece.width - box.left, row * piece.height - box.top)
@@ -145,11 +151,10 @@ def _pieces(
 def _read(file: BinaryIO, start: int, size: int) -> bytes:
     if not start or not size:
         raise IncompleteError("is incomplete: a strip or tile of it was never written")
-    file.seek(start)
-    data = file.read(size)
-    if len(data) < size:
+    if start + size > file.seek(0, 2):
         raise IncompleteError(f"{DAMAGED}it is shorter than it says")
-    return data
+    file.seek(start)
+    return file.read(size)
 
 
 def _paste(canvas: PIL.Image.Image, pixels: Image | Deep, place: tuple[int, int], tags: Tags, levels: Levels) -> int:

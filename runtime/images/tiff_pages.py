@@ -20,6 +20,7 @@ IMAGEJ = "ImageJ="
 IMAGEJ_PICTURES = re.compile(r"^images=(\d{1,9})$", re.MULTILINE)
 IMAGEJ_UNIT = re.compile(r"^unit=(?:micron|um|[µμ]m|\\u00B5m)$", re.MULTILINE)
 INCH, CENTIMETRE = 25_400.0, 10_000.0  # µm
+PLANES_TOGETHER = 3  # times the pixels of one picture: the three channels of one, or planes in focus, which take time
 BELIEVED = 0.02, 1.0  # µm per pixel: what lies beyond was never set, or is for printing
 
 
@@ -47,6 +48,11 @@ def open_tiff(data: bytes, most: int, levels: Levels = FULL_RANGE) -> PIL.Image.
                 f"has {width}x{height} pixels: more than {most // 1_000_000} megapixels: export the part with the cells"
             )
         check_tags(page)
+    if sum(pages[number].pixels for plane in planes for number in plane) > PLANES_TOGETHER * most:
+        together = PLANES_TOGETHER * most // 1_000_000
+        raise ImageError(
+            f"holds {len(planes)} planes, together more than {together} megapixels: export the sharpest one"
+        )
     if len(planes) == 1:
         return _open_plane(planes[0], pages, data, levels)
     best, sharpest = -1.0, None

@@ -171,5 +171,8 @@ def _by_libtiff(strips: Sequence[bytes], compression: int, piece: Piece, rows: i
     )
     header = b"II*\0" + struct.pack("<I", after + len(lists))
     file = b"".join([header, *strips, lists, struct.pack("<H", len(values)), entries, bytes(4)])
-    with PIL.Image.open(io.BytesIO(file), formats=("TIFF",)) as image:
-        return image.tobytes()
+    try:
+        with PIL.Image.open(io.BytesIO(file), formats=("TIFF",)) as image:
+            return image.tobytes()
+    except OSError as error:
+        raise IncompleteError(f"{DAMAGED}{error}") from None

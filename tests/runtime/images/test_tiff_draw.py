@@ -154,6 +154,31 @@ def test_a_part_of_400_megapixels_is_read_by_its_tiles_alone(pixels: Pixels):
     assert file.count - before == 3 * one
 
 
+def test_tiles_that_are_too_many_are_refused():
+    count = 51_000
+    data = write_tiff(
+        [b"x" * 512], 16 * count, 16, t258=16, t262=1, t277=1, t322=16, t323=16, t324=[8] * count, t325=[512] * count
+    )
+    file = io.BytesIO(data)
+    with pytest.raises(ImageError, match="tiles of 16x16 pixels, which take too long"):
+        read_region(file, full_size(file), Box(0, 0, 16 * count, 16))
+    assert read_region(file, full_size(file), Box(1600, 0, 160, 16)).shape == (16, 160, 3)
+
+
+def test_damage_of_a_part_is_told(deep: Deep):
+    """Also where the number of bytes or their place is more than any file has."""
+    lzw = of_opencv(deep, 5)
+    middle = len(lzw) // 2
+    file = io.BytesIO(lzw[:middle] + b"\xff" * 4096 + lzw[middle + 4096 :])
+    with pytest.raises(IncompleteError, match="damaged"):
+        read_region(file, full_size(file), Box(0, 0, 360, 363))
+    whole = of_tifffile(deep, bigtiff=True)
+    (size,) = full_size(io.BytesIO(whole)).all(279)
+    file = io.BytesIO(whole.replace(size.to_bytes(8, "little"), b"\xff" * 8))
+    with pytest.raises(IncompleteError, match="shorter than it says"):
+        read_region(file, full_size(file), Box(0, 0, 360, 363))
+
+
 @pytest.mark.parametrize("box", [Box(-1, 0, 5, 5), Box(0, 0, 0, 5), Box(355, 0, 6, 5), Box(0, 360, 5, 4)])
 def test_a_part_must_lie_in_the_picture(pixels: Pixels, box: Box):
     file = io.BytesIO(of_tifffile(pixels))

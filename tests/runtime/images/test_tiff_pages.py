@@ -110,6 +110,10 @@ def test_channels_that_are_said_to_be_red_green_and_blue_are_colours(pixels: Pix
             lambda p: ome(p.transpose(2, 0, 1)[:2], "CYX", Channel={"Name": ["DAPI", "FITC"]}),
             r"holds 2 channels \(DAPI, FITC\) that are not said",
         ),
+        (
+            lambda p: ome(np.zeros((20, 2900, 2900), np.uint8), "ZYX"),
+            "holds 20 planes, together more than 150 megapixels: export the sharpest",
+        ),
         (lambda p: ome(np.zeros((101, 4, 4), np.uint8), "ZYX"), "holds 101 planes, more than 100"),
         (lambda p: of_tifffile(p, first="ImageJ=1.53t\nimages=3\nslices=3\n"), "holds 3 pictures, as ImageJ writes"),
         (
