@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..runtime import Classifier
     from ..runtime.bundle.bundle import Bundle
+    from ..runtime.images.levels import Levels
 
 
 def open_classifier(
-    bundle: "Bundle | Path | None", backend: str, build: bool = True, in_worker: bool = False
+    bundle: "Bundle | Path | None",
+    backend: str,
+    build: bool = True,
+    in_worker: bool = False,
+    levels: "Levels | None" = None,
 ) -> "Classifier":
     """Load a bundle; progress is shown where an engine is built for it.
 
@@ -19,6 +24,7 @@ def open_classifier(
         backend: What runs its graph.
         build: Whether an engine may be built.
         in_worker: Whether the graph runs in a child process, for a service.
+        levels: Values of 16 bits that are black and white; the full range where none are named.
 
     Raises:
         BundleError: A file of the bundle is missing, altered or malformed.
@@ -26,6 +32,7 @@ def open_classifier(
     """
     from ..runtime import Classifier
     from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+    from ..runtime.images.levels import FULL_RANGE
     from ..runtime.inference.choose import open_backend
     from ..runtime.inference.worker import open_in_child
     from ..runtime.slides.service import notify_systemd
@@ -34,6 +41,8 @@ def open_classifier(
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or SHIPPED)
     open_it = partial(open_in_child, alive=lambda: notify_systemd("WATCHDOG=1")) if in_worker else open_backend
     with show.engine_progress() as progress:
-        classifier = Classifier(loaded, open_it(loaded, backend, show.notify, progress, build=build))
+        classifier = Classifier(
+            loaded, open_it(loaded, backend, show.notify, progress, build=build), levels or FULL_RANGE
+        )
     show.started(loaded, classifier.backend)
     return classifier

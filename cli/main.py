@@ -8,7 +8,20 @@ import msgspec
 import typer
 
 from ..runtime.console import EXIT_FAILED, EXIT_UNREADABLE
-from .options import REPORTS, Backend, BackendName, BundleDir, CaptureDir, Classes, LabelledDir, Out, Poll, Quiet
+from .options import (
+    REPORTS,
+    Backend,
+    BackendName,
+    Black,
+    BundleDir,
+    CaptureDir,
+    Classes,
+    LabelledDir,
+    Out,
+    Poll,
+    Quiet,
+    White,
+)
 
 if TYPE_CHECKING:
     from ..runtime import Classifier
@@ -44,6 +57,8 @@ def batch(
     out: Out = REPORTS,
     bundle: BundleDir = None,
     classes: Classes = None,
+    black: Black = 0,
+    white: White = 65535,
     backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool,
@@ -69,15 +84,17 @@ def batch(
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.bundle.restricted import restricted
     from ..runtime.errors import InterruptedRun, OutputError
+    from ..runtime.images.levels import Levels
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.choose import choose_slides
     from . import show
     from .loading import open_classifier
 
+    levels = Levels(black, white)
     slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
     summaries: dict[Path, Summary] = {}
     chosen = restricted(load_bundle(bundle or SHIPPED), classes.split(",")) if classes is not None else bundle
-    with open_classifier(chosen, backend.value, build=not no_build) as classifier:
+    with open_classifier(chosen, backend.value, build=not no_build, levels=levels) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
                 refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json)
@@ -144,6 +161,8 @@ def watch(
     quiet: Quiet = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Classify what is there, and exit.")] = False,
     bundle: BundleDir = None,
+    black: Black = 0,
+    white: White = 65535,
     backend: Backend = BackendName.auto,
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches.")
@@ -159,6 +178,7 @@ def watch(
     Ctrl-C or SIGTERM.
     """
     from ..runtime.files import writing
+    from ..runtime.images.levels import Levels
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.batch import check_slide, name_rejected
     from ..runtime.slides.service import Stop, notify_systemd, run
@@ -167,8 +187,12 @@ def watch(
     from .loading import open_classifier
 
     check_slide(capture_dir, out, may_be_away=True)
+    levels = Levels(black, white)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
-    with open_classifier(bundle, backend.value, build=not no_build, in_worker=True) as classifier, writing(out):
+    with (
+        open_classifier(bundle, backend.value, build=not no_build, in_worker=True, levels=levels) as classifier,
+        writing(out),
+    ):
         show_watch.watched(capture_dir, out, classifier.bundle)
         with (
             open_ledger(out, classifier.bundle) as ledger,

@@ -43,6 +43,11 @@ Classes = Annotated[
         show_default="all classes of the bundle",
     ),
 ]
+Black = Annotated[int, typer.Option(help="Value that is black in pictures of 16 bits per channel.")]
+White = Annotated[
+    int,
+    typer.Option(help="Value that is white in them, such as 4095 of a camera with 12 bits; kept for a slide."),
+]
 Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Shortest pause between two scans.")]
 Quiet = Annotated[
     float,

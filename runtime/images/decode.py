@@ -1,7 +1,7 @@
 """From a path to pixels: regular files only, read once, hashed, and decoded strictly.
 
 Decoders return an image for nearly every damaged file. So JPEGs are decoded by simplejpeg, where each warning is an
-error, the others by Pillow, and what no decoder tells is checked by `jpeg`, `tiff` and `written`.
+error, the others by Pillow, and what no decoder tells is checked by `jpeg`, `png`, `tiff` and `written`.
 """
 
 import errno
@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,25 +24,22 @@ from ..errors import ImageError, IncompleteError
 from .colors import profile_of, to_rgb, transform_to_srgb
 from .formats import FORMATS, format_of, refuse_other_formats
 from .jpeg import DAMAGED, check_jpeg, decode_jpeg
-from .png import check_png, without_texts
+from .levels import FULL_RANGE, Levels
+from .png import check_png, decode_deep_png, without_texts
 from .resize import Image
-from .tiff import check_tags, check_tiff, mend_color_map, silence_libtiff
+from .tiff import mend_color_map, silence_libtiff
+from .tiff_pages import largest, open_tiff
 from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
 LARGE_PIXELS = 4_000_000
-MANY = 100  # pictures of a TIFF
 HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
     "JPEG": check_jpeg,
     "PNG": check_png,
-    "TIFF": check_tags,
     "WEBP": check_webp,
 }
-WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {
-    "BMP": check_bmp,
-    "TIFF": check_tiff,
-}
+WHOLE_CHECKS: dict[str, Callable[[PIL.ImageFile.ImageFile, bytes], None]] = {"BMP": check_bmp}
 
 ORIENTATION = 0x0112  # of EXIF
 UPRIGHT: dict[int, Callable[[Image], Image]] = {
@@ -128,7 +125,7 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
         if not stat.S_ISREG(before.st_mode):
             raise ImageError("is not a regular file")
         if before.st_size > limit:
-            raise ImageError(f"is larger than {limit >> 20} MB")
+            raise ImageError(f"is larger than {limit >> 20} MB: export the part with the cells, or compress it")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read()
         after = os.fstat(descriptor)
@@ -147,15 +144,17 @@ def _fingerprint(status: os.stat_result) -> Fingerprint:
     return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def decode(data: bytes, suffix: str = "") -> Decoded:
+def decode(data: bytes, suffix: str = "", levels: Levels = FULL_RANGE) -> Decoded:
     """Decode the bytes of one still image into upright RGB pixels.
 
-    JPEG, PNG, BMP, TIFF and WebP with 8 bits per channel are read; EXIF rotation and colour profile are applied;
-    transparent pixels become white, like an empty field of the slide.
+    JPEG, PNG, BMP, TIFF and WebP with 8 bits per channel are read, and PNG and TIFF with 16; of a TIFF with smaller
+    copies of its picture that of full size, of an OME-TIFF with several planes the sharpest one. EXIF rotation and
+    colour profile are applied; transparent pixels become white, like an empty field of the slide.
 
     Args:
         data: The whole file.
         suffix: The file name's suffix, only to name formats of microscope vendors.
+        levels: Values of 16 bits that are black and white.
 
     Raises:
         IncompleteError: The bytes are damaged, cut off or not an image: the file may still be being written.
@@ -165,9 +164,8 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
     try:
         if header_check := HEADER_CHECKS.get(format_of(data) or ""):
             header_check(data)
-        with _open(data) as image:
-            _check(image, data)
-            return _decoded(image, data)
+        with _open(data, levels) as image:
+            return _decoded(image, data, levels)
     except PIL.UnidentifiedImageError:
         raise IncompleteError("is not a JPEG, PNG, BMP, TIFF or WebP image, or is damaged at its start") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -200,15 +198,33 @@ def read_image(path: bytes | str | Path) -> tuple[Image, str]:
 def one_large_image_at_a_time(data: bytes) -> Iterator[None]:
     """Lock out other large images while one is decoded and used, so that the memory for one is enough."""
     try:
-        with _open(data) as image:
-            large = image.width * image.height > LARGE_PIXELS
+        large = _pixels(data) > LARGE_PIXELS
     except Exception:
         large = False  # `decode` reports what is wrong with it
     with _LARGE if large else nullcontext():
         yield
 
 
-def _open(data: bytes) -> PIL.ImageFile.ImageFile:
+def _pixels(data: bytes) -> int:
+    if format_of(data) == "TIFF":
+        return largest(data)
+    with _open_by_pillow(data) as image:
+        return image.width * image.height
+
+
+def _open(data: bytes, levels: Levels) -> PIL.Image.Image:
+    """Open an image, and check what it is."""
+    if format_of(data) == "TIFF":
+        image = open_tiff(data, MAX_PIXELS, levels)
+    else:
+        image = _open_by_pillow(data)
+        _check(image, data)
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"):
+        raise ImageError(f"has {image.mode} colours: export it as RGB")
+    return image
+
+
+def _open_by_pillow(data: bytes) -> PIL.ImageFile.ImageFile:
     readable = without_texts(data) if format_of(data) == "PNG" else data
     return PIL.Image.open(io.BytesIO(readable), formats=FORMATS)
 
@@ -216,53 +232,34 @@ def _open(data: bytes) -> PIL.ImageFile.ImageFile:
 def _check(image: PIL.ImageFile.ImageFile, data: bytes) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"has {image.width}x{image.height} pixels: more than {MAX_PIXELS // 1_000_000} megapixels")
-    if (pictures := _count(image)) != 1:
+    if (pictures := getattr(image, "n_frames", 1)) != 1:
         raise ImageError(_pages(image, pictures))
-    if _bits_per_channel(image, data) > 8:
-        raise ImageError("has more than 8 bits per channel, which is not supported yet: export it with 8 bits")
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-        raise ImageError(f"has {image.mode} colours: export it as RGB")
     if whole_check := WHOLE_CHECKS.get(image.format or ""):
         whole_check(image, data)
 
 
-def _count(image: PIL.Image.Image) -> int:
-    """Number of pictures; those of a TIFF are counted up to a limit, because each must be looked for."""
-    if image.format != "TIFF":
-        return getattr(image, "n_frames", 1)
-    count = 1
-    with suppress(EOFError):
-        while count < MANY:
-            image.seek(count)
-            count += 1
-    image.seek(0)
-    return count
-
-
 def _pages(image: PIL.Image.Image, count: int) -> str:
     """Say what the pictures of a file are to each other."""
-    number = f"{MANY} or more" if image.format == "TIFF" and count == MANY else str(count)
-    size, mode = image.size, image.mode
+    size = image.size
     image.seek(1)
     if image.size != size:
-        return f"holds {number} pictures of different sizes, like an image with previews: export the full size alone"
-    if mode == "L" and count in (3, 4):
-        return f"holds {number} grey pictures, like the channels of one: export it as one RGB picture"
-    return f"holds {number} pictures: save each cell as a file of its own"
+        return f"holds {count} pictures of different sizes, like an image with previews: export the full size alone"
+    return f"holds {count} pictures: save each cell as a file of its own"
 
 
-def _bits_per_channel(image: PIL.Image.Image, data: bytes) -> int:
-    if image.format == "PNG":  # Pillow reads 16-bit RGB as mode RGB and silently drops the low byte
-        return data[24]
-    return 16 if image.mode.startswith(("I", "F")) else 8
+def _is_deep(image: PIL.Image.Image, data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits: Pillow reads one that is RGB as mode RGB and silently drops the low byte."""
+    return image.format == "PNG" and data[24] == 16
 
 
-def _decoded(image: PIL.Image.Image, data: bytes) -> Decoded:
-    profile, grey = profile_of(image, data), image.mode in ("1", "L", "LA")
+def _decoded(image: PIL.Image.Image, data: bytes, levels: Levels) -> Decoded:
+    profile, grey = profile_of(image, data), image.mode in ("1", "L", "LA", "I;16")
     transform, doubt = transform_to_srgb(profile, grey) if profile is not None else (None, "")
     if image.format == "JPEG":
         pixels = decode_jpeg(data)
         pixels = pixels if transform is None else to_rgb(PIL.Image.fromarray(pixels), transform)
+    elif _is_deep(image, data):
+        pixels = to_rgb(decode_deep_png(image, data, levels), transform)
     else:
         image.load()
         mend_color_map(image)

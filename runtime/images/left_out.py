@@ -33,11 +33,13 @@ REPORTS = (  # two names in a folder that cartcls wrote, and how the first file 
 )
 WITH_CELLS = {b"ledger.sqlite", b"cartcls-export.json"}  # in a folder that cartcls wrote, too; it may be named
 
-READABLE = frozenset(b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .png .apng .bmp .dib .tif .tiff .webp".split())
+READABLE = frozenset(
+    b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .png .apng .bmp .dib .tif .tiff .btf .tf2 .tf8 .webp".split()
+)
 UNREADABLE = frozenset(  # images all the same: each gets a row that says why it has no label
     b".gif .jp2 .j2k .j2c .jpc .jpf .jpx .jpm .jxl .jxr .wdp .hdp .avif .heic .heif .hif .psd .tga .pcx .exr"
     b" .ppm .pgm .pbm .pnm .pam .dcm .raw .dng .nef .cr2 .cr3 .arw .orf .raf .rw2"
-    b" .czi .nd2 .lif .lsm .oib .oif .vsi .ets .zvi .ims .stk .btf .tf2 .tf8"
+    b" .czi .nd2 .lif .lsm .oib .oif .vsi .ets .zvi .ims .stk"
     b" .svs .ndpi .scn .mrxs .bif .isyntax .qptiff .vms .vmu".split()
 )
 NO_IMAGES = frozenset(  # not even opened: there may be one beside each image

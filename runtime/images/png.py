@@ -1,13 +1,20 @@
-"""PNG files: checksums, which Pillow skips, and chunks for which it refuses a whole picture."""
+"""PNG files: checksums, which Pillow skips, chunks for which it refuses a whole picture, and 16 bits per channel."""
 
 import zlib
 from collections.abc import Iterator
 
-from ..errors import IncompleteError
+import cv2
+import numpy as np
+import PIL.Image
+
+from ..errors import ImageError, IncompleteError
 from .jpeg import DAMAGED
+from .levels import FULL_RANGE, Levels
 
 SIGNATURE = 8
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+MAX_DEEP = 20_000_000  # pixels of 16 bits per channel, which OpenCV has in memory twice
+ROWS_AT_A_TIME = 64
 TURNED_BY = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that may hold the EXIF rotation
 
 
@@ -44,6 +51,43 @@ def png_profile(data: bytes, limit: int) -> bytes | None:
                 return b""
             return profile if body[:1] == b"\0" and (inflate.eof or len(profile) > limit) else b""
     return None
+
+
+def decode_deep_png(image: PIL.Image.Image, data: bytes, levels: Levels) -> PIL.Image.Image:
+    """Decode a PNG of 16 bits per channel: Pillow reads only the high byte of colours.
+
+    Args:
+        image: As Pillow opened it; its pixels may be replaced.
+        data: The whole file.
+        levels: Values that are black and white.
+
+    Returns:
+        The picture with 8 bits per channel, of the mode L, RGB or RGBA.
+
+    Raises:
+        IncompleteError: It cannot be decoded.
+        ImageError: It is too large, or its values are those of a camera of fewer bits.
+    """
+    if image.width * image.height > MAX_DEEP:
+        size, most = f"{image.width}x{image.height}", MAX_DEEP // 1_000_000
+        raise ImageError(f"has {size} pixels of 16 bits, more than {most} megapixels: export it with 8 bits")
+    image.load()  # tells what is damaged; OpenCV writes it to the terminal
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16:
+        raise IncompleteError(f"{DAMAGED}it cannot be decoded")
+    deep = np.asarray(found, np.uint16).reshape(image.height, image.width, -1)
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[deep.shape[2]]
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[len(order)]
+    canvas = image if image.mode == mode else PIL.Image.new(mode, image.size)
+    levels.check_used(int(deep[:, :, :3].max()))
+    for top in range(0, image.height, ROWS_AT_A_TIME):
+        rows = deep[top : top + ROWS_AT_A_TIME]
+        scaled = levels.to_eight_bits(rows)
+        scaled[:, :, 3:] = FULL_RANGE.to_eight_bits(rows[:, :, 3:])  # alpha
+        canvas.paste(
+            PIL.Image.fromarray(scaled[:, :, order].squeeze(2) if mode == "L" else scaled[:, :, order]), (0, top)
+        )
+    return canvas
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ImageError, IncompleteError
 from .adjust import Adjustment, adjust
 from .decode import Decoded, Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
+from .levels import FULL_RANGE, Levels
 from .quality import Quality, measure
 from .resize import Image, stretch
 from .thumbnail import shrink
@@ -47,7 +48,13 @@ class Reading:
     doubt: str = ""
 
 
-def read_cell(source: Source, width: int, height: int, adjustment: Adjustment | None = None) -> Reading:
+def read_cell(
+    source: Source,
+    width: int,
+    height: int,
+    adjustment: Adjustment | None = None,
+    levels: Levels = FULL_RANGE,
+) -> Reading:
     """Read one image of one cell; what is wrong with it is in the reading, not raised.
 
     Args:
@@ -55,6 +62,7 @@ def read_cell(source: Source, width: int, height: int, adjustment: Adjustment | 
         width: Width of the graph's input in pixels.
         height: Height of the graph's input in pixels.
         adjustment: How the picture is changed for the model.
+        levels: Values of 16 bits that are black and white.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
@@ -66,7 +74,7 @@ def read_cell(source: Source, width: int, height: int, adjustment: Adjustment | 
         found, sha256 = raw.fingerprint, raw.sha256
         with one_large_image_at_a_time(raw.data):
             suffix = os.path.splitext(os.fsdecode(path))[1]
-            return _prepared(lambda: decode(raw.data, suffix), width, height, adjustment, found, sha256)
+            return _prepared(lambda: decode(raw.data, suffix, levels), width, height, adjustment, found, sha256)
     except ImageError as error:
         return Reading(found, str(error), isinstance(error, IncompleteError), sha256)
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..bundle.bundle import SHIPPED, Bundle, load_bundle
+from ..images.levels import FULL_RANGE, Levels
 from ..images.reading import Reading, Source, read_cell
 from .backend import Backend, Outputs
 from .choose import open_backend
@@ -35,20 +36,28 @@ class Classifier:
     Attributes:
         bundle: The bundle.
         backend: What runs the bundle's graph.
+        levels: Values of 16 bits that are black and white.
     """
 
-    def __init__(self, bundle: Bundle | Path | str | None = None, backend: Backend | str = "auto"):
+    def __init__(
+        self,
+        bundle: Bundle | Path | str | None = None,
+        backend: Backend | str = "auto",
+        levels: Levels = FULL_RANGE,
+    ):
         """Load a bundle.
 
         Args:
             bundle: The bundle or its folder; the one that ships with cartcls where none is named.
             backend: What runs its graph, or the name of it: `auto`, `tensorrt`, `cuda` or `openvino`.
+            levels: Values that are black and white in images of 16 bits per channel.
 
         Raises:
             BundleError: A file of the bundle is missing, altered or malformed.
             BackendError: The backend is unknown, not installed, or cannot load the graph.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or SHIPPED))
+        self.levels = levels
         self.backend = open_backend(self.bundle, backend) if isinstance(backend, str) else backend
 
     def __enter__(self) -> "Classifier":
@@ -97,7 +106,7 @@ class Classifier:
 
     def read(self, source: Source) -> Reading:
         """Read one image as the model takes it."""
-        return read_cell(source, self.bundle.width, self.bundle.height, self.bundle.adjustment)
+        return read_cell(source, self.bundle.width, self.bundle.height, self.bundle.adjustment, self.levels)
 
     @property
     def _ahead(self) -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..images.decode import Fingerprint
+from ..images.levels import FULL_RANGE, Levels
 
 OTHER = "other: "
 
@@ -31,6 +32,17 @@ class Slide:
     source: bytes
     name: str
     report: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is settled for all rows of a slide.
+
+    Attributes:
+        levels: Values of 16 bits that are black and white.
+    """
+
+    levels: Levels = FULL_RANGE
 
 
 @dataclass(frozen=True)

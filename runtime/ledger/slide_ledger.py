@@ -20,7 +20,7 @@ import msgspec
 
 from ..images.decode import Fingerprint
 from .database import Database, Value
-from .records import WAITING, Cell, Correction, Cursor, LedgerImage, Result, Run, Slide
+from .records import WAITING, Cell, Correction, Cursor, Facts, LedgerImage, Result, Run, Slide
 
 _COLUMNS = [field.name for field in fields(Cell) if field.name != "maps"]
 _ADD = (
@@ -186,6 +186,22 @@ class SlideLedger:
         """Record that the slide was found to be unlike them; it stays."""
         with self._database.transaction():
             self._database.execute("UPDATE slides SET alarm = ? WHERE id = ?", (alarm, self.slide.id))
+
+    def facts(self) -> Facts:
+        """What was settled for the slide before its first row."""
+        (found,) = self._database.execute("SELECT facts FROM slides WHERE id = ?", (self.slide.id,)).fetchone()
+        return msgspec.json.decode(found, type=Facts)
+
+    def settle(self, facts: Facts) -> None:
+        """Record what is settled for the slide."""
+        with self._database.transaction():
+            values = msgspec.json.encode(facts).decode(), self.slide.id
+            self._database.execute("UPDATE slides SET facts = ? WHERE id = ?", values)
+
+    def has_labels(self) -> bool:
+        """Whether a row has, or had, a label."""
+        query = "SELECT EXISTS (SELECT 1 FROM cells WHERE slide = ? AND label IS NOT NULL)"
+        return bool(self._database.number(query, self.slide.id))
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
         """Save corrections, and the corrected rows."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import SlideError, batch_command
 from ..files import sweep
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
+from ..images.levels import Levels
 from ..images.reading import Reading
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
@@ -58,10 +59,11 @@ class SlideWork:
             notify: Called with messages for the user.
 
         Raises:
-            SlideError: The folder of its report is taken.
+            SlideError: The folder of its report is taken, or it has rows that were made with other levels.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
+        _agree_on_levels(self.ledger, classifier.levels, slide_dir, out)
         run = replace(run, slide=self.ledger.slide.name)
         self.directory = out / run.slide
         self.page_cost = 0.0
@@ -309,3 +311,15 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
     return ledger.add_slide(source, name)
+
+
+def _agree_on_levels(ledger: SlideLedger, levels: Levels, slide_dir: Path, out: Path) -> None:
+    """Keep the levels of the slide's first run: rows that were made with others are not comparable."""
+    facts = ledger.facts()
+    if facts.levels == levels:
+        return
+    if ledger.has_labels():
+        anew = batch_command(slide_dir, f"{levels.options} --fresh", out)
+        raise SlideError(f"{slide_dir} was classified {facts.levels}: do so again, or start it anew with {anew}")
+    ledger.settle(replace(facts, levels=levels))
+    ledger.requeue([image for image in ledger.images().values() if image.state == "rejected"])

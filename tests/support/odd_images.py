@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+from tiffs import of_tifffile
 
 from cartcls.runtime.images.resize import Image
 
@@ -25,7 +26,7 @@ def odd_images(folder: Path, cell: Path) -> dict[str, Expected]:
     with PIL.Image.open(cell) as image:
         pixels = np.asarray(image.convert("RGB"))
     expected: dict[str, Expected] = dict(_special_files(folder))
-    for make in (_cut, _whole, _unusual, _bombs, _junk):
+    for make in (_cut, _whole, _unusual, _microscopes, _bombs, _junk):
         for name, data, what in make(cell.read_bytes(), pixels):
             (folder / name).write_bytes(data)
             expected[name] = what
@@ -108,8 +109,11 @@ def _whole(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
 def _unusual(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
     image = PIL.Image.fromarray(pixels)
     deep = PIL.Image.fromarray(pixels.mean(2).astype(np.uint16) * 257)
-    yield "deep.png", _saved(deep, "PNG"), "more than 8 bits"
-    yield "deep.tif", _saved(deep, "TIFF"), "more than 8 bits"
+    grey = np.dstack([pixels.mean(2).astype(np.uint8)] * 3)
+    for format, suffix in (("PNG", "png"), ("TIFF", "tif")):
+        yield f"deep.{suffix}", _saved(deep, format), grey
+        dark = PIL.Image.fromarray(pixels.mean(2).astype(np.uint16) * 16)
+        yield f"dark.{suffix}", _saved(dark, format), "--white 4095"
     yield "float.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.float32)), "TIFF"), "floating-point numbers"
     yield "whole.tif", _saved(PIL.Image.fromarray(pixels.mean(2).astype(np.int32)), "TIFF"), "signed numbers"
     for mode in ("CMYK", "YCbCr", "LAB"):
@@ -128,6 +132,44 @@ def _unusual(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]
         yield f"{format}.jpg", _saved(image, format), NO_IMAGE
     for suffix in ("czi", "nd2", "lif", "CZI"):
         yield f"vendor.{suffix}", b"whatever", "export the cells as TIFF"
+
+
+def _microscopes(jpeg: bytes, pixels: Image) -> Iterator[tuple[str, bytes, Expected]]:
+    deep, small = pixels.astype(np.uint16) * 257, pixels[::2, ::2]
+    stack = np.stack([np.zeros_like(pixels), pixels])
+    for name, data in (
+        ("colours", of_tifffile(deep)),
+        ("tiles", of_tifffile(deep, tile=(64, 64), compression="zlib", predictor=True)),
+        ("bigtiff", of_tifffile(deep, bigtiff=True, byteorder=">")),
+        ("pyramid", of_tifffile(pixels, small, tile=(64, 64))),
+        ("deep-pyramid", of_tifffile(deep, deep[::2, ::2], tile=(64, 64))),
+        ("ome", of_tifffile(deep, ome=True)),
+        ("focus", of_tifffile(stack, ome=True, metadata={"axes": "ZYXS"})),
+    ):
+        yield f"{name}.tif", data, pixels
+        for share in range(1, 5):  # what comes after may belong to a preview
+            yield f"{name}-cut-{share}.tif", data[: len(data) * share // 6], CUT
+    chance = random.Random(2)
+    for number in range(30):  # tags among them
+        data = bytearray(of_tifffile(deep[:40, :40], ome=True))
+        data[chance.randrange(min(600, len(data)))] ^= 1 << chance.randrange(8)
+        yield f"flip-deep-{number:02d}.tif", bytes(data), None
+    yield "times.tif", of_tifffile(stack, ome=True, metadata={"axes": "TYXS"}), "holds 2 times"
+    yield (
+        "channels.tif",
+        of_tifffile(pixels.transpose(2, 0, 1), photometric="minisblack", ome=True),
+        "not said to be red",
+    )
+    twelve = of_tifffile(pixels.astype(np.uint16) * 16)
+    yield "twelve.tif", twelve, "--white 4095"
+    entities = "".join(f'<!ENTITY x{n} "{f"&x{n - 1};" * 10 if n else "x" * 99}">' for n in range(9))
+    yield "entities.tif", of_tifffile(pixels, first=f"<!DOCTYPE OME [{entities}]><OME>&x8;</OME>"), "declarations"
+    sides = (b"%c\1\4\0\1\0\0\0\x40\0" % number for number in (0, 1))
+    huge = of_tifffile(np.zeros((64, 64), np.uint16), tile=(64, 64))
+    for side in sides:
+        assert side in huge
+        huge = huge.replace(side, side[:-2] + b"\xff\xff")
+    yield "huge.tif", huge, "megapixels"
 
 
 def _lab(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,7 +1,13 @@
-"""TIFF files written byte by byte, as no library would."""
+"""TIFF files written byte by byte, as no library would; and by tifffile, in forms that Pillow does not write."""
 
+import io
 import struct
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
 
 Value = int | bytes | Sequence[int]
 
@@ -34,3 +40,21 @@ def _packed(value: Value) -> tuple[int, bytes, int]:
     numbers = [value] if isinstance(value, int) else list(value)
     kind, code = (4, "I") if max(numbers) > 65535 else (3, "H")
     return kind, struct.pack(f"<{len(numbers)}{code}", *numbers), len(numbers)
+
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.bool_]
+
+
+def of_tifffile(*pages: Pixels, first: str = "", **options: Any) -> bytes:
+    """Write pictures as tifffile does; `first` is the description of the first one, and the others are previews."""
+    file = io.BytesIO()
+    form = {name: options.pop(name) for name in ("bigtiff", "byteorder", "ome", "imagej") if name in options}
+    with tifffile.TiffWriter(file, **form) as writer:
+        for number, page in enumerate(pages):
+            values = {"photometric": "rgb" if page.ndim > 2 else "minisblack"}
+            if len(pages) > 1:
+                values |= {"metadata": None, "subfiletype": int(number > 0)}
+            if first and number == 0:
+                values |= {"description": first.encode()}
+            writer.write(page, **(values | options))
+    return file.getvalue()

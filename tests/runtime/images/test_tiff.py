@@ -13,7 +13,8 @@ from odd_images import as_pillow_does
 from tiffs import Value, write_tiff
 
 from cartcls.runtime.errors import ImageError, IncompleteError
-from cartcls.runtime.images.decode import MANY, decode, read_image
+from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.tiff_tags import MANY
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -223,7 +224,8 @@ def test_no_sector_of_zeros_in_compressed_strips_is_taken(pixels: Pixels, compre
         (lambda p: tiff(p, t259=50001), "compressed by WebP"),
         (lambda p: tiff(p, t259=6), "compressed by JPEG of the old kind"),
         (lambda p: tiff(p, t259=12345), "compressed by method 12345"),
-        (lambda p: b"MM\0+" + tiff(p)[4:], "BigTIFF of the byte order MM"),
+        (lambda p: tiff(p, t258=(12, 12, 12)), "12 bits per channel"),
+        (lambda p: tiff(p, t258=(16, 16, 8)), "16 bits per channel"),
         (lambda p: jpeg_strips(p).replace(b"\x06\1\3\0\1\0\0\0\6\0", b"\x06\1\3\0\1\0\0\0\2\0"), "stored as YCbCr"),
         (lambda p: jpeg_strips(p, keep_rgb=True), "stored as RGB"),
         (

@@ -1,0 +1,79 @@
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fakes import FakeBackend
+from typer.testing import CliRunner
+
+from cartcls.cli import app
+from cartcls.runtime.console import EXIT_UNREADABLE
+from cartcls.runtime.errors import SlideError, UsageError
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.inference import choose, worker
+
+
+@pytest.fixture
+def captured(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A capture folder with one slide: two cells of a camera with 12 bits."""
+    for module, name in ((choose, "open_backend"), (worker, "open_in_child")):
+        monkeypatch.setattr(module, name, lambda *arguments, **options: FakeBackend())
+    folder = tmp_path / "captures"
+    (folder / "slide").mkdir(parents=True)
+    for number in (1, 2):
+        deep = np.rint(read_image(slide / f"cell-{number:02d}.jpg")[0] * (4095 / 255)).astype(np.uint16)
+        cv2.imwrite(str(folder / "slide" / f"{number}.png"), deep)
+    return folder
+
+
+def commands(captured: Path, out: Path) -> dict[str, list[str]]:
+    return {
+        "batch": ["batch", str(captured / "slide"), "--out", str(out)],
+        "watch": ["watch", str(captured), "--once", "--out", str(out)],
+    }
+
+
+def statuses(out: Path) -> list[str]:
+    (report,) = out.glob("slide/cells.csv")
+    return [row["status"] for row in csv.DictReader(report.read_text(encoding="utf-8-sig").splitlines())]
+
+
+@pytest.mark.parametrize("name", ["batch", "watch"])
+def test_a_run_says_which_value_is_white_and_the_next_one_with_it_classifies(captured: Path, tmp_path: Path, name: str):
+    out = tmp_path / "out"
+    command = commands(captured, out)[name]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, statuses(out)) == (EXIT_UNREADABLE, ["rejected", "rejected"])
+    assert "--white 4095" in done.output
+    done = CliRunner().invoke(app, [*command, "--white", "4095"])
+    assert done.exit_code == 0, done.output
+    assert "rejected" not in statuses(out)
+
+
+@pytest.mark.parametrize("name", ["batch", "watch"])
+def test_a_slide_keeps_its_levels(captured: Path, tmp_path: Path, name: str):
+    out = tmp_path / "out"
+    command = commands(captured, out)[name]
+    declared = [*command, "--black", "10", "--white", "4095"]
+    for _ in range(2):
+        done = CliRunner().invoke(app, declared)
+        assert done.exit_code == 0, done.output
+    before = (out / "slide" / "cells.csv").read_bytes()
+    for other in (command, [*command, "--white", "4095"], [*declared[:-1], "4000"]):
+        done = CliRunner().invoke(app, other)
+        assert isinstance(done.exception, SlideError)
+        assert "was classified with --black 10 --white 4095: do so again, or start it anew with cartcls batch" in str(
+            done.exception
+        )
+    assert (out / "slide" / "cells.csv").read_bytes() == before
+    anew = [*commands(captured, out)["batch"], "--white", "4000", "--fresh"]
+    assert CliRunner().invoke(app, anew).exit_code == 0
+    assert CliRunner().invoke(app, anew[:-1]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["batch", "watch"])
+def test_levels_that_cannot_be_are_an_error_of_the_command_line(captured: Path, tmp_path: Path, name: str):
+    done = CliRunner().invoke(app, [*commands(captured, tmp_path / "out")[name], "--black", "5", "--white", "5"])
+    assert isinstance(done.exception, UsageError)
+    assert not (tmp_path / "out").exists()
