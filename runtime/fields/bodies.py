@@ -28,13 +28,13 @@ def cytoplasm(stain: Stain, nuclei: Mask, diameter: float) -> Mask:
     return np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, disk(THIN * diameter)), np.uint8)
 
 
-def body(nucleus: Part, weak: Mask, others: Mask, diameter: float) -> Part:
+def body(nucleus: Part, weak: Mask, nuclei: Mask, diameter: float) -> Part:
     """A cell: its nucleus, and the cytoplasm that hangs together with it.
 
     Args:
         nucleus: The nucleus.
         weak: Cytoplasm and nuclei of the field, zeros and ones, (H, W).
-        others: Nuclei of other cells, zeros and ones, (H, W).
+        nuclei: Purple pixels of the field, zeros and ones, (H, W): those of others are left out.
         diameter: Of a red cell in pixels.
     """
     reach = round(REACH * diameter)
@@ -42,7 +42,7 @@ def body(nucleus: Part, weak: Mask, others: Mask, diameter: float) -> Part:
     rows, columns = (slice(start, side.stop + reach) for start, side in zip((y, x), nucleus.window, strict=True))
     own = np.zeros_like(weak[rows, columns])
     own[Part(nucleus.x - x, nucleus.y - y, nucleus.mask).window] = nucleus.mask
-    free = (weak[rows, columns] & ~others[rows, columns]) | own
+    free = (weak[rows, columns] & ~nuclei[rows, columns]) | own
     near = np.asarray(cv2.dilate(own, disk(reach)), np.uint8) & free
     labels = np.asarray(cv2.connectedComponents(near)[1], np.intp)
     kept = np.zeros(int(labels.max()) + 1, np.uint8)

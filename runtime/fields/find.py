@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ScaleError
 from ..images.resize import Image
 from .bodies import body, cytoplasm, is_smudge
-from .nuclei import Mask, Part, nuclei, purple, red_cell_area
+from .nuclei import Part, nuclei, purple, red_cell_area
 from .split import Cell, split
 from .stain import Color, Stain, background, stain_of
 
@@ -136,7 +136,7 @@ def _cells(small: Image, work: float, empty: Color) -> Iterable[tuple[Cell, bool
     found = purple(stain, work)
     weak = cytoplasm(stain, found, work)
     for nucleus in nuclei(found, work):
-        for cell in split(nucleus, body(nucleus, weak, _others(found, nucleus), work), work):
+        for cell in split(nucleus, body(nucleus, weak, found, work), work):
             if _is_large(cell.nucleus, stain, work):
                 yield cell, is_smudge(cell.nucleus, cell.body, stain, work)
 
@@ -150,13 +150,6 @@ def _is_large(nucleus: Part, stain: Stain, work: float) -> bool:
     dense = float(np.median(stain.density[nucleus.window][inside])) >= DENSE
     purple = float(np.median(stain.purple[nucleus.window][inside])) - stain.red_cells
     return bool(area >= DENSE_NUCLEUS and dense and purple >= DENSE_PURPLE * (stain.nucleus - stain.red_cells))
-
-
-def _others(found: Mask, nucleus: Part) -> Mask:
-    """Purple pixels without those of one nucleus."""
-    others = found.copy()
-    others[nucleus.window] &= 1 - nucleus.mask
-    return others
 
 
 def _at_edge(part: Part, size: tuple[int, ...], work: float) -> bool:

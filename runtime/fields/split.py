@@ -13,13 +13,16 @@ CORE = 0.18  # least distance of a lobe's middle to its rim
 PEAK = 0.30  # radius in which a lobe's middle is the farthest from the rim
 FILLED = 0.25  # radius: narrower bays in an outline are filled before its waist is measured
 SMALL = 0.30  # area of a red cell's: a smaller nucleus is not cut off
+TWO = 2.5  # area of a red cell's: a smaller outline is the nucleus of one, whose cytoplasm is too pale to be seen
 APART = 1.1  # distance in diameters of two nuclei that may be cut apart; lobes of one are closer
 WAIST = 0.80  # of the narrower cell's width: a narrower waist lies between two cells
 DENTED = 0.92  # share of its convex hull: an outline that fills more of it is one cell's
 FAR = 1.3  # distance in diameters of two nuclei, or sets of lobes, that are hardly one cell's
+MANY = 40  # lobes: a clump with more is not cut apart, since that would take too long
 LONG = 2.5  # diameters: no usual nucleus is longer
 
 Vector = npt.NDArray[np.float64]
+Lobe = tuple[float, Vector]  # weight, and middle: x and y in the field
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,38 +51,41 @@ def split(nucleus: Part, body: Part, diameter: float) -> list[Cell]:
     Returns:
         One cell, or as many as there are waists and one more.
     """
-    middles = _middles(nucleus, diameter)
-    if middles is None:
-        return [Cell(nucleus, body, max(nucleus.mask.shape) > LONG * diameter)]
-    first, second = middles
-    if max(nucleus.mask.shape) < APART * diameter:
-        return [Cell(nucleus, body)]
+    long = max(nucleus.mask.shape) > LONG * diameter
+    lobes = _lobes(nucleus, diameter)
+    if not 2 <= len(lobes) <= MANY:
+        return [Cell(nucleus, body, long)]
+    first, second = _middles(lobes)
     distance = float(np.hypot(*(second - first)))
     outline = _filled(body, diameter)
     waist, at = _waist(outline, first, second)
     halves = [_halves(part, first, second, at) for part in (nucleus, body)]
-    least = SMALL * red_cell_area(diameter)
-    if (
+    area = red_cell_area(diameter)
+    apart = (
         distance > APART * diameter
         and waist < WAIST
         and _convexity(outline) < DENTED
-        and all(np.count_nonzero(half.mask) > least for half in halves[0])
-    ):
+        and all(np.count_nonzero(half.mask) > SMALL * area for half in halves[0])
+    )
+    if apart and np.count_nonzero(body.mask) > TWO * area:
         return [cell for own, around in zip(*halves, strict=True) for cell in split(own, around, diameter)]
-    joined = distance > FAR * diameter or max(nucleus.mask.shape) > LONG * diameter
+    joined = apart or distance > FAR * diameter or long
     return [Cell(nucleus, body, joined)]
 
 
-def _middles(nucleus: Part, diameter: float) -> tuple[Vector, Vector] | None:
-    """Middles of two nuclei, x and y in the field, each of the lobes that are closest; None where there is one."""
+def _lobes(nucleus: Part, diameter: float) -> list[Lobe]:
+    """Lobes of nuclei: where the rim is far away."""
     rim = cv2.distanceTransform(np.pad(nucleus.mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     depth = cv2.GaussianBlur(rim, (0, 0), BLUR * diameter)
     y, x = np.nonzero((depth == cv2.dilate(depth, disk(PEAK * diameter))) & (depth > CORE * diameter))
-    places = np.stack([x + nucleus.x, y + nucleus.y], axis=1).astype(float)
-    sets = list(zip((depth[y, x].astype(float) ** 2).tolist(), places, strict=True))
-    if len(sets) < 2:
-        return None
-    while len(sets) > 2:  # the two that are closest are lobes of one nucleus
+    middles = np.stack([x + nucleus.x, y + nucleus.y], axis=1).astype(float)
+    return list(zip((depth[y, x].astype(float) ** 2).tolist(), middles, strict=True))
+
+
+def _middles(lobes: list[Lobe]) -> tuple[Vector, Vector]:
+    """Middles of two sets of lobes, after those that are closest to each other are joined."""
+    sets = list(lobes)
+    while len(sets) > 2:
         gaps = {(i, j): np.hypot(*(sets[i][1] - sets[j][1])) for j in range(len(sets)) for i in range(j)}
         i, j = min(gaps, key=lambda pair: gaps[pair])
         (first, at), (second, beside) = sets[i], sets.pop(j)
