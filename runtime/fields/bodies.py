@@ -10,6 +10,7 @@ WEAK = 0.15  # of the way from red cells to nuclei: purple of cytoplasm
 THIN = 0.10  # radius in diameters of a red cell: thinner cytoplasm is taken away
 REACH = 0.55  # diameters that cytoplasm reaches around its nucleus
 SMUDGE = 4.25  # area of a red cell's: smaller nuclei are taken for whole
+CLUMP = 12.0  # area of a red cell's: what is larger and could not be cut apart is debris, or a clump of many
 FILLED = 0.25  # radius: narrower bays in an outline are filled before it is judged
 RAGGED = 1.3  # length of an outline, of a circle's with the same area
 SOFT = 0.12  # of the density within: the steepest change at the outline, per pixel
@@ -51,7 +52,7 @@ def body(nucleus: Part, weak: Mask, nuclei: Mask, diameter: float) -> Part:
 
 
 def is_smudge(nucleus: Part, body: Part, stain: Stain, diameter: float) -> bool:
-    """Whether a cell is smashed: a very large nucleus, in an outline that is ragged and fades away.
+    """Whether a cell is smashed: a very large nucleus, in an outline that is ragged and fades away; or no cell at all.
 
     Args:
         nucleus: Its nucleus.
@@ -59,15 +60,16 @@ def is_smudge(nucleus: Part, body: Part, stain: Stain, diameter: float) -> bool:
         stain: Stain of the field.
         diameter: Of a red cell in pixels.
     """
-    if np.count_nonzero(nucleus.mask) < SMUDGE * red_cell_area(diameter):
-        return False
+    area = np.count_nonzero(nucleus.mask) / red_cell_area(diameter)
+    if not SMUDGE < area < CLUMP:
+        return bool(area >= CLUMP)
     kernel = disk(FILLED * diameter)
     around = len(kernel)
     outline = np.asarray(cv2.morphologyEx(np.pad(body.mask, around), cv2.MORPH_CLOSE, kernel), np.uint8)
     rims, _ = cv2.findContours(outline, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     rim = max(rims, key=cv2.contourArea)
     ragged = cv2.arcLength(rim, True) / np.sqrt(4 * np.pi * max(1.0, cv2.contourArea(rim)))
-    return ragged > RAGGED and _sharpness(outline, around, body, stain) < SOFT
+    return bool(ragged > RAGGED) and _sharpness(outline, around, body, stain) < SOFT
 
 
 def _sharpness(outline: Mask, around: int, body: Part, stain: Stain) -> float:

@@ -66,7 +66,7 @@ class Field:
 
     Attributes:
         cells: White cells and erythroblasts, in reading order.
-        smudges: Smashed cells, in reading order; they are not counted.
+        smudges: Smashed cells, clumps and debris, in reading order; they are not counted.
         empty: Colour of the empty slide: red, green and blue, 0 to 255.
     """
 
