@@ -37,6 +37,15 @@ def test_platelets_are_not_searched(slide: Path, labels: dict[str, str]):
         assert not near(find(image, HOME_DIAMETER).cells, (image.shape[1] / 2, image.shape[0] / 2), 40)
 
 
+def test_small_nuclei_are_cells_where_they_are_as_dense_as_late_erythroblasts():
+    for colour, expected in (((45, 22, 90), 1), ((130, 85, 170), 0)):
+        image = np.full((363, 360, 3), GLASS, np.uint8)
+        for x, y in ((60, 60), (300, 70), (70, 290), (290, 300)):
+            cv2.circle(image, (x, y), 37, (205, 165, 155), -1)
+        cv2.circle(image, (180, 180), 22, colour, -1)  # 0.34 of a red cell's area
+        assert len(find(image, HOME_DIAMETER).cells) == expected
+
+
 def test_stain_and_light_may_differ(field: Mosaic):
     expected = len(find(field.image, HOME_DIAMETER).cells)
     for colour in ((0.7, 0.85, 1.0), (1.0, 0.9, 0.7), (0.6, 0.6, 0.6)):

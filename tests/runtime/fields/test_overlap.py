@@ -51,6 +51,12 @@ def test_unrelated_fields_are_not(field: Mosaic):
     assert shift_between(left, right, HOME_DIAMETER) is None
 
 
+def test_a_strip_alone_does_not_make_neighbours(field: Mosaic):
+    first, second = field.image[:780, :1000], np.ascontiguousarray(field.image[300:1080, 700:1700])
+    second[:, :130] = first[:, 500:630]
+    assert shift_between(first, second, HOME_DIAMETER) is None
+
+
 def test_empty_fields_tell_nothing():
     glass = np.full((480, 640, 3), 220, np.uint8)
     assert shift_between(glass, glass, HOME_DIAMETER) is None
