@@ -43,6 +43,7 @@ def section(crops: Sequence[Image], random: Random) -> list[str]:
         "## Cells that touch",
         "",
         f"Pairs of crops of `select`, with 0 to {OVERLAPS[-1]} pixels in common.",
+        "",
         "| pairs | cut apart | taken for one, and flagged | taken for one |",
         "|---|---|---|---|",
         f"| {len(fields)} | {apart} | {flagged} | {one} |",
