@@ -278,8 +278,8 @@ def mosaics(folder: Path) -> list[str]:
         "",
         f"Crops of `{PART}` in fields of {', '.join(map(str, SIZES))} cells, turned by any angle, with red cells of the"
         " same crops between them; one scale for the four fields of a magnification, from their red cells. `not scaled`"
-        " is the same boxes, cut out as they are. Other cells are those that the crops show beside their own. The natural"
-        " mix needs 57 of 49 neutrophils: eight lie there twice, turned otherwise.",
+        " is the same boxes, cut out as they are. Other cells are those that the crops show beside their own. The"
+        " natural mix needs 57 of 49 neutrophils: eight lie there twice, turned otherwise.",
         "",
         "| fields | cells | found | other cells | right | right, not scaled | flagged; may be two |",
         "|" + "---|" * 7,

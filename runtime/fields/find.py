@@ -30,7 +30,8 @@ CUT_NUCLEUS = 0.25  # likewise, of one that the field's border cuts
 DENSE_NUCLEUS = 0.25  # likewise, of one that is as dense as those of late erythroblasts; platelets never are
 DENSE = 1.75  # optical density of green, that such a nucleus has at least
 DENSE_PURPLE = 2.2  # times as far above red cells as the least purple nucleus, that it is at least
-EDGE = 0.06  # diameters from the border: what comes as near may be cut by it
+EDGE = 0.13  # diameters between a cell and the border: cytoplasm too pale to be seen may reach as far
+TOUCH = 0.04  # diameters: what is as near to the border touches it
 ROW = 0.5  # of the usual height: cells whose middles differ by less stand in one row
 
 
@@ -144,7 +145,7 @@ def _cells(small: Image, work: float, empty: Color) -> Iterable[tuple[Cell, bool
 def _is_large(nucleus: Part, stain: Stain, work: float) -> bool:
     """Whether a nucleus is large enough to be a cell's and not a platelet."""
     area = np.count_nonzero(nucleus.mask) / red_cell_area(work)
-    if area >= NUCLEUS or _at_edge(nucleus, stain.purple.shape, work):
+    if area >= NUCLEUS or _at_edge(nucleus, stain.purple.shape, TOUCH * work):
         return bool(area >= CUT_NUCLEUS)
     inside = nucleus.mask > 0
     dense = float(np.median(stain.density[nucleus.window][inside])) >= DENSE
@@ -152,8 +153,7 @@ def _is_large(nucleus: Part, stain: Stain, work: float) -> bool:
     return bool(area >= DENSE_NUCLEUS and dense and purple >= DENSE_PURPLE * (stain.nucleus - stain.red_cells))
 
 
-def _at_edge(part: Part, size: tuple[int, ...], work: float) -> bool:
-    margin = EDGE * work
+def _at_edge(part: Part, size: tuple[int, ...], margin: float) -> bool:
     rows, columns = part.window
     inside = margin < rows.start and rows.stop < size[0] - margin
     return not (inside and margin < columns.start and columns.stop < size[1] - margin)
@@ -162,7 +162,7 @@ def _at_edge(part: Part, size: tuple[int, ...], work: float) -> bool:
 def _found(cell: Cell, size: tuple[int, ...], work: float) -> Found:
     """A cell in the pixels of the scaled field."""
     height, width = cell.body.mask.shape
-    return Found(cell.body.x, cell.body.y, width, height, _at_edge(cell.body, size, work), cell.joined)
+    return Found(cell.body.x, cell.body.y, width, height, _at_edge(cell.body, size, EDGE * work), cell.joined)
 
 
 def _in_pixels_of(image: Image, small: Image, found: Found) -> Found:
