@@ -3,6 +3,7 @@
     CartclsError
     ├── ImageError      one image cannot be read; the run continues
     │   └── IncompleteError     but it may be complete later
+    ├── ScaleError      nothing in the fields tells their scale
     ├── BundleError     a model bundle is missing, altered or malformed
     ├── BackendError    the GPU, engine or inference library cannot be used
     │   ├── NotInstalledError   because it is not installed
@@ -35,6 +36,10 @@ class ImageError(CartclsError):
 
 class IncompleteError(ImageError):
     """An image is incomplete: cut off, still being written, or missing for the moment."""
+
+
+class ScaleError(CartclsError):
+    """Nothing in the fields tells how large a cell is."""
 
 
 class BundleError(CartclsError):

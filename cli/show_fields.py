@@ -1,0 +1,132 @@
+"""What `cartcls find` does with each field, and what it shows of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from ..runtime.errors import ImageError, ScaleError
+from ..runtime.fields.draw import drawn
+from ..runtime.fields.find import FINDER_VERSION, Field, find
+from ..runtime.fields.scale import mpp_of, red_cell_diameter, slide_diameter
+from ..runtime.files import replace_file, writing
+from ..runtime.images.decode import read_image
+from .show import notify, results
+
+UNLIKE = 1.25  # times: a given scale that differs more from the red cells' is named
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A field that was looked at.
+
+    Attributes:
+        image: Its file.
+        copy: The copy with boxes.
+        field: What was found.
+        own_diameter: Of a red cell in this field alone, in pixels; None where there is none.
+        seconds: Time to find, without reading and drawing.
+    """
+
+    image: Path
+    copy: Path
+    field: Field
+    own_diameter: float | None
+    seconds: float
+
+    def as_json(self) -> dict[str, object]:
+        """What programs may want to know of it."""
+        return {
+            "image": str(self.image),
+            "copy": str(self.copy),
+            "finder": FINDER_VERSION,
+            "own_diameter": self.own_diameter,
+            "seconds": round(self.seconds, 4),
+            "cells": [asdict(cell) for cell in self.field.cells],
+            "smudges": [asdict(smudge) for smudge in self.field.smudges],
+        }
+
+
+def measured(images: Sequence[Path]) -> dict[Path, float | None]:
+    """Diameter of a red cell in each field; a message for each that cannot be read."""
+    found: dict[Path, float | None] = {}
+    for image in dict.fromkeys(images):
+        try:
+            found[image] = red_cell_diameter(read_image(image)[0])
+        except ImageError as error:
+            notify(f"error: {image} {error}")
+    if not found:
+        raise ImageError("none of the fields could be read (see above)")
+    return found
+
+
+def compare(diameter: float, measured: Sequence[float | None]) -> None:
+    """Print a warning where a given scale is far from what the red cells say."""
+    known = [own for own in measured if own is not None]
+    if known and not 1 / UNLIKE < (own := slide_diameter(known)) / diameter < UNLIKE:
+        notify(f"warning: the red cells look like {mpp_of(own):.3f} µm per pixel, not {mpp_of(diameter):.3f}")
+
+
+def look(image: Path, own_diameter: float | None, diameter: float, copy: Path) -> Looked:
+    """Find the cells of one field, and write a copy with their boxes.
+
+    Args:
+        image: The field's file.
+        own_diameter: Of a red cell in this field alone, in pixels; None where there is none.
+        diameter: Of a red cell on the slide, in pixels.
+        copy: File to write.
+
+    Raises:
+        ImageError: The field cannot be read any more.
+        ScaleError: The diameter does not fit the field.
+        OutputError: The copy cannot be written.
+    """
+    pixels, _ = read_image(image)
+    start = time.perf_counter()
+    try:
+        field = find(pixels, diameter)
+    except ScaleError as error:
+        raise ScaleError(f"{image}: {error}") from None
+    seconds = time.perf_counter() - start
+    with writing(copy):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(copy, drawn(pixels, field, diameter))
+    return Looked(image, copy, field, own_diameter, seconds)
+
+
+def copies(images: Sequence[Path], out: Path) -> list[Path]:
+    """Files for the copies of fields; of fields with the same name, all but the first get a number."""
+    seen: dict[str, int] = {}
+    names = []
+    for image in images:
+        number = seen[image.name] = seen.get(image.name, 0) + 1
+        names.append(out / f"{image.name}{f'-{number}' if number > 1 else ''}.found.jpg")
+    return names
+
+
+def table(looked: Sequence[Looked], diameter: float, from_red_cells: bool) -> None:
+    """Print a line for each field, and the scale of all."""
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown.add_column("field")
+    for name in ("cells", "at the edge", "maybe two", "smudges", "red cell", "seconds"):
+        shown.add_column(name, justify="right")
+    for found in looked:
+        cells, own = found.field.cells, found.own_diameter
+        shown.add_row(
+            Text(found.image.name),
+            str(len(cells)),
+            str(sum(cell.at_edge for cell in cells)),
+            str(sum(cell.joined for cell in cells)),
+            str(len(found.field.smudges)),
+            f"{own:.0f} px" if own else "none",
+            f"{found.seconds:.3f}",
+        )
+    results.print(shown)
+    total = sum(len(found.field.cells) for found in looked)
+    origin = "median of the fields" if from_red_cells else "--mpp"
+    scale = f"red cell {diameter:.1f} px ({origin}), {mpp_of(diameter):.3f} µm per pixel"
+    results.print(f"{total} cells in {len(looked)} fields; {scale}", markup=False, soft_wrap=True)
+    results.print(f"copies with boxes in {looked[0].copy.parent}", markup=False, soft_wrap=True)

@@ -1,0 +1,174 @@
+"""White cells and erythroblasts in a field: where they lie, and what must be known of each.
+
+Platelets are not searched. What is found does not depend on the magnification: a field is scaled until a red cell is 32
+pixels wide, and every length is a share of that.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from statistics import median
+
+import cv2
+import numpy as np
+
+from ..errors import ScaleError
+from ..images.resize import Image
+from .bodies import body, cytoplasm, is_smudge
+from .nuclei import Part, nuclei, purple, red_cell_area
+from .split import Cell, split
+from .stain import Color, Stain, background, stain_of
+
+FINDER_VERSION = "1"
+"""Another one for other boxes: cells are known by their box and by what found it."""
+
+WORK = 32.0  # diameter of a red cell in pixels, where cells are searched
+WORK_PIXELS = 4_000_000  # a field is not enlarged beyond
+SMALLEST = 8.0  # diameter of a red cell in pixels: below it nothing can be told of a cell
+NARROWEST = 0.25  # diameters: a narrower field shows no cell
+NUCLEUS = 0.45  # area of a red cell's, that a nucleus has at least
+CUT_NUCLEUS = 0.25  # likewise, of one that the field's border cuts
+DENSE_NUCLEUS = 0.25  # likewise, of one that is as dense as those of late erythroblasts; platelets never are
+DENSE = 1.75  # optical density of green, that such a nucleus has at least
+DENSE_PURPLE = 2.2  # times as far above red cells as the least purple nucleus, that it is at least
+EDGE = 0.13  # diameters between a cell and the border: cytoplasm too pale to be seen may reach as far
+TOUCH = 0.04  # diameters: what is as near to the border touches it
+ROW = 0.5  # of the usual height: cells whose middles differ by less stand in one row
+
+
+@dataclass(frozen=True)
+class Found:
+    """A cell in a field, in the field's pixels.
+
+    Attributes:
+        x: Left side of its box.
+        y: Upper side of its box.
+        w: Width of its box.
+        h: Height of its box.
+        at_edge: Whether the field's border may cut it.
+        joined: Whether it may be two cells that could not be cut apart.
+    """
+
+    x: int
+    y: int
+    w: int
+    h: int
+    at_edge: bool = False
+    joined: bool = False
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Middle of its box: x and y."""
+        return self.x + self.w / 2, self.y + self.h / 2
+
+
+@dataclass(frozen=True)
+class Field:
+    """What is in a field.
+
+    Attributes:
+        cells: White cells and erythroblasts, in reading order.
+        smudges: Smashed cells, clumps and debris, in reading order; they are not counted.
+        empty: Colour of the empty slide: red, green and blue, 0 to 255.
+    """
+
+    cells: tuple[Found, ...]
+    smudges: tuple[Found, ...]
+    empty: Color
+
+
+def find(image: Image, diameter: float) -> Field:
+    """Find the white cells and erythroblasts of a field.
+
+    Args:
+        image: RGB, uint8, (H, W, 3).
+        diameter: Of a red cell in pixels, best the slide's.
+
+    Raises:
+        ScaleError: A red cell is too small to tell anything of a cell, or larger than the field.
+    """
+    _check(image, diameter)
+    small, scale = _scaled(image, diameter)
+    work = diameter * scale
+    empty = background(small)
+    if min(small.shape[:2]) < NARROWEST * work:
+        return Field((), (), empty)
+    cells, smudges = [], []
+    for cell, smudge in _cells(small, work, empty):
+        found = _found(cell, small.shape[:2], work)
+        (smudges if smudge else cells).append(_in_pixels_of(image, small, found))
+    return Field(tuple(in_reading_order(cells)), tuple(in_reading_order(smudges)), empty)
+
+
+def in_reading_order(cells: Iterable[Found]) -> list[Found]:
+    """Sort cells by rows from top to bottom, and each row from left to right."""
+    by_height = sorted(cells, key=lambda cell: (cell.middle[1], cell.middle[0]))
+    limit = ROW * median(cell.h for cell in by_height) if by_height else 0.0
+    rows: list[list[Found]] = []
+    for cell in by_height:
+        if not rows or cell.middle[1] - rows[-1][0].middle[1] >= limit:
+            rows.append([])
+        rows[-1].append(cell)
+    return [cell for row in rows for cell in sorted(row, key=lambda cell: (cell.x, cell.y))]
+
+
+def _check(image: Image, diameter: float) -> None:
+    height, width = image.shape[:2]
+    if not diameter >= SMALLEST:  # nor a number
+        raise ScaleError(
+            f"a red cell would be {diameter:.1f} pixels wide, too few to tell cells apart: check --mpp, or take the"
+            " fields with a stronger objective"
+        )
+    if diameter > max(width, height):
+        raise ScaleError(f"a red cell would be {diameter:.0f} pixels wide in a field of {width}x{height}: check --mpp")
+
+
+def _scaled(image: Image, diameter: float) -> tuple[Image, float]:
+    """A field in which red cells have the usual size, where that takes no more pixels than are allowed."""
+    height, width = image.shape[:2]
+    scale = min(WORK / diameter, max(1.0, (WORK_PIXELS / (width * height)) ** 0.5))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return np.asarray(small, np.uint8), scale
+
+
+def _cells(small: Image, work: float, empty: Color) -> Iterable[tuple[Cell, bool]]:
+    """Cells of a scaled field, and whether each is a smudge."""
+    stain = stain_of(small, work, empty)
+    found = purple(stain, work)
+    weak = cytoplasm(stain, found, work)
+    for nucleus in nuclei(found, work):
+        for cell in split(nucleus, body(nucleus, weak, found, work), work):
+            if _is_large(cell.nucleus, stain, work):
+                yield cell, is_smudge(cell.nucleus, cell.body, stain, work)
+
+
+def _is_large(nucleus: Part, stain: Stain, work: float) -> bool:
+    """Whether a nucleus is large enough to be a cell's and not a platelet."""
+    area = np.count_nonzero(nucleus.mask) / red_cell_area(work)
+    if area >= NUCLEUS or _at_edge(nucleus, stain.purple.shape, TOUCH * work):
+        return bool(area >= CUT_NUCLEUS)
+    inside = nucleus.mask > 0
+    dense = float(np.median(stain.density[nucleus.window][inside])) >= DENSE
+    purple = float(np.median(stain.purple[nucleus.window][inside])) - stain.red_cells
+    return bool(area >= DENSE_NUCLEUS and dense and purple >= DENSE_PURPLE * (stain.nucleus - stain.red_cells))
+
+
+def _at_edge(part: Part, size: tuple[int, ...], margin: float) -> bool:
+    rows, columns = part.window
+    inside = margin < rows.start and rows.stop < size[0] - margin
+    return not (inside and margin < columns.start and columns.stop < size[1] - margin)
+
+
+def _found(cell: Cell, size: tuple[int, ...], work: float) -> Found:
+    """A cell in the pixels of the scaled field."""
+    height, width = cell.body.mask.shape
+    return Found(cell.body.x, cell.body.y, width, height, _at_edge(cell.body, size, EDGE * work), cell.joined)
+
+
+def _in_pixels_of(image: Image, small: Image, found: Found) -> Found:
+    """The same cell in the pixels of the field as it came."""
+    across, down = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+    x, y = int(found.x * across), int(found.y * down)
+    right = min(image.shape[1], round((found.x + found.w) * across))
+    below = min(image.shape[0], round((found.y + found.h) * down))
+    return replace(found, x=x, y=y, w=max(1, right - x), h=max(1, below - y))
