@@ -38,11 +38,15 @@ class Gaussians:
 
     def distances(self, vectors: Vectors) -> npt.NDArray[np.float64]:
         """Mahalanobis distance of vectors (N, D) to the nearest mean, (N,)."""
-        inside = ((vectors @ self.whitening)[:, None] - self._centers) ** 2  # (N, K, R)
+        # not `@`: the threads of BLAS wait for cores that the network uses, which costs a quarter of the speed
+        whitened = np.einsum("nd,dr->nr", vectors, self.whitening)
+        inside = (whitened[:, None] - self._centers) ** 2  # (N, K, R)
         squares = inside.sum(2)
         if self.outside:
             all_directions = np.stack([((vectors - mean) ** 2).sum(1) for mean in self.means], 1)
-            squares = squares + self.outside * (all_directions - inside @ self._variances).clip(0)
+            squares = squares + self.outside * (all_directions - np.einsum("nkr,r->nk", inside, self._variances)).clip(
+                0
+            )
         return np.sqrt(squares.min(1)).astype(np.float64)
 
     @property
