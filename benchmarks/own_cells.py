@@ -66,7 +66,7 @@ class Laboratory:
         return OwnCells(
             self.own.directory,
             LabelledCells(paths, cells.labels[chosen], cells.classes, paths),
-            Views(views.features[chosen], views.averaged[chosen], qualities),
+            Views(views.turned[chosen], qualities),
         )
 
     def evidence(self, chosen: Indices, logits: npt.NDArray[np.floating]) -> Evidence:

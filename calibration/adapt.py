@@ -111,7 +111,7 @@ def out_of_fold(own: OwnCells, home_usual: Gaussians, home: HomeCells) -> OutOfF
 
 def fit_own_head(own: OwnCells, chosen: Indices, home_usual: Gaussians, home: HomeCells) -> Head:
     """A head fitted on some of the cells, with logits of the usual size."""
-    head = fit_adapted_head(own.views.averaged[chosen], own.cells.labels[chosen], home_usual, home)
+    head = fit_adapted_head(own.views.turned[chosen], own.cells.labels[chosen], home_usual, home)
     return Head(head.weight * SHARPNESS, head.bias * SHARPNESS)
 
 

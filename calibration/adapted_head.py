@@ -22,7 +22,7 @@ from .picture_measures import PictureMeasures
 
 HOME_CELLS = "home.npz"
 HOME_PER_CLASS = 40
-PENALTY = 0.4  # for features whose square is 1 on average, and cells whose mean weight is 1
+PENALTY = 0.1  # for features whose square is 1 on average, and cells whose mean weight is 1
 HOME_WEIGHT = 0.3  # of a cell of home; one of the laboratory has 1 on average
 STEADY = 0.05  # of the mean variance, added to each: features that hardly vary count less
 
@@ -108,7 +108,7 @@ def fit_adapted_head(features: Floats, labels: Indices, usual: Gaussians, home: 
     """Fit a head for K classes, each of which counts alike.
 
     Args:
-        features: Of the laboratory's cells, (N, D).
+        features: Of V views of each of the laboratory's cells, (N, V, D).
         labels: Their class indices, 0 to K − 1; each class has a cell, (N,).
         usual: Of home, for the spread of each feature.
         home: Cells of home of these classes; also none.
@@ -116,8 +116,10 @@ def fit_adapted_head(features: Floats, labels: Indices, usual: Gaussians, home: 
     count = int(labels.max()) + 1
     variance = usual.variances
     spread = np.sqrt(variance + STEADY * variance.mean())
+    views = features.shape[1]
+    features, labels = features.reshape(-1, features.shape[2]), np.repeat(labels, views)
     middle = _mean_of_means(features, labels)
-    rows, targets, weights = [(features - middle) / spread], [labels], [_alike(labels)]
+    rows, targets, weights = [(features - middle) / spread], [labels], [_alike(labels) / views]
     if len(home.labels):
         rows.append((home.features - _mean_of_means(home.features, home.labels)) / spread)
         targets.append(home.labels)

@@ -1,4 +1,4 @@
-"""Features of labelled cells, averaged over turned and mirrored pictures (the six-fold augmentation of Table 3)."""
+"""Features of labelled cells as they are, turned and mirrored (the six-fold augmentation of Table 3)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -24,14 +24,17 @@ class Views:
     """What a backend says of N cells.
 
     Attributes:
-        features: As the edge sees them, float32, (N, D).
-        averaged: Over all views, float32, (N, D).
+        turned: Features of V views of each, the first one as the edge sees it, float32, (N, V, D).
         qualities: Of each picture.
     """
 
-    features: npt.NDArray[np.float32]
-    averaged: npt.NDArray[np.float32]
+    turned: npt.NDArray[np.float32]
     qualities: list[Quality]
+
+    @property
+    def features(self) -> npt.NDArray[np.float32]:
+        """As the edge sees them, (N, D)."""
+        return self.turned[:, 0]
 
 
 def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callable[[int, int], None]) -> Views:
@@ -46,7 +49,7 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
         DataError: An image cannot be read, its colours may be wrong, or the backend gives not-a-number for it.
         BackendError: The backend failed.
     """
-    features, averaged, qualities = [], [], []
+    turned, qualities = [], []
     found: list[npt.NDArray[np.float32]] = []
     for prediction in classifier.predict(_views_of(files)):
         quality = quality_of(prediction, classifier)
@@ -54,11 +57,10 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
             qualities.append(quality)
         found.append(prediction.features)
         if len(found) == VIEWS:
-            features.append(found[0])
-            averaged.append(np.mean(found, 0))
+            turned.append(np.stack(found))
             found.clear()
-            progress(len(features), len(files))
-    return Views(np.stack(features), np.stack(averaged), qualities)
+            progress(len(turned), len(files))
+    return Views(np.stack(turned), qualities)
 
 
 def _views_of(files: Sequence[Path]) -> Iterator[Source]:

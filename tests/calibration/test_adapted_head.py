@@ -33,7 +33,7 @@ def drawn(*counts: int, noise: float = 1.5) -> tuple[Floats, Indices]:
 
 def right(features: Floats, labels: Indices, home: HomeCells, shift: float, noise: float = 1.5) -> float:
     usual = gaussians(*drawn(200, 200, 200, noise=noise))
-    head = fit_adapted_head(features + shift, labels, usual, home)
+    head = fit_adapted_head((features + shift)[:, None], labels, usual, home)
     others, truth = drawn(300, 300, 300, noise=noise)
     return float((head.logits(others + shift).argmax(1) == truth).mean())
 
@@ -75,3 +75,14 @@ def test_home_cells_come_back_from_a_bundle(bundle: Bundle, monkeypatch: pytest.
     monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data[:99])
     with pytest.raises(BundleError, match="is malformed"):
         read_home_cells(bundle)
+
+
+def test_each_view_of_a_cell_trains_the_head_and_counts_as_a_share_of_it():
+    features, labels = drawn(20, 20, 20)
+    usual = gaussians(*drawn(200, 200, 200))
+    once = fit_adapted_head(features[:, None], labels, usual, NONE)
+    same = fit_adapted_head(np.repeat(features[:, None], 6, 1), labels, usual, NONE)
+    np.testing.assert_allclose(same.weight, once.weight, rtol=1e-6, atol=1e-9)
+    others = features[:, None] + RANDOM.normal(size=(60, 6, 40))
+    mean = fit_adapted_head(others.mean(1, keepdims=True), labels, usual, NONE)
+    assert not np.allclose(fit_adapted_head(others, labels, usual, NONE).weight, mean.weight, rtol=0.01)

@@ -28,9 +28,9 @@ def test_each_cell_is_seen_turned_and_mirrored(bundle: Bundle, slide: Path):
     files, done = sorted(slide.glob("*.jpg"))[:2], []
     found = gather_views(files, Classifier(bundle, Corner()), lambda *step: done.append(step))
     assert done == [(1, 2), (2, 2)]
-    assert len(found.qualities) == len(found.features) == len(found.averaged) == 2
-    assert VIEWS == 6
-    assert not np.allclose(found.features[0], found.averaged[0], atol=0.5)  # its corners differ
+    assert len(found.qualities) == len(found.features) == 2
+    assert found.turned.shape[:2] == (2, VIEWS) == (2, 6)
+    assert not np.allclose(found.features[0], found.turned[0].mean(0), atol=0.5)  # its corners differ
     single = next(iter(Classifier(bundle, Corner()).predict(files[:1])))
     assert np.allclose(found.features[0], single.features)
 
