@@ -1,6 +1,7 @@
 """Labelled images that are the same, byte for byte."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,7 @@ def first_of_each(data_dir: Path, paths: Sequence[str]) -> dict[str, str]:
         digests = list(pool.map(digest, paths))
     first: dict[str, str] = {}
     first_of = {path: first.setdefault(digest, path) for path, digest in zip(paths, digests, strict=True)}
-    torn = [(one, path) for path, one in first_of.items() if one.split("/")[0] != path.split("/")[0]]
+    torn = [(one, path) for path, one in first_of.items() if _folder(one) != _folder(path)]
     if torn:
         one, other = torn[0]
         more = f" (and {len(torn) - 1} more)" if len(torn) > 1 else ""
@@ -41,6 +42,10 @@ def first_of_each(data_dir: Path, paths: Sequence[str]) -> dict[str, str]:
             f"{data_dir}: {one} and {other} have the same bytes, in two classes{more}: remove the wrong one"
         )
     return first_of
+
+
+def _folder(path: str) -> str:
+    return unicodedata.normalize("NFC", path.split("/")[0])  # macOS writes `ü` as two letters
 
 
 def without_copies(data_dir: Path, paths: Sequence[str], notify: Callable[[str], None]) -> list[str]:

@@ -74,8 +74,6 @@ def read_reviewed(data_dir: Path, cells: LabelledCells) -> Reviewed | None:
     extents: dict[str, Extent] = {
         slide.group: slide.reviewed for slide in export.slides if slide.exported and slide.group
     }
-    if export.reviewed == "all":
-        return Reviewed(extents, np.ones(len(cells.paths), np.bool_))
     paths = [*cells.paths, *cells.copy_of]
     slide_of = read_groups(data_dir / GROUPS, paths)
     if unknown := sorted({slide_of[path] for path in paths} - extents.keys()):

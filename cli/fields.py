@@ -29,7 +29,7 @@ def find(
     Nothing is classified. White cells and erythroblasts are searched, platelets are not. All fields have one scale: the
     median size of their red cells, which are 7.5 µm wide, or --mpp. Boxes are green; orange where the field's border
     may cut the cell, magenta where it may be two, grey where it is a smudge, which does not count. The exit code is 3
-    if some fields could not be read.
+    if some fields could not be used.
     """
     from ..runtime.fields.scale import diameter_of, mpp_of, slide_diameter
     from . import show_fields
@@ -38,15 +38,11 @@ def find(
     diameters = list(measured.values())
     diameter = slide_diameter(diameters) if mpp is None else diameter_of(mpp)
     show_fields.compare(diameter, diameters)
-    copies = show_fields.copies(list(measured), out)
-    looked = [
-        show_fields.look(image, own, diameter, copy)
-        for (image, own), copy in zip(measured.items(), copies, strict=True)
-    ]
+    looked = show_fields.look_at_all(measured, diameter, out)
     if as_json:
         fields = [found.as_json() for found in looked]
         typer.echo(json.dumps({"diameter": diameter, "mpp": mpp_of(diameter), "fields": fields}, indent=2))
     else:
         show_fields.table(looked, diameter, mpp is None)
-    if len(measured) < len(dict.fromkeys(images)):
+    if len(looked) < len(dict.fromkeys(images)):
         raise typer.Exit(EXIT_UNREADABLE)

@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # Typer's own keeps line breaks within paragraphs, and gives flags a type
     help="Classify single blood cells and write reports with heat maps. For research use only.\n\n"
     "The shipped model knows eight classes of normal peripheral blood (May Grünwald-Giemsa). It has no class for"
-    " blasts or CAR-T cells: a laboratory trains one on its own cells with `cartcls train`.",
+    " blasts or CAR-T cells: a laboratory makes a model for its own cells with `cartcls adapt`.",
 )
 
 

@@ -1,7 +1,7 @@
 """What `cartcls find` does with each field, and what it shows of it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,6 +70,29 @@ def compare(diameter: float, measured: Sequence[float | None]) -> None:
         notify(f"warning: the red cells look like {mpp_of(own):.3f} µm per pixel, not {mpp_of(diameter):.3f}")
 
 
+def look_at_all(measured: Mapping[Path, float | None], diameter: float, out: Path) -> list[Looked]:
+    """Find the cells of all fields, and write the copies; a message for each field that cannot be used.
+
+    Args:
+        measured: Diameter of a red cell in each field alone, in pixels; None where there is none.
+        diameter: Of a red cell on the slide, in pixels.
+        out: Folder for the copies.
+
+    Raises:
+        ImageError: No field can be used.
+        OutputError: A copy cannot be written.
+    """
+    looked = []
+    for (image, own), copy in zip(measured.items(), copies([*measured], out), strict=True):
+        try:
+            looked.append(look(image, own, diameter, copy))
+        except (ImageError, ScaleError) as error:
+            notify(f"error: {image} {error}")
+    if not looked:
+        raise ImageError("none of the fields could be used (see above)")
+    return looked
+
+
 def look(image: Path, own_diameter: float | None, diameter: float, copy: Path) -> Looked:
     """Find the cells of one field, and write a copy with their boxes.
 
@@ -86,10 +109,7 @@ def look(image: Path, own_diameter: float | None, diameter: float, copy: Path) -
     """
     pixels, _ = read_image(image)
     start = time.perf_counter()
-    try:
-        field = find(pixels, diameter)
-    except ScaleError as error:
-        raise ScaleError(f"{image}: {error}") from None
+    field = find(pixels, diameter)
     seconds = time.perf_counter() - start
     with writing(copy):
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,8 @@ class Adjustment(Struct, frozen=True):
     def sentence(self) -> str:
         """What it does, for people."""
         size = f"enlarged {self.scale:.2f} times" if self.scale >= 1 else f"shrunk to {self.scale:.0%}"
-        return f"pictures {size}" + ("; colours mapped to home's" if self.stain else "")
+        parts = [f"pictures {size}"] * (self.scale != 1) + ["colours mapped to home's"] * (self.stain is not None)
+        return "; ".join(parts)
 
 
 def adjust(image: Image, adjustment: Adjustment) -> Image:

@@ -154,7 +154,10 @@ def _open_plane(plane: Plane, pages: list[Tags], data: bytes, levels: Levels) ->
     images = [_open_page(number, pages[number], data, levels) for number in plane]
     if len({image.size for image in images}) > 1 or any(image.mode != "L" for image in images):
         raise ImageError("holds channels that are not grey pictures of one size: export it as one RGB picture")
-    return PIL.Image.merge("RGB", images)
+    merged = PIL.Image.merge("RGB", images)
+    merged.info = dict(images[0].info)
+    merged.getexif()[tag.ORIENTATION] = images[0].getexif().get(tag.ORIENTATION, 1)
+    return merged
 
 
 def _open_page(number: int, page: Tags, data: bytes, levels: Levels) -> PIL.Image.Image:

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,10 @@ def test_an_image_in_two_classes_is_refused_and_both_are_named(tmp_path: Path, p
         DataError, match=r"a/1\.jpg and b/2\.jpg have the same bytes, in two classes \(and 1 more\): rem"
     ):
         first_of_each(tmp_path, [*paths, "b/2.jpg", "b/3.jpg"])
+
+
+def test_a_class_folder_in_letters_of_another_system_is_the_same_class(tmp_path: Path, cells: list[bytes]):
+    paths = [f"{unicodedata.normalize(form, 'Zölle')}/{form}.jpg" for form in ("NFC", "NFD")]
+    for path in paths:
+        put((tmp_path / path).parent, Path(path).name, cells[0])
+    assert first_of_each(tmp_path, paths) == dict.fromkeys(paths, paths[0])

@@ -83,5 +83,15 @@ def test_without_red_cells_the_scale_must_be_given(tmp_path: Path):
     assert "--mpp" in str(error)
     code, said, _, _ = run(glass, "--out", tmp_path / "out", "--mpp", "0.1")
     assert (code, said.splitlines()[1].split()[:2]) == (0, ["glass.png", "0"])
-    *_, error = run(glass, "--out", tmp_path / "out", "--mpp", "1.5")
-    assert str(error).startswith(f"{glass}: a red cell would be 5.0 pixels wide")
+    _, _, warned, error = run(glass, "--out", tmp_path / "out", "--mpp", "1.5")
+    assert f"error: {glass} a red cell would be 5.0 pixels wide" in warned
+    assert isinstance(error, ImageError)
+
+
+def test_a_field_that_the_scale_does_not_fit_is_named_and_the_others_are_looked_at(fields: list[Path], tmp_path: Path):
+    small = tmp_path / "small.png"
+    PIL.Image.new("RGB", (60, 60), (228, 225, 220)).save(small)
+    code, said, warned, _ = run(fields[0], small, fields[1], "--out", tmp_path / "out")
+    assert code == 3
+    assert "6 cells in 2 fields" in said
+    assert f"error: {small} " in warned

@@ -102,3 +102,4 @@ def test_a_map_of_colours_is_of_finite_numbers():
 def test_it_says_what_it_does():
     assert Adjustment(1.4234).sentence == "pictures enlarged 1.42 times"
     assert Adjustment(0.7, OF_NONE).sentence == "pictures shrunk to 70%; colours mapped to home's"
+    assert Adjustment(1.0, OF_NONE).sentence == "colours mapped to home's"
