@@ -3,6 +3,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import PIL.Image
 import pytest
 from fakes import FakeBackend
 from typer.testing import CliRunner
@@ -13,6 +15,8 @@ from cartcls.runtime.errors import SlideError, UsageError
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.inference import choose, worker
 
+THUMBNAILS_OF_THIRD = "slide/thumbnails/000003.jpg", "next/thumbnails/000001.jpg"
+
 
 @pytest.fixture
 def captured(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -22,9 +26,13 @@ def captured(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     folder = tmp_path / "captures"
     (folder / "slide").mkdir(parents=True)
     for number in (1, 2):
-        deep = np.rint(read_image(slide / f"cell-{number:02d}.jpg")[0] * (4095 / 255)).astype(np.uint16)
-        cv2.imwrite(str(folder / "slide" / f"{number}.png"), deep)
+        write_deep(folder / "slide" / f"{number}.png", read_image(slide / f"cell-{number:02d}.jpg")[0], 4095)
     return folder
+
+
+def write_deep(file: Path, pixels: npt.NDArray[np.uint8], white: int) -> None:
+    file.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(file), np.rint(pixels * (white / 255)).astype(np.uint16))
 
 
 def commands(captured: Path, out: Path) -> dict[str, list[str]]:
@@ -51,10 +59,9 @@ def test_a_run_says_which_value_is_white_and_the_next_one_with_it_classifies(cap
     assert "rejected" not in statuses(out)
 
 
-@pytest.mark.parametrize("name", ["batch", "watch"])
-def test_a_slide_keeps_its_levels(captured: Path, tmp_path: Path, name: str):
+def test_a_slide_keeps_its_levels(captured: Path, tmp_path: Path):
     out = tmp_path / "out"
-    command = commands(captured, out)[name]
+    command = commands(captured, out)["batch"]
     declared = [*command, "--black", "10", "--white", "4095"]
     for _ in range(2):
         done = CliRunner().invoke(app, declared)
@@ -67,9 +74,27 @@ def test_a_slide_keeps_its_levels(captured: Path, tmp_path: Path, name: str):
             done.exception
         )
     assert (out / "slide" / "cells.csv").read_bytes() == before
-    anew = [*commands(captured, out)["batch"], "--white", "4000", "--fresh"]
+    anew = [*command, "--white", "4000", "--fresh"]
     assert CliRunner().invoke(app, anew).exit_code == 0
     assert CliRunner().invoke(app, anew[:-1]).exit_code == 0
+
+
+def test_a_watch_goes_on_with_a_slide_by_its_own_levels_and_with_others_by_those_declared(
+    captured: Path, tmp_path: Path, slide: Path
+):
+    out = tmp_path / "out"
+    command = commands(captured, out)["watch"]
+    assert CliRunner().invoke(app, [*command, "--white", "4095"]).exit_code == 0
+    for folder, name in (("slide", "3.png"), ("next", "1.png")):
+        write_deep(captured / folder / name, read_image(slide / "cell-03.jpg")[0], 4095 if folder == "slide" else 4000)
+    done = CliRunner().invoke(app, [*command, "--white", "4000"])
+    assert done.exit_code == 0, done.output
+    (warning,) = [line for line in done.output.splitlines() if "warning: " in line and "--white" in line]
+    assert f"{captured / 'slide'} was classified with --white 4095: its new files are too" in warning
+    assert "--white 4000 --fresh" in warning
+    assert len(statuses(out)) == 3
+    colours = [PIL.Image.open(out / name).resize((1, 1)) for name in THUMBNAILS_OF_THIRD]
+    assert colours[0].tobytes() == colours[1].tobytes()
 
 
 @pytest.mark.parametrize("name", ["batch", "watch"])
