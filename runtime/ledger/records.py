@@ -40,9 +40,11 @@ class Facts:
 
     Attributes:
         levels: Values of 16 bits that are black and white.
+        deep: Whether a label was made of a file of more than 8 bits, which alone they concern.
     """
 
     levels: Levels = FULL_RANGE
+    deep: bool = False
 
 
 @dataclass(frozen=True)

@@ -261,6 +261,7 @@ class SlideWork:
                 waiting.append(image)
             else:
                 results.append(_result(image, row.prediction.reading, row.cell))
+        self._note_deep(batch)
         self.ledger.report(results)
         if waiting:
             self.ledger.postpone(waiting)
@@ -268,6 +269,13 @@ class SlideWork:
             self._changed.update(result.cell.seq for result in results)
         self._project()
         return waiting
+
+    def _note_deep(self, batch: Sequence[Row]) -> None:
+        """Note that a label is made of a file of more than 8 bits: from now on the slide keeps its levels."""
+        if any(row.cell and row.cell.label and row.prediction.reading.deep for row in batch):
+            facts = self.ledger.facts()
+            if not facts.deep:
+                self.ledger.settle(replace(facts, deep=True))
 
     def _read_first_of_each(self) -> dict[str | None, tuple[int, str]]:
         """Number and path of the first image with each digest; rows that are to be replaced do not count."""
@@ -318,11 +326,11 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
 def _agree_on_levels(
     ledger: SlideLedger, classifier: Classifier, slide_dir: Path, out: Path, go_on: Callable[[str], None] | None
 ) -> Classifier:
-    """Keep the levels of the slide's first run: rows that were made with others are not comparable."""
+    """Keep the levels of the first label of a file of more than 8 bits: those made with others are not comparable."""
     facts, levels = ledger.facts(), classifier.levels
     if facts.levels == levels:
         return classifier
-    if ledger.has_labels():
+    if facts.deep and ledger.has_labels():  # noted before the first one
         anew = batch_command(slide_dir, f"{levels.options} --fresh", out)
         before = f"{slide_dir} was classified {facts.levels}"
         if go_on is None:

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import cv2
@@ -77,6 +78,23 @@ def test_a_slide_keeps_its_levels(captured: Path, tmp_path: Path):
     anew = [*command, "--white", "4000", "--fresh"]
     assert CliRunner().invoke(app, anew).exit_code == 0
     assert CliRunner().invoke(app, anew[:-1]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["batch", "watch"])
+def test_labels_of_files_of_eight_bits_bind_to_no_levels(captured: Path, tmp_path: Path, slide: Path, name: str):
+    out = tmp_path / "out"
+    command = commands(captured, out)[name]
+    deep = [file.rename(tmp_path / file.name) for file in sorted((captured / "slide").iterdir())]
+    shutil.copy(slide / "cell-03.jpg", captured / "slide")
+    assert CliRunner().invoke(app, command).exit_code == 0
+    for file in deep:
+        file.rename(captured / "slide" / file.name)
+    done = CliRunner().invoke(app, [*command, "--white", "4095"])
+    assert done.exit_code == 0, done.output
+    assert "was classified" not in done.output
+    assert len(statuses(out)) == 3
+    refused = CliRunner().invoke(app, commands(captured, out)["batch"])
+    assert isinstance(refused.exception, SlideError)
 
 
 def test_a_watch_goes_on_with_a_slide_by_its_own_levels_and_with_others_by_those_declared(
