@@ -337,6 +337,8 @@ def _agree_on_levels(
             raise SlideError(f"{before}: do so again, or start it anew with {anew}")
         go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew with {anew}")
         return classifier.with_levels(facts.levels)
+    ledger.requeue(
+        [image for image in ledger.images().values() if image.state == "rejected"]
+    )  # first: a kill here is mended next time
     ledger.settle(replace(facts, levels=levels))
-    ledger.requeue([image for image in ledger.images().values() if image.state == "rejected"])
     return classifier

@@ -15,6 +15,7 @@ from cartcls.runtime.console import EXIT_UNREADABLE
 from cartcls.runtime.errors import SlideError, UsageError
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.inference import choose, worker
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
 
 THUMBNAILS_OF_THIRD = "slide/thumbnails/000003.jpg", "next/thumbnails/000001.jpg"
 
@@ -113,6 +114,20 @@ def test_a_watch_goes_on_with_a_slide_by_its_own_levels_and_with_others_by_those
     assert len(statuses(out)) == 3
     colours = [PIL.Image.open(out / name).resize((1, 1)) for name in THUMBNAILS_OF_THIRD]
     assert colours[0].tobytes() == colours[1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["settle", "requeue"])
+def test_what_was_rejected_is_tried_again_though_the_first_run_with_other_levels_was_killed(
+    captured: Path, tmp_path: Path, name: str
+):
+    out = tmp_path / "out"
+    command = commands(captured, out)["watch"]
+    assert CliRunner().invoke(app, command).exit_code == EXIT_UNREADABLE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(SlideLedger, name)
+        assert isinstance(CliRunner().invoke(app, [*command, "--white", "4095"]).exception, AttributeError)
+    assert CliRunner().invoke(app, [*command, "--white", "4095"]).exit_code == 0
+    assert "rejected" not in statuses(out)
 
 
 @pytest.mark.parametrize("name", ["batch", "watch"])
