@@ -332,10 +332,10 @@ def _agree_on_levels(
         return classifier
     if facts.deep and ledger.has_labels():  # noted before the first one
         anew = batch_command(slide_dir, f"{levels.options} --fresh", out)
-        before = f"{slide_dir} was classified {facts.levels}"
+        anew, before = f"with the other options as now: {anew}", f"{slide_dir} was classified {facts.levels}"
         if go_on is None:
-            raise SlideError(f"{before}: do so again, or start it anew with {anew}")
-        go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew with {anew}")
+            raise SlideError(f"{before}: do so again, or start it anew, {anew}")
+        go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew, {anew}")
         return classifier.with_levels(facts.levels)
     ledger.requeue(
         [image for image in ledger.images().values() if image.state == "rejected"]
