@@ -46,6 +46,13 @@ class Facts:
     levels: Levels = FULL_RANGE
     deep: bool = False
 
+    @property
+    def levels_told(self) -> str:
+        """The levels, for a person; empty where they are the full range, or made no label."""
+        if not self.deep or self.levels == FULL_RANGE:
+            return ""
+        return f"values of 16 bits: {self.levels.black} black, {self.levels.white} white"
+
 
 @dataclass(frozen=True)
 class LedgerImage:

@@ -337,8 +337,7 @@ def _agree_on_levels(
             raise SlideError(f"{before}: do so again, or start it anew, {anew}")
         go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew, {anew}")
         return classifier.with_levels(facts.levels)
-    ledger.requeue(
-        [image for image in ledger.images().values() if image.state == "rejected"]
-    )  # first: a kill here is mended next time
+    # Queued first: after a kill in between, the next start does both again.
+    ledger.requeue([image for image in ledger.images().values() if image.state == "rejected"])
     ledger.settle(replace(facts, levels=levels))
     return classifier

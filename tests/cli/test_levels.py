@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -116,6 +117,24 @@ def test_a_watch_goes_on_with_a_slide_by_its_own_levels_and_with_others_by_those
     assert len(statuses(out)) == 3
     colours = [PIL.Image.open(out / name).resize((1, 1)) for name in THUMBNAILS_OF_THIRD]
     assert colours[0].tobytes() == colours[1].tobytes()
+
+
+@pytest.mark.parametrize("name", ["batch", "watch"])
+def test_the_result_tells_declared_levels_where_they_made_a_label(
+    captured: Path, tmp_path: Path, slide: Path, name: str
+):
+    out = tmp_path / "out"
+    (captured / "eight").mkdir()
+    shutil.copy(slide / "cell-03.jpg", captured / "eight")
+    command = [*commands(captured, out)[name], "--black", "10", "--white", "4095"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    if name == "batch":
+        command[1] = str(captured / "eight")
+        assert CliRunner().invoke(app, command).exit_code == 0
+    told = "values of 16 bits: 10 black, 4095 white"
+    assert json.loads((out / "slide" / "summary.json").read_text())["levels"] == told
+    assert f"<dt>levels</dt><dd>{told}</dd>" in (out / "slide" / "report.html").read_text()
+    assert "levels" not in json.loads((out / "eight" / "summary.json").read_text())
 
 
 @pytest.mark.parametrize("name", ["settle", "requeue"])
