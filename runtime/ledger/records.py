@@ -47,11 +47,9 @@ class Facts:
     deep: bool = False
 
     @property
-    def levels_told(self) -> str:
-        """The levels, for a person; empty where they are the full range, or made no label."""
-        if not self.deep or self.levels == FULL_RANGE:
-            return ""
-        return f"values of 16 bits: {self.levels.black} black, {self.levels.white} white"
+    def declared(self) -> Levels | None:
+        """The levels that made labels; None where none was made by others than the full range."""
+        return self.levels if self.deep and self.levels != FULL_RANGE else None
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def summarize(
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
-        levels=facts.levels_told or UNSET,
+        levels=facts.declared.sentence if facts.declared else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,

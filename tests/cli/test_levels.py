@@ -12,12 +12,19 @@ import pytest
 from fakes import FakeBackend
 from typer.testing import CliRunner
 
+from cartcls.calibration.split import list_images
+from cartcls.calibration.unlabelled import find_cells
 from cartcls.cli import app
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.console import EXIT_UNREADABLE
-from cartcls.runtime.errors import SlideError, UsageError
-from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.errors import DataError, SlideError, UsageError
+from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.levels import Levels
 from cartcls.runtime.inference import choose, worker
+from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.records import Correction, now
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
+from cartcls.runtime.reports.export_reviewed import export_reviewed
 
 THUMBNAILS_OF_THIRD = "slide/thumbnails/000003.jpg", "next/thumbnails/000001.jpg"
 
@@ -156,3 +163,34 @@ def test_levels_that_cannot_be_are_an_error_of_the_command_line(captured: Path, 
     done = CliRunner().invoke(app, [*commands(captured, tmp_path / "out")[name], "--black", "5", "--white", "5"])
     assert isinstance(done.exception, UsageError)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def exported(captured: Path, tmp_path: Path, bundle: Bundle) -> Path:
+    """An export of a slide with declared levels."""
+    out = tmp_path / "out"
+    assert CliRunner().invoke(app, [*commands(captured, out)["batch"], "--white", "4095"]).exit_code == 0
+    with existing_ledger(out) as (ledger, _):
+        (ledger_of_slide,) = ledger.slides()
+        cells = list(ledger_of_slide.cells())
+        names = [entry.name for entry in bundle.classes]
+        made = [
+            Correction(cell.seq, cell.sha256 or "", cell.label or "", name, "Ada", now())
+            for cell, name in zip(cells, names, strict=False)
+        ]
+        ledger_of_slide.correct(made, [one.applied_to(cell) for one, cell in zip(made, cells, strict=True)])
+    (slide,) = export_reviewed(out, tmp_path / "cells").summary.slides
+    assert slide.levels == Levels(0, 4095)
+    return tmp_path / "cells"
+
+
+def test_an_export_of_declared_levels_is_learned_from_only_with_eight_bits(exported: Path):
+    with pytest.raises(DataError, match=r"slide was classified with --white 4095, .* with 8 bits, .* the same names"):
+        list_images(exported, False)
+    with pytest.raises(DataError, match="with 8 bits"):
+        find_cells(exported)
+    for file in exported.glob("*/*.png"):
+        cv2.imwrite(
+            str(file), cv2.cvtColor(decode(file.read_bytes(), levels=Levels(0, 4095)).pixels, cv2.COLOR_RGB2BGR)
+        )
+    assert len(list_images(exported, False)) == len(find_cells(exported)) == 2

@@ -79,7 +79,7 @@ def test_values_of_a_camera_of_fewer_bits_are_told(
     pixels: Pixels, write: Callable[[Deep], bytes], bits: int, white: int
 ):
     data = write(np.rint(pixels * (white / 255)).astype(np.uint16))
-    with pytest.raises(ImageError, match=f"as of a camera with {bits} bits: .* --white {white}, or export"):
+    with pytest.raises(ImageError, match=f"camera with {bits} bits: export it with 8 bits, or, .* --white {white}"):
         decode(data)
     assert (decode(data, levels=Levels(0, white)).pixels == pixels).all()
 
