@@ -14,7 +14,8 @@ from ..runtime.errors import DataError
 from ..runtime.reports.export_reviewed import GROUPS
 from .cross_validation import BY_GROUP, BY_IMAGE, Indices, LabelledCells, labelled_cells
 from .evidence import Evidence
-from .reviewed import Reviewed, check_enough, folds_of_whole, read_export, read_reviewed
+from .exports import read_export
+from .reviewed import Reviewed, check_enough, folds_of_whole, read_reviewed
 from .views import Views
 
 FOLDS = 5

@@ -6,14 +6,14 @@ Flagged cells are harder than the others. A model may learn from them; figures a
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ..runtime.bundle.calibration import Extent
 from ..runtime.errors import DataError
-from ..runtime.reports.export_reviewed import EXPORT, GROUPS, ExportSummary
+from ..runtime.reports.export_reviewed import EXPORT, GROUPS
 from .cross_validation import Indices, LabelledCells, folds
+from .exports import read_export
 from .groups import read_groups
 
 
@@ -28,21 +28,6 @@ class Reviewed:
 
     extents: dict[str, Extent]
     whole: npt.NDArray[np.bool_]
-
-
-def read_export(data_dir: Path) -> ExportSummary | None:
-    """Read `cartcls-export.json`; None where the folder is no export.
-
-    Raises:
-        DataError: It cannot be read.
-    """
-    file = data_dir / EXPORT
-    if not file.exists():
-        return None
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=ExportSummary)
-    except (OSError, msgspec.DecodeError) as error:
-        raise DataError(f"{file} cannot be read ({error}): export the corrections again") from None
 
 
 def check_unbiased(data_dir: Path) -> None:

@@ -20,6 +20,7 @@ from ..runtime.files import replace_file, writing
 from ..runtime.images.discover import find_images, images_directly_in, sub_folders
 from ..runtime.images.left_out import LeftOut
 from .copies import first_of_each, without_copies
+from .exports import check_full_range
 from .groups import few, join_groups, read_csv, read_groups
 
 PARTS = {"fit": 0.799, "select": 0.0505, "calibrate": 0.1, "report": 0.0505}
@@ -68,7 +69,8 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
         Sorted paths relative to the folder, `/`-separated.
 
     Raises:
-        DataError: There is no such folder, or too few classes or images.
+        DataError: There is no such folder, or too few classes or images; or it is an export of slides with declared
+            levels, and has pictures of 16 bits.
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir} is not a folder: name a folder with one folder of images per class")
@@ -97,6 +99,7 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
         raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
     if to_train and len(counts) < 2:
         raise DataError(f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed")
+    check_full_range(data_dir, (data_dir / path for path in paths))
     return paths
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..runtime.errors import DataError
 from ..runtime.images.discover import find_images
 from ..runtime.inference.classifier import Classifier
+from .exports import check_full_range
 
 MOST = 500  # cells: more do not change mean and spread by much
 
@@ -34,13 +35,15 @@ def find_cells(directory: Path) -> list[Path]:
     """Images below a folder; of more than `MOST`, as many, from all over it.
 
     Raises:
-        DataError: There is no such folder, or no image in it.
+        DataError: There is no such folder, or no image in it; or it is an export of slides with declared levels, and
+            has pictures of 16 bits.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} is no folder: name one with images of cells of many slides")
     files = [directory / os.fsdecode(path) for path in find_images(directory, None)]
     if not files:
         raise DataError(f"{directory} holds no image: name a folder with images of cells of many slides")
+    check_full_range(directory, files)
     places = np.linspace(0, len(files) - 1, min(len(files), MOST))
     return [files[int(place)] for place in places]
 

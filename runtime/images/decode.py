@@ -28,7 +28,7 @@ from .levels import FULL_RANGE, Levels
 from .png import check_png, decode_deep_png, without_texts
 from .resize import Image
 from .tiff import mend_color_map, silence_libtiff
-from .tiff_pages import largest, open_tiff
+from .tiff_pages import DEEP, largest, open_tiff
 from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
@@ -86,10 +86,12 @@ class Decoded(NamedTuple):
     Attributes:
         pixels: RGB, uint8, (H, W, 3).
         doubt: Why its colours may be wrong, for a person to read; empty where nothing is known to be.
+        deep: Whether the file has more than 8 bits per channel, so that the levels made its pixels.
     """
 
     pixels: Image
     doubt: str = ""
+    deep: bool = False
 
 
 def fingerprint(path: bytes | str | Path) -> Fingerprint | None:
@@ -247,7 +249,7 @@ def _pages(image: PIL.Image.Image, count: int) -> str:
     return f"holds {count} pictures: save each cell as a file of its own"
 
 
-def _is_deep(image: PIL.Image.Image, data: bytes) -> bool:
+def _is_deep_png(image: PIL.Image.Image, data: bytes) -> bool:
     """Whether it is a PNG of 16 bits: Pillow reads one that is RGB as mode RGB and silently drops the low byte."""
     return image.format == "PNG" and data[24] == 16
 
@@ -255,16 +257,17 @@ def _is_deep(image: PIL.Image.Image, data: bytes) -> bool:
 def _decoded(image: PIL.Image.Image, data: bytes, levels: Levels) -> Decoded:
     profile, grey = profile_of(image, data), image.mode in ("1", "L", "LA", "I;16")
     transform, doubt = transform_to_srgb(profile, grey) if profile is not None else (None, "")
+    deep_png = _is_deep_png(image, data)
     if image.format == "JPEG":
         pixels = decode_jpeg(data)
         pixels = pixels if transform is None else to_rgb(PIL.Image.fromarray(pixels), transform)
-    elif _is_deep(image, data):
+    elif deep_png:
         pixels = to_rgb(decode_deep_png(image, data, levels), transform)
     else:
         image.load()
         mend_color_map(image)
         pixels = to_rgb(image, transform)
-    return Decoded(np.ascontiguousarray(_upright(image)(pixels)), doubt)
+    return Decoded(np.ascontiguousarray(_upright(image)(pixels)), doubt, deep_png or image.info.get(DEEP, False))
 
 
 def _upright(image: PIL.Image.Image) -> Callable[[Image], Image]:

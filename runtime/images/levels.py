@@ -41,6 +41,11 @@ class Levels:
         """The options that declare them."""
         return f"--black {self.black} --white {self.white}" if self.black else f"--white {self.white}"
 
+    @property
+    def sentence(self) -> str:
+        """They, for a report."""
+        return f"values of 16 bits: {self.black} black, {self.white} white"
+
     def to_eight_bits(self, values: Deep) -> Image:
         """Scale values of any shape."""
         return _table(self).take(values)
@@ -57,8 +62,8 @@ class Levels:
         if self == FULL_RANGE and 0 < brightest <= max(CAMERAS.values()):
             bits, white = next((bits, white) for bits, white in CAMERAS.items() if brightest <= white)
             raise ImageError(
-                f"has no value above {brightest} of {HIGHEST}, as of a camera with {bits} bits: say so to batch or"
-                f" watch with --white {white}, or export it with 8 bits"
+                f"has no value above {brightest} of {HIGHEST}, as of a camera with {bits} bits: export it with 8 bits,"
+                f" or, for batch and watch, declare that with --white {white}"
             )
 
 

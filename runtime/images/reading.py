@@ -34,6 +34,7 @@ class Reading:
         small: At the size of a thumbnail, RGB, uint8; never adjusted.
         quality: Its quality measurements; never of the adjusted picture.
         doubt: Why its colours may be wrong; empty where nothing is known to be.
+        deep: Whether its file has more than 8 bits per channel, so that the levels made its pixels.
     """
 
     fingerprint: Fingerprint | None = None
@@ -46,6 +47,7 @@ class Reading:
     small: Image | None = None
     quality: Quality | None = None
     doubt: str = ""
+    deep: bool = False
 
 
 def read_cell(
@@ -87,9 +89,9 @@ def _prepared(
     found: Fingerprint | None = None,
     sha256: str | None = None,
 ) -> Reading:
-    original, doubt = pixels()
+    original, doubt, deep = pixels()
     image, small, size = stretch(original, width, height), shrink(original), (original.shape[1], original.shape[0])
     del original  # frees a large one before its quality is measured
     quality = measure(image, *size)
     image = adjust(image, adjustment) if adjustment else image
-    return Reading(found, "", False, sha256, *size, image, small, quality, doubt)
+    return Reading(found, "", False, sha256, *size, image, small, quality, doubt, deep)

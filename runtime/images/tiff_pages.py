@@ -16,6 +16,7 @@ from .tiff import check_tags, check_written, mend_color_map
 from .tiff_draw import draw
 from .tiff_tags import MANY, Tags, read_directories
 
+DEEP = "deep"  # among what a picture tells of itself: whether its file has more than 8 bits per channel
 IMAGEJ = "ImageJ="
 IMAGEJ_PICTURES = re.compile(r"^images=(\d{1,9})$", re.MULTILINE)
 IMAGEJ_UNIT = re.compile(r"^unit=(?:micron|um|[µμ]m|\\u00B5m)$", re.MULTILINE)
@@ -33,7 +34,8 @@ def open_tiff(data: bytes, most: int, levels: Levels = FULL_RANGE) -> PIL.Image.
         levels: Values of 16 bits that are black and white.
 
     Returns:
-        The picture with 8 bits per channel; one that Pillow can decode is opened, but not loaded.
+        The picture with 8 bits per channel, and `DEEP` in its `info` where the file has more; one that Pillow can
+        decode is opened, but not loaded.
 
     Raises:
         IncompleteError: A part of it is missing or damaged.
@@ -157,6 +159,7 @@ def _open_plane(plane: Plane, pages: list[Tags], data: bytes, levels: Levels) ->
     merged = PIL.Image.merge("RGB", images)
     merged.info = dict(images[0].info)
     merged.getexif()[tag.ORIENTATION] = images[0].getexif().get(tag.ORIENTATION, 1)
+    merged.info[DEEP] = any(image.info.get(DEEP, False) for image in images)
     return merged
 
 
@@ -167,6 +170,7 @@ def _open_page(number: int, page: Tags, data: bytes, levels: Levels) -> PIL.Imag
         return image
     image, brightest = draw(io.BytesIO(data), page, levels)
     levels.check_used(brightest)
+    image.info[DEEP] = page.bits > 8
     if tag.PROFILE in page:
         image.info["icc_profile"] = page.raw(tag.PROFILE)
     image.getexif()[tag.ORIENTATION] = page.one(tag.ORIENTATION, 1)

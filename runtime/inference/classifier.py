@@ -68,6 +68,10 @@ class Classifier:
     ) -> None:
         self.close()
 
+    def with_levels(self, levels: Levels) -> "Classifier":
+        """The same bundle on the same backend, for files with other levels; only one of the two is closed."""
+        return Classifier(self.bundle, self.backend, levels)
+
     def close(self) -> None:
         """Close the backend."""
         self.backend.close()

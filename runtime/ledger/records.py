@@ -40,9 +40,16 @@ class Facts:
 
     Attributes:
         levels: Values of 16 bits that are black and white.
+        deep: Whether a label was made of a file of more than 8 bits, which alone they concern.
     """
 
     levels: Levels = FULL_RANGE
+    deep: bool = False
+
+    @property
+    def declared(self) -> Levels | None:
+        """The levels that made labels; None where none was made by others than the full range."""
+        return self.levels if self.deep and self.levels != FULL_RANGE else None
 
 
 @dataclass(frozen=True)

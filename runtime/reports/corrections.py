@@ -81,7 +81,7 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
             then=f"nothing in {file} was applied: run `cartcls rebuild` first",
         ):
             moved = project(slide, bundle, directory / CSV)  # first what a killed process may have left
-            before = summarize(bundle, run, cells_of(slide, bundle), slide.waiting(), slide.alarm())
+            before = summarize(bundle, run, cells_of(slide, bundle), slide.waiting(), slide.alarm(), slide.facts())
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
         with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
             moved = project(slide, bundle, directory / CSV) or moved

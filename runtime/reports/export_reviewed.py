@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import Struct, to_builtins
+from msgspec import UNSET, Struct, UnsetType, to_builtins
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import Extent
@@ -15,6 +15,7 @@ from ..errors import ImageError, OutputError
 from ..files import whole_folder, writing
 from ..images.decode import RawFile, fingerprint, read_file
 from ..images.discover import find_images, readable_name
+from ..images.levels import Levels
 from ..ledger.folder import existing_ledger
 from ..ledger.records import OTHER, Cell, LedgerImage, Slide
 from ..ledger.slide_ledger import SlideLedger
@@ -27,6 +28,7 @@ class ExportedSlide(Struct, frozen=True):
 
     Attributes:
         group: Its name in `groups.csv`; empty in exports of earlier versions.
+        levels: Values of 16 bits that were black and white; left out where that was the full range.
     """
 
     slide: str
@@ -37,6 +39,7 @@ class ExportedSlide(Struct, frozen=True):
     looked_at: int
     exported: int
     group: str = ""
+    levels: Levels | UnsetType = UNSET
 
 
 class ExportSummary(Struct, frozen=True):
@@ -128,6 +131,7 @@ def _export_slide(ledger: SlideLedger, out: Path, folder: Path) -> tuple[Exporte
         looked_at=len(reviewed),
         exported=len(paths),
         group=f"{slide.id:04d}",
+        levels=ledger.facts().declared or UNSET,
     )
     gone = [cell for cell in rows if cell.status == "gone" and _is_to_be_copied(cell)]
     return counts, paths, missing | {f"{slide.name}/{cell.path}": cell.reason for cell in gone}

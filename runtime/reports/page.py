@@ -33,7 +33,7 @@ PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
 PROVENANCE = (
-    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment"),
+    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment", "levels"),
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
 REPEATED = "same bytes as an earlier cell"
@@ -67,7 +67,7 @@ def write_pages(
         OSError: A file cannot be written; the older one stays as it was.
     """
     cells = cells_of(ledger, bundle)
-    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm())
+    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm(), ledger.facts())
     (directory / DATA).mkdir(exist_ok=True)
     every = [cell.seq for cell in cells]
     numbers = every if changed is None else list(changed)

@@ -8,12 +8,13 @@ from msgspec import UNSET, Struct, UnsetType
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
-from ..ledger.records import Cell, Run
+from ..ledger.records import Cell, Facts, Run
 from .differential import Differential, differential
 from .estimate import Estimate, estimate
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
 
 STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "gone")
+NO_FACTS = Facts()
 REMEDY = "check stain, lamp and objective; if they are to stay, calibrate the bundle on cells from here"
 
 
@@ -63,6 +64,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         calibrated: Whether the bundle lets cells be `ok`; on this slide none is after an alarm, or below 20 cells.
         bundle_split: How the data of the bundle's own figures were split.
         bundle_adjustment: How pictures were changed for the model; left out where they were not.
+        levels: Which values of 16 bits were black and white; left out where that was the full range.
     """
 
     unknown_cells: str
@@ -92,6 +94,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     bundle_sha256: str
     bundle_split: str
     bundle_adjustment: str | UnsetType = UNSET
+    levels: str | UnsetType = UNSET
     backend: str
     precision: str
     device: str
@@ -100,7 +103,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     last_analysed_at: str | None
 
 
-def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str = "") -> Summary:
+def summarize(
+    bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str = "", facts: Facts = NO_FACTS
+) -> Summary:
     """Sum up a slide.
 
     Args:
@@ -109,6 +114,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         cells: All rows, as the slide makes them.
         waiting: Number of images that have none yet.
         alarm: What of the slide is unlike home; empty where nothing is.
+        facts: What is settled for all rows.
     """
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
@@ -144,6 +150,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, ala
         bundle_sha256=bundle.sha256,
         bundle_split=bundle.manifest.source.split_unit,
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
+        levels=facts.declared.sentence if facts.declared else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,

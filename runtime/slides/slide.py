@@ -11,7 +11,6 @@ from pathlib import Path
 from ..errors import SlideError, batch_command
 from ..files import sweep
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
-from ..images.levels import Levels
 from ..images.reading import Reading
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
@@ -47,6 +46,7 @@ class SlideWork:
         classifier: Classifier,
         ledger: Ledger,
         notify: Callable[[str], None] = lambda line: None,
+        go_on: Callable[[str], None] | None = None,
     ):
         """Find or create a slide's report, and repair its table if the last process left it behind the ledger.
 
@@ -57,13 +57,15 @@ class SlideWork:
             classifier: The model, loaded.
             ledger: Ledger of `out`.
             notify: Called with messages for the user.
+            go_on: Called with a warning where the slide has rows that were made with other levels, and goes on with
+                those; it is refused where this is None.
 
         Raises:
             SlideError: The folder of its report is taken, or it has rows that were made with other levels.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
-        _agree_on_levels(self.ledger, classifier.levels, slide_dir, out)
+        classifier = _agree_on_levels(self.ledger, classifier, slide_dir, out, go_on)
         run = replace(run, slide=self.ledger.slide.name)
         self.directory = out / run.slide
         self.page_cost = 0.0
@@ -259,6 +261,7 @@ class SlideWork:
                 waiting.append(image)
             else:
                 results.append(_result(image, row.prediction.reading, row.cell))
+        self._note_deep(batch)
         self.ledger.report(results)
         if waiting:
             self.ledger.postpone(waiting)
@@ -266,6 +269,13 @@ class SlideWork:
             self._changed.update(result.cell.seq for result in results)
         self._project()
         return waiting
+
+    def _note_deep(self, batch: Sequence[Row]) -> None:
+        """Note that a label is made of a file of more than 8 bits: from now on the slide keeps its levels."""
+        if any(row.cell and row.cell.label and row.prediction.reading.deep for row in batch):
+            facts = self.ledger.facts()
+            if not facts.deep:
+                self.ledger.settle(replace(facts, deep=True))
 
     def _read_first_of_each(self) -> dict[str | None, tuple[int, str]]:
         """Number and path of the first image with each digest; rows that are to be replaced do not count."""
@@ -313,13 +323,21 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
     return ledger.add_slide(source, name)
 
 
-def _agree_on_levels(ledger: SlideLedger, levels: Levels, slide_dir: Path, out: Path) -> None:
-    """Keep the levels of the slide's first run: rows that were made with others are not comparable."""
-    facts = ledger.facts()
+def _agree_on_levels(
+    ledger: SlideLedger, classifier: Classifier, slide_dir: Path, out: Path, go_on: Callable[[str], None] | None
+) -> Classifier:
+    """Keep the levels of the first label of a file of more than 8 bits: those made with others are not comparable."""
+    facts, levels = ledger.facts(), classifier.levels
     if facts.levels == levels:
-        return
-    if ledger.has_labels():
+        return classifier
+    if facts.deep and ledger.has_labels():  # noted before the first one
         anew = batch_command(slide_dir, f"{levels.options} --fresh", out)
-        raise SlideError(f"{slide_dir} was classified {facts.levels}: do so again, or start it anew with {anew}")
-    ledger.settle(replace(facts, levels=levels))
+        anew, before = f"with the other options as now: {anew}", f"{slide_dir} was classified {facts.levels}"
+        if go_on is None:
+            raise SlideError(f"{before}: do so again, or start it anew, {anew}")
+        go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew, {anew}")
+        return classifier.with_levels(facts.levels)
+    # Queued first: after a kill in between, the next start does both again.
     ledger.requeue([image for image in ledger.images().values() if image.state == "rejected"])
+    ledger.settle(replace(facts, levels=levels))
+    return classifier

@@ -93,6 +93,7 @@ class Watch:
         self._notify, self._stop, self._alive = notify, stop, alive
         self._capture = CaptureFolder(capture_dir, out, slide_level, clock, notify, alive)
         self._slides: dict[bytes, WatchedSlide] = {}
+        self._told: set[str] = set()
         self._checked, self._scanned = clock(), float("-inf")
         self.full = False
         self.cost = 0.0
@@ -204,11 +205,24 @@ class Watch:
     def _add_slide(self, root: bytes) -> WatchedSlide:
         directory = self._capture_dir / os.fsdecode(root)
         run = describe_run(directory, self._classifier.backend)
-        work = SlideWork(directory, self._out, run, self._classifier, self._ledger, self._notify)
+        work = SlideWork(
+            directory,
+            self._out,
+            run,
+            self._classifier,
+            self._ledger,
+            self._notify,
+            self._tell_once,  # an error of one slide would end the watch of all
+        )
         stopped = [image for image in work.ledger.images().values() if image.state == "queued"]
         work.ledger.postpone(stopped)  # by a full disk, so the attempt does not count
         self._slides[root] = WatchedSlide(root, directory, work, work.ledger.images(), self._capture, self._clock)
         return self._slides[root]
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._notify(line)
 
     def _classify(self, slide: WatchedSlide) -> int:
         if not slide.arrivals:

@@ -47,6 +47,14 @@ def test_declared_levels_give_the_pixels_of_eight_bits(pixels: Pixels, write: Ca
     assert (decode(raised, levels=Levels(200, 4295)).pixels == pixels).all()
 
 
+@pytest.mark.parametrize("write", [png, of_tifffile])
+def test_files_of_more_than_eight_bits_are_told_apart(pixels: Pixels, write: Callable[[Deep], bytes]):
+    assert decode(write(pixels.astype(np.uint16) * 257)).deep
+    assert not decode(cv2.imencode(".png", pixels)[1].tobytes()).deep
+    for eight_bits in ({}, {"byteorder": ">", "bigtiff": True}):
+        assert not decode(of_tifffile(pixels, **eight_bits)).deep
+
+
 def test_the_low_byte_of_a_png_counts(pixels: Pixels):
     """Pillow drops it, and then 12 bits are nearly black."""
     data = png(as_twelve_bits(pixels))
@@ -71,7 +79,7 @@ def test_values_of_a_camera_of_fewer_bits_are_told(
     pixels: Pixels, write: Callable[[Deep], bytes], bits: int, white: int
 ):
     data = write(np.rint(pixels * (white / 255)).astype(np.uint16))
-    with pytest.raises(ImageError, match=f"as of a camera with {bits} bits: .* --white {white}, or export"):
+    with pytest.raises(ImageError, match=f"camera with {bits} bits: export it with 8 bits, or, .* --white {white}"):
         decode(data)
     assert (decode(data, levels=Levels(0, white)).pixels == pixels).all()
 
