@@ -93,7 +93,7 @@ def _promise(adapted: Adapted, judged: Judged, slides: int | None, unit: str) ->
         chosen=found.chosen,
         needed=found.needed,
         split_unit=unit,
-        sentence=_sentence(found.asked, reached, cells, wrong, unit),
+        sentence=_sentence(found.asked, reached, cells, wrong, slides, unit),
         steps=tuple(found.steps),
         slides=slides,
         natural=None,
@@ -101,11 +101,14 @@ def _promise(adapted: Adapted, judged: Judged, slides: int | None, unit: str) ->
     )
 
 
-def _sentence(asked: float, reached: bool, cells: int, wrong: int, unit: str) -> str:
+def _sentence(asked: float, reached: bool, cells: int, wrong: int, slides: int | None, unit: str) -> str:
     if not reached:
+        mend = "Label cells of more slides, or ask for less with --max-error"
+        if slides is None:
+            mend = "Name the slide of each image with --groups"
         return (
             f"no cell is marked ok: that at most {asked:.2%} of them are wrong does not follow from these {cells} cells"
-            f" ({unit}). Label cells of more slides, or ask for less with --max-error"
+            f" ({unit}). {mend}"
         )
     return (
         f"{wrong} of {cells} cells were wrong and marked ok by heads that had not seen them ({unit}); the threshold is"
