@@ -113,7 +113,7 @@ def leave_it_lying(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_eight_of_sixteen_bits(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(decode, "_is_deep", lambda image, data: False)
+    patch.setattr(decode, "_is_deep_png", lambda image, data: False)
 
 
 def follow_links(patch: pytest.MonkeyPatch) -> None:
