@@ -193,7 +193,7 @@ def page(bundle: Bundle, rows: list[str], notes: list[str]) -> str:
         f" {DRAWS} draws of so many labels, at least {FOLDS} of each class, tested on all other cells. Cells of"
         f" classes with fewer than {FOLDS} are left out: {', '.join(notes)}. The sets name no slides, so each"
         f" cell counts as a slide of its own; on new slides figures are worse. Settings of `adapt` were chosen"
-        f" on half of these cells.",
+        f" on half of these cells. The last three columns are of the draws in which cells may be `ok`.",
         "",
         "| set | labels | right: mean (5 % of draws below; worst) | by cross-validation | cells may be `ok` in"
         f" | then `ok` | `ok` and wrong, of all: mean (worst) | at most {MAX_ERROR:.0%} of all, in |",
