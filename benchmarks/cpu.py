@@ -123,10 +123,11 @@ def page(
     rate = {name: statistics.median(timing.rate for timing in found) for name, found in timings.items()}
     precision = load_bundle().cpu_precision
     packages = ("cartcls", "openvino", "onnxruntime", "torch", "grad-cam", "numpy", "opencv-python-headless")
+    data = '"cells/ --before BUNDLE"' if BEFORE in timings else "cells/"
     lines = [
         "# Speed and memory on a CPU",
         "",
-        f"    make benchmark DATA=cells/        # {date.today()}, nothing else running",
+        f"    make benchmark DATA={data}        # {date.today()}, nothing else running",
         "",
         f"Machine: {os.cpu_count()} cores of {processor()}, {platform.system()}, Python {platform.python_version()}."
         f" {', '.join(f'{name} {version(name)}' for name in packages)}; ultralytics {ultralytics_version()}.",
@@ -139,13 +140,7 @@ def page(
         "| | images/s | × PyTorch + grad-cam | load, s | peak memory, MB |",
         "|---|---|---|---|---|",
     ]
-    for name, found in timings.items():
-        rates = sorted(timing.rate for timing in found)
-        load, peak = statistics.median(t.load for t in found), max(t.peak for t in found)
-        lines.append(
-            f"| {TITLES[name]} | {rate[name]:.1f} ({rates[0]:.1f} to {rates[-1]:.1f}) | {rate[name] / rate[LOOP]:.2f}"
-            f" | {load:.2f} | {peak / 1e6:.0f} |"
-        )
+    lines += [row(name, found, rate[name] / rate[LOOP]) for name, found in timings.items()]
     if BEFORE in timings:
         ratios = [ours.rate / old.rate for ours, old in zip(timings[OURS], timings[BEFORE], strict=True)]
         rounds = ", ".join(f"{ratio:.0%}" for ratio in ratios)
@@ -167,6 +162,16 @@ def page(
         f" {statistics.median(first):.2f} s.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def row(name: str, found: list[Timing], times: float) -> str:
+    """The line of a contestant, which is so many times as fast as PyTorch."""
+    rates = sorted(timing.rate for timing in found)
+    load, peak = statistics.median(timing.load for timing in found), max(timing.peak for timing in found)
+    return (
+        f"| {TITLES[name]} | {statistics.median(rates):.1f} ({rates[0]:.1f} to {rates[-1]:.1f}) | {times:.2f}"
+        f" | {load:.2f} | {peak / 1e6:.0f} |"
+    )
 
 
 def processor() -> str:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -11,6 +11,9 @@ from ..runtime.console import EXIT_FAILED
 from .calibrate import parse_share
 from .main import app
 from .options import Backend, BackendName, BundleDir, LabelledDir
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.bundle import Bundle
 
 
 @app.command()
@@ -48,34 +51,11 @@ def adapt(
     LABELLED_DIR may be what `cartcls correct --export` wrote. Then only slides that were reviewed whole are tested; the
     cells of the others train the head alone.
     """
-    from ..calibration.adapt import adapt as run
-    from ..calibration.adapted_head import read_home_cells
-    from ..calibration.adjustment import check_adjustable, with_adjustment
-    from ..calibration.learning_curve import learning_curve
-    from ..calibration.own_cells import OwnCells, find_own_cells
-    from ..calibration.plots import draw_learning_curve
-    from ..calibration.views import gather_views
-    from ..export.adapted import check_outside, write_adapted
-    from ..export.reheaded import check_reheadable
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from . import show
-    from .loading import open_classifier
 
     share = parse_share(max_error)
-    loaded = load_bundle(bundle or SHIPPED)
-    check_outside(out, labelled_dir)
-    usual, home = check_reheadable(loaded, out), read_home_cells(loaded)
-    if scale or stain:
-        check_adjustable(loaded, home)
-    cells, reviewed = find_own_cells(labelled_dir, groups, loaded, show.notify)
-    if scale or stain:
-        loaded = with_adjustment(loaded, labelled_dir, cells, home, scale, stain, show.notify)
-    with open_classifier(loaded, backend.value) as classifier, show.progress(labelled_dir.name) as progress:
-        files = [labelled_dir / path for path in cells.paths]
-        own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress), reviewed)
-    adapted = run(own, usual, home, share)
-    curve = draw_learning_curve(learning_curve(own, usual, home), own.unit)
-    made = write_adapted(loaded, adapted, own, curve, classifier.backend, out)
+    made = _adapted(load_bundle(bundle or SHIPPED), labelled_dir, out, groups, share, (scale, stain), backend.value)
     record = made.manifest.calibration
     assert record is not None
     if as_json:
@@ -85,3 +65,40 @@ def adapt(
     if not record.promise.reached:
         show.not_calibrated(out, record.promise)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _adapted(
+    bundle: "Bundle",
+    labelled_dir: Path,
+    out: Path,
+    groups: Path | None,
+    max_error: float,
+    adjust: tuple[bool, bool],
+    backend: str,
+) -> "Bundle":
+    """Check what can be checked first, then fit, measure and write the bundle; `adjust` is of size and of colours."""
+    from ..calibration.adapt import adapt as fit
+    from ..calibration.adapted_head import read_home_cells
+    from ..calibration.adjustment import check_adjustable, with_adjustment
+    from ..calibration.learning_curve import learning_curve
+    from ..calibration.own_cells import OwnCells, find_own_cells
+    from ..calibration.plots import draw_learning_curve
+    from ..calibration.views import gather_views
+    from ..export.adapted import check_outside, write_adapted
+    from ..export.reheaded import check_reheadable
+    from . import show
+    from .loading import open_classifier
+
+    check_outside(out, labelled_dir)
+    usual, home = check_reheadable(bundle, out), read_home_cells(bundle)
+    if any(adjust):
+        check_adjustable(bundle, home)
+    cells, reviewed = find_own_cells(labelled_dir, groups, bundle, show.notify)
+    if any(adjust):
+        bundle = with_adjustment(bundle, labelled_dir, cells, home, *adjust, show.notify)
+    with open_classifier(bundle, backend) as classifier, show.progress(labelled_dir.name) as progress:
+        files = [labelled_dir / path for path in cells.paths]
+        own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress), reviewed)
+    adapted = fit(own, usual, home, max_error)
+    curve = draw_learning_curve(learning_curve(own, usual, home), own.unit)
+    return write_adapted(bundle, adapted, own, curve, classifier.backend, out)

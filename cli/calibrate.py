@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -12,6 +12,11 @@ from ..calibration import MAX_ERROR
 from ..runtime.console import EXIT_FAILED
 from .main import app
 from .options import Backend, BackendName, LabelledDir
+
+if TYPE_CHECKING:
+    from ..calibration.evidence import Evidence
+    from ..calibration.picture_measures import PictureMeasures
+    from ..runtime.inference.classifier import Classifier
 
 
 @app.command()
@@ -39,19 +44,15 @@ def calibrate(
     be held on these cells, the exit code is 1: the bundle gets the figures that were measured, and marks every cell for
     review.
     """
-    from ..calibration.adapted_head import kept_cells
     from ..calibration.calibrate import PARTS, check_parts, is_split_of_training
     from ..calibration.calibrate import calibrate as run
     from ..calibration.classes import classes_of_folders
     from ..calibration.copies import without_copies
-    from ..calibration.evidence import gather
     from ..calibration.guarantee import OTHER_SPLIT
-    from ..calibration.picture_measures import measure_pictures
     from ..calibration.reviewed import check_unbiased
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle
-    from ..runtime.images.decode import read_image
     from . import show
     from .loading import open_classifier
 
@@ -65,13 +66,8 @@ def calibrate(
     check_parts({part: [name_of[class_of(path)] for path in paths[part]] for part in PARTS}, loaded, share)
     if not is_split_of_training(loaded, chosen.sha256):
         show.notify(f"{split}: {OTHER_SPLIT}")
-    evidence = {}
     with open_classifier(loaded, backend.value) as classifier:
-        for part in PARTS:
-            with show.progress(part) as progress:
-                evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
-    kept = [labelled_dir / paths["fit"][place] for place in kept_cells(evidence["fit"].labels)]
-    measures = measure_pictures(loaded.graph_input(read_image(file)[0]) for file in kept)
+        evidence, measures = _seen(labelled_dir, paths, classifier)
     calibrated = run(loaded, classifier.backend, evidence, chosen, share, measures)
     write_calibrated(loaded, calibrated, target)
     if as_json:
@@ -81,6 +77,24 @@ def calibrate(
     if not calibrated.record.promise.reached:
         show.not_calibrated(target, calibrated.record.promise)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _seen(
+    labelled_dir: Path, paths: dict[str, list[str]], classifier: "Classifier"
+) -> "tuple[dict[str, Evidence], PictureMeasures]":
+    """What is said of the cells, by part; and measures of the pictures of `fit` that the bundle keeps."""
+    from ..calibration.adapted_head import kept_cells
+    from ..calibration.evidence import gather
+    from ..calibration.picture_measures import measure_pictures
+    from ..runtime.images.decode import read_image
+    from . import show
+
+    evidence = {}
+    for part in paths:
+        with show.progress(part) as progress:
+            evidence[part] = gather(labelled_dir, paths[part], classifier, progress)
+    kept = [labelled_dir / paths["fit"][place] for place in kept_cells(evidence["fit"].labels)]
+    return evidence, measure_pictures(classifier.bundle.graph_input(read_image(file)[0]) for file in kept)
 
 
 def parse_share(text: str) -> float:

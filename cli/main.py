@@ -17,6 +17,7 @@ from .options import (
     CaptureDir,
     Classes,
     LabelledDir,
+    NoBuild,
     Out,
     Poll,
     Quiet,
@@ -60,10 +61,7 @@ def batch(
     black: Black = 0,
     white: White = 65535,
     backend: Backend = BackendName.auto,
-    no_build: Annotated[
-        bool,
-        typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches."),
-    ] = False,
+    no_build: NoBuild = False,
     fresh: Annotated[
         bool,
         typer.Option("--fresh", help="Start these slides anew; their reports are moved to a folder in --out."),
@@ -164,9 +162,7 @@ def watch(
     black: Black = 0,
     white: White = 65535,
     backend: Backend = BackendName.auto,
-    no_build: Annotated[
-        bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches.")
-    ] = False,
+    no_build: NoBuild = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a slide's summary as a line of JSON at each change.")
     ] = False,

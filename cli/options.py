@@ -48,6 +48,9 @@ White = Annotated[
     int,
     typer.Option(help="Value that is white in them, such as 4095 of a camera with 12 bits; kept for a slide."),
 ]
+NoBuild = Annotated[
+    bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches.")
+]
 Poll = Annotated[float, typer.Option(parser=seconds, metavar="SECONDS", help="Shortest pause between two scans.")]
 Quiet = Annotated[
     float,

@@ -10,16 +10,15 @@ from ..errors import ImageError, IncompleteError
 from . import tiff_tags as tag
 from .jpeg import DAMAGED, decode_jpeg
 from .tiff_pieces import (
+    DECODED,
     DEFLATE,
     GREY,
     JPEG,
-    LZMA,
     LZW,
     PACKBITS,
     RAW,
     RGB,
     YCC,
-    ZSTD,
     checked_jpeg,
     piece_of,
     strips_of,
@@ -27,7 +26,7 @@ from .tiff_pieces import (
 from .tiff_tags import Tags
 from .written import check_compressed, check_pixels
 
-READ = {RAW, 2, 3, 4, LZW, JPEG, *DEFLATE, PACKBITS, LZMA, ZSTD}
+READ = {2, 3, 4, *DECODED}
 COMPRESSIONS = {
     6: "JPEG of the old kind",
     22610: "JPEG XR",

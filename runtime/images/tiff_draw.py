@@ -12,26 +12,10 @@ from . import tiff_tags as tag
 from .jpeg import DAMAGED
 from .levels import FULL_RANGE, Deep, Levels
 from .resize import Image
-from .tiff_pieces import (
-    DEFLATE,
-    GREY,
-    JPEG,
-    LZMA,
-    LZW,
-    PACKBITS,
-    RAW,
-    RGB,
-    YCC,
-    ZSTD,
-    Piece,
-    decode_pieces,
-    piece_of,
-    strips_of,
-)
+from .tiff_pieces import DECODED, GREY, JPEG, RAW, RGB, YCC, Piece, decode_pieces, piece_of, strips_of
 from .tiff_tags import Tags
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-COMPRESSIONS = (RAW, LZW, JPEG, *DEFLATE, PACKBITS, LZMA, ZSTD)
 MAX_BYTES = 170 << 20  # of a compressed strip or tile, which is in memory at once; Pillow's limit is the same
 MAX_TILES = 50_000  # of a part, which take two seconds
 ROWS_AT_A_TIME = 64
@@ -110,7 +94,7 @@ def _piece_to_read(tags: Tags) -> Piece:
         raise IncompleteError(f"{DAMAGED}it says nothing of its size")
     if tags.bits not in (8, 16) or photometric not in (*GREY, RGB, YCC) or samples not in MODES:
         raise ImageError("has a palette, or few bits, in a form of TIFF that is seldom used: export it as RGB")
-    if compression not in COMPRESSIONS or predictor not in (1, 2):
+    if compression not in DECODED or predictor not in (1, 2):
         raise ImageError("is compressed in a form that is seldom used: export it with LZW")
     if compression != RAW and piece.size > MAX_BYTES:
         raise ImageError(

@@ -18,6 +18,7 @@ from .tiff_tags import Tags
 
 RAW, LZW, JPEG, PACKBITS, LZMA, ZSTD = 1, 5, 7, 32773, 34925, 50000
 DEFLATE = (8, 32946)
+DECODED = {RAW, LZW, JPEG, *DEFLATE, PACKBITS, LZMA, ZSTD}  # compressions that this module knows
 GREY, RGB, PALETTE, YCC = (0, 1), 2, 3, 6
 
 MAX_PIECE = 1 << 26  # pixels of a strip or tile

@@ -17,11 +17,6 @@ GAMMA = b"para\0\0\0\0\0\0\0\0\0\1\0\0"  # a curve of the kind Y = X ** 1.0, in 
 
 
 @pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
-
-
-@pytest.fixture
 def srgb() -> bytes:
     return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 

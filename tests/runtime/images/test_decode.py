@@ -10,17 +10,12 @@ import PIL.ImageOps
 import pytest
 
 from cartcls.runtime.errors import ImageError
-from cartcls.runtime.images.decode import decode, read_file, read_image
+from cartcls.runtime.images.decode import decode, read_file
 
 
 @pytest.fixture
 def jpeg(slide: Path) -> bytes:
     return (slide / "cell-01.jpg").read_bytes()
-
-
-@pytest.fixture
-def pixels(slide: Path) -> np.ndarray:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def encoded(pixels: np.ndarray, format: str, **options: object) -> bytes:

@@ -11,16 +11,11 @@ from odd_images import as_pillow_does
 from tiffs import of_tifffile
 
 from cartcls.runtime.errors import ImageError, UsageError
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import decode
 from cartcls.runtime.images.levels import FULL_RANGE, Levels
 
 Pixels = npt.NDArray[np.uint8]
 Deep = npt.NDArray[np.uint16]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def png(deep: Deep) -> bytes:

@@ -1,6 +1,5 @@
 import io
 import zlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +9,9 @@ import pytest
 
 from cartcls.runtime.errors import IncompleteError
 from cartcls.runtime.images.colors import LARGE_PROFILE, MAX_PROFILE
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import decode
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def saved(pixels: Pixels, **options: object) -> bytes:

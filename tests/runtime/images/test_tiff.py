@@ -3,7 +3,6 @@ import io
 import re
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,10 @@ from odd_images import as_pillow_does
 from tiffs import Value, write_tiff
 
 from cartcls.runtime.errors import ImageError, IncompleteError
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import decode
 from cartcls.runtime.images.tiff_tags import MANY
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def tiff(pixels: Pixels, rows: int = 64, **tags: Value) -> bytes:

@@ -1,7 +1,6 @@
 import io
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,18 +10,13 @@ import pytest
 from tiffs import of_tifffile, write_tiff
 
 from cartcls.runtime.errors import ImageError, IncompleteError
-from cartcls.runtime.images.decode import MAX_PIXELS, decode, read_image
+from cartcls.runtime.images.decode import MAX_PIXELS, decode
 from cartcls.runtime.images.levels import FULL_RANGE, Levels
 from cartcls.runtime.images.tiff_draw import Box, read_region
 from cartcls.runtime.images.tiff_pages import full_size
 
 Pixels = npt.NDArray[np.uint8]
 Deep = npt.NDArray[np.uint16]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 @pytest.fixture

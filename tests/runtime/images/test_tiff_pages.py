@@ -1,6 +1,5 @@
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,16 +10,11 @@ import tifffile
 from tiffs import of_tifffile
 
 from cartcls.runtime.errors import ImageError, IncompleteError
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import decode
 from cartcls.runtime.images.tiff_pages import full_size, microns_per_pixel
 
 Pixels = npt.NDArray[np.uint8]
 Deep = npt.NDArray[np.uint16]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def blurred(pixels: Pixels, sigma: float) -> Pixels:

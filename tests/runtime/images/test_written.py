@@ -1,6 +1,5 @@
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,15 +7,10 @@ import PIL.Image
 import pytest
 
 from cartcls.runtime.errors import IncompleteError
-from cartcls.runtime.images.decode import decode, read_image
+from cartcls.runtime.images.decode import decode
 from cartcls.runtime.images.written import check_webp
 
 Pixels = npt.NDArray[np.uint8]
-
-
-@pytest.fixture
-def pixels(slide: Path) -> Pixels:
-    return read_image(slide / "cell-01.jpg")[0]
 
 
 def saved(pixels: Pixels, format: str, **options: object) -> bytes:
