@@ -54,14 +54,20 @@ def cell_classes(names: Sequence[str]) -> list[CellClass]:
     return found
 
 
-def unknown_cells(classes: Sequence[CellClass]) -> str:
-    """What a person must know of the cells that none of these classes is for."""
+def unknown_cells(classes: Sequence[CellClass], before: Sequence[CellClass] = ()) -> str:
+    """What a person must know of the cells that none of these classes is for.
+
+    Args:
+        classes: Of a model.
+        before: Of the model that it was made from.
+    """
     titles = [entry.title for entry in classes]
     others = f"it calls every other cell one of them. {_NONE_LISTED}"
     if len(titles) == 2:
         return f"This model tells only {titles[0]} and {titles[1]} apart: {others}"
     plain = [_plain(text) for entry in classes for text in (entry.name, entry.title)]
     missing = [cells for cells, named in _OFTEN_UNKNOWN.items() if not any(re.search(named, text) for text in plain)]
+    missing = [entry.title for entry in before if entry.title not in titles] + missing
     if not missing:
         return f"This model has only its {len(titles)} classes: {others}"
     listed = " or ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))

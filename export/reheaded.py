@@ -126,7 +126,7 @@ def write_reheaded(
 
 def _unknown_cells(bundle: Bundle, classes: Sequence[CellClass]) -> str:
     """The bundle's own sentence, where it still has its classes."""
-    return bundle.manifest.unknown_cells if tuple(classes) == bundle.classes else unknown_cells(classes)
+    return bundle.manifest.unknown_cells if tuple(classes) == bundle.classes else unknown_cells(classes, bundle.classes)
 
 
 def _metrics(cells: ParityCells, logits: npt.NDArray[np.float32], classes: Sequence[CellClass]) -> dict[str, Metrics]:

@@ -64,3 +64,12 @@ def test_what_has_no_class_is_said_for_any_classes(names: list[str], said: str):
     sentence = unknown_cells(cell_classes(names))
     assert said in sentence
     assert sentence.endswith(" None listed does not mean none present.")
+
+
+def test_classes_that_a_model_had_before_are_named_first():
+    before = cell_classes(["eosinophil", "ig", "lymphocyte", "neutrophil"])
+    sentence = unknown_cells(cell_classes(["lymphocyte", "monocyte", "neutrophil"]), before)
+    assert sentence.startswith(
+        "This model has no class for eosinophil, immature granulocyte, blasts, atypical lymphocytes"
+    )
+    assert unknown_cells(before, before) == unknown_cells(before)
