@@ -11,12 +11,13 @@ from rich.text import Text
 from ..runtime.errors import ImageError, ScaleError
 from ..runtime.fields.draw import drawn
 from ..runtime.fields.find import FINDER_VERSION, Field, find
-from ..runtime.fields.scale import mpp_of, red_cell_diameter, slide_diameter
+from ..runtime.fields.scale import red_cell_diameter
+from ..runtime.fields.slide_scale import FieldScale, Origin, SlideScale, file_mpp
 from ..runtime.files import replace_file, writing
-from ..runtime.images.decode import read_image
+from ..runtime.images.decode import read_file, read_image
 from .show import notify, results
 
-UNLIKE = 1.25  # times: a given scale that differs more from the red cells' is named
+ORIGINS: dict[Origin, str] = {"mpp": "--mpp", "file": "scale of the files", "red cells": "median of the fields"}
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Looked:
         image: Its file.
         copy: The copy with boxes.
         field: What was found.
-        own_diameter: Of a red cell in this field alone, in pixels; None where there is none.
+        own: What this field alone tells of its scale.
         seconds: Time to find, without reading and drawing.
     """
 
     image: Path
     copy: Path
     field: Field
-    own_diameter: float | None
+    own: FieldScale
     seconds: float
 
     def as_json(self) -> dict[str, object]:
@@ -43,19 +44,20 @@ class Looked:
             "image": str(self.image),
             "copy": str(self.copy),
             "finder": FINDER_VERSION,
-            "own_diameter": self.own_diameter,
+            "own_diameter": self.own.diameter,
+            "file_mpp": self.own.mpp,
             "seconds": round(self.seconds, 4),
             "cells": [asdict(cell) for cell in self.field.cells],
             "smudges": [asdict(smudge) for smudge in self.field.smudges],
         }
 
 
-def measured(images: Sequence[Path]) -> dict[Path, float | None]:
-    """Diameter of a red cell in each field; a message for each that cannot be read."""
-    found: dict[Path, float | None] = {}
+def measured(images: Sequence[Path]) -> dict[Path, FieldScale]:
+    """What each field tells of its scale; a message for each that cannot be read."""
+    found: dict[Path, FieldScale] = {}
     for image in dict.fromkeys(images):
         try:
-            found[image] = red_cell_diameter(read_image(image)[0])
+            found[image] = FieldScale(red_cell_diameter(read_image(image)[0]), file_mpp(read_file(image).data))
         except ImageError as error:
             notify(f"error: {image} {error}")
     if not found:
@@ -63,18 +65,11 @@ def measured(images: Sequence[Path]) -> dict[Path, float | None]:
     return found
 
 
-def compare(diameter: float, measured: Sequence[float | None]) -> None:
-    """Print a warning where a given scale is far from what the red cells say."""
-    known = [own for own in measured if own is not None]
-    if known and not 1 / UNLIKE < (own := slide_diameter(known)) / diameter < UNLIKE:
-        notify(f"warning: the red cells look like {mpp_of(own):.3f} µm per pixel, not {mpp_of(diameter):.3f}")
-
-
-def look_at_all(measured: Mapping[Path, float | None], diameter: float, out: Path) -> list[Looked]:
+def look_at_all(measured: Mapping[Path, FieldScale], diameter: float, out: Path) -> list[Looked]:
     """Find the cells of all fields, and write the copies; a message for each field that cannot be used.
 
     Args:
-        measured: Diameter of a red cell in each field alone, in pixels; None where there is none.
+        measured: What each field tells of its scale.
         diameter: Of a red cell on the slide, in pixels.
         out: Folder for the copies.
 
@@ -93,12 +88,12 @@ def look_at_all(measured: Mapping[Path, float | None], diameter: float, out: Pat
     return looked
 
 
-def look(image: Path, own_diameter: float | None, diameter: float, copy: Path) -> Looked:
+def look(image: Path, own: FieldScale, diameter: float, copy: Path) -> Looked:
     """Find the cells of one field, and write a copy with their boxes.
 
     Args:
         image: The field's file.
-        own_diameter: Of a red cell in this field alone, in pixels; None where there is none.
+        own: What this field alone tells of its scale.
         diameter: Of a red cell on the slide, in pixels.
         copy: File to write.
 
@@ -114,7 +109,7 @@ def look(image: Path, own_diameter: float | None, diameter: float, copy: Path) -
     with writing(copy):
         copy.parent.mkdir(parents=True, exist_ok=True)
         replace_file(copy, drawn(pixels, field, diameter))
-    return Looked(image, copy, field, own_diameter, seconds)
+    return Looked(image, copy, field, own, seconds)
 
 
 def copies(images: Sequence[Path], out: Path) -> list[Path]:
@@ -127,14 +122,14 @@ def copies(images: Sequence[Path], out: Path) -> list[Path]:
     return names
 
 
-def table(looked: Sequence[Looked], diameter: float, from_red_cells: bool) -> None:
+def table(looked: Sequence[Looked], scale: SlideScale) -> None:
     """Print a line for each field, and the scale of all."""
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     shown.add_column("field")
     for name in ("cells", "at the edge", "maybe two", "smudges", "red cell", "seconds"):
         shown.add_column(name, justify="right")
     for found in looked:
-        cells, own = found.field.cells, found.own_diameter
+        cells, own = found.field.cells, found.own.diameter
         shown.add_row(
             Text(found.image.name),
             str(len(cells)),
@@ -146,7 +141,11 @@ def table(looked: Sequence[Looked], diameter: float, from_red_cells: bool) -> No
         )
     results.print(shown)
     total = sum(len(found.field.cells) for found in looked)
-    origin = "median of the fields" if from_red_cells else "--mpp"
-    scale = f"red cell {diameter:.1f} px ({origin}), {mpp_of(diameter):.3f} µm per pixel"
-    results.print(f"{total} cells in {len(looked)} fields; {scale}", markup=False, soft_wrap=True)
+    told = f"red cell {scale.diameter:.1f} px ({ORIGINS[scale.origin]}), {scale.mpp:.3f} µm per pixel"
+    counts = f"{_count(total, 'cell')} in {_count(len(looked), 'field')}"
+    results.print(f"{counts}; {told}", markup=False, soft_wrap=True)
     results.print(f"copies with boxes in {looked[0].copy.parent}", markup=False, soft_wrap=True)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -5,6 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from mosaic import HOME_DIAMETER, mosaic
+from tiffs import of_tifffile
 from typer.testing import CliRunner
 
 from cartcls.cli import app
@@ -37,6 +38,7 @@ def test_a_table_and_copies_with_boxes(fields: list[Path], tmp_path: Path):
     assert code == 0
     assert [line.split()[:2] for line in said.splitlines()[1:3]] == [["field.png", "4"], ["field.png", "2"]]
     assert "6 cells in 2 fields; red cell" in said
+    assert "(median of the fields)" in said
     copies = sorted((tmp_path / "new" / "out").iterdir())
     assert [copy.name for copy in copies] == ["field.png-2.found.jpg", "field.png.found.jpg"]
     original, drawn = (read_image(path)[0].astype(int) for path in (fields[0], copies[1]))
@@ -52,6 +54,7 @@ def test_the_same_as_json(fields: list[Path], tmp_path: Path):
     assert [len(field["cells"]) for field in found["fields"]] == [4, 2]
     assert found["diameter"] == pytest.approx(HOME_DIAMETER, rel=0.13)
     assert found["mpp"] == pytest.approx(mpp_of(found["diameter"]))
+    assert found["scale_from"] == "red cells"
     assert {"x", "y", "w", "h", "at_edge", "joined"} == set(found["fields"][0]["cells"][0])
 
 
@@ -62,6 +65,32 @@ def test_a_given_scale_is_taken_and_compared(fields: list[Path], tmp_path: Path)
     assert "warning" not in warned
     _, _, warned, _ = run(*fields, "--out", tmp_path, "--json", "--mpp", "0.25")
     assert "the red cells look like 0." in warned
+
+
+@pytest.mark.parametrize(("said", "believed"), [(0.09, True), (0.5, False)])
+def test_what_a_file_says_of_its_scale_is_taken_where_its_red_cells_agree(
+    fields: list[Path], tmp_path: Path, said: float, believed: bool
+):
+    """Beside fields whose files say nothing."""
+    file = tmp_path / "field.tif"
+    pixels = read_image(fields[0])[0]
+    file.write_bytes(of_tifffile(pixels, resolution=(1e4 / said, 1e4 / said), resolutionunit="CENTIMETER"))
+    code, told, warned, _ = run(file, fields[1], "--out", tmp_path / "out", "--json")
+    found = json.loads(told)
+    assert (code, found["scale_from"]) == (0, "file" if believed else "red cells")
+    assert (found["mpp"] == pytest.approx(said, rel=1e-3)) == believed
+    assert [field["file_mpp"] for field in found["fields"]] == [pytest.approx(said, rel=1e-3), None]
+    assert ("as the files say" in warned) != believed
+
+
+def test_the_last_line_says_where_the_scale_is_from_and_counts_one(fields: list[Path], tmp_path: Path):
+    pixels = read_image(fields[1])[0]
+    one, file = pixels[:, : pixels.shape[1] // 2], tmp_path / "field.tif"
+    file.write_bytes(of_tifffile(one, resolution=(1e5, 1e5), resolutionunit="CENTIMETER"))
+    _, said, _, _ = run(file, "--out", tmp_path / "out")
+    assert "1 cell in 1 field; red cell 75.0 px (scale of the files), 0.100 µm per pixel" in said
+    _, said, _, _ = run(*fields, "--out", tmp_path / "out", "--mpp", "0.1")
+    assert "(--mpp), 0.100 µm per pixel" in said
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_looked_at(fields: list[Path], tmp_path: Path):
