@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..runtime import Classifier
     from ..runtime.bundle.bundle import Bundle
+    from ..runtime.fields.reading import FieldSearch
     from ..runtime.images.levels import Levels
 
 
@@ -16,6 +17,7 @@ def open_classifier(
     build: bool = True,
     in_worker: bool = False,
     levels: "Levels | None" = None,
+    fields: "FieldSearch | None" = None,
 ) -> "Classifier":
     """Load a bundle; progress is shown where an engine is built for it.
 
@@ -25,6 +27,7 @@ def open_classifier(
         build: Whether an engine may be built.
         in_worker: Whether the graph runs in a child process, for a service.
         levels: Values of 16 bits that are black and white; the full range where none are named.
+        fields: How cells are searched in whole fields; None where each file is one cell.
 
     Raises:
         BundleError: A file of the bundle is missing, altered or malformed.
@@ -41,8 +44,21 @@ def open_classifier(
     loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle or SHIPPED)
     open_it = partial(open_in_child, alive=lambda: notify_systemd("WATCHDOG=1")) if in_worker else open_backend
     with show.engine_progress() as progress:
-        classifier = Classifier(
-            loaded, open_it(loaded, backend, show.notify, progress, build=build), levels or FULL_RANGE
-        )
+        opened = open_it(loaded, backend, show.notify, progress, build=build)
+    classifier = Classifier(loaded, opened, levels or FULL_RANGE, fields)
     show.started(loaded, classifier.backend)
     return classifier
+
+
+def search_of(fields: bool, mpp: float | None) -> "FieldSearch | None":
+    """How cells are searched in fields; None without --fields.
+
+    Raises:
+        UsageError: --mpp was given without --fields.
+    """
+    from ..runtime.errors import UsageError
+    from ..runtime.fields.reading import FieldSearch
+
+    if mpp is not None and not fields:
+        raise UsageError("--mpp is the scale of whole fields: give --fields too")
+    return FieldSearch(mpp) if fields else None

@@ -16,7 +16,9 @@ from .options import (
     BundleDir,
     CaptureDir,
     Classes,
+    Fields,
     LabelledDir,
+    Mpp,
     NoBuild,
     Out,
     Poll,
@@ -58,6 +60,8 @@ def batch(
     out: Out = REPORTS,
     bundle: BundleDir = None,
     classes: Classes = None,
+    fields: Fields = False,
+    mpp: Mpp = None,
     black: Black = 0,
     white: White = 65535,
     backend: Backend = BackendName.auto,
@@ -74,7 +78,8 @@ def batch(
 ) -> None:
     """Classify slides: a table, a page and thumbnails for each.
 
-    Images are JPEG, PNG, BMP, TIFF or WebP, one cell each, at any depth below SLIDE_DIR. Where they lie in folders
+    Images are JPEG, PNG, BMP, TIFF or WebP, one cell each, or whole fields with --fields, at any depth below
+    SLIDE_DIR. Where they lie in folders
     side by side, --each or --one-slide says what these are. A second run classifies what is new, has changed, or could
     not be read. The exit code is 3 if some could not be read: each has a row with the reason. A slide that is refused
     leaves its report as it is; the others go on, and the exit code is 1.
@@ -86,13 +91,13 @@ def batch(
     from ..runtime.ledger.folder import open_ledger
     from ..runtime.slides.choose import choose_slides
     from . import show
-    from .loading import open_classifier
+    from .loading import open_classifier, search_of
 
-    levels = Levels(black, white)
+    levels, search = Levels(black, white), search_of(fields, mpp)
     slide_dirs = choose_slides(slide_dirs, out, one_slide, each, show.notify)
     summaries: dict[Path, Summary] = {}
     chosen = restricted(load_bundle(bundle or SHIPPED), classes.split(",")) if classes is not None else bundle
-    with open_classifier(chosen, backend.value, build=not no_build, levels=levels) as classifier:
+    with open_classifier(chosen, backend.value, build=not no_build, levels=levels, fields=search) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
                 refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json)
@@ -159,6 +164,8 @@ def watch(
     quiet: Quiet = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Classify what is there, and exit.")] = False,
     bundle: BundleDir = None,
+    fields: Fields = False,
+    mpp: Mpp = None,
     black: Black = 0,
     white: White = 65535,
     backend: Backend = BackendName.auto,
@@ -180,13 +187,15 @@ def watch(
     from ..runtime.slides.service import Stop, notify_systemd, run
     from ..runtime.slides.watch import AT_ONCE, Watch, WatchTimings
     from . import show_watch
-    from .loading import open_classifier
+    from .loading import open_classifier, search_of
 
     check_slide(capture_dir, out, may_be_away=True)
-    levels = Levels(black, white)
+    levels, search = Levels(black, white), search_of(fields, mpp)
     timings, stop = AT_ONCE if once else WatchTimings(poll=poll, quiet=quiet), Stop()
     with (
-        open_classifier(bundle, backend.value, build=not no_build, in_worker=True, levels=levels) as classifier,
+        open_classifier(
+            bundle, backend.value, build=not no_build, in_worker=True, levels=levels, fields=search
+        ) as classifier,
         writing(out),
     ):
         show_watch.watched(capture_dir, out, classifier.bundle)

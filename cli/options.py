@@ -48,6 +48,18 @@ White = Annotated[
     int,
     typer.Option(help="Value that is white in them, such as 4095 of a camera with 12 bits; kept for a slide."),
 ]
+Fields = Annotated[
+    bool,
+    typer.Option(
+        "--fields", help="Files are whole fields: find the white cells and erythroblasts in them; no platelets."
+    ),
+]
+Mpp = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01, max=2.0, metavar="NUMBER", help="µm per pixel of the fields.", show_default="from files or red cells"
+    ),
+]
 NoBuild = Annotated[
     bool, typer.Option("--no-build", help="Build no TensorRT engine: fail (exit code 4) if none matches.")
 ]

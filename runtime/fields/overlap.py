@@ -17,7 +17,7 @@ TEXTURE = 4.0  # standard deviation in levels: a strip with less shows nothing t
 ALIKE = 0.85  # correlation of what both fields show; unrelated fields reach 0.75
 SAME = 0.3  # distance in diameters of the middles of one cell's boxes in two fields
 
-Plane = npt.NDArray[np.uint8]
+Grey = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,30 @@ class Shift:
     score: float
 
 
-def shift_between(first: Image, second: Image, diameter: float) -> Shift | None:
+@dataclass(frozen=True, eq=False)
+class Plane:
+    grey: Grey
+    scale: float
+    diameter: float
+
+    def pack(self) -> bytes:
+        import pickle
+
+        return pickle.dumps((self.grey, self.scale, self.diameter))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Plane":
+        import pickle
+
+        return cls(*pickle.loads(data))
+
+
+def plane_of(image: Image, diameter: float) -> Plane:
+    scale = min(1.0, WORK / diameter)
+    return Plane(_small(image, scale), scale, diameter)
+
+
+def shift_between(first: Plane, second: Plane) -> Shift | None:
     """Where a field lies on another one, if they overlap by at least one and a half red cells.
 
     Args:
@@ -46,8 +69,8 @@ def shift_between(first: Image, second: Image, diameter: float) -> Shift | None:
     Returns:
         None where they do not overlap, or show too little to tell.
     """
-    scale = min(1.0, WORK / diameter)
-    large, other = _small(first, scale), _small(second, scale)
+    scale, diameter = first.scale, first.diameter
+    large, other = first.grey, second.grey
     strip = max(3, round(STRIP * diameter * scale))
     best: Shift | None = None
     for x, y in _places(large, other, strip):
@@ -95,13 +118,13 @@ def same_cells(
     return sorted(found.items())
 
 
-def _small(image: Image, scale: float) -> Plane:
+def _small(image: Image, scale: float) -> Grey:
     """The green of a field, at the size at which fields are compared."""
     green = cv2.extractChannel(image, 1)
     return np.asarray(cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _places(first: Plane, second: Plane, strip: int) -> Iterator[tuple[int, int]]:
+def _places(first: Grey, second: Grey, strip: int) -> Iterator[tuple[int, int]]:
     """Where the second field may lie on the first, by a strip along each of its sides."""
     height, width = second.shape
     long_x, long_y = round(width * MIDDLE), round(height * MIDDLE)
@@ -116,7 +139,7 @@ def _places(first: Plane, second: Plane, strip: int) -> Iterator[tuple[int, int]
             yield int(at[0]) - max(0, left), int(at[1]) - max(0, top)
 
 
-def _alike(first: Plane, second: Plane, x: int, y: int) -> float:
+def _alike(first: Grey, second: Grey, x: int, y: int) -> float:
     """Correlation of what two fields show, where the second lies on the first."""
     left, top = max(0, x), max(0, y)
     right, below = min(first.shape[1], x + second.shape[1]), min(first.shape[0], y + second.shape[0])

@@ -35,6 +35,7 @@ class Reading:
         quality: Its quality measurements; never of the adjusted picture.
         doubt: Why its colours may be wrong; empty where nothing is known to be.
         deep: Whether its file has more than 8 bits per channel, so that the levels made its pixels.
+        empty: Whether it is a field with no cell; then the error says so.
     """
 
     fingerprint: Fingerprint | None = None
@@ -48,6 +49,7 @@ class Reading:
     quality: Quality | None = None
     doubt: str = ""
     deep: bool = False
+    empty: bool = False
 
 
 def read_cell(

@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 
 from ..bundle.bundle import SHIPPED, Bundle, load_bundle
+from ..fields.reading import Crops, FieldReading, FieldSearch, Part, View, read_field, read_part
 from ..images.levels import FULL_RANGE, Levels
 from ..images.reading import Reading, Source, read_cell
 from .backend import Backend, Outputs
 from .choose import open_backend
 from .predictions import Prediction, interpret
 
+Read = tuple[Source, Reading, Part | None, View | None]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -37,6 +39,7 @@ class Classifier:
         bundle: The bundle.
         backend: What runs the bundle's graph.
         levels: Values of 16 bits that are black and white.
+        fields: How cells are searched in files that are whole fields; None where each file is one cell.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Classifier:
         bundle: Bundle | Path | str | None = None,
         backend: Backend | str = "auto",
         levels: Levels = FULL_RANGE,
+        fields: FieldSearch | None = None,
     ):
         """Load a bundle.
 
@@ -51,13 +55,16 @@ class Classifier:
             bundle: The bundle or its folder; the one that ships with cartcls where none is named.
             backend: What runs its graph, or the name of it: `auto`, `tensorrt`, `cuda` or `openvino`.
             levels: Values that are black and white in images of 16 bits per channel.
+            fields: How cells are searched in files that are whole fields; None where each file is one cell.
 
         Raises:
-            BundleError: A file of the bundle is missing, altered or malformed.
+            BundleError: A file of the bundle is missing, altered or malformed; or it does not say how large a red cell
+                is in its training cells, which fields need.
             BackendError: The backend is unknown, not installed, or cannot load the graph.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle or SHIPPED))
-        self.levels = levels
+        self.levels, self.fields = levels, fields
+        self._crops = crops_of(self.bundle) if fields else None
         self.backend = open_backend(self.bundle, backend) if isinstance(backend, str) else backend
 
     def __enter__(self) -> "Classifier":
@@ -68,20 +75,20 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def with_levels(self, levels: Levels) -> "Classifier":
-        """The same bundle on the same backend, for files with other levels; only one of the two is closed."""
-        return Classifier(self.bundle, self.backend, levels)
+    def for_files(self, levels: Levels, fields: FieldSearch | None) -> "Classifier":
+        """The same bundle on the same backend, for other files; only one of the two is closed."""
+        return Classifier(self.bundle, self.backend, levels, fields)
 
     def close(self) -> None:
         """Close the backend."""
         self.backend.close()
 
     def predict(self, images: Iterable[Source]) -> Iterator[Prediction]:
-        """Classify images: paths of files with one cell each, or pixels, RGB, uint8, (H, W, 3).
+        """Classify images: paths of files, or pixels, RGB, uint8, (H, W, 3).
 
         Yields:
-            A prediction for each, in order, while others are being read; what cannot be read is `rejected`, with the
-            reason.
+            A prediction for each cell, in order, while others are being read; what cannot be read is `rejected`, with
+            the reason. Of a field with no cell, there is one that says so.
 
         Raises:
             BackendError: The backend failed.
@@ -95,11 +102,11 @@ class Classifier:
         # The model computes while the caller works with the previous batch.
         cv2.setNumThreads(1)  # the workers run in parallel instead
         pool, model = ThreadPoolExecutor(WORKERS), ThreadPoolExecutor(1)
-        computing: deque[tuple[list[tuple[Source, Reading]], Future[Outputs | None]]] = deque()
+        computing: deque[tuple[list[Read], Future[Outputs | None]]] = deque()
         try:
-            readings = in_order(pool, lambda source: (source, self.read(source)), images, self._ahead)
+            readings = self._read_all(pool, images)
             while batch := list(islice(readings, self.backend.batch_size)):
-                computing.append((batch, model.submit(self._infer, [reading for _, reading in batch])))
+                computing.append((batch, model.submit(self._infer, [reading for _, reading, _, _ in batch])))
                 if len(computing) > 1:
                     yield self._interpreted(*computing.popleft())
             for last in computing:
@@ -109,22 +116,43 @@ class Classifier:
             pool.shutdown(cancel_futures=True)
 
     def read(self, source: Source) -> Reading:
-        """Read one image as the model takes it."""
+        """Read one file with one cell, as the model takes it."""
         return read_cell(source, self.bundle.width, self.bundle.height, self.bundle.adjustment, self.levels)
 
     @property
     def _ahead(self) -> int:
         return BATCHES_AHEAD * self.backend.batch_size
 
+    def _read_all(self, pool: ThreadPoolExecutor, images: Iterable[Source]) -> Iterator[Read]:
+        """Read files, in order; each cell of a field is read by itself, so that few of its crops are held at once."""
+        if self.fields is None:
+            return in_order(pool, lambda source: (source, self.read(source), None, None), images, self._ahead)
+        found = in_order(pool, self._find, images, WORKERS)
+        parts = ((source, field, number) for source, field in found for number in field.numbers)
+        return in_order(pool, lambda part: self._cut(*part), parts, self._ahead)
+
+    def _find(self, source: Source) -> tuple[Source, FieldReading]:
+        return source, read_field(source, self.fields or FieldSearch(), self.levels)
+
+    def _cut(self, source: Source, field: FieldReading, number: int) -> Read:
+        size = self.bundle.width, self.bundle.height
+        crops = self._crops or crops_of(self.bundle)
+        reading, part = read_part(field, number, crops, *size, self.bundle.adjustment)
+        return source, reading, part, field.view
+
     def _infer(self, readings: Sequence[Reading]) -> Outputs | None:
         readable = [reading.image for reading in readings if reading.image is not None]
         return self.backend.infer(np.stack(readable)) if readable else None
 
-    def _interpreted(
-        self, batch: Sequence[tuple[Source, Reading]], outputs: Future[Outputs | None]
-    ) -> list[Prediction]:
-        sources, readings = zip(*batch, strict=True)
-        return list(interpret(sources, readings, outputs.result(), self.bundle))
+    def _interpreted(self, batch: Sequence[Read], outputs: Future[Outputs | None]) -> list[Prediction]:
+        sources, readings, parts, views = zip(*batch, strict=True)
+        places = list(zip(parts, views, strict=True))
+        return list(interpret(sources, readings, outputs.result(), self.bundle, places))
+
+
+def crops_of(bundle: Bundle) -> Crops:
+    """The training cells of a bundle."""
+    return Crops(75.5, 360, 363)
 
 
 def in_order(

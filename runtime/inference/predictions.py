@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.review import assess
+from ..fields.reading import Part, View
 from ..images.adjust import maps_of_picture
 from ..images.reading import Reading, Source
 from .backend import Outputs
@@ -17,7 +18,13 @@ from .backend import Outputs
 NO_NUMBER = "the model gave not-a-number for it"
 RARE = "rare class: look at each"
 UNDECIDED = "undecided: it looks most like another class than those asked for"
+AT_EDGE = "cut off by the field's edge"
+JOINED = "may be two cells that touch"
+LIKE_PLATELET = "looks most like a platelet, and these are not searched in fields"
 RECOMPUTED = "recomputed on the CPU: the backend gave not-a-number"
+
+Place = tuple[Part | None, View | None]
+NOWHERE: Place = (None, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +43,8 @@ class Prediction:
         reasons: Why a person must look, the most important first; or why there is no label.
         distance: Distance of its features from the training cells; None where the bundle is not calibrated.
         stain: Distance of its colours from theirs; None likewise.
+        part: The cell of a field that it is about; None where the file is one cell, or a field that has none.
+        view: What is kept of the field; None where the file is one cell, or cannot be used.
     """
 
     source: Source
@@ -48,11 +57,20 @@ class Prediction:
     reasons: tuple[str, ...]
     distance: float | None = None
     stain: float | None = None
+    part: Part | None = None
+    view: View | None = None
 
     @property
-    def status(self) -> Literal["ok", "review", "rejected"]:
-        """`ok`; `review`: the label is a proposal, a person must look; `rejected`: there is no label."""
-        return "rejected" if self.label is None else "review" if self.reasons else "ok"
+    def status(self) -> Literal["ok", "review", "rejected", "empty"]:
+        """`ok`; `review`: the label is a proposal, a person must look; `rejected`: no label; `empty`: no cell."""
+        if self.label is None:
+            return "empty" if self.reading.empty else "rejected"
+        return "review" if self.reasons else "ok"
+
+    @property
+    def ends_file(self) -> bool:
+        """Whether it is the last one of its file: the only one, but for a field with several cells."""
+        return self.part is None or self.view is None or self.part.number == self.view.cells
 
     @property
     def index(self) -> int | None:
@@ -77,7 +95,11 @@ def rejected(source: Source, reading: Reading) -> Prediction:
 
 
 def interpret(
-    sources: Sequence[Source], readings: Sequence[Reading], outputs: Outputs | None, bundle: Bundle
+    sources: Sequence[Source],
+    readings: Sequence[Reading],
+    outputs: Outputs | None,
+    bundle: Bundle,
+    places: Sequence[Place] | None = None,
 ) -> Iterator[Prediction]:
     """Turn a batch's outputs into predictions.
 
@@ -86,21 +108,27 @@ def interpret(
         readings: The same images as they were read.
         outputs: Of those that could be read, in their order; None where there are none.
         bundle: What classified them.
+        places: Where each lies in its field, and what is kept of that; None where each file is one cell.
     """
     row = 0
-    for source, reading in zip(sources, readings, strict=True):
+    for source, reading, (part, view) in zip(sources, readings, places or [NOWHERE] * len(readings), strict=True):
         if reading.image is None or outputs is None:
-            yield rejected(source, reading)
+            yield replace(rejected(source, reading), part=part, view=view)
             continue
-        yield _prediction(source, replace(reading, image=None), outputs, row, bundle)
+        yield replace(_prediction(source, replace(reading, image=None), outputs, row, bundle, part), view=view)
         row += 1
 
 
-def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bundle: Bundle) -> Prediction:
+def _prediction(
+    source: Source, reading: Reading, outputs: Outputs, row: int, bundle: Bundle, part: Part | None
+) -> Prediction:
     logits, features = outputs.logits[row], outputs.features[row]
     if not np.isfinite(logits).all():  # never gets a label
-        return rejected(source, replace(reading, error=NO_NUMBER))
+        return replace(rejected(source, replace(reading, error=NO_NUMBER)), part=part)
     allowed = _allowed(bundle)
+    like_platelet = part is not None and _is_platelet(bundle)[int(np.where(allowed, logits, -np.inf).argmax())]
+    if like_platelet and (others := allowed & ~_is_platelet(bundle)).any():
+        allowed = others
     probabilities = softmax(np.where(allowed, logits, -np.inf)[None], bundle.temperature)[0]
     undecided = not allowed[int(logits.argmax())]
     found, reasons = None, [] if bundle.calibrated else [NOT_CALIBRATED]
@@ -118,7 +146,9 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         None if outputs.cams is None else _over_picture(outputs.cams[row], bundle),
         features,
         (
-            *[UNDECIDED] * undecided,
+            *[AT_EDGE] * bool(part and part.found.at_edge),
+            *[JOINED] * bool(part and part.found.joined),
+            *([LIKE_PLATELET] if like_platelet else [UNDECIDED] * undecided),
             *[RECOMPUTED] * recomputed,
             *[reading.doubt] * bool(reading.doubt),
             *[RARE] * entry.always_review,
@@ -126,6 +156,7 @@ def _prediction(source: Source, reading: Reading, outputs: Outputs, row: int, bu
         ),
         found.distance if found else None,
         found.stain if found else None,
+        part,
     )
 
 
@@ -138,6 +169,11 @@ def _allowed(bundle: Bundle) -> npt.NDArray[np.bool_]:
     """Whether each class may be the answer, (K,)."""
     wanted = bundle.manifest.restricted_to
     return np.array([not wanted or entry.name in wanted for entry in bundle.classes])
+
+
+def _is_platelet(bundle: Bundle) -> npt.NDArray[np.bool_]:
+    """Whether each class is one of platelets, which are not searched in fields, (K,)."""
+    return np.array([entry.kind == "platelet" for entry in bundle.classes])
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Records of the ledger: slides, images, runs, cells and corrections."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Literal
@@ -10,8 +11,11 @@ from ..images.levels import FULL_RANGE, Levels
 
 OTHER = "other: "
 
-Status = Literal["ok", "review", "rejected", "duplicate", "gone"]
+Status = Literal["ok", "review", "rejected", "duplicate", "empty", "gone"]
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "gone", "vanished"]
+
+Box = tuple[int, int, int, int]
+"""Where a cell lies in its field: left side, upper side, width and height, in the file's pixels."""
 
 WAITING: tuple[State, ...] = ("seen", "queued", "retry")
 MAX_ATTEMPTS = 5  # kills that an image did not cause may hit it twice, hardly ever five times
@@ -41,10 +45,18 @@ class Facts:
     Attributes:
         levels: Values of 16 bits that are black and white.
         deep: Whether a label was made of a file of more than 8 bits, which alone they concern.
+        fields: Whether its files are whole fields, in which cells are searched.
+        diameter: Of a red cell in them, in pixels; None where it is not known yet.
+        origin: Where that comes from; empty likewise.
+        finder: Version of what finds the cells; empty likewise.
     """
 
     levels: Levels = FULL_RANGE
     deep: bool = False
+    fields: bool = False
+    diameter: float | None = None
+    origin: str = ""
+    finder: str = ""
 
     @property
     def declared(self) -> Levels | None:
@@ -103,8 +115,9 @@ class Cell:
     Attributes:
         seq: Number within the slide, from 1.
         path: Readable path within the slide.
-        status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: same bytes as an earlier cell;
-            `gone`: its file is no longer in the slide's folder. In a ledger, by what the cell's own picture says.
+        status: `ok`; `review`: a person must look; `rejected`: no label; `duplicate`: the same bytes, or the same cell
+            of the slide, as another row; `empty`: a field with no cell; `gone`: its file is no longer in the slide's
+            folder, or does not show it any more. In a ledger, by what the cell's own picture says.
         reason: Why it is not `ok`.
         analysed_at: UTC, ISO 8601.
         label: Name of the class that the model gave, or None.
@@ -121,6 +134,15 @@ class Cell:
         distance: Distance of its features from the training cells; None where the bundle is not calibrated.
         stain: Distance of its colours from theirs.
         path_encoded: Whether `path` is percent-encoded.
+        part: Its number in its field, in reading order, from 1; None where the file is one cell, as all that follow.
+        x: Left side of its box in the field, in pixels of the file.
+        y: Upper side of its box.
+        w: Width of its box.
+        h: Height of its box.
+        scale: How much larger the model saw it than it is in the file.
+        mpp: µm per pixel of the file.
+        at_edge: Whether the field's border may cut it.
+        same_cell_as: Number of the row in which the same cell is counted, of a field that overlaps this one.
     """
 
     seq: int
@@ -141,6 +163,22 @@ class Cell:
     distance: float | None = None
     stain: float | None = None
     path_encoded: bool = False
+    part: int | None = None
+    x: int | None = None
+    y: int | None = None
+    w: int | None = None
+    h: int | None = None
+    scale: float | None = None
+    mpp: float | None = None
+    at_edge: bool | None = None
+    same_cell_as: int | None = None
+
+    @property
+    def box(self) -> Box | None:
+        """Where it lies in its field; None where the file is one cell."""
+        if self.x is None or self.y is None or self.w is None or self.h is None:
+            return None
+        return self.x, self.y, self.w, self.h
 
     @property
     def confidence(self) -> float | None:
@@ -149,7 +187,7 @@ class Cell:
 
     @property
     def can_be_corrected(self) -> bool:
-        """Whether it is a cell with a label: neither rejected, nor the same bytes as another, nor gone."""
+        """Whether it is a cell with a label: neither rejected, nor another one's duplicate, nor gone."""
         return self.status in ("ok", "review")
 
     @property
@@ -194,6 +232,7 @@ class Correction:
         to_label: The label now; the same if it was confirmed.
         corrected_by: Name of that person.
         corrected_at: UTC, ISO 8601.
+        box: Where the cell lies in its field; None where the file is one cell.
     """
 
     seq: int
@@ -202,6 +241,7 @@ class Correction:
     to_label: str
     corrected_by: str
     corrected_at: str
+    box: Box | None = None
 
     def applied_to(self, cell: Cell) -> Cell:
         """The cell's row with this correction."""
@@ -214,13 +254,41 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class FieldRecord:
+    """What is kept of a field beside its cells.
+
+    Attributes:
+        width: Of its file, in pixels.
+        height: Likewise.
+        smudges: Boxes of smashed cells, clumps and debris, which are not counted.
+        plane: Its small grey picture, by which fields that overlap are found; packed.
+        seqs: Numbers of its rows; empty before it has any.
+    """
+
+    width: int
+    height: int
+    smudges: tuple[Box, ...]
+    plane: bytes
+    seqs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
-    """The result for one image: its state, the fingerprint of its file, and its row."""
+    """The result for one image.
+
+    Attributes:
+        image: The image.
+        state: What it is from now on.
+        fingerprint: Of its file.
+        cells: Its rows: one, or those of all cells of a field.
+        field: What is kept of the field; None where the file is one cell.
+    """
 
     image: LedgerImage
     state: Literal["reported", "rejected", "quarantined"]
     fingerprint: Fingerprint | None
-    cell: Cell
+    cells: Sequence[Cell]
+    field: FieldRecord | None = None
 
 
 @dataclass(frozen=True)

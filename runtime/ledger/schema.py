@@ -1,6 +1,6 @@
 """The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
-SCHEMA = 5
+SCHEMA = 6
 TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
@@ -50,9 +50,9 @@ CREATE TABLE cells (
     run INTEGER NOT NULL REFERENCES runs,
     path TEXT NOT NULL,
     path_encoded INTEGER NOT NULL,
-    part TEXT,
+    part INTEGER,
     x INTEGER, y INTEGER, w INTEGER, h INTEGER,
-    scale REAL, mpp REAL, at_edge INTEGER,
+    scale REAL, mpp REAL, at_edge INTEGER, same_cell_as INTEGER,
     status TEXT NOT NULL,
     reason TEXT NOT NULL,
     label TEXT,
@@ -68,6 +68,15 @@ CREATE TABLE cells (
 ) WITHOUT ROWID;
 CREATE INDEX cells_of_image ON cells (image);
 CREATE INDEX cells_of_bytes ON cells (slide, sha256);
+CREATE INDEX same_cells ON cells (slide, same_cell_as) WHERE same_cell_as IS NOT NULL;
+CREATE TABLE fields (
+    image INTEGER PRIMARY KEY REFERENCES images,
+    slide INTEGER NOT NULL REFERENCES slides,
+    width INTEGER NOT NULL, height INTEGER NOT NULL,
+    smudges TEXT NOT NULL,
+    plane BLOB NOT NULL
+);
+CREATE INDEX fields_of_slide ON fields (slide);
 CREATE TABLE maps (
     slide INTEGER NOT NULL REFERENCES slides,
     seq INTEGER NOT NULL,
@@ -79,7 +88,6 @@ CREATE TABLE corrections (
     slide INTEGER NOT NULL REFERENCES slides,
     seq INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
-    part TEXT,
     x INTEGER, y INTEGER, w INTEGER, h INTEGER,
     from_label TEXT NOT NULL,
     to_label TEXT NOT NULL,

@@ -1,6 +1,6 @@
 """The ledger of one slide: its images, their rows, and corrections.
 
-    seen ── queued ──┬── reported       it has its rows (ok, review or duplicate)
+    seen ── queued ──┬── reported       it has its rows (ok, review, duplicate or empty)
       │       │      ├── rejected       it has a row with the reason
       │       │      └── quarantined    it has a row: it ended the process several times
       │       └── retry ── queued       it could not be read yet
@@ -12,7 +12,7 @@ again; its new row replaces the old one, which stays in the history.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 
@@ -20,7 +20,7 @@ import msgspec
 
 from ..images.decode import Fingerprint
 from .database import Database, Value
-from .records import WAITING, Cell, Correction, Cursor, Facts, LedgerImage, Result, Run, Slide
+from .records import WAITING, Box, Cell, Correction, Cursor, Facts, FieldRecord, LedgerImage, Result, Run, Slide
 
 _COLUMNS = [field.name for field in fields(Cell) if field.name != "maps"]
 _ADD = (
@@ -137,26 +137,36 @@ class SlideLedger:
         """The latest run; None if the process ended before there was one."""
         return next(reversed(self._runs().values()), None)
 
-    def report(self, results: Sequence[Result]) -> None:
-        """Save the results of images. A row replaces an earlier row of the same number."""
+    def report(self, results: Sequence[Result], others: Iterable[Cell] = ()) -> None:
+        """Save the results of images, each with all its rows. A row replaces an earlier row of the same number.
+
+        Args:
+            results: The results; of two rows of one number, the later one is the newer version.
+            others: Rows of other images, that change with them.
+        """
         run = self._database.number("SELECT max(id) FROM runs WHERE slide = ?", self.slide.id)
+        changed = list(others)
         with self._database.transaction():
             for result in results:
-                seq, maps = result.cell.seq, result.cell.maps
-                self._add_row(result.image.id, run, result.cell)
-                self._database.execute("DELETE FROM maps WHERE slide = ? AND seq = ?", (self.slide.id, seq))
-                if maps:
-                    self._database.execute("INSERT INTO maps VALUES (?, ?, ?)", (self.slide.id, seq, maps))
+                for cell in result.cells:
+                    self._add_row(result.image.id, run, cell)
+                    self._database.execute("DELETE FROM maps WHERE slide = ? AND seq = ?", (self.slide.id, cell.seq))
+                    if cell.maps:
+                        values = self.slide.id, cell.seq, cell.maps
+                        self._database.execute("INSERT INTO maps VALUES (?, ?, ?)", values)
+                self._save_field(result)
                 found = astuple(result.fingerprint) if result.fingerprint else (None,) * 4
                 self._database.execute(
                     "UPDATE images SET state = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
                     (result.state, *found, result.image.id),
                 )
+            if changed:
+                self._replace_rows(changed)
         if any(result.image.seq is not None for result in results):
             self._forget()
         elif self._labels is not None:
-            cells = (result.cell for result in results if result.cell.can_be_corrected)
-            self._labels.update(cell.label for cell in cells if cell.label)
+            latest = {cell.seq: cell for result in results for cell in result.cells}
+            self._labels.update(cell.label for cell in latest.values() if cell.can_be_corrected and cell.label)
 
     def labels(self) -> Counter[str]:
         """How many of the cells that can be corrected have each of the model's labels."""
@@ -198,9 +208,9 @@ class SlideLedger:
             values = msgspec.json.encode(facts).decode(), self.slide.id
             self._database.execute("UPDATE slides SET facts = ? WHERE id = ?", values)
 
-    def has_labels(self) -> bool:
-        """Whether a row has, or had, a label."""
-        query = "SELECT EXISTS (SELECT 1 FROM cells WHERE slide = ? AND label IS NOT NULL)"
+    def has_results(self) -> bool:
+        """Whether a row has, or had, a label, or is that of a field with no cell."""
+        query = "SELECT EXISTS (SELECT 1 FROM cells WHERE slide = ? AND (label IS NOT NULL OR status = 'empty'))"
         return bool(self._database.number(query, self.slide.id))
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
@@ -208,20 +218,43 @@ class SlideLedger:
         with self._database.transaction():
             for correction in corrections:
                 self._database.execute(
-                    "INSERT INTO corrections (slide, seq, sha256, from_label, to_label, corrected_by, corrected_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (self.slide.id, *astuple(correction)),
+                    "INSERT INTO corrections"
+                    " (slide, seq, sha256, from_label, to_label, corrected_by, corrected_at, x, y, w, h)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (self.slide.id, *astuple(correction)[:-1], *(correction.box or (None,) * 4)),
                 )
             self._replace_rows(rows)
 
     def corrections(self) -> list[Correction]:
         """All corrections of the slide, the latest last."""
         rows = self._database.execute(
-            "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at FROM corrections"
+            "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at, x, y, w, h FROM corrections"
             " WHERE slide = ? ORDER BY id",
             (self.slide.id,),
         )
-        return [Correction(*row) for row in rows]
+        return [
+            Correction(seq, sha256, before, now, by, at, None if x is None else (x, y, w, h))
+            for seq, sha256, before, now, by, at, x, y, w, h in rows
+        ]
+
+    def fields(self) -> dict[int, FieldRecord]:
+        """What is kept of the slide's fields, by the number of their image, in the order of their rows."""
+        seqs: defaultdict[int, list[int]] = defaultdict(list)
+        query = (
+            "SELECT image, seq FROM cells WHERE slide = ? AND version = 1 AND image IN (SELECT image FROM fields)"
+            " ORDER BY seq"
+        )
+        for image, seq in self._database.execute(query, (self.slide.id,)):
+            seqs[image].append(seq)
+        query = "SELECT image, width, height, smudges, plane FROM fields WHERE slide = ?"
+        kept = {number: values for number, *values in self._database.execute(query, (self.slide.id,))}
+        return {
+            number: FieldRecord(
+                width, height, msgspec.json.decode(smudges, type=tuple[Box, ...]), plane, tuple(seqs[number])
+            )
+            for number in seqs
+            for width, height, smudges, plane in [kept[number]]
+        }
 
     def maps(self, first: int, last: int) -> dict[int, bytes]:
         """Packed heat maps of cells by number, for a range of numbers."""
@@ -244,10 +277,18 @@ class SlideLedger:
         for run, *values in self._database.execute(query, (self.slide.id, after)):
             yield _cell(values), runs[run]
 
-    def rows_of(self, image: LedgerImage) -> list[Cell]:
-        """Current rows of an image, in `seq` order."""
-        query = f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE image = ? AND {_LATEST} ORDER BY seq"
-        return [_cell(values) for values in self._database.execute(query, (image.id,))]
+    def rows_of(self, image: int) -> list[Cell]:
+        """Current rows of an image, by its number in the ledger, in `seq` order."""
+        return self._rows_where("image = ?", image)
+
+    def row(self, seq: int) -> Cell:
+        """The current row of a number."""
+        return self._rows_where("slide = ? AND seq = ?", self.slide.id, seq)[0]
+
+    def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:
+        """Current rows of cells that these rows count."""
+        condition = "slide = ? AND same_cell_as = ?"
+        return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq)]
 
     def same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
         """Current rows of images with these bytes, in `seq` order, each with its image."""
@@ -258,12 +299,17 @@ class SlideLedger:
         return [(image, _cell(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
 
     def repeated(self) -> set[int]:
-        """Numbers of the images whose bytes a duplicate has, or had once."""
+        """Numbers of the images whose bytes a duplicate of another image has, or had once."""
         query = (
             "SELECT image FROM cells WHERE slide = ?1 AND sha256 IN"
-            " (SELECT sha256 FROM cells WHERE slide = ?1 AND status = 'duplicate')"
+            " (SELECT sha256 FROM cells WHERE slide = ?1 AND status = 'duplicate' AND same_cell_as IS NULL)"
         )
         return {image for (image,) in self._database.execute(query, (self.slide.id,))}
+
+    def owners(self) -> dict[int, int]:
+        """Number of the image that each row is of, by the number of the row."""
+        query = "SELECT seq, image FROM cells WHERE slide = ? AND version = 1"
+        return dict(self._database.execute(query, (self.slide.id,)))
 
     def last_counted(self, cell: Cell) -> Cell | None:
         """The latest version of a row that was counted, of the same bytes; None if there was none."""
@@ -289,6 +335,10 @@ class SlideLedger:
                 (*astuple(cursor), self.slide.id),
             )
 
+    def _rows_where(self, condition: str, *values: Value) -> list[Cell]:
+        query = f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE {condition} AND {_LATEST} ORDER BY seq"
+        return [_cell(found) for found in self._database.execute(query, values)]
+
     def _runs(self) -> dict[int, Run]:
         query = f"SELECT id, {_RUN} FROM runs WHERE slide = ? ORDER BY id"
         return {number: Run(*values) for number, *values in self._database.execute(query, (self.slide.id,))}
@@ -302,6 +352,13 @@ class SlideLedger:
             LedgerImage(number, path, state, attempts, seq, None if found[0] is None else Fingerprint(*found))
             for number, path, state, attempts, seq, *found in self._database.execute(query, (self.slide.id, *values))
         ]
+
+    def _save_field(self, result: Result) -> None:
+        self._database.execute("DELETE FROM fields WHERE image = ?", (result.image.id,))
+        if field := result.field:
+            values = result.image.id, self.slide.id, field.width, field.height
+            smudges = msgspec.json.encode(field.smudges).decode()
+            self._database.execute("INSERT INTO fields VALUES (?, ?, ?, ?, ?, ?)", (*values, smudges, field.plane))
 
     def _replace_rows(self, rows: Iterable[Cell]) -> None:
         self._forget()

@@ -164,7 +164,8 @@ def _check(
         problem = _problem(row, cells.get(number), bundle, times[number])
         if problem:
             problems.append(f"no. {row['seq']}: {problem}")
-        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at))
+        cell = cells.get(number)
+        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at, cell and cell.box))
     if problems:
         shown = list(dict.fromkeys(problems))
         more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []

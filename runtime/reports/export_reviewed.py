@@ -6,18 +6,21 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import Extent
 from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
+from ..fields.reading import FieldReading, FieldSearch, crop_of, search_bytes
 from ..files import whole_folder, writing
 from ..images.decode import RawFile, fingerprint, read_file
 from ..images.discover import find_images, readable_name
 from ..images.levels import Levels
+from ..inference.classifier import crops_of
 from ..ledger.folder import existing_ledger
-from ..ledger.records import OTHER, Cell, LedgerImage, Slide
+from ..ledger.records import OTHER, Cell, Facts, LedgerImage, Slide
 from ..ledger.slide_ledger import SlideLedger
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"
@@ -74,6 +77,8 @@ class Exported:
 def export_reviewed(out: Path, folder: Path) -> Exported:
     """Copy reviewed cells into one folder per class, each with the bytes that the person saw.
 
+    A cell of a field is cut out of it, as the model was given it, and written as PNG.
+
     `not a cell` and `unsure` are left out; `other: blast` goes into the folder `blast`. `groups.csv` beside the folders
     names the slide of each image, so that a split can keep each slide in one part.
 
@@ -90,7 +95,7 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
-            counts, paths, lost = _export_slide(slide, out, unfinished)
+            counts, paths, lost = _export_slide(slide, out, unfinished, bundle)
             missing |= lost
             if counts.looked_at:
                 slides.append(counts)
@@ -108,17 +113,20 @@ def _summary(bundle: Bundle, slides: list[ExportedSlide]) -> ExportSummary:
     return ExportSummary(extent, sum(slide.exported for slide in slides), bundle.name, bundle.sha256, slides)
 
 
-def _export_slide(ledger: SlideLedger, out: Path, folder: Path) -> tuple[ExportedSlide, list[str], dict[str, str]]:
+def _export_slide(
+    ledger: SlideLedger, out: Path, folder: Path, bundle: Bundle
+) -> tuple[ExportedSlide, list[str], dict[str, str]]:
     """Counts of a slide, paths of the copies, and why others are missing."""
     rows = list(ledger.cells())
     cells = [cell for cell in rows if cell.can_be_corrected]
     reviewed = [cell for cell in cells if cell.corrected_label is not None]
     slide = ledger.slide
-    sources, elsewhere = {image.seq: image for image in ledger.images().values()}, _Elsewhere(slide, out)
+    images, owners = {image.id: image for image in ledger.images().values()}, ledger.owners()
+    sources = _Sources(slide, out, bundle, ledger.facts())
     paths, missing = [], {}
     for cell in filter(_is_to_be_copied, reviewed):
         try:
-            paths.append(_copy(slide, cell, sources[cell.seq], elsewhere, folder))
+            paths.append(_copy(slide, cell, images[owners[cell.seq]], sources, folder))
         except ImageError as error:
             missing[f"{slide.name}/{cell.path}"] = str(error)
     decided = sum(cell.corrected_label != UNSURE for cell in reviewed)
@@ -187,8 +195,32 @@ def _read(slide: Slide, cell: Cell, image: LedgerImage, elsewhere: _Elsewhere) -
         raise
 
 
-def _copy(slide: Slide, cell: Cell, image: LedgerImage, elsewhere: _Elsewhere, folder: Path) -> str:
-    """Copy one cell's file; returns its path in the export.
+class _Sources:
+    """What cells are copied from: their files, or the fields that they are cut out of."""
+
+    def __init__(self, slide: Slide, out: Path, bundle: Bundle, facts: Facts):
+        self._slide, self._elsewhere, self._facts = slide, _Elsewhere(slide, out), facts
+        self._crops = crops_of(bundle) if facts.fields else None
+        self._last: tuple[str | None, FieldReading] | None = None
+
+    def file_of(self, cell: Cell, image: LedgerImage) -> tuple[bytes, str]:
+        """The file to write for a cell, and its suffix.
+
+        Raises:
+            ImageError: What the person saw is not there.
+        """
+        suffix = Path(os.fsdecode(image.path)).suffix
+        if cell.box is None or self._crops is None:
+            return _read(self._slide, cell, image, self._elsewhere).data, suffix.lower()
+        if self._last is None or self._last[0] != cell.sha256:
+            raw, search = _read(self._slide, cell, image, self._elsewhere), FieldSearch(None, self._facts.diameter)
+            self._last = cell.sha256, search_bytes(raw.data, suffix, search, self._facts.levels)
+        crop = crop_of(self._last[1], cell.box, self._crops)
+        return cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[1].tobytes(), ".png"
+
+
+def _copy(slide: Slide, cell: Cell, image: LedgerImage, sources: _Sources, folder: Path) -> str:
+    """Copy one cell; returns its path in the export.
 
     Raises:
         ImageError: The file is missing, is not the one that the person saw, or its label cannot be a folder.
@@ -196,8 +228,8 @@ def _copy(slide: Slide, cell: Cell, image: LedgerImage, elsewhere: _Elsewhere, f
     label = (cell.corrected_label or "").removeprefix(OTHER)
     if not SAFE_NAME.fullmatch(label):
         raise ImageError(f"the label {label!r} cannot be a folder: use letters, digits, space and . + - _")
-    raw = _read(slide, cell, image, elsewhere)
+    data, suffix = sources.file_of(cell, image)
     (folder / label).mkdir(exist_ok=True)
-    name = f"slide{slide.id:04d}-{cell.seq:06d}{Path(os.fsdecode(image.path)).suffix.lower()}"
-    (folder / label / name).write_bytes(raw.data)
+    name = f"slide{slide.id:04d}-{cell.seq:06d}{suffix}"
+    (folder / label / name).write_bytes(data)
     return f"{label}/{name}"

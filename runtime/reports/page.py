@@ -33,10 +33,10 @@ PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
 ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
 PICTURES = 6  # of each reason
 PROVENANCE = (
-    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment", "levels"),
+    *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment", "levels", "scale"),
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
-REPEATED = "same bytes as an earlier cell"
+REPEATED, SEEN_TWICE = "same bytes as an earlier cell", "same cell in a field that overlaps this one"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
@@ -67,7 +67,9 @@ def write_pages(
         OSError: A file cannot be written; the older one stays as it was.
     """
     cells = cells_of(ledger, bundle)
-    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm(), ledger.facts())
+    fields = ledger.fields()
+    smudges = sum(len(field.smudges) for field in fields.values())
+    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm(), ledger.facts(), smudges)
     (directory / DATA).mkdir(exist_ok=True)
     every = [cell.seq for cell in cells]
     numbers = every if changed is None else list(changed)
@@ -154,7 +156,7 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
 def reasons(cell: Cell) -> list[str]:
     """Why a cell is not `ok`, as a sentence, without figures and names, so that cells can be grouped by reason."""
     if cell.status == "duplicate":
-        return [REPEATED]
+        return [REPEATED if cell.same_cell_as is None else SEEN_TWICE]
     return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in _told(cell).split("; ") if reason]
 
 

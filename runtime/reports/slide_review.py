@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import SlideLimits
 from ..images.quality import FLAWS
-from ..inference.predictions import RARE
+from ..inference.predictions import AT_EDGE, JOINED, LIKE_PLATELET, RARE
 from ..ledger.records import Cell
 from ..ledger.slide_ledger import SlideLedger
 from .drift import take_looks
@@ -21,7 +21,8 @@ TOO_FEW = "too few cells to tell whether this slide is like home"
 UNLIKE = "this slide is unlike those that the bundle was calibrated on"
 WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
 CAN_BE_RARE = ("leukocyte", "other")  # a laboratory's own class, such as of plasma cells, may be of kind `other`
-MEANINGLESS = (WHOLE_FIELD, NO_CELL)
+OF_PICTURE = (WHOLE_FIELD, NO_CELL, AT_EDGE, JOINED, LIKE_PLATELET)
+"""What a picture shows, whatever the slide is like."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class SlideReview:
         return "; ".join((self.alarm, "too few" if self.too_few else "", *sorted(self.rare)))
 
     def applied_to(self, cell: Cell) -> Cell:
-        """The row of a cell as its slide makes it; after an alarm, that is its one reason beside what is no cell."""
+        """The row of a cell as its slide makes it; after an alarm, that is its one reason beside what it shows."""
         if not cell.can_be_corrected:
             return cell
         own = [reason for reason in cell.reason.split("; ") if reason]
         if self.alarm:
-            reasons = [f"{UNLIKE}: {self.alarm}", *(reason for reason in own if reason.startswith(MEANINGLESS))]
+            reasons = [f"{UNLIKE}: {self.alarm}", *(reason for reason in own if reason.startswith(OF_PICTURE))]
         else:
             is_rare = cell.label in self.rare and RARE not in own
             reasons = [TOO_FEW] * self.too_few + [RARE] * is_rare + own

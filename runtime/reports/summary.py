@@ -8,12 +8,13 @@ from msgspec import UNSET, Struct, UnsetType
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
+from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
 from .differential import Differential, differential
 from .estimate import Estimate, estimate
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
 
-STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "gone")
+STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "empty", "gone")
 NO_FACTS = Facts()
 REMEDY = "check stain, lamp and objective; if they are to stay, calibrate the bundle on cells from here"
 
@@ -65,6 +66,9 @@ class Summary(Struct, frozen=True, kw_only=True):
         bundle_split: How the data of the bundle's own figures were split.
         bundle_adjustment: How pictures were changed for the model; left out where they were not.
         levels: Which values of 16 bits were black and white; left out where that was the full range.
+        scale: How large a red cell is in the slide's fields, and by what that is known; left out where each file is one
+            cell.
+        smudges: Smashed cells, clumps and debris in the fields, which are not counted; left out likewise.
     """
 
     unknown_cells: str
@@ -95,6 +99,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     bundle_split: str
     bundle_adjustment: str | UnsetType = UNSET
     levels: str | UnsetType = UNSET
+    scale: str | UnsetType = UNSET
+    smudges: int | UnsetType = UNSET
     backend: str
     precision: str
     device: str
@@ -104,7 +110,13 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def summarize(
-    bundle: Bundle, run: Run, cells: Sequence[Cell], waiting: int, alarm: str = "", facts: Facts = NO_FACTS
+    bundle: Bundle,
+    run: Run,
+    cells: Sequence[Cell],
+    waiting: int,
+    alarm: str = "",
+    facts: Facts = NO_FACTS,
+    smudges: int = 0,
 ) -> Summary:
     """Sum up a slide.
 
@@ -115,22 +127,23 @@ def summarize(
         waiting: Number of images that have none yet.
         alarm: What of the slide is unlike home; empty where nothing is.
         facts: What is settled for all rows.
+        smudges: Number of smudges in its fields.
     """
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
-    record, classes = bundle.manifest.calibration, _classes(bundle, counted)
+    record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
     complete, (fields, without) = not waiting and _is_reviewed(bundle, cells), _meaningless(cells)
-    of_slide = _of_slide(bundle, labelled, alarm, complete)
+    of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), len(cells))],
+        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), images)],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
-        images=len(cells) + waiting,
+        images=images + waiting,
         waiting=waiting,
         whole_fields=len(fields),
         no_cell=len(without),
@@ -151,6 +164,8 @@ def summarize(
         bundle_split=bundle.manifest.source.split_unit,
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
         levels=facts.declared.sentence if facts.declared else UNSET,
+        scale=_scale(facts) if facts.fields else UNSET,
+        smudges=smudges if facts.fields else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,
@@ -160,10 +175,22 @@ def summarize(
     )
 
 
-def _classes(bundle: Bundle, counted: Counter[str]) -> list[CellClass]:
-    """Classes that have a row: of those that the answer was restricted from, only what a person called so."""
+def _classes(bundle: Bundle, counted: Counter[str], facts: Facts) -> list[CellClass]:
+    """Classes that have a row: of those that were not looked for, only what a person called so."""
     wanted, classes = bundle.manifest.restricted_to, bundle.manifest.classes_as_read
-    return [entry for entry in classes if not wanted or entry.name in wanted or counted[entry.name]]
+    looked_for = {
+        entry.name
+        for entry in classes
+        if (not wanted or entry.name in wanted) and not (facts.fields and entry.kind == "platelet")
+    }
+    return [entry for entry in classes if entry.name in looked_for or counted[entry.name]]
+
+
+def _scale(facts: Facts) -> str:
+    if facts.diameter is None:
+        return "not known"
+    source = {"mpp": "given", "file": "by the files"}.get(facts.origin, "by the red cells")
+    return f"{mpp_of(facts.diameter):.4g} µm per pixel, {source}: a red cell is {facts.diameter:.1f} pixels wide"
 
 
 def _names(bundle: Bundle) -> list[str]:
@@ -212,7 +239,8 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
             "look like whole fields of view, not single cells",
         )
         found = f"{whole_fields} of {images} images {one if whole_fields == 1 else more}"
-        warnings.append(f"{found}: {_mean_nothing(whole_fields)}. Cut the cells out first")
+        remedy = "Find the cells in whole fields with --fields"
+        warnings.append(f"{found}: {_mean_nothing(whole_fields)}. {remedy}")
     if no_cell:
         found = f"{no_cell} of {images} images {'shows' if no_cell == 1 else 'show'} no cell"
         warnings.append(f"{found}: {_mean_nothing(no_cell)}")

@@ -42,7 +42,8 @@ def write_csv(file: Path, bundle: Bundle, run: Run, cells: Iterable[Cell]) -> No
 
 def csv_header(bundle: Bundle) -> str:
     """First line of a CSV of cells."""
-    names = ["seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"]
+    names = ["seq", "slide", "path", "path_encoded", "part", "x", "y", "w", "h", "scale", "mpp", "at_edge"]
+    names += ["label", "model_label", "confidence", "status", "reason"]
     names += ["promise", *(f"p_{entry.name}" for entry in bundle.classes)]
     names += ["corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
     names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
@@ -65,7 +66,9 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell, has_alarm: bool = False) -> s
     unsure = cell.corrected_label == UNSURE
     label = cell.label if unsure else cell.present_label
     reason = "; ".join(filter(None, (cell.reason, "a person was unsure" if unsure else "")))
-    row = [cell.seq, run.slide, cell.path, int(cell.path_encoded), label, cell.label, confidence]
+    row: list[object] = [cell.seq, run.slide, cell.path, int(cell.path_encoded)]
+    row += [cell.part, cell.x, cell.y, cell.w, cell.h, _rounded(cell.scale), _rounded(cell.mpp)]
+    row += ["" if cell.at_edge is None else int(cell.at_edge), label, cell.label, confidence]
     row += [cell.present_status, reason, promise, *probabilities, cell.corrected_by, cell.corrected_at]
     row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
     row += [bundle.name, bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
@@ -161,6 +164,10 @@ def _lines(ledger: SlideLedger, bundle: Bundle, after: int = 0) -> Iterator[str]
 
 def _encoded(*lines: str) -> bytes:
     return "".join(lines).encode(ENCODING)
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _csv(values: Sequence[object]) -> str:

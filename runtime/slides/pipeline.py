@@ -1,18 +1,19 @@
 """From predictions to rows and thumbnails."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
+from ..fields.reading import Part
 from ..files import replace_file
 from ..images import thumbnail
 from ..inference.predictions import Prediction
 from ..ledger.records import Cell, Status, now
 
-THUMBNAILS = "thumbnails"
+THUMBNAILS, FIELDS = "thumbnails", "fields"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,11 @@ def same_bytes_as(path: str) -> str:
     return f"same bytes as {path}"
 
 
+def field_picture(seq: int) -> str:
+    """Path within a report of the copy of a field, by the number of its first row."""
+    return f"{FIELDS}/{seq:06d}.jpg"
+
+
 def make_cell(
     prediction: Prediction, seq: int, path: str, first: tuple[int, str] | None = None, path_encoded: bool = False
 ) -> Cell:
@@ -37,8 +43,8 @@ def make_cell(
         prediction: The prediction.
         seq: Number of the row.
         path: Readable path of the image.
-        first: Number and readable path of the first image with the same bytes, which may be itself; None if there is
-            none. The path alone does not tell: two files can share a readable one.
+        first: Number and readable path of the first cell with the same bytes and box, which may be itself; None if
+            there is none. The path alone does not tell: two files can share a readable one.
         path_encoded: Whether `path` is percent-encoded.
     """
     status: Status = prediction.status
@@ -46,7 +52,7 @@ def make_cell(
     if prediction.label is not None and first and first[0] != seq:
         status, reason = "duplicate", same_bytes_as(first[1])
     reading, cams = prediction.reading, prediction.cams
-    return Cell(
+    cell = Cell(
         seq,
         path,
         status,
@@ -63,6 +69,31 @@ def make_cell(
         stain=prediction.stain,
         path_encoded=path_encoded,
     )
+    return _in_field(cell, prediction.part) if prediction.part else cell
+
+
+def _in_field(cell: Cell, part: Part) -> Cell:
+    """The row of a cell of a field."""
+    found = part.found
+    box = replace(cell, part=part.number, x=found.x, y=found.y, w=found.w, h=found.h)
+    return replace(box, scale=part.scale, mpp=part.mpp, at_edge=found.at_edge)
+
+
+def whole_files(batches: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
+    """Rows by whole files: those of a field whose last cell is still to come wait for it, without their pixels."""
+    begun: list[Row] = []
+    for batch in batches:
+        begun += [_without_pixels(row) if row.prediction.part else row for row in batch]
+        ends = [place for place, row in enumerate(begun, 1) if row.prediction.ends_file]
+        done = ends[-1] if ends else 0
+        yield begun[:done]
+        begun = begun[done:]
+
+
+def _without_pixels(row: Row) -> Row:
+    """A row whose thumbnail was drawn."""
+    prediction = replace(row.prediction, cams=None, reading=replace(row.prediction.reading, small=None))
+    return replace(row, prediction=prediction)
 
 
 def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: Bundle) -> Generator[Sequence[Row]]:
@@ -70,11 +101,11 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
 
     Args:
         batches: Rows; taken as they are needed, in the caller's thread.
-        directory: Folder of the report, with `thumbnails/`.
+        directory: Folder of the report, with `thumbnails/`, and `fields/` where there are fields.
         bundle: The bundle that made the predictions.
 
     Yields:
-        Each batch, once its thumbnails are on the disk.
+        Each batch, once its thumbnails, and the copies of its fields, are on the disk.
 
     Raises:
         OSError: A thumbnail cannot be written.
@@ -83,8 +114,8 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
     drawn: deque[tuple[Sequence[Row], list[Future[None]]]] = deque()
     try:
         for batch in batches:
-            labelled = [row for row in batch if row.cell is not None and row.cell.thumbnail]
-            drawn.append((batch, [pool.submit(_draw, row, directory, bundle) for row in labelled]))
+            shown = [row for row in batch if row.cell is not None and (row.cell.thumbnail or row.prediction.view)]
+            drawn.append((batch, [pool.submit(_draw, row, directory, bundle) for row in shown]))
             if len(drawn) > 1:
                 yield _when_drawn(*drawn.popleft())
         for last in drawn:
@@ -101,6 +132,8 @@ def _when_drawn(batch: Sequence[Row], thumbnails: list[Future[None]]) -> Sequenc
 
 def _draw(row: Row, directory: Path, bundle: Bundle) -> None:
     prediction, cell = row.prediction, row.cell
+    if cell and prediction.view and (prediction.part is None or prediction.part.number == 1):
+        replace_file(directory / field_picture(cell.seq), prediction.view.picture)
     if cell is None or cell.thumbnail is None or prediction.index is None or prediction.reading.small is None:
         return
     entry = bundle.classes[prediction.index]

@@ -25,6 +25,11 @@ class _File:
     fingerprint: Fingerprint
 
 
+def _is_copy(row: Cell) -> bool:
+    """Whether it is a duplicate because another file has the same bytes."""
+    return row.status == "duplicate" and row.same_cell_as is None
+
+
 def is_below(path: bytes, folders: Iterable[bytes]) -> bool:
     """Whether a path is in one of these folders, all relative to the same one, which is empty."""
     return any(not folder or path.startswith(os.path.join(folder, b"")) for folder in folders)
@@ -127,10 +132,10 @@ class Recognition:
         repeated = self._ledger.repeated() if displaced else set[int]()
         for image in (self._now(image) for image in displaced if image.id in repeated):
             cells = self._rows_of(image)
-            if image.path in self.settled or not cells or not cells[0].can_be_corrected or not cells[0].sha256:
+            if image.path in self.settled or not any(cell.can_be_corrected for cell in cells) or not cells[0].sha256:
                 continue
             for other, row in self._same_bytes(cells[0].sha256):
-                file = self._read(other.path) if row.status == "duplicate" and other.state not in WAITING else None
+                file = self._read(other.path) if _is_copy(row) and other.state not in WAITING else None
                 if file and file.sha256 == cells[0].sha256:
                     self._arrive(image, other.path, file)
                     break
@@ -175,7 +180,8 @@ class Recognition:
         for image in images:
             self._place(replace(image, state="gone"))
             for cell in self._rows_of(image):
-                self.rows[cell.seq] = replace(cell, status="gone", reason=GONE)
+                if cell.status != "gone":
+                    self.rows[cell.seq] = replace(cell, status="gone", reason=GONE)
 
     def _is_displaced(self, image: LedgerImage, sizes: dict[bytes, int], files: dict[bytes, _File]) -> bool:
         """Whether a row's bytes are no longer at its path; a file that was only touched gets its new fingerprint."""
@@ -208,8 +214,8 @@ class Recognition:
         cells, state = self._rows_of(image), image.state
         if state == "gone":
             first = next((row for _, row in self._same_bytes(file.sha256) if row.can_be_corrected), None)
-            back = [cell for row in cells if (cell := self._restored(row, first))]
-            cells, state = (back, "reported") if back else (cells, "seen")
+            back = self._restored(cells[0], first) if len(cells) == 1 else None  # a field is searched again
+            cells, state = ([back], "reported") if back else (cells, "seen")
         elif state == "rejected":
             state = "seen"  # the reason may have been its name
         if path != image.path:
@@ -222,9 +228,9 @@ class Recognition:
         self._place(replace(image, path=path, state=state, fingerprint=file.fingerprint), cells)
         if state not in WAITING:
             self.settled.add(path)
-        if cells[0].can_be_corrected:
+        if any(cell.can_be_corrected for cell in cells):
             for _, row in self._same_bytes(file.sha256):
-                if row.status == "duplicate":
+                if _is_copy(row):
                     self.rows[row.seq] = replace(row, reason=same_bytes_as(readable_name(path)))
 
     def _restored(self, cell: Cell, first: Cell | None) -> Cell | None:
@@ -249,11 +255,13 @@ class Recognition:
         self.rows.update((cell.seq, replace(cell, path=name, path_encoded=encoded)) for cell in cells)
 
     def _was_counted(self, image: LedgerImage) -> bool:
-        cell = self._rows_of(image)[0]
-        return cell.can_be_corrected or (cell.status == "gone" and self._ledger.last_counted(cell) is not None)
+        return any(
+            cell.can_be_corrected or (cell.status == "gone" and self._ledger.last_counted(cell) is not None)
+            for cell in self._rows_of(image)
+        )
 
     def _rows_of(self, image: LedgerImage) -> list[Cell]:
-        return [self.rows.get(cell.seq, cell) for cell in self._ledger.rows_of(image)]
+        return [self.rows.get(cell.seq, cell) for cell in self._ledger.rows_of(image.id)]
 
     def _same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
         found = self._ledger.same_bytes(sha256)

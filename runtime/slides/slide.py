@@ -5,27 +5,29 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 from ..errors import SlideError, batch_command
 from ..files import sweep
 from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
-from ..images.reading import Reading
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import WAITING, Cell, LedgerImage, Result, Run
+from ..ledger.records import WAITING, Box, Cell, FieldRecord, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
+from .agreement import agree, with_scale
 from .attempts import QUARANTINED, Attempts
-from .pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
+from .numbering import Numbering
+from .overlaps import Overlaps
+from .pipeline import FIELDS, THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
 from .recognize import Recognition
 
 DISCOVERIES = 500
+Identity = tuple[str | None, Box | None]  # of a cell: digest of its file, and its box where that is a field
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
 
 
@@ -57,30 +59,32 @@ class SlideWork:
             classifier: The model, loaded.
             ledger: Ledger of `out`.
             notify: Called with messages for the user.
-            go_on: Called with a warning where the slide has rows that were made with other levels, and goes on with
-                those; it is refused where this is None.
+            go_on: Called with a warning where the slide has rows that were made otherwise, and goes on as before; it is
+                refused where this is None.
 
         Raises:
-            SlideError: The folder of its report is taken, or it has rows that were made with other levels.
+            SlideError: The folder of its report is taken, or it has rows that were made otherwise.
             OSError: The report cannot be written.
         """
         self.ledger = _slide(slide_dir, out, ledger)
-        classifier = _agree_on_levels(self.ledger, classifier, slide_dir, out, go_on)
+        classifier = agree(self.ledger, classifier, slide_dir, out, go_on)
         run = replace(run, slide=self.ledger.slide.name)
         self.directory = out / run.slide
         self.page_cost = 0.0
         self._slide_dir, self._root = slide_dir, os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
-        self._first_of: dict[str | None, tuple[int, str]] | None = None
+        self._first_of: dict[Identity, tuple[int, str]] | None = None
+        self._overlaps = Overlaps(self.ledger) if classifier.fields else None
         last = self.ledger.last_run()
         self._run = replace(run, started_at=last.started_at) if last else run
         self._shown = last or run  # the run that made the latest rows: this one only once it makes some
         if last is None:
             self.ledger.begin_run(run)
-        (self.directory / THUMBNAILS).mkdir(parents=True, exist_ok=True)
-        sweep(self.directory, self.directory / THUMBNAILS, self.directory / DATA, locked=True)
+        for name in (THUMBNAILS, FIELDS) if classifier.fields else (THUMBNAILS,):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
         corrections = self.ledger.corrections()
-        self._corrections = {(correction.seq, correction.sha256): correction for correction in corrections}
+        self._corrections = {(made.seq, made.sha256, made.box): made for made in corrections}
         self._in_effect = {correction.seq: correction for correction in corrections}
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
@@ -151,10 +155,15 @@ class SlideWork:
         Duplicates of which no equal image is counted are classified again, too.
         """
         counted = self._read_first_of_each()
-        cells = self.ledger.cells()
-        orphans = {cell.seq for cell in cells if cell.status == "duplicate" and cell.sha256 not in counted}
+        numbers = {seq for seq, _ in counted.values()}
+        duplicates, owners = (cell for cell in self.ledger.cells() if cell.status == "duplicate"), self.ledger.owners()
+        orphans = {
+            owners[cell.seq]
+            for cell in duplicates
+            if (cell.same_cell_as not in numbers if cell.same_cell_as else _identity(cell) not in counted)
+        }
         images = self.ledger.images().values()
-        self.ledger.requeue([image for image in images if image.state == "rejected" or image.seq in orphans])
+        self.ledger.requeue([image for image in images if image.state == "rejected" or image.id in orphans])
         images = self.ledger.images().values()
         return sorted((image for image in images if image.state == "seen"), key=lambda image: image.path)
 
@@ -185,17 +194,18 @@ class SlideWork:
             self._shown = self._run
         if self._first_of is None or any(image.seq for image in images):
             self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
+        self._classifier = with_scale(self.ledger, self._classifier, images, self._file, self._notify)
         attempts = Attempts(images, self._root, self.ledger, self._classifier)
-        numbers, total = count(self.ledger.next_seq()), self.ledger.count()
+        numbers, total = Numbering(self.ledger), self.ledger.count()
         done, postponed = total - len(images), []
         try:
             for group in attempts.groups(stop):  # each is saved before the next one starts
                 rows = self._rows(group, attempts, numbers, patient)
                 with closing(group), closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
-                    for batch in drawn:
-                        waiting = self._save(batch, attempts)
+                    for batch in whole_files(drawn):
+                        waiting = self._save(batch, attempts, numbers)
                         postponed += waiting
-                        done += len(batch) - len(waiting)
+                        done += sum(row.prediction.ends_file for row in batch) - len(waiting)
                         progress(done, total)
         finally:
             attempts.postpone()
@@ -222,14 +232,14 @@ class SlideWork:
         self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
-            self._first_of.update((row.sha256, (row.seq, row.path)) for row in counted)
+            self._first_of.update((_identity(row), (row.seq, row.path)) for row in counted)
         if recognition.rows:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
             self._project()
 
     def _rows(
-        self, batches: Iterable[list[Prediction]], attempts: Attempts, numbers: Iterator[int], patient: bool
+        self, batches: Iterable[list[Prediction]], attempts: Attempts, numbers: Numbering, patient: bool
     ) -> Iterator[list[Row]]:
         """Turn predictions into rows; an image that had a row keeps its number."""
         for batch in batches:
@@ -240,33 +250,42 @@ class SlideWork:
                 rows.append(Row(prediction, cell))
             yield rows
 
-    def _cell(self, prediction: Prediction, image: LedgerImage, numbers: Iterator[int]) -> Cell:
-        seq = next(numbers) if image.seq is None else image.seq
+    def _cell(self, prediction: Prediction, image: LedgerImage, numbers: Numbering) -> Cell:
+        seq = numbers.number(image, prediction)
         path, first = readable_name(image.path), None
         if prediction.label is not None and self._first_of is not None:
-            first = self._first_of.setdefault(prediction.reading.sha256, (seq, path))
+            part = prediction.part
+            box = (part.found.x, part.found.y, part.found.w, part.found.h) if part else None
+            first = self._first_of.setdefault((prediction.reading.sha256, box), (seq, path))
         return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
-    def _save(self, batch: Sequence[Row], attempts: Attempts) -> list[LedgerImage]:
-        """Save rows in ledger and table.
+    def _save(self, batch: Sequence[Row], attempts: Attempts, numbers: Numbering) -> list[LedgerImage]:
+        """Save the rows of whole files in ledger and table.
 
         Returns:
             Images that got none.
         """
-        results, waiting = [], []
+        results, waiting, others, cells = [], [], list[Cell](), list[Cell]()
         for row in batch:
             image = attempts.image_of(row.prediction)
-            attempts.end(image)
             if row.cell is None:
+                attempts.end(image)
                 waiting.append(image)
-            else:
-                results.append(_result(image, row.prediction.reading, row.cell))
+                continue
+            cells.append(row.cell)
+            if row.prediction.ends_file:
+                attempts.end(image)
+                results.append(_result(image, row.prediction, [*cells, *numbers.withdrawn(image, len(cells))]))
+                cells = []
         self._note_deep(batch)
-        self.ledger.report(results)
+        if self._overlaps and (search := self._classifier.fields) and search.diameter:
+            results, others = self._overlaps.marked(results, search.diameter)
+        self.ledger.report(results, others)
         if waiting:
             self.ledger.postpone(waiting)
         if self._changed is not None:
-            self._changed.update(result.cell.seq for result in results)
+            self._changed.update(cell.seq for result in results for cell in result.cells)
+            self._changed.update(cell.seq for cell in others)
         self._project()
         return waiting
 
@@ -277,12 +296,15 @@ class SlideWork:
             if not facts.deep:
                 self.ledger.settle(replace(facts, deep=True))
 
-    def _read_first_of_each(self) -> dict[str | None, tuple[int, str]]:
-        """Number and path of the first image with each digest; rows that are to be replaced do not count."""
+    def _read_first_of_each(self) -> dict[Identity, tuple[int, str]]:
+        """Number and path of the first row of each cell; rows that are to be replaced do not count."""
         replaced = self.ledger.rows_to_be_replaced()
         cells = self.ledger.cells()
         counted = (cell for cell in cells if cell.can_be_corrected and cell.seq not in replaced)
-        return {cell.sha256: (cell.seq, cell.path) for cell in counted}
+        return {_identity(cell): (cell.seq, cell.path) for cell in counted}
+
+    def _file(self, image: LedgerImage) -> bytes:
+        return os.path.join(self._root, image.path)
 
     def _project(self) -> None:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
@@ -291,7 +313,7 @@ class SlideWork:
 
     def _as_corrected(self, cell: Cell) -> Cell:
         """Apply the correction of a row, if the image is still the one that the person saw."""
-        made = self._corrections.get((cell.seq, cell.sha256 or ""))
+        made = self._corrections.get((cell.seq, cell.sha256 or "", cell.box))
         if made and cell.can_be_corrected:
             self._in_effect[cell.seq] = made
             return made.applied_to(cell)
@@ -303,9 +325,19 @@ class SlideWork:
         return cell
 
 
-def _result(image: LedgerImage, reading: Reading, cell: Cell) -> Result:
-    state = "reported" if cell.label else "quarantined" if reading.error == QUARANTINED else "rejected"
-    return Result(image, state, reading.fingerprint, cell)
+def _identity(cell: Cell) -> Identity:
+    return cell.sha256, cell.box
+
+
+def _result(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:
+    """The result of an image, by its last prediction."""
+    reading, view, field = last.reading, last.view, None
+    done = reading.empty or any(cell.label and cell.status != "gone" for cell in cells)
+    state = "reported" if done else "quarantined" if reading.error == QUARANTINED else "rejected"
+    if view:
+        smudges = tuple((one.x, one.y, one.w, one.h) for one in view.smudges)
+        field = FieldRecord(view.width, view.height, smudges, view.plane)
+    return Result(image, state, reading.fingerprint, cells, field)
 
 
 def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
@@ -321,23 +353,3 @@ def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
     return ledger.add_slide(source, name)
-
-
-def _agree_on_levels(
-    ledger: SlideLedger, classifier: Classifier, slide_dir: Path, out: Path, go_on: Callable[[str], None] | None
-) -> Classifier:
-    """Keep the levels of the first label of a file of more than 8 bits: those made with others are not comparable."""
-    facts, levels = ledger.facts(), classifier.levels
-    if facts.levels == levels:
-        return classifier
-    if facts.deep and ledger.has_labels():  # noted before the first one
-        anew = batch_command(slide_dir, f"{levels.options} --fresh", out)
-        anew, before = f"with the other options as now: {anew}", f"{slide_dir} was classified {facts.levels}"
-        if go_on is None:
-            raise SlideError(f"{before}: do so again, or start it anew, {anew}")
-        go_on(f"warning: {before}: its new files are too. To have it otherwise, start it anew, {anew}")
-        return classifier.with_levels(facts.levels)
-    # Queued first: after a kill in between, the next start does both again.
-    ledger.requeue([image for image in ledger.images().values() if image.state == "rejected"])
-    ledger.settle(replace(facts, levels=levels))
-    return classifier

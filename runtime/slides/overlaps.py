@@ -1,0 +1,131 @@
+"""Cells that are in two fields of a slide, because these overlap: each is counted once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..fields.find import Found
+from ..fields.overlap import Plane, same_cells, shift_between
+from ..ledger.records import Cell, FieldRecord, Result
+from ..ledger.slide_ledger import SlideLedger
+
+
+def same_cell_as(seq: int) -> str:
+    """The reason of a duplicate, which is counted in another row."""
+    return f"same cell as no. {seq}"
+
+
+class Overlaps:
+    """The fields of a slide that have their rows, to find those that a new one overlaps."""
+
+    def __init__(self, ledger: SlideLedger):
+        """Nothing is read yet."""
+        self._ledger = ledger
+        self._fields: dict[int, tuple[FieldRecord, Plane]] | None = None
+
+    def marked(self, results: Sequence[Result], diameter: float) -> tuple[list[Result], list[Cell]]:
+        """Mark cells that another row counts already as its duplicates.
+
+        Of the two, a cell that no border cuts is counted, else the earlier one; one that a person has labelled stays.
+        A cell that becomes a duplicate keeps the row that it would have as its version before.
+
+        Args:
+            results: Results that are to be saved, with their rows.
+            diameter: Of a red cell in the fields, in pixels.
+
+        Returns:
+            The results, and rows of other images that change with them.
+        """
+        if self._fields is None:
+            self._fields = {image: (kept, Plane.unpack(kept.plane)) for image, kept in self._ledger.fields().items()}
+        rows = _Rows(self._ledger)
+        for result in results:
+            self._fields.pop(result.image.id, None)
+            rows.add(result)
+        for result in results:
+            if result.field:
+                self._compare(result, rows, diameter)
+                self._fields[result.image.id] = result.field, Plane.unpack(result.field.plane)
+        return [replace(result, cells=rows.of(result)) for result in results], rows.others()
+
+    def _compare(self, result: Result, rows: "_Rows", diameter: float) -> None:
+        """Compare a field with all others."""
+        if result.field is None or self._fields is None or not any(cell.can_be_corrected for cell in result.cells):
+            return
+        plane, size = Plane.unpack(result.field.plane), (result.field.width, result.field.height)
+        for image, (kept, other) in self._fields.items():
+            if shift := shift_between(other, plane):
+                first, second = rows.of_image(image), rows.of_image(result.image.id)
+                sizes = (kept.width, kept.height), size
+                pairs = same_cells(_found(first), _found(second), shift, *sizes, diameter)
+                for i, j in pairs:
+                    rows.join(first[i].seq, second[j].seq)
+
+
+class _Rows:
+    """Rows as they are to be saved, by number."""
+
+    def __init__(self, ledger: SlideLedger):
+        self._ledger = ledger
+        self._own: dict[int, list[int]] = {}  # numbers of the rows that are to be saved anyway, by image
+        self._before: dict[int, Cell] = {}
+        self._now: dict[int, Cell] = {}
+
+    def add(self, result: Result) -> None:
+        """Add the rows of a result; those of other images that were duplicates of its earlier rows count again."""
+        self._own[result.image.id] = [cell.seq for cell in result.cells]
+        self._before.update((cell.seq, cell) for cell in result.cells)
+        self._now.update((cell.seq, cell) for cell in result.cells)
+        if result.image.seq is not None:
+            for row in self._load(self._ledger.same_cells_as([cell.seq for cell in result.cells])):
+                if row.same_cell_as in self._own[result.image.id]:
+                    self._now[row.seq] = self._ledger.last_counted(row) or row
+
+    def of(self, result: Result) -> list[Cell]:
+        """Rows of a result, in the order of their versions."""
+        own = self._own[result.image.id]
+        changed = [self._now[seq] for seq in own if self._now[seq] is not self._before[seq]]
+        return [*(self._before[seq] for seq in own), *changed]
+
+    def others(self) -> list[Cell]:
+        """Rows that are of none of the results, and change."""
+        own = {seq for numbers in self._own.values() for seq in numbers}
+        return [cell for seq, cell in self._now.items() if seq not in own and cell is not self._before[seq]]
+
+    def of_image(self, image: int) -> list[Cell]:
+        """Rows of a field's cells, without those that count nowhere."""
+        if image in self._own:
+            rows = [self._now[seq] for seq in self._own[image]]
+        else:
+            rows = self._load(self._ledger.rows_of(image))
+        return [row for row in rows if row.box and (row.can_be_corrected or row.same_cell_as is not None)]
+
+    def join(self, earlier: int, later: int) -> None:
+        """Let one of two rows of the same cell be a duplicate of the other one."""
+        first, second = self._counted(earlier), self._counted(later)
+        if first is None or second is None or first.seq == second.seq:
+            return
+        if first.at_edge and not second.at_edge and first.corrected_label is None:
+            first, second = second, first
+        if second.corrected_label is None:
+            ledgers = self._load(self._ledger.same_cells_as([second.seq]))
+            for row in [second, *ledgers, *(row for row in self._now.values() if row.same_cell_as == second.seq)]:
+                reason = same_cell_as(first.seq)
+                self._now[row.seq] = replace(row, status="duplicate", reason=reason, same_cell_as=first.seq)
+
+    def _counted(self, seq: int) -> Cell | None:
+        """The row that counts a cell; None where none does."""
+        row = self._now[seq]
+        if row.same_cell_as is not None:
+            (row,) = self._load([self._now.get(row.same_cell_as) or self._ledger.row(row.same_cell_as)])
+        return row if row.can_be_corrected else None
+
+    def _load(self, rows: Sequence[Cell]) -> list[Cell]:
+        """Rows of the ledger as they are now."""
+        for row in rows:
+            self._before.setdefault(row.seq, row)
+            self._now.setdefault(row.seq, row)
+        return [self._now[row.seq] for row in rows]
+
+
+def _found(rows: Sequence[Cell]) -> list[Found]:
+    return [Found(*row.box) for row in rows if row.box]
