@@ -90,7 +90,7 @@ def make(folder: Path, count: int) -> None:
         images = known.images()
         known.report(
             [
-                Result(images[os.fsencode(cell.path)], "reported" if cell.label else "rejected", None, cell)
+                Result(images[os.fsencode(cell.path)], "reported" if cell.label else "rejected", None, [cell])
                 for cell in cells
             ]
         )

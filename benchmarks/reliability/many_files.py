@@ -57,7 +57,10 @@ def record_files(trial: Trial, files: int) -> None:
             known = slide.images()
             cells = [Cell(seq, name, "rejected", "is empty (0 bytes)", "") for seq, name in enumerate(names, 1)]
             slide.report(
-                [Result(known[cell.path.encode()], "rejected", fingerprint(folder / cell.path), cell) for cell in cells]
+                [
+                    Result(known[cell.path.encode()], "rejected", fingerprint(folder / cell.path), [cell])
+                    for cell in cells
+                ]
             )
 
 

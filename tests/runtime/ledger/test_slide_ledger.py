@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def reported(image: LedgerImage, seq: int, label: str = "ig") -> Result:
-    return Result(image, "reported", PRINT, a_cell(seq, label))
+    return Result(image, "reported", PRINT, [a_cell(seq, label)])
 
 
 def slide_with(ledger: Ledger, *paths: bytes) -> tuple[SlideLedger, dict[bytes, LedgerImage]]:
@@ -106,7 +106,7 @@ def test_a_newer_row_takes_the_place_of_the_older_which_stays_in_the_history(fil
 def test_a_transaction_happens_whole_or_not_at_all(file: Path):
     with Ledger(file) as ledger:
         slide, ids = slide_with(ledger, b"a", b"b")
-        broken = Result(ids[b"b"], "reported", PRINT, object())  # type: ignore[arg-type]
+        broken = Result(ids[b"b"], "reported", PRINT, [object()])  # type: ignore[list-item]
         with pytest.raises(AttributeError):
             slide.report([reported(ids[b"a"], 1), broken])
         assert not list(slide.cells())
@@ -118,11 +118,11 @@ def test_heat_maps_are_kept_apart_and_go_with_the_present_row(file: Path):
         slide, ids = slide_with(ledger, b"a", b"b")
         assert not slide.has_maps()
         results = [reported(ids[b"a"], 1), reported(ids[b"b"], 2)]
-        slide.report([replace(r, cell=replace(r.cell, maps=b"%d" % r.cell.seq)) for r in results])
+        slide.report([replace(r, cells=[replace(r.cells[0], maps=b"%d" % r.cells[0].seq)]) for r in results])
         assert slide.has_maps()
         assert slide.maps(1, 2) == {1: b"1", 2: b"2"}
         assert [cell.maps for cell in slide.cells()] == [b"", b""]
-        slide.correct([Correction(2, "0" * 64, "ig", "monocyte", "Ada", TIME)], [results[1].cell])
+        slide.correct([Correction(2, "0" * 64, "ig", "monocyte", "Ada", TIME)], results[1].cells)
         assert slide.maps(2, 2) == {2: b"2"}
         slide.report([results[0]])
         assert slide.maps(1, 2) == {2: b"2"}
@@ -136,7 +136,7 @@ def test_a_row_keeps_the_run_that_made_it_through_a_correction(file: Path):
         later = replace(RUN, backend="tensorrt", version="9")
         slide.begin_run(later)
         slide.report(results[1:])
-        slide.correct([Correction(1, "0" * 64, "ig", "monocyte", "Ada", TIME)], [results[0].cell])
+        slide.correct([Correction(1, "0" * 64, "ig", "monocyte", "Ada", TIME)], results[0].cells)
         assert [run for _, run in slide.rows()] == [RUN, later]
         assert slide.last_run() == later
 
@@ -175,14 +175,14 @@ def test_images_exchange_their_paths_with_their_rows_at_once_or_not_at_all(file:
         assert (now.keys(), now[b"b"].seq, now[b"c"].seq) == ({b"b", b"c"}, 1, 2)
         assert now[b"b"].fingerprint == later
         assert [(cell.seq, cell.path) for cell in slide.cells()] == [(1, "b"), (2, "2.jpg")]
-        assert [cell.path for cell in slide.rows_of(now[b"b"])] == ["b"]
+        assert [cell.path for cell in slide.rows_of(now[b"b"].id)] == ["b"]
 
 
 def test_rows_are_found_by_their_bytes_and_as_they_were_last_counted(file: Path):
     with Ledger(file) as ledger:
         slide, ids = slide_with(ledger, b"a", b"b")
         first, second = a_cell(1, "ig"), replace(a_cell(2, "ig"), sha256=a_cell(1).sha256, status="duplicate")
-        slide.report([Result(ids[b"a"], "reported", PRINT, first), Result(ids[b"b"], "reported", PRINT, second)])
+        slide.report([Result(ids[b"a"], "reported", PRINT, [first]), Result(ids[b"b"], "reported", PRINT, [second])])
         gone = [replace(cell, status="gone") for cell in (first, second)]
         slide.rearrange([replace(image, state="gone") for image in slide.images().values()], gone)
         assert [(image.path, cell) for image, cell in slide.same_bytes(first.sha256 or "")] == [

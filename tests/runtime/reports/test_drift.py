@@ -22,7 +22,7 @@ def arrive(slide: SlideLedger, stains: list[float], first: int | None = None) ->
     cells = [a_cell(seq, stain=stain) for seq, stain in enumerate(stains, first or slide.next_seq())]
     slide.discover([b"%d" % cell.seq for cell in cells])
     images = slide.images()
-    slide.report([Result(images[b"%d" % cell.seq], "reported", None, cell) for cell in cells])
+    slide.report([Result(images[b"%d" % cell.seq], "reported", None, [cell]) for cell in cells])
 
 
 @pytest.mark.parametrize("batch", [7, 32, 450])

@@ -206,7 +206,7 @@ def many(tmp_path: Path, bundle: Bundle) -> Iterator[tuple[SlideLedger, list[Cel
     cells = [a_cell(seq, maps=bytes([8, 1, 1]) + bytes(16)) for seq in range(1, ROWS + 10)]
     slide.discover([b"%d" % cell.seq for cell in cells])
     images = slide.images()
-    slide.report([Result(images[b"%d" % c.seq], "reported", None, c) for c in cells])
+    slide.report([Result(images[b"%d" % c.seq], "reported", None, [c]) for c in cells])
     yield slide, cells
     ledger.close()
 
@@ -219,7 +219,7 @@ def test_one_cell_more_changes_one_file_of_rows_and_one_of_maps(
     before = {path: path.stat().st_ino for path in (tmp_path / "cells").iterdir()}
     assert len(before) == 2 + -(-len(cells) // MAPS)
     changed = replace(cells[-1], label="monocyte", maps=bytes([8, 1, 1]) + bytes(range(16)))
-    slide.report([Result(slide.images()[b"%d" % changed.seq], "reported", None, changed)])
+    slide.report([Result(slide.images()[b"%d" % changed.seq], "reported", None, [changed])])
     write_pages(slide, bundle, RUN, tmp_path, [changed.seq])
     touched = {path.name for path in before if path.stat().st_ino != before[path]}
     assert touched == {"rows-0001.js", f"maps-{(changed.seq - 1) // MAPS:04d}.js"}

@@ -31,7 +31,7 @@ def a_slide(labels: list[str]) -> list[Cell]:
 def report(slide: SlideLedger, cells: list[Cell]) -> None:
     slide.discover([b"%d" % cell.seq for cell in cells])
     images = slide.images()
-    slide.report([Result(images[b"%d" % cell.seq], "reported", None, cell) for cell in cells])
+    slide.report([Result(images[b"%d" % cell.seq], "reported", None, [cell]) for cell in cells])
 
 
 def statuses(cells: list[Cell], bundle: Bundle, alarm: str = "") -> dict[str | None, tuple[str, str]]:
@@ -124,7 +124,7 @@ def test_the_ledger_counts_labels_as_rows_come_and_change(slide: SlideLedger):
     report(slide, [a_cell(4, "ig"), replace(a_cell(5, "ig"), status="duplicate")])
     assert slide.labels() == {"ig": 3, "monocyte": 1}
     image = slide.images([b"1"])[b"1"]
-    slide.report([Result(image, "reported", None, a_cell(1, "monocyte"))])
+    slide.report([Result(image, "reported", None, [a_cell(1, "monocyte")])])
     assert slide.labels() == {"ig": 2, "monocyte": 2}
     report(slide, [replace(a_cell(6, "ig"), distance=1.5, stain=2.5), replace(a_cell(7), distance=1.0, stain=2.0)])
     assert slide.measured(1) == [("lymphocyte", 1.0, 2.0)]

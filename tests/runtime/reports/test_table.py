@@ -38,7 +38,7 @@ def add(slide: SlideLedger, *labels: str, seq: int | None = None) -> None:
     for label in labels:
         number = seq or slide.next_seq()
         slide.discover([b"%d" % number])
-        slide.report([Result(slide.images()[b"%d" % number], "reported", None, a_cell(number, label))])
+        slide.report([Result(slide.images()[b"%d" % number], "reported", None, [a_cell(number, label)])])
 
 
 def rows(bundle: Bundle, *labels: str) -> str:
