@@ -80,6 +80,7 @@ def _adapted(
     from ..calibration.adapt import adapt as fit
     from ..calibration.adapted_head import read_home_cells
     from ..calibration.adjustment import check_adjustable, with_adjustment
+    from ..calibration.home_scale import with_own_home_scale
     from ..calibration.learning_curve import learning_curve
     from ..calibration.own_cells import OwnCells, find_own_cells
     from ..calibration.plots import draw_learning_curve
@@ -99,6 +100,7 @@ def _adapted(
     with open_classifier(bundle, backend) as classifier, show.progress(labelled_dir.name) as progress:
         files = [labelled_dir / path for path in cells.paths]
         own = OwnCells(labelled_dir, cells, gather_views(files, classifier, progress), reviewed)
+    bundle = with_own_home_scale(bundle, files, adjust[0], show.notify)
     adapted = fit(own, usual, home, max_error)
     curve = draw_learning_curve(learning_curve(own, usual, home), own.unit)
     return write_adapted(bundle, adapted, own, curve, classifier.backend, out)

@@ -49,6 +49,7 @@ def calibrate(
     from ..calibration.classes import classes_of_folders
     from ..calibration.copies import without_copies
     from ..calibration.guarantee import OTHER_SPLIT
+    from ..calibration.home_scale import with_home_scale
     from ..calibration.reviewed import check_unbiased
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
@@ -68,6 +69,7 @@ def calibrate(
         show.notify(f"{split}: {OTHER_SPLIT}")
     with open_classifier(loaded, backend.value) as classifier:
         evidence, measures = _seen(labelled_dir, paths, classifier)
+    loaded = with_home_scale(loaded, [labelled_dir / path for path in paths["fit"]], show.notify)
     calibrated = run(loaded, classifier.backend, evidence, chosen, share, measures)
     write_calibrated(loaded, calibrated, target)
     if as_json:

@@ -28,6 +28,7 @@ def standardise(
     pictures look unlike the training cells, but nothing is proved by it: every cell stays for review until the new
     bundle is calibrated on labelled cells of that laboratory.
     """
+    from ..calibration.home_scale import with_own_home_scale
     from ..calibration.unlabelled import find_cells, gather_unlabelled
     from ..export.reheaded import check_reheadable
     from ..export.standardised import write_standardised
@@ -40,5 +41,6 @@ def standardise(
     files = find_cells(cells_dir)
     with open_classifier(loaded, backend.value) as classifier, show.progress(cells_dir.name) as progress:
         cells = gather_unlabelled(files, classifier, progress, show.notify)
+    loaded = with_own_home_scale(loaded, cells.files, False, show.notify)
     write_standardised(loaded, cells, out)
     show.standardised(out, len(cells.files))

@@ -13,7 +13,7 @@ from ..images.adjust import Adjustment, adjust
 from ..images.decode import read_file
 from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
-from .manifest import CellClass, Manifest, decode_manifest, encode_manifest
+from .manifest import CellClass, HomeScale, Manifest, decode_manifest, encode_manifest
 from .review import CALIBRATION, Calibration, read_calibration
 
 MANIFEST = "bundle.json"
@@ -68,6 +68,11 @@ class Bundle:
     def adjustment(self) -> Adjustment | None:
         """How pictures are changed for the model; None where they are not."""
         return self.manifest.adjustment or None
+
+    @property
+    def home_scale(self) -> HomeScale | None:
+        """How large red cells are in the crops that the model is for; None where that is not known."""
+        return self.manifest.home_scale or None
 
     @property
     def cpu_precision(self) -> str:

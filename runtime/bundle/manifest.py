@@ -1,6 +1,7 @@
 """Records of `bundle.json`, with their validation."""
 
 import json
+import math
 import os
 import re
 from typing import Literal
@@ -60,6 +61,30 @@ class GraphInput(Struct, frozen=True):
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 1:
             raise ValueError("sizes must be positive")
+
+
+class HomeScale(Struct, frozen=True):
+    """How large red cells are in the crops that a model is for, before they are stretched to the graph's input.
+
+    Attributes:
+        red_cell_px: Diameter of a red cell in pixels.
+        crop_width: Usual width of the crops in pixels.
+        crop_height: Usual height of the crops in pixels.
+        mpp: Scale in µm per pixel, by a red cell of usual size.
+        cells: Number of crops in which red cells were measured; 0 where nuclei told their size.
+    """
+
+    red_cell_px: float
+    crop_width: int
+    crop_height: int
+    mpp: float
+    cells: int
+
+    def __post_init__(self) -> None:
+        if not (0 < self.red_cell_px < math.inf and 0 < self.mpp < math.inf):
+            raise ValueError("the size of red cells must be positive")
+        if min(self.crop_width, self.crop_height) < 1 or self.cells < 0:
+            raise ValueError("sizes of crops must be positive, and their number not negative")
 
 
 class Precisions(Struct, frozen=True):
@@ -144,6 +169,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         restricted_to: Names of the classes that a run may answer with; left out for all. No bundle on a disk has it:
             it is for one folder of reports, and in their ledger.
         adjustment: How pictures are changed for the model; left out where they are not.
+        home_scale: How large red cells are in the crops that it is for; left out where that is not known.
     """
 
     format: int = FORMAT
@@ -161,6 +187,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     unknown_cells: str = ""
     restricted_to: tuple[str, ...] | UnsetType = UNSET
     adjustment: Adjustment | UnsetType = UNSET
+    home_scale: HomeScale | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_name(self.name)
