@@ -55,7 +55,7 @@ def without_ledger(crops: Path, out: Path, classifier: Classifier) -> None:
     cells = classify_images(crops, list(find_images(crops, out)), out, classifier)
     bundle, run = classifier.bundle, describe_run(crops, classifier.backend)
     write_csv(out / CSV, bundle, run, cells)
-    page = render_page(bundle, "", cells, summarize(bundle, run, cells, 0), has_maps=False)
+    page = render_page(bundle, "", cells, summarize(bundle, run, cells), has_maps=False)
     (out / PAGE).write_text(page, encoding="utf-8")
 
 

@@ -62,6 +62,15 @@ def batch(
     classes: Classes = None,
     fields: Fields = False,
     mpp: Mpp = None,
+    cells: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="NUMBER",
+            help="Stop at the end of the field with this leukocyte of the slide, as 200.",
+            show_default="all fields",
+        ),
+    ] = None,
     black: Black = 0,
     white: White = 65535,
     backend: Backend = BackendName.auto,
@@ -100,7 +109,7 @@ def batch(
     with open_classifier(chosen, backend.value, build=not no_build, levels=levels, fields=search) as classifier:
         try:
             with open_ledger(out, classifier.bundle, slide_dirs if fresh else ()) as ledger:
-                refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json)
+                refused = _classify(slide_dirs, out, classifier, ledger, summaries, as_json, cells)
         except KeyboardInterrupt:
             way = "the same command without --fresh" if fresh else "the same command"
             raise InterruptedRun(
@@ -125,6 +134,7 @@ def _classify(
     ledger: "Ledger",
     summaries: "dict[Path, Summary]",
     as_json: bool,
+    leukocytes: int | None,
 ) -> list[str]:
     """Classify slides one by one, and show and keep their summaries by the folders of their reports.
 
@@ -140,7 +150,9 @@ def _classify(
     for slide_dir in slide_dirs:
         try:
             with show.progress(slide_name(slide_dir)) as progress:
-                directory, summary = classify_slide(slide_dir, out, classifier, ledger, progress, show.notify)
+                directory, summary = classify_slide(
+                    slide_dir, out, classifier, ledger, progress, show.notify, leukocytes
+                )
         except SlideError as error:
             if len(slide_dirs) == 1:
                 raise

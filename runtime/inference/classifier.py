@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ..bundle.bundle import SHIPPED, Bundle, load_bundle
+from ..errors import BundleError
 from ..fields.reading import Crops, FieldReading, FieldSearch, Part, View, read_field, read_part
 from ..images.levels import FULL_RANGE, Levels
 from ..images.reading import Reading, Source, read_cell
@@ -151,8 +152,18 @@ class Classifier:
 
 
 def crops_of(bundle: Bundle) -> Crops:
-    """The training cells of a bundle."""
-    return Crops(75.5, 360, 363)
+    """The training cells of a bundle.
+
+    Raises:
+        BundleError: It does not say how large a red cell is in them.
+    """
+    home = bundle.home_scale
+    if home is None:
+        raise BundleError(
+            f"{bundle.name} does not say how large a red cell is in its training cells, so no field can be cut to their"
+            " scale: calibrate or adapt it on crops that show red cells"
+        )
+    return Crops(home.red_cell_px, home.crop_width, home.crop_height)
 
 
 def in_order(

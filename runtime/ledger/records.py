@@ -49,6 +49,7 @@ class Facts:
         diameter: Of a red cell in them, in pixels; None where it is not known yet.
         origin: Where that comes from; empty likewise.
         finder: Version of what finds the cells; empty likewise.
+        leukocytes: At how many the last run stopped, before it had looked at all fields; None where it did not.
     """
 
     levels: Levels = FULL_RANGE
@@ -57,6 +58,7 @@ class Facts:
     diameter: float | None = None
     origin: str = ""
     finder: str = ""
+    leukocytes: int | None = None
 
     @property
     def declared(self) -> Levels | None:

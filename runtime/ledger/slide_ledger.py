@@ -66,6 +66,11 @@ class SlideLedger:
         query = f"SELECT count(*) FROM images WHERE slide = ? AND state IN {WAITING} AND ({_ROW_OF_IMAGE}) IS NULL"
         return self._database.number(query, self.slide.id)
 
+    def unlooked(self) -> list[int]:
+        """Places of the images that have no row yet among all that are there, in path order, from 1."""
+        there = sorted(self._images("AND state NOT IN ('vanished', 'gone')"), key=lambda image: image.path)
+        return [place for place, image in enumerate(there, 1) if image.seq is None and image.state in WAITING]
+
     def rows_to_be_replaced(self) -> set[int]:
         """Numbers of the rows whose image is to be classified again."""
         query = (

@@ -26,7 +26,7 @@ from ..inference.predictions import NO_NUMBER
 from ..ledger.records import OTHER, Cell, Run
 from ..ledger.slide_ledger import SlideLedger
 from .slide_review import TOO_FEW, UNLIKE, cells_of
-from .summary import Summary, summarize
+from .summary import Rest, Summary, summarize
 from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
@@ -67,9 +67,7 @@ def write_pages(
         OSError: A file cannot be written; the older one stays as it was.
     """
     cells = cells_of(ledger, bundle)
-    fields = ledger.fields()
-    smudges = sum(len(field.smudges) for field in fields.values())
-    summary = summarize(bundle, run, cells, ledger.waiting(), ledger.alarm(), ledger.facts(), smudges)
+    summary = summarize(bundle, run, cells, Rest.of(ledger))
     (directory / DATA).mkdir(exist_ok=True)
     every = [cell.seq for cell in cells]
     numbers = every if changed is None else list(changed)

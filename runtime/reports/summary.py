@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -10,6 +11,7 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
+from ..ledger.slide_ledger import SlideLedger
 from .differential import Differential, differential
 from .estimate import Estimate, estimate
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
@@ -56,7 +58,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         reviewed: Cells whose label a person confirmed or changed, status `reviewed` in the table; `relabelled` and
             `not_a_cell` are among them.
         review_complete: Whether a person has confirmed or changed the label of every cell that was marked for review
-            (of every cell where the bundle is not calibrated), there was one, and no image waits.
+            (of every cell where the bundle is not calibrated), there was one, and no image waits but those that were
+            not to be looked at.
         reviewers: Names of those who reviewed cells.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label. Its intervals count the model's errors until the review is
@@ -109,38 +112,60 @@ class Summary(Struct, frozen=True, kw_only=True):
     last_analysed_at: str | None
 
 
-def summarize(
-    bundle: Bundle,
-    run: Run,
-    cells: Sequence[Cell],
-    waiting: int,
-    alarm: str = "",
-    facts: Facts = NO_FACTS,
-    smudges: int = 0,
-) -> Summary:
+@dataclass(frozen=True)
+class Rest:
+    """What is known of a slide beside its rows.
+
+    Attributes:
+        waiting: Number of images that have no row yet.
+        alarm: What of the slide is unlike home; empty where nothing is.
+        facts: What is settled for all rows.
+        smudges: Number of smudges in its fields.
+        unlooked: Places of the images that have no row yet, in path order.
+    """
+
+    waiting: int = 0
+    alarm: str = ""
+    facts: Facts = NO_FACTS
+    smudges: int = 0
+    unlooked: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, ledger: SlideLedger) -> "Rest":
+        """That of a slide in a ledger."""
+        facts = ledger.facts()
+        smudges = sum(len(field.smudges) for field in ledger.fields().values()) if facts.fields else 0
+        return cls(
+            ledger.waiting(), ledger.alarm(), facts, smudges, ledger.unlooked() if facts.leukocytes is not None else ()
+        )
+
+
+NOTHING = Rest()
+
+
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTHING) -> Summary:
     """Sum up a slide.
 
     Args:
         bundle: The bundle that made the rows.
         run: The run that made the latest of them.
         cells: All rows, as the slide makes them.
-        waiting: Number of images that have none yet.
-        alarm: What of the slide is unlike home; empty where nothing is.
-        facts: What is settled for all rows.
-        smudges: Number of smudges in its fields.
+        rest: What else is known of it.
     """
+    alarm, facts, waiting = rest.alarm, rest.facts, rest.waiting
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
     record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
-    complete, (fields, without) = not waiting and _is_reviewed(bundle, cells), _meaningless(cells)
+    looked_at_all = not waiting or facts.leukocytes is not None
+    complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), images)],
+        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), images), *_unlooked(rest, images + waiting)],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
         images=images + waiting,
@@ -165,7 +190,7 @@ def summarize(
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
         levels=facts.declared.sentence if facts.declared else UNSET,
         scale=_scale(facts) if facts.fields else UNSET,
-        smudges=smudges if facts.fields else UNSET,
+        smudges=rest.smudges if facts.fields else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,
@@ -247,6 +272,21 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
     if bundle.problem:
         warnings.append(f"{bundle.problem}. Every cell is for review")
     return warnings
+
+
+def _unlooked(rest: Rest, images: int) -> list[str]:
+    """Which images were not looked at, because enough leukocytes were found before."""
+    if not rest.unlooked:
+        return []
+    runs: list[list[int]] = []
+    for place in rest.unlooked:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    places = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
+    name = ("field" if rest.facts.fields else "image") + ("" if len(rest.unlooked) == 1 else "s")
+    return [f"stopped at {rest.facts.leukocytes} leukocytes: {name} {places} of {images} not looked at"]
 
 
 def _mean_nothing(images: int) -> str:

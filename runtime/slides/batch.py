@@ -33,6 +33,7 @@ def classify_slide(
     ledger: Ledger,
     progress: Callable[[int, int], None] = lambda done, count: None,
     notify: Callable[[str], None] = lambda line: None,
+    leukocytes: int | None = None,
 ) -> tuple[Path, Summary]:
     """Classify images of a slide that are new, changed or were rejected, and update its report.
 
@@ -45,6 +46,7 @@ def classify_slide(
         ledger: Ledger of `out`.
         progress: Called with the number of images that have a row, and of all images.
         notify: Called with messages for the user.
+        leukocytes: It ends with the field in which this many are found; None to look at all.
 
     Returns:
         Folder of the report and its summary.
@@ -68,7 +70,7 @@ def classify_slide(
                 written = time.monotonic()
 
         try:
-            work.classify(work.to_be_done(), update_page)
+            work.classify(work.to_be_done(), update_page, leukocytes=leukocytes)
         finally:
             summary = work.write_summary()
     name_rejected(work.ledger, notify)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
@@ -79,15 +80,20 @@ def _in_field(cell: Cell, part: Part) -> Cell:
     return replace(box, scale=part.scale, mpp=part.mpp, at_edge=found.at_edge)
 
 
-def whole_files(batches: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
-    """Rows by whole files: those of a field whose last cell is still to come wait for it, without their pixels."""
+def whole_files(batches: Iterable[Sequence[Row]], one_by_one: bool = False) -> Iterator[list[Row]]:
+    """Rows by whole files: those of a field whose last cell is still to come wait for it, without their pixels.
+
+    Args:
+        batches: Rows whose thumbnails were drawn; the rows of a file follow each other.
+        one_by_one: Whether each file comes by itself.
+    """
     begun: list[Row] = []
     for batch in batches:
         begun += [_without_pixels(row) if row.prediction.part else row for row in batch]
         ends = [place for place, row in enumerate(begun, 1) if row.prediction.ends_file]
-        done = ends[-1] if ends else 0
-        yield begun[:done]
-        begun = begun[done:]
+        for first, end in pairwise([0, *(ends if one_by_one else ends[-1:])]):
+            yield begun[first:end]
+        begun = begun[ends[-1] :] if ends else begun
 
 
 def _without_pixels(row: Row) -> Row:

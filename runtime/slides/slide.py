@@ -173,6 +173,7 @@ class SlideWork:
         progress: Callable[[int, int], None] = lambda done, count: None,
         patient: bool = False,
         stop: Callable[[], bool] = lambda: False,
+        leukocytes: int | None = None,
     ) -> list[LedgerImage]:
         """Classify images and save the results, batch by batch.
 
@@ -181,6 +182,7 @@ class SlideWork:
             progress: Called with the number of its images that have a row, and of all.
             patient: Whether incomplete images are retried later in place of getting a row.
             stop: Checked before each batch; batches in progress are still saved.
+            leukocytes: It ends with the file in which this many of the slide are found; None to classify all.
 
         Returns:
             Images that got no row, because they are incomplete.
@@ -202,13 +204,16 @@ class SlideWork:
             for group in attempts.groups(stop):  # each is saved before the next one starts
                 rows = self._rows(group, attempts, numbers, patient)
                 with closing(group), closing(with_thumbnails(rows, self.directory, self._classifier.bundle)) as drawn:
-                    for batch in whole_files(drawn):
+                    for batch in whole_files(drawn, one_by_one=leukocytes is not None):
+                        if self._has_enough(leukocytes):
+                            return postponed
                         waiting = self._save(batch, attempts, numbers)
                         postponed += waiting
                         done += sum(row.prediction.ends_file for row in batch) - len(waiting)
                         progress(done, total)
         finally:
             attempts.postpone()
+            self._note_stop(leukocytes)
         return postponed
 
     def write_summary(self) -> Summary:
@@ -288,6 +293,20 @@ class SlideWork:
             self._changed.update(cell.seq for cell in others)
         self._project()
         return waiting
+
+    def _has_enough(self, leukocytes: int | None) -> bool:
+        """Whether the slide has as many leukocytes as are asked for."""
+        if leukocytes is None:
+            return False
+        kinds = {entry.name: entry.kind for entry in self._classifier.bundle.classes}
+        return sum(n for name, n in self.ledger.labels().items() if kinds[name] == "leukocyte") >= leukocytes
+
+    def _note_stop(self, leukocytes: int | None) -> None:
+        """Note whether there were enough leukocytes before all files were looked at."""
+        stopped = leukocytes if self._has_enough(leukocytes) and self.ledger.waiting() else None
+        facts = self.ledger.facts()
+        if facts.leukocytes != stopped:
+            self.ledger.settle(replace(facts, leukocytes=stopped))
 
     def _note_deep(self, batch: Sequence[Row]) -> None:
         """Note that a label is made of a file of more than 8 bits: from now on the slide keeps its levels."""

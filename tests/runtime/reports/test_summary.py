@@ -6,27 +6,27 @@ from samples import RUN, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.adjust import Adjustment
-from cartcls.runtime.reports.summary import summarize
+from cartcls.runtime.reports.summary import Rest, summarize
 
 
 def test_proposals_are_counted_with_and_without(bundle: Bundle):
-    summary = summarize(bundle, RUN, [a_cell(1), a_cell(2, status="review")], 0)
+    summary = summarize(bundle, RUN, [a_cell(1), a_cell(2, status="review")])
     assert summary.awaiting_review == 1
     assert summary.differential.leukocytes == 2
     assert summary.differential_without_proposals is not None
     assert summary.differential_without_proposals.leukocytes == 1
-    assert summarize(bundle, RUN, [a_cell(1)], 0).differential_without_proposals is None
+    assert summarize(bundle, RUN, [a_cell(1)]).differential_without_proposals is None
     assert summary.warnings == []
 
 
 def test_adjusted_pictures_are_told_and_others_not(bundle: Bundle):
-    assert b"adjust" not in msgspec.json.encode(summarize(bundle, RUN, [a_cell(1)], 0))
-    summary = summarize(adjusting(bundle, Adjustment(1.42)), RUN, [a_cell(1)], 0)
+    assert b"adjust" not in msgspec.json.encode(summarize(bundle, RUN, [a_cell(1)]))
+    summary = summarize(adjusting(bundle, Adjustment(1.42)), RUN, [a_cell(1)])
     assert summary.bundle_adjustment == "pictures enlarged 1.42 times"
 
 
 def test_a_bundle_that_is_not_calibrated_is_said_before_any_count(bundle: Bundle):
-    summary = summarize(uncalibrated(bundle), RUN, [a_cell(1, status="review", reason="not calibrated")], 0)
+    summary = summarize(uncalibrated(bundle), RUN, [a_cell(1, status="review", reason="not calibrated")])
     assert (summary.calibrated, summary.calibration) == (False, None)
     assert summary.warnings == ["not calibrated. Every cell is for review"]
 
@@ -36,22 +36,22 @@ def test_intervals_count_the_models_errors_until_the_review_is_complete(bundle: 
 
     def ig(label: str | None, alarm: str = "") -> tuple[bool, tuple[int, int] | None]:
         corrected = [a_cell(101, status="review"), replace(cell, corrected_label=label)]
-        found = summarize(bundle, RUN, [*passing, *corrected], 0, alarm).differential
+        found = summarize(bundle, RUN, [*passing, *corrected], Rest(alarm=alarm)).differential
         return found.errors_counted, next(row.expected for row in found.rows if row.name == "ig")
 
     assert ig(None) == ig("unsure") == (True, (0, 1))  # 4 of 97 neutrophils were called so
     assert ig("ig") == (True, None)  # it is one
     assert ig(None, "colours") == (False, None)
     cells = [*passing, replace(cell, corrected_label="ig")]
-    assert not summarize(bundle, RUN, cells, 0).differential.errors_counted  # the review is complete
-    assert not summarize(uncalibrated(bundle), RUN, passing, 0).differential.errors_counted
+    assert not summarize(bundle, RUN, cells).differential.errors_counted  # the review is complete
+    assert not summarize(uncalibrated(bundle), RUN, passing).differential.errors_counted
 
 
 def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle: Bundle):
     field, empty = "looks like a whole field (size 0.43 > 0.25); too dark (brightness 3 < 212)", "no cell (cell 3 < 38)"
     cells = [a_cell(seq, status="review", reason=f"{reason}") for seq, reason in enumerate([field, field, empty], 1)]
     cells += [a_cell(4, status="review", reason=f"unlike the training cells (distance 42 > 30); {field}; {empty}")]
-    summary = summarize(uncalibrated(bundle), RUN, [*cells, a_cell(5)], 0)
+    summary = summarize(uncalibrated(bundle), RUN, [*cells, a_cell(5)])
     assert (summary.whole_fields, summary.no_cell) == (3, 1)
     assert summary.warnings[:2] == [
         "3 of 5 images look like whole fields of view, not single cells: their labels mean nothing."
@@ -60,7 +60,7 @@ def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle:
     ]
     assert len(summary.warnings) == 3
     reviewed = [replace(cell, corrected_label="lymphocyte") for cell in cells]
-    assert summarize(bundle, RUN, reviewed, 0).warnings == []
+    assert summarize(bundle, RUN, reviewed).warnings == []
 
 
 def test_statuses_are_those_of_the_table(bundle: Bundle):
@@ -70,9 +70,9 @@ def test_statuses_are_those_of_the_table(bundle: Bundle):
         a_cell(3),
         a_cell(4, status="gone", corrected_label="monocyte"),
     ]
-    assert summarize(bundle, RUN, cells, 0).status == {
+    assert summarize(bundle, RUN, cells).status == {
         **{"ok": 1, "review": 1, "reviewed": 1},
-        **{"rejected": 0, "duplicate": 0, "gone": 1},
+        **{"rejected": 0, "duplicate": 0, "empty": 0, "gone": 1},
     }
 
 
@@ -85,5 +85,5 @@ def test_labels_of_what_has_become_a_duplicate_are_in_no_count(bundle: Bundle):
             (3, "duplicate", "not a cell", "Bo"),
         )
     ]
-    summary = summarize(bundle, RUN, cells, 0)
+    summary = summarize(bundle, RUN, cells)
     assert (summary.reviewed, summary.relabelled, summary.not_a_cell, summary.reviewers) == (1, 1, 0, ["Ada"])

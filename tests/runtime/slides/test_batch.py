@@ -33,7 +33,7 @@ def test_the_example_slide_is_classified_right(
     rows, summary, directory = run(slide, tmp_path, bundle, backend)
     assert [row["path"] for row in rows] == sorted(labels)
     assert sum(labels[row["path"]] == row["label"] for row in rows) >= 31
-    assert summary.status == {"ok": 32, "review": 0, "reviewed": 0, "rejected": 0, "duplicate": 0, "gone": 0}
+    assert summary.status == {"ok": 32, "review": 0, "reviewed": 0, "rejected": 0, "duplicate": 0, "empty": 0, "gone": 0}
     assert json.loads((directory / "summary.json").read_text()) == msgspec.json.decode(msgspec.json.encode(summary))
     for row in rows:
         assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
@@ -68,7 +68,7 @@ def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path,
     for row in rows:
         bad = row["path"].startswith("bad")
         assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
-    assert summary.status == {"ok": 100, "review": 0, "reviewed": 0, "rejected": 30, "duplicate": 0, "gone": 0}
+    assert summary.status == {"ok": 100, "review": 0, "reviewed": 0, "rejected": 30, "duplicate": 0, "empty": 0, "gone": 0}
 
 
 def test_a_model_without_maps_shows_the_crop_alone(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -139,7 +139,7 @@ def test_a_second_run_classifies_only_what_is_new_changed_or_was_rejected(slide:
     assert {row["path"] for row in rows} == {path.name for path in folder.iterdir()}
     changed = [new["path"] for old, new in zip(first, rows, strict=False) if old["sha256"] != new["sha256"]]
     assert sorted(changed) == sorted(["broken.jpg", cells[2].name])
-    assert summary.status == {"ok": 8, "review": 0, "reviewed": 0, "rejected": 0, "duplicate": 0, "gone": 0}
+    assert summary.status == {"ok": 8, "review": 0, "reviewed": 0, "rejected": 0, "duplicate": 0, "empty": 0, "gone": 0}
 
 
 def test_files_that_swap_or_lose_their_bytes_are_counted_once_each(slide: Path, tmp_path: Path, bundle: Bundle):
