@@ -33,7 +33,15 @@ def test_the_example_slide_is_classified_right(
     rows, summary, directory = run(slide, tmp_path, bundle, backend)
     assert [row["path"] for row in rows] == sorted(labels)
     assert sum(labels[row["path"]] == row["label"] for row in rows) >= 31
-    assert summary.status == {"ok": 32, "review": 0, "reviewed": 0, "rejected": 0, "duplicate": 0, "empty": 0, "gone": 0}
+    assert summary.status == {
+        "ok": 32,
+        "review": 0,
+        "reviewed": 0,
+        "rejected": 0,
+        "duplicate": 0,
+        "empty": 0,
+        "gone": 0,
+    }
     assert json.loads((directory / "summary.json").read_text()) == msgspec.json.decode(msgspec.json.encode(summary))
     for row in rows:
         assert sum(float(value) for name, value in row.items() if name.startswith("p_")) == pytest.approx(1, abs=1e-5)
@@ -68,7 +76,15 @@ def test_thirty_bad_files_among_a_hundred_good_ones(slide: Path, tmp_path: Path,
     for row in rows:
         bad = row["path"].startswith("bad")
         assert (row["status"], bool(row["reason"]), bool(row["label"])) == ("rejected" if bad else "ok", bad, not bad)
-    assert summary.status == {"ok": 100, "review": 0, "reviewed": 0, "rejected": 30, "duplicate": 0, "empty": 0, "gone": 0}
+    assert summary.status == {
+        "ok": 100,
+        "review": 0,
+        "reviewed": 0,
+        "rejected": 30,
+        "duplicate": 0,
+        "empty": 0,
+        "gone": 0,
+    }
 
 
 def test_a_model_without_maps_shows_the_crop_alone(slide: Path, tmp_path: Path, bundle: Bundle):

@@ -1,0 +1,282 @@
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from fakes import FakeBackend, without_checks
+from fields import FieldBench
+from mosaic import Mosaic, mosaic
+from msgspec import UNSET, structs
+
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import BackendError, BundleError, SlideError
+from cartcls.runtime.fields.reading import FieldSearch
+from cartcls.runtime.images.decode import read_image
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.reports.export_reviewed import export_reviewed
+from cartcls.runtime.slides import agreement
+
+KINDS = ("lymphocyte", "monocyte", "neutrophil", "eosinophil")
+
+
+@pytest.fixture(scope="session")
+def wide(slide: Path, labels: dict[str, str]) -> Mosaic:
+    """A field of two rows with six cells each, of which every window shows some."""
+    chosen = [name for kind in KINDS for name in [one for one, label in labels.items() if label == kind][:3]]
+    return mosaic([read_image(slide / name)[0] for name in chosen], 6, np.random.default_rng(3))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, bundle: Bundle) -> FieldBench:
+    return FieldBench(tmp_path, without_checks(bundle))
+
+
+def part(wide: Mosaic, first: int, last: int) -> Image:
+    """Columns of the field, from the first to before the last."""
+    return np.ascontiguousarray(wide.image[:, first * 430 : last * 430])
+
+
+def glass(wide: Mosaic) -> Image:
+    return np.full((600, 800, 3), np.median(wide.image[:40], axis=(0, 1)), np.uint8)
+
+
+def boxes(bench: FieldBench) -> dict[str, tuple[str, ...]]:
+    return {name: (row["x"], row["y"], row["w"], row["h"]) for name, row in bench.rows().items()}
+
+
+def statuses(bench: FieldBench) -> dict[str, str]:
+    return {name: row["status"] for name, row in bench.rows().items() if row["status"] != "ok"}
+
+
+def test_each_cell_of_a_field_has_a_row_in_reading_order(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.put("b.png", glass(wide))
+    bench.put("c.png", part(wide, 4, 6))
+    rows = bench.batch()
+    assert list(rows) == [*(f"a.png#{n}" for n in range(1, 7)), "b.png", *(f"c.png#{n}" for n in range(1, 5))]
+    first = rows["a.png#1"]
+    x, y = (int(first[name]) + int(first[size]) / 2 for name, size in (("x", "w"), ("y", "h")))
+    assert np.hypot(x - wide.middles[0][0], y - wide.middles[0][1]) < 25
+    assert (first["status"], first["at_edge"], first["width"], first["height"]) == ("ok", "0", "1290", "860")
+    assert float(first["scale"]) == pytest.approx(1, abs=0.15)
+    assert float(first["mpp"]) == pytest.approx(7.5 / 75.5, rel=0.15)
+    assert {row["mpp"] for row in rows.values() if row["part"]} == {first["mpp"]}
+    assert (rows["b.png"]["status"], rows["b.png"]["label"]) == ("empty", "")
+    assert "no white cell or erythroblast" in rows["b.png"]["reason"]
+    summary = bench.summary
+    assert (summary.images, summary.status["ok"], summary.status["empty"]) == (3, 10, 1)
+    assert "platelet" not in {row.name for row in summary.differential.rows}
+    assert "by the red cells" in str(summary.scale)
+    for name in ("000001", "000007", "000008"):
+        with PIL.Image.open(bench.out / "slide" / "fields" / f"{name}.jpg") as picture:
+            assert max(picture.size) <= 1600
+
+
+def test_a_second_run_changes_nothing(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 3))
+    before = bench.batch()
+    assert bench.batch() == before
+    assert bench.batches == []
+    bench.put("b.png", part(wide, 4, 6))
+    after = bench.batch()
+    assert after.items() > before.items()
+    assert {row["mpp"] for row in after.values()} == {before["a.png#1"]["mpp"]}
+
+
+def test_a_field_is_saved_whole_or_not_at_all(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 2))
+    bench.put("b.png", part(wide, 3, 6))
+    calls = iter(range(100))
+
+    def fail() -> None:
+        if next(calls) == 2:  # in the midst of the second field
+            raise BackendError("no more")
+
+    with pytest.raises(BackendError):
+        bench.batch(FakeBackend(fail))
+    assert list(bench.rows()) == [f"a.png#{n}" for n in range(1, 5)]
+    rows = bench.batch()
+    assert list(rows) == [*(f"a.png#{n}" for n in range(1, 5)), *(f"b.png#{n}" for n in range(1, 7))]
+
+
+def test_a_field_that_changes_takes_its_rows_with_it(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.put("b.png", part(wide, 4, 6))
+    before = bench.batch()
+    bench.put("a.png", part(wide, 1, 2))
+    after = bench.batch()
+    assert list(after) == ["a.png#1", "a.png#2", *(f"b.png#{n}" for n in range(1, 5))]
+    assert [row["status"] for row in bench.all_rows()] == ["ok"] * 2 + ["gone"] * 4 + ["ok"] * 4
+    assert "changed" in bench.all_rows()[2]["reason"]
+    assert {name: after[name] for name in before if name.startswith("b")} == {
+        name: row for name, row in before.items() if name.startswith("b")
+    }
+    bench.put("a.png", part(wide, 0, 3))  # they come back under their numbers
+    again = bench.batch()
+    assert [row["seq"] for name, row in again.items() if name.startswith("a")] == [str(n) for n in range(1, 7)]
+    assert statuses(bench) == {}
+
+
+def test_a_label_stays_with_the_bytes_and_the_box(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.batch()
+    bench.correct((2, "monocyte"), (5, "not a cell"))
+    before = bench.rows()
+    (bench.folder / "a.png").rename(bench.folder / "z.png")
+    moved = bench.batch()
+    assert [row["status"] for row in moved.values()] == [row["status"] for row in before.values()]
+    assert moved["z.png#2"]["label"] == "monocyte"
+    (bench.folder / "z.png").unlink()
+    bench.put("b.png", part(wide, 3, 6))
+    with pytest.raises(SlideError, match="gone"):
+        bench.batch()
+    bench.put("a.png", part(wide, 0, 3))
+    assert bench.batch()["a.png#2"]["label"] == "monocyte"
+    bench.put("a.png", part(wide, 1, 3))
+    bench.batch()
+    assert {row["corrected_by"] for row in bench.rows().values()} == {""}
+    assert any("no longer counts" in line for line in bench.said)
+
+
+def test_reviewed_cells_are_cut_out_of_their_fields(bench: FieldBench, wide: Mosaic, tmp_path: Path):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.batch()
+    bench.correct((2, "monocyte"), (3, "ig"))
+    exported = export_reviewed(bench.out, tmp_path / "export")
+    assert (exported.summary.cells, exported.missing) == (2, {})
+    pixels, _ = read_image(tmp_path / "export" / "ig" / "slide0001-000003.png")
+    assert pixels.shape == (363, 360, 3)
+    middle = wide.middles[2]
+    near = wide.image[int(middle[1]) - 20 : int(middle[1]) + 20, int(middle[0]) - 20 : int(middle[0]) + 20]
+    assert np.abs(pixels[160:200, 160:200].mean((0, 1)) - near.mean((0, 1))).max() < 25
+
+
+def test_a_copy_of_a_field_is_counted_once(bench: FieldBench, wide: Mosaic):
+    first = bench.put("a.png", part(wide, 0, 2))
+    (bench.folder / "b.png").write_bytes(first.read_bytes())
+    bench.put("c.png", part(wide, 3, 6))
+    rows = bench.batch()
+    assert statuses(bench) == {f"b.png#{n}": "duplicate" for n in range(1, 5)}
+    assert rows["b.png#1"]["reason"] == "same bytes as a.png"
+    first.unlink()
+    assert len(bench.batch()) == 10
+    assert statuses(bench) == {}
+
+
+@pytest.fixture
+def overlapping(bench: FieldBench, wide: Mosaic) -> FieldBench:
+    """Two fields of which the second begins within the second column of cells of the first, and ends with cut ones."""
+    bench.put("a.png", np.ascontiguousarray(wide.image[:, :1075]))
+    bench.put("b.png", np.ascontiguousarray(wide.image[:, 430:]))
+    return bench
+
+
+def test_a_cell_in_two_fields_that_overlap_is_counted_once(overlapping: FieldBench):
+    rows = overlapping.batch()
+    assert sum(row["status"] != "duplicate" for row in rows.values()) == 12
+    a, b = ({n: row for n, row in rows.items() if n.startswith(name)} for name in "ab")
+    assert (len(a), len(b)) == (6, 10)
+    cut = [name for name, row in a.items() if row["at_edge"] == "1"]
+    assert len(cut) == 2
+    twice = {name for name, row in rows.items() if row["status"] == "duplicate"}
+    assert twice > set(cut)  # the whole ones count, though they came later
+    for name in twice:
+        counted = rows[name]["reason"].removeprefix("same cell as no. ")
+        (other,) = [row for row in rows.values() if row["seq"] == counted]
+        assert (other["status"], other["path"]) == ("ok", "b.png" if name in cut else "a.png")
+
+
+def test_the_other_row_counts_once_a_field_is_gone(overlapping: FieldBench, wide: Mosaic):
+    overlapping.put("c.png", glass(wide))
+    before = overlapping.batch()
+    (overlapping.folder / "a.png").unlink()
+    after = overlapping.batch()
+    assert sum(row["status"] == "ok" for row in after.values()) == 10
+    assert "duplicate" not in statuses(overlapping).values()
+    overlapping.put("a.png", np.ascontiguousarray(wide.image[:, :1075]))
+    again = overlapping.batch()
+    assert len(again) == len(before)
+    assert sum(row["status"] == "ok" for row in again.values()) == 12
+
+
+def test_the_other_row_counts_once_a_field_has_changed(overlapping: FieldBench, wide: Mosaic):
+    overlapping.batch()
+    overlapping.put("a.png", glass(wide))
+    after = overlapping.batch()
+    assert statuses(overlapping) == {"a.png": "empty"}
+    assert sum(row["status"] == "ok" for row in after.values()) == 10
+
+
+def test_it_stops_with_the_field_that_has_enough(bench: FieldBench, wide: Mosaic):
+    for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (4, 6))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    rows = bench.batch(leukocytes=5)
+    assert list(rows) == [f"{name}.png#{n}" for name in "ab" for n in range(1, 5)]
+    assert "stopped at 5 leukocytes: field 3 of 3 not looked at" in bench.summary.warnings
+    assert (bench.summary.images, bench.summary.waiting) == (3, 1)
+    assert bench.batch(leukocytes=5) == rows
+    assert bench.batches == []
+    assert len(bench.batch()) == 12
+    assert bench.summary.warnings == []
+
+
+def test_a_slide_stays_what_it_was(bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.search = FieldSearch(mpp=0.1)
+    first = bench.batch()
+    assert first["a.png#1"]["mpp"] == "0.1000"
+    bench.search = FieldSearch(mpp=0.12)
+    with pytest.raises(SlideError, match=r"cut at 0\.1 µm per pixel.*--fields --mpp 0\.12 --fresh"):
+        bench.batch()
+    bench.search = None
+    with pytest.raises(SlideError, match=r"as whole fields, with --fields: do so again.*--fresh"):
+        bench.batch()
+    bench.search = FieldSearch()
+    assert bench.batch() == first
+    monkeypatch.setattr(agreement, "FINDER_VERSION", "next")
+    with pytest.raises(SlideError, match="version 1 of the finder, not next"):
+        bench.batch()
+
+
+def test_fields_without_red_cells_wait_for_a_scale(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", glass(wide))
+    rows = bench.batch()
+    assert rows["a.png"]["status"] == "rejected"
+    assert "--mpp" in rows["a.png"]["reason"]
+    bench.put("b.png", part(wide, 0, 2))
+    rows = bench.batch()
+    assert (rows["a.png"]["status"], len(rows)) == ("empty", 5)
+
+
+def test_a_given_scale_that_the_red_cells_deny_is_named(bench: FieldBench, wide: Mosaic):
+    bench.put("a.png", part(wide, 0, 3))
+    bench.search = FieldSearch(mpp=0.2)
+    bench.batch()
+    assert any(line.startswith("warning: slide: the red cells look like 0.") for line in bench.said)
+
+
+def test_a_bundle_that_does_not_know_its_scale_takes_no_fields(bundle: Bundle):
+    unknown = replace(bundle, manifest=structs.replace(bundle.manifest, home_scale=UNSET))
+    with pytest.raises(BundleError, match="how large a red cell is"):
+        Classifier(unknown, FakeBackend(), fields=FieldSearch())
+
+
+def test_an_image_that_ends_the_process_while_it_is_measured_is_quarantined_in_the_end(
+    bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch
+):
+    bench.put("a.png", part(wide, 0, 2))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt  # stands for SIGKILL: nothing is tidied up
+
+    monkeypatch.setattr(agreement, "measure_field", killed)
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            bench.batch()
+    monkeypatch.undo()
+    with sqlite3.connect(bench.out / "ledger.sqlite") as database:
+        assert database.execute("SELECT attempts FROM images").fetchall() == [(5,)]
+    assert bench.batch()["a.png"]["reason"].startswith("ended the program")

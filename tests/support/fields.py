@@ -1,0 +1,67 @@
+"""A slide of whole fields that a test classifies again and again."""
+
+import csv
+from pathlib import Path
+
+import cv2
+from bench import Rows
+from fakes import FakeBackend
+from reviewer import corrections
+
+from cartcls.runtime import Classifier
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.fields.reading import FieldSearch
+from cartcls.runtime.images.resize import Image
+from cartcls.runtime.ledger.folder import open_ledger
+from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.rebuild import verify_reports
+from cartcls.runtime.reports.summary import Summary
+from cartcls.runtime.slides.batch import classify_slide
+
+CELL = "{path}#{part}"
+
+
+class FieldBench:
+    """A slide of fields: `put` writes one, `batch` classifies those that are there."""
+
+    def __init__(self, root: Path, bundle: Bundle):
+        self.folder, self.out, self.bundle = root / "slide", root / "out", bundle
+        self.folder.mkdir()
+        self.said: list[str] = []
+        self.batches: list[int] = []
+        self.summary: Summary
+        self.search: FieldSearch | None = FieldSearch()
+
+    def put(self, name: str, image: Image) -> Path:
+        """Write a field; PNG, so that a part of a field is the same in two files."""
+        file = self.folder / name
+        assert cv2.imwrite(str(file), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        return file
+
+    def batch(self, backend: FakeBackend | None = None, leukocytes: int | None = None) -> Rows:
+        """Rows by path and number of the cell in its field, as `a.png#1`, or by the path alone."""
+        self.said.clear()
+        self.batches.clear()
+        classifier = Classifier(self.bundle, backend or FakeBackend(seen=self.batches), fields=self.search)
+        with open_ledger(self.out, self.bundle) as ledger:
+            told = self.said.append
+            _, self.summary = classify_slide(
+                self.folder, self.out, classifier, ledger, notify=told, leukocytes=leukocytes
+            )
+        assert not any(slide.differences for slide in verify_reports(self.out))
+        return self.rows()
+
+    def rows(self) -> Rows:
+        with (self.out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["seq"] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
+        found = {CELL.format(**row) if row["part"] else row["path"]: row for row in rows if row["status"] != "gone"}
+        assert len(found) == sum(row["status"] != "gone" for row in rows)
+        return found
+
+    def all_rows(self) -> list[dict[str, str]]:
+        with (self.out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+
+    def correct(self, *changes: tuple[int, str]) -> None:
+        correct(self.out, corrections(self.out, *changes), "Ada")
