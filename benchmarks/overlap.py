@@ -1,6 +1,6 @@
 """Are fields that overlap known, and only those: all pairs of BCCD, and windows of larger pictures made of its fields.
 
-python benchmarks/overlap.py DATA        # prints the section of docs/results/fields.md; DATA holds bccd/images
+python benchmarks/overlap.py DATA        # prints the tables of docs/results/fields.md; DATA holds bccd/images
 """
 
 import sys
@@ -33,7 +33,7 @@ Offset = Callable[[Random], tuple[float, float]]  # of the second window, in wid
 
 
 def section(folder: Path) -> list[str]:
-    """The section of the page: pairs, how many of them match, and what a pair costs."""
+    """The tables: pairs, how many of them match, and what a pair costs."""
     names = sorted(folder.glob("BloodImage_*.jpg"))
     fields = [read_image(name)[0] for name in names]
     related = {frozenset(map(int, pair.split())) for pair in RELATED.split(", ")}
