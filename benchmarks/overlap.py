@@ -1,6 +1,6 @@
 """Are fields that overlap known, and only those: all pairs of BCCD, and windows of larger pictures made of its fields.
 
-python benchmarks/overlap.py DATA        # prints the tables of docs/results/fields.md; DATA holds bccd/images
+python benchmarks/overlap.py DATA        # prints the section of docs/results/fields.md; DATA holds bccd/images
 """
 
 import sys
@@ -33,7 +33,7 @@ Offset = Callable[[Random], tuple[float, float]]  # of the second window, in wid
 
 
 def section(folder: Path) -> list[str]:
-    """The tables: pairs, how many of them match, and what a pair costs."""
+    """The section of the page: pairs, how many of them match, and what a pair costs."""
     names = sorted(folder.glob("BloodImage_*.jpg"))
     fields = [read_image(name)[0] for name in names]
     related = {frozenset(map(int, pair.split())) for pair in RELATED.split(", ")}
@@ -54,6 +54,14 @@ def section(folder: Path) -> list[str]:
         _windows("2560×1920: a corner, 15 to 60 %", fields, _corner(0.15, 0.6), random, LARGE, 4),
     ]
     return [
+        "",
+        "## Overlapping fields",
+        "",
+        "Fields are compared by planes with red cells of 12 pixels. The first two rows are what a real microscope took:"
+        f" {len(related)} pairs of BCCD show the same place, often at another focus; they were looked at one by one. The"
+        " windows are cut out of BCCD fields laid side by side, with another brightness, noise, focus and JPEG quality"
+        " for each. `python benchmarks/overlap.py DATA` makes this section alone.",
+        "",
         "| pairs | count | match | worst error in diameters |",
         "|---|---|---|---|",
         *rows,
