@@ -58,9 +58,9 @@ def section(folder: Path) -> list[str]:
         "## Overlapping fields",
         "",
         "Fields are compared by planes with red cells of 12 pixels. The first two rows are what a real microscope took:"
-        f" {len(related)} pairs of BCCD show the same place, often at another focus; they were looked at one by one. The"
-        " windows are cut out of BCCD fields laid side by side, with another brightness, noise, focus and JPEG quality"
-        " for each. `python benchmarks/overlap.py DATA` makes this section alone.",
+        f" {len(related)} pairs of BCCD show the same place, often at another focus; they were looked at one by one."
+        " The windows are cut out of BCCD fields laid side by side, with another brightness, noise, focus and JPEG"
+        " quality for each. `python benchmarks/overlap.py DATA` makes this section alone.",
         "",
         "| pairs | count | match | worst error in diameters |",
         "|---|---|---|---|",
