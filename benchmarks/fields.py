@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 from mosaic import HOME_DIAMETER, Mosaic, mosaic, scaled
+from overlap import section as overlapping
 from touching import section as touching
 
 from cartcls.calibration.natural import NATURAL
@@ -75,6 +76,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     home = options.data / "pbc-all"
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
+    lines += overlapping(options.data / "bccd" / "images")
     text = "\n".join(lines) + "\n"
     (ROOT / "docs" / "results" / "fields.md").write_text(text, encoding="utf-8")
     print(text)

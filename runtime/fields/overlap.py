@@ -1,23 +1,23 @@
 """Neighbouring fields that overlap: how one lies on the other, and which cells are in both."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from math import atanh, sqrt
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..images.resize import Image
 from .find import Found
+from .plane import WORK, Plane
 
-WORK = 32.0  # diameter of a red cell in pixels, where fields are compared
-STRIP = 1.5  # width in diameters of the edge strip that is looked for in the other field
-MIDDLE = 0.6  # of a side: the strip's length, around the middle, so that fields may be shifted along the side too
-TEXTURE = 4.0  # standard deviation in levels: a strip with less shows nothing to compare
-ALIKE = 0.85  # correlation of what both fields show; unrelated fields reach 0.75
+NARROWEST = 0.75  # width and height in diameters of what both fields show, at least
+ALIKE = 0.7  # correlation of the detail that both fields show, at least
+EVIDENCE = 1.9  # atanh(correlation) · √(area in squared diameters); unrelated fields reach 1.6
 SAME = 0.3  # distance in diameters of the middles of one cell's boxes in two fields
 
-Grey = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -35,49 +35,32 @@ class Shift:
     score: float
 
 
-@dataclass(frozen=True, eq=False)
-class Plane:
-    grey: Grey
-    scale: float
-    diameter: float
-
-    def pack(self) -> bytes:
-        import pickle
-
-        return pickle.dumps((self.grey, self.scale, self.diameter))
-
-    @classmethod
-    def unpack(cls, data: bytes) -> "Plane":
-        import pickle
-
-        return cls(*pickle.loads(data))
-
-
-def plane_of(image: Image, diameter: float) -> Plane:
-    scale = min(1.0, WORK / diameter)
-    return Plane(_small(image, scale), scale, diameter)
-
-
 def shift_between(first: Plane, second: Plane) -> Shift | None:
-    """Where a field lies on another one, if they overlap by at least one and a half red cells.
+    """Where a field lies on another one.
+
+    They must share at least three quarters of a red cell's diameter in width and in height, and more where they are
+    less alike: 1.5 squared diameters at a correlation of 0.92, 5 at 0.7.
 
     Args:
-        first: RGB, uint8, (H, W, 3).
-        second: Another field of the slide, likewise.
-        diameter: Of a red cell in pixels.
+        first: Plane of a field.
+        second: Of another field of the slide, at the same scale. The fields may differ in size.
 
     Returns:
         None where they do not overlap, or show too little to tell.
+
+    Raises:
+        ValueError: The scales differ.
     """
-    scale, diameter = first.scale, first.diameter
-    large, other = first.grey, second.grey
-    strip = max(3, round(STRIP * diameter * scale))
-    best: Shift | None = None
-    for x, y in _places(large, other, strip):
-        score = _alike(large, other, x, y)
-        if score >= ALIKE and (best is None or score > best.score):
-            best = Shift(x, y, score)
-    return best and Shift(round(best.x / scale), round(best.y / scale), best.score)
+    if first.scale != second.scale:
+        raise ValueError("the fields were made small by different scales: use one diameter for all")
+    if (place := _place(first, second)) is None:
+        return None
+    x, y, part = place
+    one, two = _shared_detail(first, second, x, y, part)
+    score = _correlation(one, two)
+    if score < ALIKE or atanh(min(score, 0.9999)) * sqrt(one.size) / WORK < EVIDENCE:
+        return None
+    return Shift(round((x + part[0]) / first.scale), round((y + part[1]) / first.scale), score)
 
 
 def same_cells(
@@ -118,36 +101,64 @@ def same_cells(
     return sorted(found.items())
 
 
-def _small(image: Image, scale: float) -> Grey:
-    """The green of a field, at the size at which fields are compared."""
-    green = cv2.extractChannel(image, 1)
-    return np.asarray(cv2.resize(green, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+def _place(first: Plane, second: Plane) -> tuple[int, int, tuple[float, float]] | None:
+    """Where the second plane lies on the first, if they overlap: x and y in pixels, and parts of a pixel."""
+    (high, wide), (other_high, other_wide) = first.pixels.shape, second.pixels.shape
+    size = cv2.getOptimalDFTSize(wide + other_wide), cv2.getOptimalDFTSize(high + other_high)
+    product = cv2.mulSpectrums(_spectrum(first, size), _spectrum(second, size), 0, conjB=True)
+    weight = _weight((wide, high), (other_wide, other_high), size)
+    likely = cv2.multiply(cv2.idft(product, flags=cv2.DFT_REAL_OUTPUT), weight)
+    _, most, _, (x, y) = cv2.minMaxLoc(likely)
+    if most <= 0:
+        return None
+    across, down = (x - 1, x, (x + 1) % size[0]), (y - 1, y, (y + 1) % size[1])
+    part = _vertex(*(float(likely[y, i]) for i in across)), _vertex(*(float(likely[i, x]) for i in down))
+    return x if x < wide else x - size[0], y if y < high else y - size[1], part
 
 
-def _places(first: Grey, second: Grey, strip: int) -> Iterator[tuple[int, int]]:
-    """Where the second field may lie on the first, by a strip along each of its sides."""
-    height, width = second.shape
-    long_x, long_y = round(width * MIDDLE), round(height * MIDDLE)
-    x, y = (width - long_x) // 2, (height - long_y) // 2
-    strips = [(0, y, strip, long_y), (width - strip, y, strip, long_y)]
-    strips += [(x, 0, long_x, strip), (x, height - strip, long_x, strip)]
-    for left, top, wide, high in strips:
-        part = second[max(0, top) : top + high, max(0, left) : left + wide]
-        fits = 0 < part.shape[0] <= first.shape[0] and 0 < part.shape[1] <= first.shape[1]
-        if fits and float(part.std()) >= TEXTURE:
-            _, _, _, at = cv2.minMaxLoc(cv2.matchTemplate(first, part, cv2.TM_CCOEFF_NORMED))
-            yield int(at[0]) - max(0, left), int(at[1]) - max(0, top)
+@lru_cache(maxsize=2)  # one plane is compared with many
+def _spectrum(plane: Plane, size: tuple[int, int]) -> Floats:
+    """Packed spectrum of a plane's detail, with zeros around it: of that width and height."""
+    high, wide = plane.pixels.shape
+    padded = np.zeros((size[1], size[0]), np.float32)
+    padded[:high, :wide] = plane.detail
+    return np.asarray(cv2.dft(padded, nonzeroRows=high), np.float32)
 
 
-def _alike(first: Grey, second: Grey, x: int, y: int) -> float:
-    """Correlation of what two fields show, where the second lies on the first."""
-    left, top = max(0, x), max(0, y)
-    right, below = min(first.shape[1], x + second.shape[1]), min(first.shape[0], y + second.shape[0])
-    one = first[top:below, left:right].astype(np.float32)
-    two = second[top - y : below - y, left - x : right - x].astype(np.float32)
-    if not one.size or min(float(one.std()), float(two.std())) < TEXTURE:
-        return 0.0
-    return float(((one - one.mean()) * (two - two.mean())).mean() / (one.std() * two.std()))
+@lru_cache(maxsize=4)
+def _weight(first: tuple[int, int], second: tuple[int, int], size: tuple[int, int]) -> Floats:
+    """For each place 1 / √(pixels that both planes show): what unrelated ones have in common grows like the root."""
+    shared: list[Floats] = []
+    for one, two, whole in zip(first, second, size, strict=True):
+        at = np.arange(whole)
+        at = np.where(at < one, at, at - whole)
+        length = np.minimum(one, at + two) - np.maximum(0, at)
+        shared.append(np.where(length >= NARROWEST * WORK, 1 / np.sqrt(np.maximum(length, 1)), 0).astype(np.float32))
+    return np.outer(shared[1], shared[0])
+
+
+def _vertex(before: float, middle: float, after: float) -> float:
+    """Where a parabola through three values has its highest point, from the middle one."""
+    bend = before - 2 * middle + after
+    return min(0.5, max(-0.5, (before - after) / (2 * bend))) if bend < 0 else 0.0
+
+
+def _shared_detail(first: Plane, second: Plane, x: int, y: int, part: tuple[float, float]) -> tuple[Floats, Floats]:
+    """The detail of both planes where they overlap, the second's moved by a part of a pixel."""
+    (high, wide), (other_high, other_wide) = first.pixels.shape, second.pixels.shape
+    left, top, right, below = max(0, x), max(0, y), min(wide, x + other_wide), min(high, y + other_high)
+    one = first.detail[top:below, left:right].astype(np.float32)
+    two = second.detail[top - y : below - y, left - x : right - x].astype(np.float32)
+    move = np.array([[1, 0, part[0]], [0, 1, part[1]]], np.float32)
+    size = right - left, below - top
+    moved = cv2.warpAffine(two, move, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return one, np.asarray(moved, np.float32)
+
+
+def _correlation(one: Floats, two: Floats) -> float:
+    """Of two planes of one size; 0 where one of them is even."""
+    spread = float(one.std()) * float(two.std())
+    return float(((one - one.mean()) * (two - two.mean())).mean()) / spread if spread else 0.0
 
 
 def _shared(cell: Found, x: int, y: int, area: tuple[int, int, int, int]) -> tuple[float, float] | None:
