@@ -14,7 +14,7 @@ from ..images.reading import Reading, Source, read_cell
 from ..images.resize import Image
 from .cut import cut
 from .find import Field, Found, find
-from .overlap import plane_of
+from .plane import plane_of
 from .scale import NO_SCALE, diameter_of, mpp_of, red_cell_diameter
 from .slide_scale import FieldScale, file_mpp
 

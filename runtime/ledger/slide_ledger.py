@@ -292,7 +292,7 @@ class SlideLedger:
 
     def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:
         """Current rows of cells that these rows count."""
-        condition = "slide = ? AND same_cell_as = ?"
+        condition = "slide = ? AND same_cell_as = ? AND status = 'duplicate'"
         return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq)]
 
     def same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:

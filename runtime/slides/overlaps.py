@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..fields.find import Found
-from ..fields.overlap import Plane, same_cells, shift_between
+from ..fields.overlap import same_cells, shift_between
+from ..fields.plane import Plane
 from ..ledger.records import Cell, FieldRecord, Result
 from ..ledger.slide_ledger import SlideLedger
 
@@ -42,6 +43,8 @@ class Overlaps:
             self._fields.pop(result.image.id, None)
             rows.add(result)
         for result in results:
+            rows.release(result)
+        for result in results:
             if result.field:
                 self._compare(result, rows, diameter)
                 self._fields[result.image.id] = result.field, Plane.unpack(result.field.plane)
@@ -71,14 +74,18 @@ class _Rows:
         self._now: dict[int, Cell] = {}
 
     def add(self, result: Result) -> None:
-        """Add the rows of a result; those of other images that were duplicates of its earlier rows count again."""
+        """Add the rows of a result."""
         self._own[result.image.id] = [cell.seq for cell in result.cells]
         self._before.update((cell.seq, cell) for cell in result.cells)
         self._now.update((cell.seq, cell) for cell in result.cells)
-        if result.image.seq is not None:
-            for row in self._load(self._ledger.same_cells_as([cell.seq for cell in result.cells])):
-                if row.same_cell_as in self._own[result.image.id]:
-                    self._now[row.seq] = self._ledger.last_counted(row) or row
+
+    def release(self, result: Result) -> None:
+        """Let rows of other images count again that were duplicates of the earlier rows of a result."""
+        before = [cell.seq for cell in result.cells] if result.image.seq is not None else []
+        for row in self._ledger.same_cells_as(before):
+            if row.seq not in self._now:
+                self._load([row])
+                self._now[row.seq] = self._ledger.last_counted(row) or row
 
     def of(self, result: Result) -> list[Cell]:
         """Rows of a result, in the order of their versions."""
@@ -97,7 +104,7 @@ class _Rows:
             rows = [self._now[seq] for seq in self._own[image]]
         else:
             rows = self._load(self._ledger.rows_of(image))
-        return [row for row in rows if row.box and (row.can_be_corrected or row.same_cell_as is not None)]
+        return [row for row in rows if row.box and (row.can_be_corrected or _is_counted_elsewhere(row))]
 
     def join(self, earlier: int, later: int) -> None:
         """Let one of two rows of the same cell be a duplicate of the other one."""
@@ -115,7 +122,7 @@ class _Rows:
     def _counted(self, seq: int) -> Cell | None:
         """The row that counts a cell; None where none does."""
         row = self._now[seq]
-        if row.same_cell_as is not None:
+        if row.same_cell_as is not None and _is_counted_elsewhere(row):
             (row,) = self._load([self._now.get(row.same_cell_as) or self._ledger.row(row.same_cell_as)])
         return row if row.can_be_corrected else None
 
@@ -125,6 +132,10 @@ class _Rows:
             self._before.setdefault(row.seq, row)
             self._now.setdefault(row.seq, row)
         return [self._now[row.seq] for row in rows]
+
+
+def _is_counted_elsewhere(row: Cell) -> bool:
+    return row.status == "duplicate" and row.same_cell_as is not None
 
 
 def _found(rows: Sequence[Cell]) -> list[Found]:

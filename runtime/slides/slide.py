@@ -198,6 +198,9 @@ class SlideWork:
             self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
         self._classifier = with_scale(self.ledger, self._classifier, images, self._file, self._notify)
         attempts = Attempts(images, self._root, self.ledger, self._classifier)
+        if self._has_enough(leukocytes):
+            self._note_stop(leukocytes)
+            return []
         numbers, total = Numbering(self.ledger), self.ledger.count()
         done, postponed = total - len(images), []
         try:
