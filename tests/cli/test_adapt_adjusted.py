@@ -83,6 +83,8 @@ def test_labelled_cells_become_a_bundle(own_dir: Path, tmp_path: Path, made: Mad
     assert made.cells[0].cells.classes == ["ig", "monocyte"]
     assert made.cells[0].views.features.shape == (16, 3072)
     assert made.starts[0].adjustment is None
+    assert made.starts[0].home_scale is None  # 16 cells are too few
+    assert "this bundle cannot classify whole fields" in " ".join(done.stderr.split())
 
 
 def test_pictures_of_another_size_are_adjusted_before_anything_is_made_of_them(
@@ -99,6 +101,9 @@ def test_pictures_of_another_size_are_adjusted_before_anything_is_made_of_them(
     assert adjustment.scale == pytest.approx(1 / 0.7, rel=0.1)
     said = " ".join(done.stderr.split())
     assert f"--scale: pictures enlarged {adjustment.scale:.2f} times, so that nuclei are as large as at home" in said
+    found, home = made.starts[0].home_scale, bundle.home_scale
+    assert found is not None and home is not None
+    assert found.red_cell_px == pytest.approx(0.7 * home.red_cell_px, rel=0.1)
     assert "--stain: colours are near home's, and nothing is mapped" in said
     assert f"for the model: pictures enlarged {adjustment.scale:.2f} times" in said
     first = own_dir / made.cells[0].cells.paths[0]

@@ -46,6 +46,9 @@ def test_a_bundle_is_calibrated_in_its_place(
     kept = read_home_cells(load_bundle(own))
     assert kept.measures is not None and kept.measures.moments.shape == (len(kept.labels), 3, 3)
     assert 0.1 < np.median(kept.measures.diameters) < 0.6
+    home = load_bundle(own).home_scale
+    assert home is not None and home != load_bundle().home_scale
+    assert home.red_cell_px == pytest.approx(75.5, rel=0.1)
     done = CliRunner().invoke(
         app, ["calibrate", str(own), str(many_cells[0]), *options, "--json", "--out", str(own.with_name("other"))]
     )

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from cartcls.calibration.unlabelled import UnlabelledCells
 from cartcls.cli import app
 from cartcls.export import reheaded, standardised
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 
 
 def test_a_folder_of_cells_makes_a_bundle(
@@ -20,6 +20,8 @@ def test_a_folder_of_cells_makes_a_bundle(
     assert done.exit_code == 0, done.output
     ((bundle, cells, where),) = made
     assert (bundle.name, where, len(cells.files)) == ("rcmnet-pbc8", out, len(labels))
+    assert bundle.home_scale is not None
+    assert bundle.home_scale != load_bundle().home_scale
     assert done.stdout.splitlines() == [
         f"features standardised by {len(labels)} cells without a label",
         "not calibrated: every cell is for review. Calibrate it with `cartcls calibrate`",

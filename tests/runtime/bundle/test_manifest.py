@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cartcls.runtime.bundle.bundle import SHIPPED
-from cartcls.runtime.bundle.manifest import CellClass, decode_manifest, encode_manifest
+from cartcls.runtime.bundle.manifest import CellClass, HomeScale, decode_manifest, encode_manifest
 from cartcls.runtime.errors import BundleError
 from cartcls.runtime.images.adjust import Adjustment
 
@@ -23,6 +23,18 @@ def test_an_adjustment_of_pictures_comes_back_and_a_wrong_one_is_refused():
     for wrong in ({"scale": 9.0}, {"scale": 1.0, "stain": [[1.0, 0.0, 0.0]]}, {"scale": None}):
         with pytest.raises(BundleError, match="here is malformed"):
             decode_manifest(json.dumps(json.loads(DATA) | {"adjustment": wrong}), "here")
+
+
+def test_the_size_of_red_cells_comes_back_may_be_left_out_and_a_wrong_one_is_refused():
+    plain = msgspec.structs.replace(decode_manifest(DATA, SHIPPED), home_scale=msgspec.UNSET)
+    assert b"home_scale" not in encode_manifest(plain)
+    known = HomeScale(75.5, 360, 363, 7.5 / 75.5, 40)
+    made = msgspec.structs.replace(plain, home_scale=known)
+    assert decode_manifest(encode_manifest(made), "here") == made
+    right = msgspec.to_builtins(known)
+    for wrong in ({"red_cell_px": 0}, {"mpp": -0.1}, {"crop_width": 0}, {"cells": -1}, {"crop_height": 1.5}):
+        with pytest.raises(BundleError, match="here is malformed"):
+            decode_manifest(json.dumps(json.loads(DATA) | {"home_scale": right | wrong}), "here")
 
 
 def test_classes_are_read_in_a_haematologists_order_or_the_bundles_own():
