@@ -263,14 +263,14 @@ class FieldRecord:
         width: Of its file, in pixels.
         height: Likewise.
         smudges: Boxes of smashed cells, clumps and debris, which are not counted.
-        plane: Its small grey picture, by which fields that overlap are found; packed.
+        plane: Its small grey picture, by which fields that overlap are found, packed; empty where it is not asked for.
         seqs: Numbers of its rows; empty before it has any.
     """
 
     width: int
     height: int
     smudges: tuple[Box, ...]
-    plane: bytes
+    plane: bytes = b""
     seqs: tuple[int, ...] = ()
 
 

@@ -12,7 +12,7 @@ again; its new row replaces the old one, which stays in the history.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 
@@ -20,7 +20,8 @@ import msgspec
 
 from ..images.decode import Fingerprint
 from .database import Database, Value
-from .records import WAITING, Box, Cell, Correction, Cursor, Facts, FieldRecord, LedgerImage, Result, Run, Slide
+from .field_table import read_fields, read_planes, save_field
+from .records import WAITING, Cell, Correction, Cursor, Facts, FieldRecord, LedgerImage, Result, Run, Slide
 
 _COLUMNS = [field.name for field in fields(Cell) if field.name != "maps"]
 _ADD = (
@@ -159,7 +160,7 @@ class SlideLedger:
                     if cell.maps:
                         values = self.slide.id, cell.seq, cell.maps
                         self._database.execute("INSERT INTO maps VALUES (?, ?, ?)", values)
-                self._save_field(result)
+                save_field(self._database, self.slide.id, result)
                 found = astuple(result.fingerprint) if result.fingerprint else (None,) * 4
                 self._database.execute(
                     "UPDATE images SET state = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
@@ -243,23 +244,17 @@ class SlideLedger:
         ]
 
     def fields(self) -> dict[int, FieldRecord]:
-        """What is kept of the slide's fields, by the number of their image, in the order of their rows."""
-        seqs: defaultdict[int, list[int]] = defaultdict(list)
-        query = (
-            "SELECT image, seq FROM cells WHERE slide = ? AND version = 1 AND image IN (SELECT image FROM fields)"
-            " ORDER BY seq"
-        )
-        for image, seq in self._database.execute(query, (self.slide.id,)):
-            seqs[image].append(seq)
-        query = "SELECT image, width, height, smudges, plane FROM fields WHERE slide = ?"
-        kept = {number: values for number, *values in self._database.execute(query, (self.slide.id,))}
-        return {
-            number: FieldRecord(
-                width, height, msgspec.json.decode(smudges, type=tuple[Box, ...]), plane, tuple(seqs[number])
-            )
-            for number in seqs
-            for width, height, smudges, plane in [kept[number]]
-        }
+        """What is kept of the slide's fields, without their planes, by the number of their image, in `seq` order."""
+        return read_fields(self._database, self.slide.id)
+
+    def planes(self, last: int) -> dict[int, bytes]:
+        """Planes of the last fields by the number of their image, in the order in which their files were found."""
+        return read_planes(self._database, self.slide.id, last)
+
+    def smudges(self) -> int:
+        """How many smudges the fields have."""
+        query = "SELECT ifnull(sum(json_array_length(smudges)), 0) FROM fields WHERE slide = ?"
+        return self._database.number(query, self.slide.id)
 
     def maps(self, first: int, last: int) -> dict[int, bytes]:
         """Packed heat maps of cells by number, for a range of numbers."""
@@ -357,13 +352,6 @@ class SlideLedger:
             LedgerImage(number, path, state, attempts, seq, None if found[0] is None else Fingerprint(*found))
             for number, path, state, attempts, seq, *found in self._database.execute(query, (self.slide.id, *values))
         ]
-
-    def _save_field(self, result: Result) -> None:
-        self._database.execute("DELETE FROM fields WHERE image = ?", (result.image.id,))
-        if field := result.field:
-            values = result.image.id, self.slide.id, field.width, field.height
-            smudges = msgspec.json.encode(field.smudges).decode()
-            self._database.execute("INSERT INTO fields VALUES (?, ?, ?, ?, ?, ?)", (*values, smudges, field.plane))
 
     def _replace_rows(self, rows: Iterable[Cell]) -> None:
         self._forget()

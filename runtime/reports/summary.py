@@ -134,10 +134,8 @@ class Rest:
     def of(cls, ledger: SlideLedger) -> "Rest":
         """That of a slide in a ledger."""
         facts = ledger.facts()
-        smudges = sum(len(field.smudges) for field in ledger.fields().values()) if facts.fields else 0
-        return cls(
-            ledger.waiting(), ledger.alarm(), facts, smudges, ledger.unlooked() if facts.leukocytes is not None else ()
-        )
+        unlooked = ledger.unlooked() if facts.leukocytes is not None else ()
+        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked)
 
 
 NOTHING = Rest()

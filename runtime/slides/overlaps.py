@@ -1,13 +1,15 @@
 """Cells that are in two fields of a slide, because these overlap: each is counted once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..fields.find import Found
 from ..fields.overlap import same_cells, shift_between
 from ..fields.plane import Plane
-from ..ledger.records import Cell, FieldRecord, Result
+from ..ledger.records import Cell, Result
 from ..ledger.slide_ledger import SlideLedger
+
+COMPARED = 200  # fields of the slide before a new one that it is compared with
 
 
 def same_cell_as(seq: int) -> str:
@@ -21,7 +23,7 @@ class Overlaps:
     def __init__(self, ledger: SlideLedger):
         """Nothing is read yet."""
         self._ledger = ledger
-        self._fields: dict[int, tuple[FieldRecord, Plane]] | None = None
+        self._planes: dict[int, Plane] | None = None
 
     def marked(self, results: Sequence[Result], diameter: float) -> tuple[list[Result], list[Cell]]:
         """Mark cells that another row counts already as its duplicates.
@@ -36,32 +38,35 @@ class Overlaps:
         Returns:
             The results, and rows of other images that change with them.
         """
-        if self._fields is None:
-            self._fields = {image: (kept, Plane.unpack(kept.plane)) for image, kept in self._ledger.fields().items()}
+        if self._planes is None:
+            packed = self._ledger.planes(COMPARED)
+            self._planes = {image: Plane.unpack(plane) for image, plane in packed.items()}
+        planes = self._planes
         rows = _Rows(self._ledger)
         for result in results:
-            self._fields.pop(result.image.id, None)
+            planes.pop(result.image.id, None)
             rows.add(result)
         for result in results:
             rows.release(result)
         for result in results:
             if result.field:
-                self._compare(result, rows, diameter)
-                self._fields[result.image.id] = result.field, Plane.unpack(result.field.plane)
+                plane = Plane.unpack(result.field.plane)
+                if any(cell.can_be_corrected for cell in result.cells):
+                    _compare(result.image.id, plane, planes, rows, diameter)
+                planes[result.image.id] = plane
+                if len(planes) > COMPARED:
+                    del planes[next(iter(planes))]
         return [replace(result, cells=rows.of(result)) for result in results], rows.others()
 
-    def _compare(self, result: Result, rows: "_Rows", diameter: float) -> None:
-        """Compare a field with all others."""
-        if result.field is None or self._fields is None or not any(cell.can_be_corrected for cell in result.cells):
-            return
-        plane, size = Plane.unpack(result.field.plane), (result.field.width, result.field.height)
-        for image, (kept, other) in self._fields.items():
-            if shift := shift_between(other, plane):
-                first, second = rows.of_image(image), rows.of_image(result.image.id)
-                sizes = (kept.width, kept.height), size
-                pairs = same_cells(_found(first), _found(second), shift, *sizes, diameter)
-                for i, j in pairs:
-                    rows.join(first[i].seq, second[j].seq)
+
+def _compare(image: int, plane: Plane, others: Mapping[int, Plane], rows: "_Rows", diameter: float) -> None:
+    """Compare a field with others, and join the rows of the cells that are in both."""
+    for other, its_plane in others.items():
+        if shift := shift_between(its_plane, plane):
+            first, second = rows.of_image(other), rows.of_image(image)
+            sizes = (its_plane.width, its_plane.height), (plane.width, plane.height)
+            for i, j in same_cells(_found(first), _found(second), shift, *sizes, diameter):
+                rows.join(first[i].seq, second[j].seq)
 
 
 class _Rows:
