@@ -20,6 +20,7 @@ IMAGES = tuple(f"images/test_{part}.py" for part in ("decode", "jpeg", "tiff", "
 ROWS: dict[str, Sequence[str]] = {
     "1 kill -9": (RELIABILITY, "-k", "kill"),
     "2 faults at every system call": ("faults.py",),
+    "2 the same, with fields": ("faults.py", "4", "--fields"),
     "3 full disk": ("full_disk.py",),
     "4 slow writers": (RELIABILITY, "-k", "half_written or slow_writers"),
     "5 down, asleep, away, clocks": (RELIABILITY, "slides/test_watch.py", "-k", "asleep or sleep or away or clock"),

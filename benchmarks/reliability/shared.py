@@ -13,6 +13,7 @@ from cartcls.runtime.reports.table import CSV, ENCODING
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from field_trial import FieldTrial  # noqa: E402
 from hostile_names import hostile_names  # noqa: E402
 from odd_images import odd_images  # noqa: E402
 from trial import (  # noqa: E402
@@ -44,10 +45,13 @@ EXIT_SKIPPED = 77  # as automake has it
 
 
 @contextmanager
-def new_trial(*mutants: str, real: bool = False, timings: float = 600.0) -> Iterator[Trial]:
+def new_trial(*mutants: str, real: bool = False, fields: bool = False, timings: float = 600.0) -> Iterator[Trial]:
     """A trial in a folder of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cartcls-trial-") as folder:
-        trial = Trial(Path(folder), *mutants, real=real, timings=timings)
+        if fields:
+            trial: Trial = FieldTrial(Path(folder), *mutants, timings=timings)
+        else:
+            trial = Trial(Path(folder), *mutants, real=real, timings=timings)
         try:
             yield trial
         finally:

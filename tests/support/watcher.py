@@ -21,10 +21,13 @@ from odd_images import as_pillow_does
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.fields.reading import FieldSearch
+from cartcls.runtime.fields.scale import mpp_of
 from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.inference.predictions import Prediction
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cursor
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -35,6 +38,8 @@ from cartcls.runtime.slides import watch as watching
 from cartcls.runtime.slides.service import Stop, run
 from cartcls.runtime.slides.watch import AT_ONCE, Watch, WatchTimings
 
+HOME_DIAMETER = 75.5  # of a red cell in the examples, in pixels
+FIELDS: list[FieldSearch] = []
 TIMINGS = {"poll": 0.05, "quiet": 0.3, "incomplete": 60.0, "retry": 0.2, "page": 1.0}
 
 
@@ -147,6 +152,17 @@ def look_without_a_pause() -> None:
     TIMINGS.update(poll=0.0)
 
 
+def search_fields() -> None:
+    """Not wrong: files are whole fields."""
+    FIELDS.append(FieldSearch(mpp_of(HOME_DIAMETER)))
+
+
+def save_cell_by_cell() -> None:
+    """Row 1, with fields: save a cell of a field as soon as it is classified."""
+    work.whole_files = lambda batches, one_by_one=False: ([row] for batch in batches for row in batch)
+    Prediction.ends_file = property(lambda self: True)  # type: ignore[assignment, method-assign]
+
+
 def one_thread() -> None:
     """Not wrong: every system call comes in the same order each time."""
     pipeline.ThreadPoolExecutor = classifier.ThreadPoolExecutor = InlinePool
@@ -164,6 +180,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "leak": leak,
     "no-pause": look_without_a_pause,
     "one-thread": one_thread,
+    "fields": search_fields,
+    "cell-by-cell": save_cell_by_cell,
 }
 
 
@@ -175,7 +193,8 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     with open_ledger(out, bundle) as ledger, stop.on_signals():
         print("watching", flush=True)
         timings = AT_ONCE if once else WatchTimings(**TIMINGS)
-        watch = Watch(captures, out, Classifier(bundle, FakeBackend()), ledger, timings, notify=notify, stop=stop)
+        model = Classifier(bundle, FakeBackend(), fields=FIELDS[0] if FIELDS else None)
+        watch = Watch(captures, out, model, ledger, timings, notify=notify, stop=stop)
         run(watch, stop, lambda watch: None, once)
 
 

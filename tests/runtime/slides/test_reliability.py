@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from fakes import FakeBackend
+from field_trial import FieldTrial
 from trial import LABELLED, Trial, kill_again_and_again, sleep_through, write_in_every_way
 
 from cartcls.runtime.bundle.bundle import Bundle
@@ -45,6 +46,25 @@ def mutated(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
 def test_kill_nine_loses_doubles_and_tears_nothing(trial: Trial, files: int, kills: int):
     kill_again_and_again(trial, files, kills)
     assert trial.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("files", "kills"), [(60, 4), pytest.param(1000, 100, marks=pytest.mark.slow)], ids=["short", "full"]
+)
+def test_kill_nine_leaves_fields_whole(tmp_path: Path, files: int, kills: int):
+    trial = FieldTrial(tmp_path)
+    try:
+        kill_again_and_again(trial, files, kills)
+        assert trial.problems() == []
+    finally:
+        trial.end()
+
+
+def test_the_trial_of_kills_finds_a_field_that_is_saved_cell_by_cell(tmp_path: Path):
+    trial = FieldTrial(tmp_path, "cell-by-cell", timings=20.0)
+    with pytest.raises(AssertionError, match="some are not there"):  # what is saved is never looked at again
+        kill_again_and_again(trial, 60, 6)
+    trial.end()
 
 
 @pytest.mark.parametrize("mutated", ["later"], indirect=True)
