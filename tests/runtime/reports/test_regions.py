@@ -163,6 +163,7 @@ def test_a_cell_has_class_confidence_and_status(out: Path, bundle: Bundle):
     ("label", "shown", "counted", "status"),
     [
         ("monocyte", "monocyte", "monocyte", "reviewed"),
+        ("ig", "immature granulocyte", "ig", "reviewed"),
         ("eosinophil", "eosinophil", "eosinophil", "reviewed"),
         ("other: blast: big*", "blast big", "other: blast: big*", "reviewed"),
         ("not a cell", "Ignore*", "not a cell", "reviewed"),
