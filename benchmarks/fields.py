@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 from mosaic import HOME_DIAMETER, Mosaic, mosaic, scaled
+from odd_fields import HEADING as ODD
 from overlap import section as overlapping
 from touching import section as touching
 
@@ -77,8 +78,10 @@ def main() -> None:
     home = options.data / "pbc-all"
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
     lines += overlapping(options.data / "bccd" / "images")
-    text = "\n".join(lines) + "\n"
-    (ROOT / "docs" / "results" / "fields.md").write_text(text, encoding="utf-8")
+    page = ROOT / "docs" / "results" / "fields.md"
+    _, heading, odd = page.read_text(encoding="utf-8").partition(ODD)  # by odd_fields.py
+    text = "\n".join(lines) + "\n" + (f"\n{heading}{odd}" if heading else "")
+    page.write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -1,4 +1,4 @@
-"""The commands for existing reports: compare, rebuild, correct."""
+"""The commands for existing reports: compare, rebuild, correct, export regions."""
 
 import json
 from pathlib import Path
@@ -100,3 +100,28 @@ def correct(
         typer.echo(json.dumps(answers, indent=2))
     if missing:
         raise typer.Exit(EXIT_UNREADABLE)
+
+
+@app.command()
+def regions(
+    out: ReportsDir,
+    slide: Annotated[str, typer.Option(metavar="NAME", help="Slide of whole fields.", show_default=False)],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder to write.", show_default="regions/ in the slide's report"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write the cells of whole fields as GeoJSON for QuPath.
+
+    Each field gets a file, with box, label, confidence and status of its cells: a person's label where there is one,
+    else the model's. QuPath imports it into the field that is open. An earlier export in the same folder is replaced.
+    """
+    from ..runtime.reports.regions import export_regions
+    from . import show_fields
+
+    folder, made = export_regions(out, slide, to)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), **msgspec.to_builtins(made)}, indent=2))
+    else:
+        show_fields.exported_regions(folder, made)

@@ -1,9 +1,10 @@
-"""What `cartcls find` does with each field, and what it shows of it."""
+"""What `cartcls find` does with each field, and the tables of it and of `cartcls regions`."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,9 @@ from ..runtime.fields.slide_scale import FieldScale, Origin, SlideScale, file_mp
 from ..runtime.files import replace_file, writing
 from ..runtime.images.decode import read_file, read_image
 from .show import notify, results
+
+if TYPE_CHECKING:
+    from ..runtime.reports.regions import Regions
 
 ORIGINS: dict[Origin, str] = {"mpp": "--mpp", "file": "scale of the files", "red cells": "median of the fields"}
 
@@ -145,6 +149,26 @@ def table(looked: Sequence[Looked], scale: SlideScale) -> None:
     counts = f"{_count(total, 'cell')} in {_count(len(looked), 'field')}"
     results.print(f"{counts}; {told}", markup=False, soft_wrap=True)
     results.print(f"copies with boxes in {looked[0].copy.parent}", markup=False, soft_wrap=True)
+
+
+def exported_regions(folder: Path, regions: "Regions") -> None:
+    """Print a line for each field in an export of regions, and the folder; first why a field has no file."""
+    for field in regions.fields:
+        if field.problem:
+            notify(f"no file for {field.path}: {field.problem}")
+    written = [field for field in regions.fields if field.file]
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown.add_column("file", overflow="fold")
+    for name in ("cells", "await review", "duplicates", "smudges"):
+        shown.add_column(name, justify="right")
+    for field in written:
+        numbers = (field.cells, field.awaiting_review, field.duplicates, field.smudges)
+        shown.add_row(Text(field.file), *map(str, numbers))
+    results.print(shown)
+    total = sum(field.cells for field in written)
+    results.print(
+        f"{_count(total, 'cell')} in {_count(len(written), 'file')} in {folder}", markup=False, soft_wrap=True
+    )
 
 
 def _count(number: int, thing: str) -> str:

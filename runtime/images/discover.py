@@ -222,14 +222,23 @@ def _text(name: bytes) -> str:
 
 
 def slide_name(slide_dir: Path) -> str:
-    """Name of a slide, valid as a folder name, also on Windows: its folder's readable name, shortened if long."""
-    name = readable_name(os.fsencode(slide_dir.resolve().name)) or "slide"
-    name = NOT_ON_WINDOWS.sub(_percent, name)
-    if WINDOWS_DEVICE.fullmatch(name):
-        name = f"%{ord(name[0]):02X}{name[1:]}"
-    if len(name.encode()) > LONGEST_NAME:
-        name = f"{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}-{short_digest(slide_dir)}"
-    return name
+    """Name of a slide, valid as a folder name: its folder's readable name."""
+    return valid_name(os.fsencode(slide_dir.resolve().name), short_digest(slide_dir)) or "slide"
+
+
+def valid_name(name: bytes, digest: str) -> str:
+    """A readable name that is valid for files and folders, also on Windows.
+
+    Args:
+        name: The name, without a `/`.
+        digest: Ends the name where it must be shortened.
+    """
+    valid = NOT_ON_WINDOWS.sub(_percent, readable_name(name))
+    if WINDOWS_DEVICE.fullmatch(valid):
+        valid = f"%{ord(valid[0]):02X}{valid[1:]}"
+    if len(valid.encode()) > LONGEST_NAME:
+        valid = f"{valid.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}-{digest}"
+    return valid
 
 
 def _percent(letter: re.Match[str]) -> str:
