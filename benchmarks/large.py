@@ -30,6 +30,7 @@ from cartcls.runtime.images.resize import Image
 
 TILE = 512  # pixels
 ROWS = 16  # of a strip
+CROPS = 100  # cells that are cut out
 WIDE, HIGH = 640, 480  # of a field of BCCD
 SIZES = {"36 megapixels": (7168, 5120), "400 megapixels": (20_000, 20_000)}
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -137,21 +138,21 @@ KINDS = {"JPEG tiles": write_jpeg, "deflate tiles": write_deflate, "deflate stri
 
 def measure(file: Path) -> dict[str, str]:
     """What one picture takes, in a process of its own."""
-    with open_picture(file) as picture:
-        diameter = diameter_in(picture) or 0.0
+    with open_picture(file, whole=0) as picture:
+        diameter = diameter_in(picture, whole=0) or 0.0
         start = time.perf_counter()
         overview(picture)
         shrunk = time.perf_counter()
         field = find_in(picture, diameter, whole=0)
         found = time.perf_counter()
-        for cell in field.cells[:: max(1, len(field.cells) // 50)][:50]:
+        for cell in field.cells[:CROPS]:
             cut_in(picture, cell, diameter, field.empty, 85.0, 360, 363)
         end = time.perf_counter()
     return {
         "diameter": f"{diameter:.1f}",
         "overview": f"{shrunk - start:.1f}",
         "find": f"{found - shrunk:.1f}",
-        "crop": f"{(end - found) / min(50, max(1, len(field.cells))) * 1000:.0f}",
+        "crop": f"{(end - found) / max(1, len(field.cells[:CROPS])) * 1000:.0f}",
         "memory": f"{peak_memory() / 1e6:.0f}",
         "cells": str(len(field.cells)),
     }
@@ -160,8 +161,8 @@ def measure(file: Path) -> dict[str, str]:
 def compare(file: Path, picture: Mosaic) -> str:
     """Whether tiles give what the whole picture gives."""
     image = picture.part(0, 0, picture.width, picture.height)
-    with open_picture(file) as opened:
-        diameter = diameter_in(opened) or 0.0
+    with open_picture(file, whole=0) as opened:
+        diameter = diameter_in(opened, whole=0) or 0.0
         whole, tiles = find(image, diameter), find_in(opened, diameter, whole=0)
     shifted = find(np.ascontiguousarray(image[1:, 1:]), diameter).cells
     moved = [replace(cell, x=cell.x + 1, y=cell.y + 1) for cell in shifted]

@@ -33,7 +33,8 @@ from .stain import Color, Limits, background_of, limits_of, smoothed, stain_of, 
 
 AROUND = 4  # diameters of a red cell that are searched around a core
 CORE = 3072  # pixels of a core's side, about
-LOOKS, LOOK = 3, 2048  # parts in each direction, and their sides in pixels, that tell the size of red cells
+LOOKS = 3  # parts in each direction that tell the size of red cells
+LOOK = 2048  # pixels of their sides, and of parts that are shown
 LONGEST = 1600  # pixels of the longer side of a picture that is shown
 
 
@@ -184,7 +185,7 @@ def overview(picture: Picture, longest: int = LONGEST) -> tuple[Image, int]:
     times = -(-max(picture.width, picture.height) // longest)
     width, height = max(1, picture.width // times), max(1, picture.height // times)
     shown = np.empty((height, width, 3), np.uint8)
-    side = max(1, CORE // times)
+    side = max(1, LOOK // times)
     for y in range(0, height, side):
         for x in range(0, width, side):
             part = shown[y : y + side, x : x + side]

@@ -25,7 +25,9 @@ MAX_LARGE_BYTES = 1 << 30
 MAX_LARGE_PIXELS = 400_000_000
 PIECE_PIXELS = 1 << 24  # of a strip or tile: a larger one takes too much memory, or too long for each part
 BAND_BYTES = 1 << 28  # of rows that are kept
+ROWS_BEFORE, ROWS_AFTER = 256, 1024  # of a small part
 ROWS_AT_A_TIME = 256
+NO_BAND: tuple[int, Image] = 0, np.empty((0, 0, 3), np.uint8)
 CHUNK = 1 << 20  # bytes that are hashed at a time
 LOOKS, LOOK = 3, 256  # parts in each direction, and their sides, that tell how bright 16 bits are
 
@@ -57,7 +59,7 @@ class LargeTiff:
         """
         self._file, self._tags, self._levels, self.fingerprint = file, tags, levels, found
         self.width, self.height = tags.size
-        self._band: tuple[int, Image] = 0, np.empty((0, self.width, 3), np.uint8)
+        self._band = NO_BAND
         with told_as_reasons():
             _check_kind(tags)
             self._check = _check_of_pieces(file, tags, check_places(tags, found.size))
@@ -100,15 +102,19 @@ class LargeTiff:
 
     def _of_band(self, box: Box) -> Image:
         """A part of a picture in strips; its rows are kept for the next parts, since strips are as wide as these."""
-        if self.width * box.height * 3 > BAND_BYTES:
-            return self._read(box)
         top, band = self._band
-        if not top <= box.top <= box.top + box.height <= top + len(band):
-            self._band = 0, band[:0]  # frees it before the next one is made
+        below = box.top + box.height
+        if not top <= box.top < below <= top + len(band):
+            top = box.top
+            if box.height <= ROWS_AFTER:  # others near it will follow
+                top, below = max(0, top - ROWS_BEFORE), min(self.height, below + ROWS_AFTER)
+            if self.width * (below - top) * 3 > BAND_BYTES:
+                return self._read(box)
             del band
-            top, band = box.top, np.empty((box.height, self.width, 3), np.uint8)
-            for y in range(0, box.height, ROWS_AT_A_TIME):
-                rows = min(ROWS_AT_A_TIME, box.height - y)
+            self._band = NO_BAND  # frees the memory before the next one is made
+            band = np.empty((below - top, self.width, 3), np.uint8)
+            for y in range(0, len(band), ROWS_AT_A_TIME):
+                rows = min(ROWS_AT_A_TIME, len(band) - y)
                 band[y : y + rows] = self._read(Box(0, top + y, self.width, rows))
             self._band = top, band
         return np.ascontiguousarray(band[box.top - top :, box.left : box.left + box.width][: box.height])
