@@ -2,8 +2,8 @@
 
     python benchmarks/large.py DATA --work FOLDER
 
-DATA holds bccd/images. FOLDER takes the pictures, which are made of whole fields side by side: about 2 GB. The part
-"Large pictures" of docs/results/fields.md is printed.
+DATA holds bccd/images. FOLDER takes the pictures, which are made of whole fields side by side: about 2 GB. The
+part "Large pictures" of docs/results/fields.md is written.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import cv2
@@ -31,13 +32,22 @@ from cartcls.runtime.images.resize import Image
 TILE = 512  # pixels
 ROWS = 16  # of a strip
 CROPS = 100  # cells that are cut out
-WIDE, HIGH = 640, 480  # of a field of BCCD
-SIZES = {"36 megapixels": (7168, 5120), "400 megapixels": (20_000, 20_000)}
+SMALL, LARGE = (7168, 5120), (20_000, 20_000)  # width and height
+PICTURES = [
+    ("36 megapixels", SMALL, "JPEG tiles", 1.0),
+    ("36 megapixels", SMALL, "deflate tiles", 1.0),
+    ("400 megapixels", LARGE, "JPEG tiles", 1.0),
+    ("400 megapixels", LARGE, "deflate tiles", 1.0),
+    ("400 megapixels", LARGE, "deflate strips", 1.0),
+    ("400 megapixels, fields at a third", LARGE, "JPEG tiles", 1 / 3),
+]
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "results" / "fields.md"
+TITLE = "## Large pictures"
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 def main() -> None:
-    """Measure everything, and print the table."""
+    """Measure everything, and write the part of the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
@@ -49,33 +59,45 @@ def main() -> None:
         return
     fields = [read_image(path)[0] for path in sorted((options.data / "bccd" / "images").glob("*.jpg"))]
     options.work.mkdir(parents=True, exist_ok=True)
-    print("| picture | MB | red cell, px | overview, s | find, s | one crop, ms | peak memory, MB | cells |")
-    print("|" + "---|" * 8)
-    for size, (width, height) in SIZES.items():
-        for kind, write in KINDS.items():
-            file = options.work / f"{width}-{kind}.tif"
-            if not file.exists():
-                write(file, Mosaic(fields, width, height))
-            command = [sys.executable, __file__, str(options.data), "--work", str(options.work), "--one", str(file)]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            print(f"| {size}, {kind} | {file.stat().st_size / 1e6:.0f} | " + " | ".join(found.values()) + " |")
-    width, height = SIZES["36 megapixels"]
-    print("\n" + compare(options.work / f"{width}-deflate tiles.tif", Mosaic(fields, width, height)))
+    lines = [
+        TITLE,
+        "",
+        f"    python benchmarks/large.py DATA --work FOLDER        # {date.today()}",
+        "",
+        "Fields of BCCD side by side as one TIFF of 8-bit RGB, searched by tiles in a process of its own, on one core;"
+        " the crops are those of the first 100 cells.",
+        "",
+        "| picture | MB | red cell, px | overview, s | find, s | one crop, ms | peak memory, MB | cells |",
+        "|" + "---|" * 8,
+    ]
+    for title, size, kind, scale in PICTURES:
+        file = options.work / f"{size[0]}-{kind}-{scale:g}.tif"
+        if not file.exists():
+            KINDS[kind](file, Mosaic(fields, size, scale))
+        command = [sys.executable, __file__, str(options.data), "--work", str(options.work), "--one", str(file)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        lines.append(f"| {title}, {kind} | {file.stat().st_size / 1e6:.0f} | " + " | ".join(found.values()) + " |")
+        print(lines[-1], flush=True)
+    lines += ["", compare(options.work / f"{SMALL[0]}-deflate tiles-1.tif", Mosaic(fields, SMALL, 1.0))]
+    head, _, _ = PAGE.read_text(encoding="utf-8").partition("\n" + TITLE)
+    PAGE.write_text(head + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 class Mosaic:
     """Fields side by side, of which any part can be made: each row of them starts with another field."""
 
-    def __init__(self, fields: list[Image], width: int, height: int) -> None:
-        self.fields, self.width, self.height = fields, width, height
+    def __init__(self, fields: list[Image], size: tuple[int, int], scale: float) -> None:
+        self.fields = [cv2.resize(one, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) for one in fields]
+        self.width, self.height = size
 
     def part(self, left: int, top: int, width: int, height: int) -> Image:
         """RGB, uint8, (height, width, 3)."""
+        high, wide = self.fields[0].shape[:2]
         rows = []
-        for row in range(top // HIGH, -(-(top + height) // HIGH)):
-            columns = range(left // WIDE, -(-(left + width) // WIDE))
+        for row in range(top // high, -(-(top + height) // high)):
+            columns = range(left // wide, -(-(left + width) // wide))
             rows.append(np.hstack([self.fields[(row * 97 + column) % len(self.fields)] for column in columns]))
-        y, x = top % HIGH, left % WIDE
+        y, x = top % high, left % wide
         return np.vstack(rows)[y : y + height, x : x + width]
 
     def tiles(self, encode: Callable[[Image], bytes]) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ def picture_of(image: Image) -> WholePicture:
 def shifted(field: Mosaic, x: int, y: int) -> Image:
     """The field, with more of itself at its left and upper sides, or less."""
     wide = cv2.copyMakeBorder(field.image, max(0, y), 0, max(0, x), 0, cv2.BORDER_REFLECT_101)
-    return np.ascontiguousarray(wide[max(0, -y) :, max(0, -x) :])
+    return np.asarray(wide[max(0, -y) :, max(0, -x) :], np.uint8)
 
 
 def sides(cells: Sequence[Found]) -> list[tuple[int, int, int, int]]:
