@@ -29,7 +29,7 @@ from .find import (
     search,
 )
 from .scale import red_cell_diameter
-from .stain import Color, Limits, background_of, limits_of, smoothed, stain_of, without_detail
+from .stain import WHITE, Color, Limits, background_of, limits_of, smoothed, stain_of, without_detail
 
 AROUND = 4  # diameters of a red cell that are searched around a core
 CORE = 3072  # pixels of a core's side, about
@@ -77,7 +77,7 @@ class _Grid:
 
     def cores(self) -> Iterator[_Part]:
         """Parts that make up the picture."""
-        side = max(2, CORE // self.around) * self.around
+        side = max(1, CORE // self.around) * self.around
         for y in range(0, self.picture.height, side):
             for x in range(0, self.picture.width, side):
                 yield _Part(x, y, min(side, self.picture.width - x), min(side, self.picture.height - y))
@@ -141,10 +141,10 @@ def find_in(picture: Picture, diameter: float, whole: int = MAX_PIXELS) -> Field
     if picture.width * picture.height <= whole:
         return find(_all(picture), diameter)
     check_scale(picture.width, picture.height, diameter)
+    if min(picture.width, picture.height) < NARROWEST * diameter:
+        return Field((), (), WHITE)
     grid = _Grid.of(picture, diameter)
     empty, limits = _colors(grid)
-    if min(picture.width, picture.height) < NARROWEST * diameter:
-        return Field((), (), empty)
     cells: list[Found] = []
     smudges: list[Found] = []
     for core in grid.cores():
@@ -207,6 +207,8 @@ def _colors(grid: _Grid) -> tuple[Color, Limits]:
     step = max(1, round((pixels / WORK_PIXELS) ** 0.5))
     smooth, coarse = [], []
     for core in grid.cores():
+        if min(core.width, core.height) * grid.scale < 1:
+            continue
         small = grid.scaled(core)
         smooth.append(smoothed(small)[::step, ::step].reshape(-1, 1, 3))
         coarse.append(without_detail(small, grid.diameter * grid.scale)[::step, ::step].reshape(-1, 1, 3))

@@ -17,7 +17,7 @@ from cartcls.runtime.images.decode import Fingerprint
 from cartcls.runtime.images.picture import WholePicture, open_picture
 from cartcls.runtime.images.resize import Image
 
-CORE = 8 * round(HOME_DIAMETER)  # the least side of a core, which is what it is here
+CORE = round(tiles.AROUND * HOME_DIAMETER)  # the least side of a core, which is what it is here
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +88,13 @@ def test_a_tile_without_cells_has_the_limits_of_the_others(field: Mosaic):
     noise = np.random.default_rng(0).integers(-6, 7, glass.shape)
     image = np.hstack([field.image, np.clip(glass + noise, 0, 255).astype(np.uint8)])
     assert len(find_in(picture_of(image), HOME_DIAMETER, whole=0).cells) == 12
+
+
+@pytest.mark.parametrize("rest", [1, 2, 30])
+def test_a_narrow_rest_at_the_border_is_searched_too(field: Mosaic, rest: int):
+    image = field.image[: 3 * CORE + rest, : 4 * CORE + rest]
+    whole, found = find(image, HOME_DIAMETER), find_in(picture_of(image), HOME_DIAMETER, whole=0)
+    assert len(found.cells) == len(whole.cells) > 5
 
 
 def test_smudges_are_found_once_too(field: Mosaic):
