@@ -20,7 +20,6 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 from mosaic import HOME_DIAMETER, Mosaic, mosaic, scaled
-from odd_fields import HEADING as ODD
 from overlap import section as overlapping
 from touching import section as touching
 
@@ -79,8 +78,12 @@ def main() -> None:
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
     lines += overlapping(options.data / "bccd" / "images")
     page = ROOT / "docs" / "results" / "fields.md"
-    _, heading, odd = page.read_text(encoding="utf-8").partition(ODD)  # by odd_fields.py
-    text = "\n".join(lines) + "\n" + (f"\n{heading}{odd}" if heading else "")
+    _, heading, others = page.read_text(encoding="utf-8").partition("
+## Large pictures
+")  # by other scripts
+    text = "
+".join(lines) + "
+" + heading + others
     page.write_text(text, encoding="utf-8")
     print(text)
 

@@ -32,13 +32,21 @@ def cut(
     Returns:
         RGB, uint8, (height, width, 3).
     """
-    scale = home_diameter / diameter
-    wide, high = max(1, round(width / scale)), max(1, round(height / scale))
-    middle_x, middle_y = cell.middle
-    left, top = floor(middle_x - wide / 2), floor(middle_y - high / 2)
+    left, top, wide, high = window(cell, diameter, home_diameter, width, height)
     inside = image[max(0, top) : max(0, top + high), max(0, left) : max(0, left + wide)]
     crop = np.empty((high, wide, 3), np.uint8)
     crop[:] = np.rint(empty).astype(np.uint8)
     y, x = max(0, -top), max(0, -left)
     crop[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return stretch(crop, width, height)
+
+
+def window(cell: Found, diameter: float, home_diameter: float, width: int, height: int) -> tuple[int, int, int, int]:
+    """What `cut` takes of a field for the same arguments: left and upper side, width and height, in its pixels.
+
+    It may reach beyond the field's border.
+    """
+    scale = home_diameter / diameter
+    wide, high = max(1, round(width / scale)), max(1, round(height / scale))
+    middle_x, middle_y = cell.middle
+    return floor(middle_x - wide / 2), floor(middle_y - high / 2), wide, high

@@ -86,17 +86,20 @@ def find(image: Image, diameter: float) -> Field:
     Raises:
         ScaleError: A red cell is too small to tell anything of a cell, or larger than the field.
     """
-    _check(image, diameter)
+    height, width = image.shape[:2]
+    check_scale(width, height, diameter)
     small, scale = _scaled(image, diameter)
     work = diameter * scale
     empty = background(small)
     if min(small.shape[:2]) < NARROWEST * work:
         return Field((), (), empty)
-    cells, smudges = [], []
-    for cell, smudge in _cells(small, work, empty):
-        found = _found(cell, small.shape[:2], work)
-        (smudges if smudge else cells).append(_in_pixels_of(image, small, found))
-    return Field(tuple(in_reading_order(cells)), tuple(in_reading_order(smudges)), empty)
+    cells, smudges = search(stain_of(small, work, empty), work)
+    across, down = width / small.shape[1], height / small.shape[0]
+    return Field(
+        tuple(in_reading_order(enlarged(cell, across, down, width, height) for cell in cells)),
+        tuple(in_reading_order(enlarged(smudge, across, down, width, height) for smudge in smudges)),
+        empty,
+    )
 
 
 def in_reading_order(cells: Iterable[Found]) -> list[Found]:
@@ -111,8 +114,8 @@ def in_reading_order(cells: Iterable[Found]) -> list[Found]:
     return [cell for row in rows for cell in sorted(row, key=lambda cell: (cell.x, cell.y))]
 
 
-def _check(image: Image, diameter: float) -> None:
-    height, width = image.shape[:2]
+def check_scale(width: int, height: int, diameter: float) -> None:
+    """Raise `ScaleError` where a diameter of a red cell, in pixels, does not fit a field."""
     if not diameter >= SMALLEST:  # nor a number
         raise ScaleError(
             f"a red cell would be {diameter:.1f} pixels wide, too few to tell cells apart: check --mpp, or take the"
@@ -131,15 +134,23 @@ def _scaled(image: Image, diameter: float) -> tuple[Image, float]:
     return np.asarray(small, np.uint8), scale
 
 
-def _cells(small: Image, work: float, empty: Color) -> Iterable[tuple[Cell, bool]]:
-    """Cells of a scaled field, and whether each is a smudge."""
-    stain = stain_of(small, work, empty)
+def search(stain: Stain, work: float) -> tuple[list[Found], list[Found]]:
+    """Find the cells and the smudges of a scaled field, or of a part of one, in its pixels.
+
+    Args:
+        stain: Of the scaled field.
+        work: Diameter of a red cell in it, in pixels.
+    """
+    cells: list[Found] = []
+    smudges: list[Found] = []
     found = purple(stain, work)
     weak = cytoplasm(stain, found, work)
     for nucleus in nuclei(found, work):
         for cell in split(nucleus, body(nucleus, weak, found, work), work):
             if _is_large(cell.nucleus, stain, work):
-                yield cell, is_smudge(cell.nucleus, cell.body, stain, work)
+                smudge = is_smudge(cell.nucleus, cell.body, stain, work)
+                (smudges if smudge else cells).append(_found(cell, stain.purple.shape, work))
+    return cells, smudges
 
 
 def _is_large(nucleus: Part, stain: Stain, work: float) -> bool:
@@ -165,10 +176,17 @@ def _found(cell: Cell, size: tuple[int, ...], work: float) -> Found:
     return Found(cell.body.x, cell.body.y, width, height, _at_edge(cell.body, size, EDGE * work), cell.joined)
 
 
-def _in_pixels_of(image: Image, small: Image, found: Found) -> Found:
-    """The same cell in the pixels of the field as it came."""
-    across, down = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
+def enlarged(found: Found, across: float, down: float, width: int, height: int) -> Found:
+    """A cell of a scaled field in the pixels of the field as it came.
+
+    Args:
+        found: The cell.
+        across: Pixels of the field in one of the scaled field, from left to right.
+        down: Likewise from top to bottom.
+        width: Of the field in pixels.
+        height: Of the field in pixels.
+    """
     x, y = int(found.x * across), int(found.y * down)
-    right = min(image.shape[1], round((found.x + found.w) * across))
-    below = min(image.shape[0], round((found.y + found.h) * down))
+    right = min(width, round((found.x + found.w) * across))
+    below = min(height, round((found.y + found.h) * down))
     return replace(found, x=x, y=y, w=max(1, right - x), h=max(1, below - y))

@@ -5,6 +5,7 @@ green and let blue pass, red cells take up both. No white balance changes it, si
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,6 +34,18 @@ NUCLEI = 90  # percentile of purple among what is above the red cells: that of t
 FEW = 20.0  # pixels that must be above the red cells, before they tell how purple nuclei are
 
 
+class Limits(NamedTuple):
+    """What purple tells nuclei from red cells.
+
+    Attributes:
+        red_cells: Purple of the red cells.
+        nucleus: Purple above which a pixel is nucleus.
+    """
+
+    red_cells: float
+    nucleus: float
+
+
 @dataclass(frozen=True, eq=False)
 class Stain:
     """The stain of a field.
@@ -59,7 +72,16 @@ def background(image: Image) -> Color:
     Returns:
         Red, green and blue, 0 to 255; white where no pixel is bright.
     """
-    smooth = cv2.GaussianBlur(image, (0, 0), SMOOTHING)
+    return background_of(smoothed(image))
+
+
+def smoothed(image: Image) -> Image:
+    """A picture in which single pixels do not tell the empty slide's colour."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), SMOOTHING), np.uint8)
+
+
+def background_of(smooth: Image) -> Color:
+    """As `background`, of pixels that are smoothed, in any order."""
     green = np.asarray(cv2.extractChannel(smooth, 1), np.uint8)
     limit, _ = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     counts = np.bincount(green.ravel(), minlength=256).astype(float)
@@ -79,27 +101,47 @@ def _modes(frequencies: npt.NDArray[np.float64], share: float) -> npt.NDArray[np
     return np.flatnonzero(highest & (frequencies >= share * frequencies.max()))
 
 
-def stain_of(image: Image, diameter: float, empty: Color) -> Stain:
+def stain_of(image: Image, diameter: float, empty: Color, limits: Limits | None = None) -> Stain:
     """Measure how purple a field is, and from where on it is nucleus.
 
     Args:
         image: RGB, uint8, (H, W, 3).
         diameter: Of a red cell in pixels.
         empty: Colour of the empty slide.
+        limits: Of the picture that the field is a part of; the field's own where there are none.
     """
-    green = _density(image, 1, diameter, empty)
-    purple = green - _density(image, 2, diameter, empty)
+    green, purple = _densities(without_detail(image, diameter), empty)
+    red_cells, nucleus = limits or _limits(green, purple)
+    return Stain(green, purple, red_cells, nucleus)
+
+
+def without_detail(image: Image, diameter: float) -> Image:
+    """A picture without detail finer than a cell's."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), FINE * diameter), np.uint8)
+
+
+def limits_of(coarse: Image, empty: Color) -> Limits:
+    """Purple of the red cells, and that above which a pixel is nucleus, of pixels without detail, in any order."""
+    return _limits(*_densities(coarse, empty))
+
+
+def _limits(green: Plane, purple: Plane) -> Limits:
     stained = green > STAINED
     if stained.any():
         stained = green > max(STAINED, HALF * float(np.median(green[stained])))
     chosen = purple[stained] if np.count_nonzero(stained) > FEW else purple.ravel()
     mode, spread = _red_cells(chosen)
-    return Stain(green, purple, mode, _limit(purple, mode, spread))
+    return Limits(mode, _limit(purple, mode, spread))
 
 
-def _density(image: Image, channel: int, diameter: float, empty: Color) -> Plane:
-    """Optical density of one channel, without detail finer than a cell's."""
-    plane = cv2.GaussianBlur(cv2.extractChannel(image, channel), (0, 0), FINE * diameter).astype(np.float32)
+def _densities(coarse: Image, empty: Color) -> tuple[Plane, Plane]:
+    """Optical density of green, and that less the one of blue."""
+    green, blue = (_density(coarse, channel, empty) for channel in (1, 2))
+    return green, green - blue
+
+
+def _density(coarse: Image, channel: int, empty: Color) -> Plane:
+    plane = cv2.extractChannel(coarse, channel).astype(np.float32)
     return np.asarray(np.log(empty[channel] + DARK) - cv2.log(plane + np.float32(DARK)), np.float32)
 
 

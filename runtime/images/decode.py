@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -109,6 +109,29 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
         IncompleteError: The file is missing, cannot be opened, empty, or changed while it was read.
         ImageError: It is not a regular file, or too large.
     """
+    with open_file(path, limit) as (file, before):
+        try:
+            data = file.read()
+        except OSError as error:
+            raise IncompleteError(f"cannot be read: {error.strerror}") from None
+        check_unchanged(file, before)
+    if not data:
+        raise IncompleteError("is empty (0 bytes)")
+    return RawFile(data, hashlib.sha256(data).hexdigest(), before)
+
+
+@contextmanager
+def open_file(path: bytes | str | Path, limit: int) -> Iterator[tuple[BinaryIO, Fingerprint]]:
+    """Open a regular file, following no link and never waiting for a pipe.
+
+    Args:
+        path: Of the file.
+        limit: How many bytes it may have.
+
+    Raises:
+        IncompleteError: The file is missing, or cannot be opened.
+        ImageError: It is not a regular file, or too large.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -123,23 +146,21 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
             raise IncompleteError(f"cannot be opened: {error.strerror}") from None
         raise ImageError(reason) from None
     try:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("is not a regular file")
-        if before.st_size > limit:
+        if status.st_size > limit:
             raise ImageError(f"is larger than {limit >> 20} MB: export the part with the cells, or compress it")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read()
-        after = os.fstat(descriptor)
-    except OSError as error:
-        raise IncompleteError(f"cannot be read: {error.strerror}") from None
+            yield file, _fingerprint(status)
     finally:
         os.close(descriptor)
-    if _fingerprint(before) != _fingerprint(after):
+
+
+def check_unchanged(file: BinaryIO, before: Fingerprint) -> None:
+    """Raise `IncompleteError` where an open file is no more what it was."""
+    if _fingerprint(os.fstat(file.fileno())) != before:
         raise IncompleteError("was still being written")
-    if not data:
-        raise IncompleteError("is empty (0 bytes)")
-    return RawFile(data, hashlib.sha256(data).hexdigest(), _fingerprint(after))
 
 
 def _fingerprint(status: os.stat_result) -> Fingerprint:
@@ -163,11 +184,18 @@ def decode(data: bytes, suffix: str = "", levels: Levels = FULL_RANGE) -> Decode
         ImageError: The image is of an unsupported kind. Both messages give the reason, for a person to read.
     """
     refuse_other_formats(data, suffix)
-    try:
+    with told_as_reasons():
         if header_check := HEADER_CHECKS.get(format_of(data) or ""):
             header_check(data)
         with _open(data, levels) as image:
             return _decoded(image, data, levels)
+
+
+@contextmanager
+def told_as_reasons() -> Iterator[None]:
+    """Turn whatever a decoder raises into an `ImageError`: Pillow's raise nearly anything on damaged input."""
+    try:
+        yield
     except PIL.UnidentifiedImageError:
         raise IncompleteError("is not a JPEG, PNG, BMP, TIFF or WebP image, or is damaged at its start") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -176,7 +204,7 @@ def decode(data: bytes, suffix: str = "", levels: Levels = FULL_RANGE) -> Decode
         raise ImageError("needs more memory than there is") from None
     except ImageError:
         raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
+    except Exception as error:
         raise IncompleteError(f"{DAMAGED}{str(error) or type(error).__name__}") from None
 
 

@@ -79,6 +79,30 @@ def check_tags(tags: Tags) -> None:
     _check_colors(tags, compression)
 
 
+def check_places(tags: Tags, size: int) -> list[tuple[int, int]]:
+    """Find strips or tiles that are missing, or overlap.
+
+    Args:
+        tags: What the file says of the picture.
+        size: Of the file in bytes.
+
+    Returns:
+        Start and size in bytes of each strip or tile.
+
+    Raises:
+        IncompleteError: There are such.
+    """
+    strips = list(strips_of(tags))
+    unwritten = sum(not start or not length for start, length in strips)
+    if unwritten or not strips:
+        raise IncompleteError(f"is incomplete: {unwritten} of its {len(strips)} strips or tiles were never written")
+    if tag.TILES in tags and any(start + length > size for start, length in strips):
+        raise IncompleteError(f"{DAMAGED}it is shorter than it says")
+    if sum(max(0, min(length, size - start)) for start, length in strips) > size:
+        raise IncompleteError(f"{DAMAGED}its strips or tiles overlap")
+    return strips
+
+
 def check_written(tags: Tags, data: bytes) -> None:
     """Find damage of a picture that libtiff does not tell.
 
@@ -86,14 +110,7 @@ def check_written(tags: Tags, data: bytes) -> None:
         IncompleteError: A strip or tile was never written, or is damaged.
         ImageError: Its colours are not what it says.
     """
-    compression, strips = tags.one(tag.COMPRESSION, RAW), list(strips_of(tags))
-    unwritten = sum(not start or not length for start, length in strips)
-    if unwritten or not strips:
-        raise IncompleteError(f"is incomplete: {unwritten} of its {len(strips)} strips or tiles were never written")
-    if tag.TILES in tags and any(start + length > len(data) for start, length in strips):
-        raise IncompleteError(f"{DAMAGED}it is shorter than it says")
-    if sum(max(0, min(length, len(data) - start)) for start, length in strips) > len(data):
-        raise IncompleteError(f"{DAMAGED}its strips or tiles overlap")
+    compression, strips = tags.one(tag.COMPRESSION, RAW), check_places(tags, len(data))
     piece = piece_of(tags)
     if compression == RAW and tags.bits > 1 and tags.one(tag.PHOTOMETRIC, RGB) in (1, RGB):  # zeros are black
         _check_raw(data, strips, tag.TILES in tags)

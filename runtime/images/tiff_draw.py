@@ -1,6 +1,6 @@
 """Pictures of a TIFF, or parts of them, drawn strip by strip or tile by tile: what Pillow cannot, in little memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -9,6 +9,7 @@ import PIL.Image
 
 from ..errors import ImageError, IncompleteError
 from . import tiff_tags as tag
+from .colors import Transform, to_rgb
 from .jpeg import DAMAGED
 from .levels import FULL_RANGE, Deep, Levels
 from .resize import Image
@@ -30,9 +31,19 @@ class Box:
     width: int
     height: int
 
+    def check_inside(self, width: int, height: int) -> None:
+        """Raise `ValueError` where it does not lie in a picture of a width and height."""
+        right, bottom = self.left + self.width, self.top + self.height
+        if min(self.left, self.top, self.width - 1, self.height - 1) < 0 or right > width or bottom > height:
+            raise ValueError(f"{self} does not lie in a picture of {(width, height)}")
+
 
 def draw(
-    file: BinaryIO, tags: Tags, levels: Levels = FULL_RANGE, box: Box | None = None
+    file: BinaryIO,
+    tags: Tags,
+    levels: Levels = FULL_RANGE,
+    box: Box | None = None,
+    check: Callable[[bytes], None] = lambda _: None,
 ) -> tuple[PIL.Image.Image, int]:
     """Decode a picture, or a part of it, of 8 or 16 bits per channel; only the strips or tiles that it needs are read.
 
@@ -41,6 +52,7 @@ def draw(
         tags: What it says of the picture.
         levels: Values of 16 bits that are black and white.
         box: The part; the whole picture where there is none.
+        check: Raises an error where the bytes of a strip or tile are damaged in a way that decoders do not tell.
 
     Returns:
         The picture, of the mode L, LA, RGB or RGBA; and its highest value before it was scaled, 0 where it has 8 bits.
@@ -49,7 +61,7 @@ def draw(
         IncompleteError: A strip or tile is missing or damaged.
         ImageError: The picture is of another kind.
     """
-    piece, box = _piece_to_read(tags), box or Box(0, 0, *tags.size)
+    piece, box = piece_to_read(tags), box or Box(0, 0, *tags.size)
     samples, separate = tags.one(tag.SAMPLES, 1), tags.one(tag.PLANAR, 1) == 2
     kept = samples - _has_unknown_channel(tags)
     brightest, canvases = 0, []
@@ -57,13 +69,22 @@ def draw(
         canvases.append(PIL.Image.new("L" if separate else MODES[kept], (box.width, box.height)))
         is_alpha = separate and plane == samples - 1 and samples in (2, 4)
         for strips, rows, place in _pieces(file, tags, piece, plane, box):
+            for strip in strips:
+                check(strip)
             pixels = decode_pieces(strips, tags, piece, rows, 1 if separate else samples)
             highest = _paste(canvases[-1], pixels, place, tags, FULL_RANGE if is_alpha else levels)
             brightest = max(brightest, 0 if is_alpha else highest)
     return (PIL.Image.merge(MODES[kept], canvases) if separate else canvases[0]), brightest
 
 
-def read_region(file: BinaryIO, tags: Tags, box: Box, levels: Levels = FULL_RANGE) -> Image:
+def read_region(
+    file: BinaryIO,
+    tags: Tags,
+    box: Box,
+    levels: Levels = FULL_RANGE,
+    transform: Transform | None = None,
+    check: Callable[[bytes], None] = lambda _: None,
+) -> Image:
     """Read a part of a picture by its tiles, so that one of any size needs memory for the part alone.
 
     Args:
@@ -71,23 +92,28 @@ def read_region(file: BinaryIO, tags: Tags, box: Box, levels: Levels = FULL_RANG
         tags: What it says of the picture, from `tiff_pages.full_size`.
         box: The part.
         levels: Values of 16 bits that are black and white.
+        transform: From its colour profile to sRGB; None where there is nothing to convert.
+        check: As in `draw`.
 
     Returns:
-        RGB, uint8, (H, W, 3); its colour profile and its rotation are not applied, nor is its alpha channel.
+        RGB, uint8, (H, W, 3); its rotation is not applied.
 
     Raises:
         IncompleteError: A tile is missing or damaged.
         ImageError: The picture is of another kind.
         ValueError: The part does not lie in the picture.
     """
-    right, bottom = box.left + box.width, box.top + box.height
-    if min(box.left, box.top, box.width - 1, box.height - 1) < 0 or right > tags.size[0] or bottom > tags.size[1]:
-        raise ValueError(f"{box} does not lie in a picture of {tags.size}")
-    return np.asarray(draw(file, tags, levels, box)[0].convert("RGB"))
+    box.check_inside(*tags.size)
+    return to_rgb(draw(file, tags, levels, box, check)[0], transform)
 
 
-def _piece_to_read(tags: Tags) -> Piece:
-    """Refuse what is not read by pieces."""
+def piece_to_read(tags: Tags) -> Piece:
+    """What each strip or tile of a picture holds that can be read by them.
+
+    Raises:
+        IncompleteError: It says nothing of its size.
+        ImageError: It is of another kind.
+    """
     piece, samples, photometric = piece_of(tags), tags.one(tag.SAMPLES, 1), tags.one(tag.PHOTOMETRIC, -1)
     compression, predictor = tags.one(tag.COMPRESSION, RAW), tags.one(tag.PREDICTOR, 1)
     if piece.size < 1 or not all(tags.size):

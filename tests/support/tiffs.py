@@ -5,6 +5,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import tifffile
@@ -58,3 +59,18 @@ def of_tifffile(*pages: Pixels, first: str = "", **options: Any) -> bytes:
                 values |= {"description": first.encode()}
             writer.write(page, **(values | options))
     return file.getvalue()
+
+
+def tiled_jpeg(pixels: npt.NDArray[np.uint8], bigger: int = 0, **tags: int) -> bytes:
+    """Tiles of 128 x 128 pixels, as YCbCr."""
+    tiles = []
+    for top in range(0, 384, 128):
+        for left in range(0, 384, 128):
+            tile = np.zeros((128 + bigger, 128, 3), np.uint8)
+            part = pixels[top : top + 128, left : left + 128]
+            tile[: len(part), : part.shape[1]] = part
+            options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+            tiles.append(cv2.imencode(".jpg", tile[:, :, ::-1], options)[1].tobytes())
+    starts = np.cumsum([8, *map(len, tiles)]).tolist()[:-1]
+    made = {"t324": starts, "t325": [len(tile) for tile in tiles], "t322": 128, "t323": 128, "t259": 7, "t262": 6}
+    return write_tiff(tiles, 360, 363, **(made | tags))

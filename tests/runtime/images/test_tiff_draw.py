@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiffs import of_tifffile, write_tiff
+from tiffs import of_tifffile, tiled_jpeg, write_tiff
 
 from cartcls.runtime.errors import ImageError, IncompleteError
 from cartcls.runtime.images.decode import MAX_PIXELS, decode
@@ -81,21 +81,6 @@ def test_eight_bits_of_a_bigtiff_of_the_order_mm_are_read(pixels: Pixels):
     assert (decode(inverse).pixels == grey[:, :, None]).all()
     with pytest.raises(ImageError, match="a form of TIFF that is seldom used"):
         decode(of_tifffile(grey > 128, bigtiff=True, byteorder=">", photometric="minisblack"))
-
-
-def tiled_jpeg(pixels: Pixels, bigger: int = 0, **tags: int) -> bytes:
-    """Tiles of 128 x 128 pixels, as YCbCr."""
-    tiles = []
-    for top in range(0, 384, 128):
-        for left in range(0, 384, 128):
-            tile = np.zeros((128 + bigger, 128, 3), np.uint8)
-            part = pixels[top : top + 128, left : left + 128]
-            tile[: len(part), : part.shape[1]] = part
-            options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
-            tiles.append(cv2.imencode(".jpg", tile[:, :, ::-1], options)[1].tobytes())
-    starts = np.cumsum([8, *map(len, tiles)]).tolist()[:-1]
-    made = {"t324": starts, "t325": [len(tile) for tile in tiles], "t322": 128, "t323": 128, "t259": 7, "t262": 6}
-    return write_tiff(tiles, 360, 363, **(made | tags))
 
 
 def test_a_part_of_jpeg_tiles_has_their_colours(pixels: Pixels):
