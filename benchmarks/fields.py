@@ -78,12 +78,8 @@ def main() -> None:
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
     lines += overlapping(options.data / "bccd" / "images")
     page = ROOT / "docs" / "results" / "fields.md"
-    _, heading, others = page.read_text(encoding="utf-8").partition("
-## Large pictures
-")  # by other scripts
-    text = "
-".join(lines) + "
-" + heading + others
+    _, heading, others = page.read_text(encoding="utf-8").partition("\n## Large pictures\n")  # by other scripts
+    text = "\n".join(lines) + "\n" + heading + others
     page.write_text(text, encoding="utf-8")
     print(text)
 

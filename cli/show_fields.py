@@ -1,5 +1,6 @@
 """What `cartcls find` does with each field, and the tables of it and of `cartcls regions`."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,17 +12,20 @@ from rich.text import Text
 
 from ..runtime.errors import ImageError, ScaleError
 from ..runtime.fields.draw import drawn
-from ..runtime.fields.find import FINDER_VERSION, Field, find
-from ..runtime.fields.scale import red_cell_diameter
-from ..runtime.fields.slide_scale import FieldScale, Origin, SlideScale, file_mpp
+from ..runtime.fields.find import FINDER_VERSION, Field
+from ..runtime.fields.reading import measure_field
+from ..runtime.fields.slide_scale import FieldScale, Origin, SlideScale
+from ..runtime.fields.tiles import find_in, overview
 from ..runtime.files import replace_file, writing
-from ..runtime.images.decode import read_file, read_image
+from ..runtime.images.picture import open_picture
 from .show import notify, results
 
 if TYPE_CHECKING:
     from ..runtime.reports.regions import Regions
 
 ORIGINS: dict[Origin, str] = {"mpp": "--mpp", "file": "scale of the files", "red cells": "median of the fields"}
+
+LONGEST = 8000  # pixels of the longer side of a copy
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def measured(images: Sequence[Path]) -> dict[Path, FieldScale]:
     found: dict[Path, FieldScale] = {}
     for image in dict.fromkeys(images):
         try:
-            found[image] = FieldScale(red_cell_diameter(read_image(image)[0]), file_mpp(read_file(image).data))
+            found[image] = measure_field(os.fsencode(image))
         except ImageError as error:
             notify(f"error: {image} {error}")
     if not found:
@@ -106,13 +110,16 @@ def look(image: Path, own: FieldScale, diameter: float, copy: Path) -> Looked:
         ScaleError: The diameter does not fit the field.
         OutputError: The copy cannot be written.
     """
-    pixels, _ = read_image(image)
-    start = time.perf_counter()
-    field = find(pixels, diameter)
-    seconds = time.perf_counter() - start
+    with open_picture(image) as picture:
+        if picture.doubt:
+            notify(f"warning: {image}: {picture.doubt}")
+        start = time.perf_counter()
+        field = find_in(picture, diameter)
+        seconds = time.perf_counter() - start
+        shown, times = overview(picture, LONGEST)
     with writing(copy):
         copy.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(copy, drawn(pixels, field, diameter))
+        replace_file(copy, drawn(shown, field.shrunk(times), diameter / times))
     return Looked(image, copy, field, own, seconds)
 
 

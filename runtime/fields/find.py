@@ -75,6 +75,15 @@ class Field:
     smudges: tuple[Found, ...]
     empty: Color
 
+    def shrunk(self, times: int) -> "Field":
+        """The same in a copy of the field of which a pixel is as wide and high as some of the field."""
+
+        def small(found: Found) -> Found:
+            width, height = max(1, -(-found.w // times)), max(1, -(-found.h // times))
+            return replace(found, x=found.x // times, y=found.y // times, w=width, h=height)
+
+        return Field(tuple(map(small, self.cells)), tuple(map(small, self.smudges)), self.empty)
+
 
 def find(image: Image, diameter: float) -> Field:
     """Find the white cells and erythroblasts of a field.

@@ -76,5 +76,6 @@ def plane_of(image: Image, diameter: float) -> Plane:
     height, width = image.shape[:2]
     scale = WORK / diameter
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(cv2.extractChannel(image, 1), None, fx=scale, fy=scale, interpolation=kind)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(cv2.extractChannel(image, 1), size, interpolation=kind)
     return Plane(np.asarray(small, np.uint8), width, height, scale)

@@ -1,25 +1,29 @@
 """One field, read for classification: where its cells lie, each of them as a crop, and what is kept of the field."""
 
-import os
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from weakref import finalize
 
 import cv2
 import numpy as np
 
 from ..errors import ImageError, IncompleteError, ScaleError
 from ..images.adjust import Adjustment
-from ..images.decode import decode, fingerprint, one_large_image_at_a_time, read_file
+from ..images.decode import MAX_PIXELS, decode, fingerprint, open_file
 from ..images.levels import FULL_RANGE, Levels
+from ..images.picture import Picture, WholePicture, open_picture
 from ..images.reading import Reading, Source, read_cell
 from ..images.resize import Image
-from .cut import cut
-from .find import Field, Found, find
+from ..images.tiff_large import MAX_LARGE_BYTES
+from .find import Field, Found
 from .plane import plane_of
-from .scale import NO_SCALE, diameter_of, mpp_of, red_cell_diameter
-from .slide_scale import FieldScale, file_mpp
+from .scale import NO_SCALE, diameter_of, mpp_of
+from .slide_scale import FieldScale, alike, file_mpp
+from .stain import STAINED, background
+from .tiles import cut_in, diameter_in, find_in, overview
 
 NO_CELL = "no white cell or erythroblast was found in it"
-SHOWN = 1600  # pixels of the longer side of the copy that a page shows
+BARE = 0.02  # share of pixels that a field of empty slide has at most that are stained
 JPEG_QUALITY = 80
 
 
@@ -77,7 +81,7 @@ class View:
         height: Likewise.
         cells: How many cells it has.
         smudges: Smashed cells, clumps and debris; they are not counted.
-        plane: Its small grey picture, packed: see `overlap`.
+        plane: Its small grey picture, packed: see `plane`; empty where it is too large, or too narrow, to be compared.
         picture: A copy of at most 1,600 pixels on its longer side, as a JPEG file.
     """
 
@@ -97,14 +101,15 @@ class FieldReading:
         file: Of the file as a whole, without pixels; its error says why it cannot be used, or that it has no cell.
         view: What is kept of it; None where it cannot be used.
         found: What was found; None likewise.
-        pixels: RGB, uint8, (H, W, 3); None where there is nothing to cut out.
+        picture: Its pixels; None where there is nothing to cut out. A large one is read as it is used; its file is
+            closed once nothing refers to this.
         diameter: Of a red cell, in pixels; 0 where it cannot be used.
     """
 
     file: Reading
     view: View | None = None
     found: Field | None = None
-    pixels: Image | None = None
+    picture: Picture | None = None
     diameter: float = 0.0
 
     @property
@@ -119,10 +124,10 @@ def measure_field(path: bytes, levels: Levels = FULL_RANGE) -> FieldScale:
     Raises:
         ImageError: It cannot be read.
     """
-    raw = read_file(path)
-    with one_large_image_at_a_time(raw.data):
-        pixels = decode(raw.data, os.path.splitext(os.fsdecode(path))[1], levels).pixels
-        return FieldScale(red_cell_diameter(pixels), file_mpp(raw.data))
+    with open_file(path, MAX_LARGE_BYTES) as (file, _):
+        said = file_mpp(file)
+    with open_picture(path, levels) as picture:
+        return FieldScale(diameter_in(picture), said)
 
 
 def read_field(source: Source, search: FieldSearch, levels: Levels = FULL_RANGE) -> FieldReading:
@@ -134,48 +139,43 @@ def read_field(source: Source, search: FieldSearch, levels: Levels = FULL_RANGE)
         levels: Values of 16 bits that are black and white.
     """
     if isinstance(source, np.ndarray):
-        return _searched(source, Reading(), search)
-    path, found, sha256 = os.fsencode(source), fingerprint(source), None
+        return _searched(WholePicture(source, None, None), search)
+    found, opened = fingerprint(source), ExitStack()
     try:
-        raw = read_file(path)
-        found, sha256 = raw.fingerprint, raw.sha256
-        with one_large_image_at_a_time(raw.data):
-            file = Reading(found, "", False, sha256)
-            return search_bytes(raw.data, os.path.splitext(os.fsdecode(path))[1], search, levels, file)
+        reading = _searched(opened.enter_context(open_picture(source, levels)), search)
     except ImageError as error:
-        return FieldReading(Reading(found, str(error), isinstance(error, IncompleteError), sha256))
+        opened.close()
+        return FieldReading(Reading(found, str(error), isinstance(error, IncompleteError)))
+    finalize(reading, opened.close)
+    return reading
 
 
-def search_bytes(
-    data: bytes, suffix: str, search: FieldSearch, levels: Levels = FULL_RANGE, file: Reading | None = None
-) -> FieldReading:
-    """Search the cells of a field by the bytes of its file.
+def search_bytes(data: bytes, suffix: str, search: FieldSearch, levels: Levels = FULL_RANGE) -> FieldReading:
+    """Search the cells of a field by the bytes of its file, which is not a large one.
 
     Args:
         data: The whole file.
         suffix: The file name's suffix.
         search: How cells are searched.
         levels: Values of 16 bits that are black and white.
-        file: What is known of the file.
 
     Raises:
         ImageError: It cannot be decoded.
     """
-    pixels, doubt, deep = decode(data, suffix, levels)
-    return _searched(pixels, replace(file or Reading(), doubt=doubt, deep=deep), search)
+    return _searched(WholePicture(decode(data, suffix, levels).pixels, None, None), search)
 
 
 def crop_of(field: FieldReading, box: tuple[int, int, int, int], crops: Crops) -> Image:
     """The crop of the cell with a box, as the model was given it.
 
     Raises:
-        ImageError: The field has no such cell: another version of the finder found it.
+        ImageError: The field has no such cell: another version of the finder found it; or it cannot be read any more.
     """
     for found in field.found.cells if field.found else ():
-        if (found.x, found.y, found.w, found.h) == box and field.found and field.pixels is not None:
-            around = field.pixels, found, field.diameter, field.found.empty
-            return cut(*around, crops.diameter, crops.width, crops.height)
-    raise ImageError("has no cell there: it was found by another version of cartcls")
+        if (found.x, found.y, found.w, found.h) == box and field.found and field.picture is not None:
+            around = field.picture, found, field.diameter, field.found.empty
+            return cut_in(*around, crops.diameter, crops.width, crops.height)
+    raise ImageError(field.file.error or "has no cell there: it was found by another version of cartcls")
 
 
 def read_part(
@@ -194,38 +194,66 @@ def read_part(
     Returns:
         The reading, with digest and size of the file; the cell, or None where there is none.
     """
-    if not number or field.found is None or field.pixels is None:
+    if not number or field.found is None:
         return field.file, None
     found, file = field.found.cells[number - 1], field.file
-    crop = read_cell(crop_of(field, (found.x, found.y, found.w, found.h), crops), width, height, adjustment)
-    reading = replace(crop, fingerprint=file.fingerprint, sha256=file.sha256, doubt=file.doubt, deep=file.deep)
     part = Part(number, found, crops.diameter / field.diameter, mpp_of(field.diameter))
-    return replace(reading, width=file.width, height=file.height), part
+    try:
+        crop = crop_of(field, (found.x, found.y, found.w, found.h), crops)
+    except ImageError as error:
+        return replace(file, error=str(error)), part
+    reading = replace(read_cell(crop, width, height, adjustment), fingerprint=file.fingerprint, sha256=file.sha256)
+    return replace(reading, width=file.width, height=file.height, doubt=file.doubt, deep=file.deep), part
 
 
-def _searched(pixels: Image, file: Reading, search: FieldSearch) -> FieldReading:
-    """Search the cells of a field that was decoded."""
-    height, width = pixels.shape[:2]
-    file = replace(file, width=width, height=height)
-    diameter = search.diameter or (diameter_of(search.mpp) if search.mpp else red_cell_diameter(pixels))
+def _searched(picture: Picture, search: FieldSearch) -> FieldReading:
+    """Search the cells of a field.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    file = Reading(picture.fingerprint, "", False, picture.sha256, picture.width, picture.height)
+    file = replace(file, doubt=picture.doubt, deep=picture.deep)
+    diameter = search.diameter or (diameter_of(search.mpp) if search.mpp else diameter_in(picture))
     if diameter is None:  # the slide may have a scale later
         return FieldReading(replace(file, error=NO_SCALE, incomplete=True))
     try:
-        found = find(pixels, diameter)
+        found = find_in(picture, diameter)
     except ScaleError as error:
         return FieldReading(replace(file, error=str(error)))
-    plane = plane_of(pixels, diameter).pack()
-    view = View(width, height, len(found.cells), found.smudges, plane, _copy(pixels))
+    if not found.cells and (doubt := _why_not_empty(picture, diameter)):
+        return FieldReading(replace(file, error=doubt))
+    shown, _ = overview(picture)
+    kept = _plane(picture, diameter), _jpeg(shown)
+    view = View(picture.width, picture.height, len(found.cells), found.smudges, *kept)
     if not found.cells:
         return FieldReading(replace(file, error=NO_CELL, empty=True), view, found)
-    return FieldReading(file, view, found, pixels, diameter)
+    return FieldReading(file, view, found, picture, diameter)
 
 
-def _copy(pixels: Image) -> bytes:
-    """A copy for a page: a JPEG file."""
-    scale = min(1.0, SHOWN / max(pixels.shape[:2]))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels
-    picture = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+def _plane(picture: Picture, diameter: float) -> bytes:
+    if picture.width * picture.height > MAX_PIXELS or min(picture.width, picture.height) < diameter:
+        return b""
+    return plane_of(picture.region(0, 0, picture.width, picture.height), diameter).pack()
+
+
+def _why_not_empty(picture: Picture, diameter: float) -> str:
+    """What speaks against a field's being empty where no cell was found in it; nothing is known of large pictures."""
+    if picture.width * picture.height > MAX_PIXELS:
+        return ""
+    image = picture.region(0, 0, picture.width, picture.height)
+    own = diameter_in(picture)
+    if own is not None and not alike(own, diameter):
+        return f"has red cells of {own:.0f} pixels, those of the slide have {diameter:.0f}: is it of another objective?"
+    green, empty = cv2.extractChannel(image, 1).astype(np.float32), background(image)[1]
+    stained = float(np.mean(green < empty * np.exp(-STAINED)))
+    if own is None and stained > BARE:
+        return "shows neither red cells nor empty slide: it may be inverted, out of focus or too thick"
+    return ""
+
+
+def _jpeg(image: Image) -> bytes:
+    picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not ok:
         raise RuntimeError("OpenCV could not encode a field")

@@ -1,13 +1,12 @@
 """Which scale holds for all fields of a slide: the one that was given, what their files say, or what red cells show."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from ..errors import ImageError
-from ..images.formats import format_of
+from ..images.formats import TIFF_STARTS
 from ..images.tiff_pages import BELIEVED, microns_per_pixel
 from .scale import diameter_of, mpp_of, slide_diameter
 
@@ -50,16 +49,17 @@ class SlideScale:
         return mpp_of(self.diameter)
 
 
-def file_mpp(data: bytes) -> float | None:
+def file_mpp(file: BinaryIO) -> float | None:
     """Scale in µm per pixel, as a TIFF or OME-TIFF says; None where it does not, and of any other file.
 
     Args:
-        data: The whole file. `decode` tells of damage.
+        file: Open for reading. `decode` tells of damage.
     """
-    if format_of(data) != "TIFF":
+    file.seek(0)
+    if not file.read(4).startswith(TIFF_STARTS):
         return None
     try:
-        return microns_per_pixel(io.BytesIO(data))
+        return microns_per_pixel(file)
     except ImageError:
         return None
 
@@ -71,7 +71,7 @@ def believed(mpp: float, diameter: float | None) -> bool:
         mpp: µm per pixel: 0.02 to 1 of a microscope's camera.
         diameter: Of a red cell in pixels, from which it differs by at most a quarter; None where none is seen.
     """
-    return BELIEVED[0] <= mpp <= BELIEVED[1] and (diameter is None or _alike(diameter, diameter_of(mpp)))
+    return BELIEVED[0] <= mpp <= BELIEVED[1] and (diameter is None or alike(diameter, diameter_of(mpp)))
 
 
 def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
@@ -91,7 +91,7 @@ def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
     red_cells = median(seen) if seen else None
     if mpp is not None:
         given = diameter_of(mpp)
-        doubt = "" if red_cells is None or _alike(red_cells, given) else _look_like(red_cells, mpp)
+        doubt = "" if red_cells is None or alike(red_cells, given) else _look_like(red_cells, mpp)
         return SlideScale(given, "mpp", doubt)
     if credible := [one for one in said if believed(one, red_cells)]:
         return SlideScale(diameter_of(median(credible)), "file")
@@ -100,7 +100,8 @@ def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
     return SlideScale(own, "red cells", doubt)
 
 
-def _alike(red_cells: float, diameter: float) -> bool:
+def alike(red_cells: float, diameter: float) -> bool:
+    """Whether two diameters of a red cell differ by at most a quarter."""
     return 1 / UNLIKE <= red_cells / diameter <= UNLIKE
 
 

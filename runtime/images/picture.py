@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .decode import MAX_PIXELS, Fingerprint, decode, open_file, read_file
+from .decode import MAX_PIXELS, Fingerprint, decode, one_large_image_at_a_time, open_file, read_file
 from .levels import FULL_RANGE, Levels
 from .resize import Image
 from .tiff_draw import Box
@@ -28,13 +28,13 @@ class Picture(Protocol):
         ...
 
     @property
-    def sha256(self) -> str:
-        """Digest of its file."""
+    def sha256(self) -> str | None:
+        """Digest of its file; None of pixels."""
         ...
 
     @property
-    def fingerprint(self) -> Fingerprint:
-        """Of its file, when it was read or opened."""
+    def fingerprint(self) -> Fingerprint | None:
+        """Of its file, when it was read or opened; None likewise."""
         ...
 
     @property
@@ -63,15 +63,15 @@ class WholePicture:
 
     Attributes:
         image: RGB, uint8, (H, W, 3).
-        sha256: Digest of its file.
-        fingerprint: Of its file, when it was read.
+        sha256: Digest of its file; None of pixels.
+        fingerprint: Of its file, when it was read; None likewise.
         doubt: Why its colours may be wrong; empty where nothing is known to be.
         deep: Whether its file has more than 8 bits per channel, so that the levels made its pixels.
     """
 
     image: Image
-    sha256: str
-    fingerprint: Fingerprint
+    sha256: str | None
+    fingerprint: Fingerprint | None
     doubt: str = ""
     deep: bool = False
 
@@ -116,7 +116,8 @@ def open_picture(path: bytes | str | Path, levels: Levels = FULL_RANGE, whole: i
             yield LargeTiff(file, found, page, levels)
             return
     raw = read_file(path)
-    decoded = decode(raw.data, os.path.splitext(os.fsdecode(path))[1], levels)
+    with one_large_image_at_a_time(raw.data):
+        decoded = decode(raw.data, os.path.splitext(os.fsdecode(path))[1], levels)
     digest, found = raw.sha256, raw.fingerprint
     del raw
     yield WholePicture(decoded.pixels, digest, found, decoded.doubt, decoded.deep)

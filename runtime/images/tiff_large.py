@@ -1,6 +1,7 @@
 """Pictures of a TIFF that are too large to be decoded as a whole: any part of one, by its strips or tiles."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -59,7 +60,7 @@ class LargeTiff:
         """
         self._file, self._tags, self._levels, self.fingerprint = file, tags, levels, found
         self.width, self.height = tags.size
-        self._band = NO_BAND
+        self._band, self._one_at_a_time = NO_BAND, threading.Lock()
         with told_as_reasons():
             _check_kind(tags)
             self._check = _check_of_pieces(file, tags, check_places(tags, found.size))
@@ -92,7 +93,7 @@ class LargeTiff:
         """
         box = Box(x, y, width, height)
         box.check_inside(self.width, self.height)
-        with told_as_reasons():
+        with self._one_at_a_time, told_as_reasons():
             pixels = self._read(box) if tag.TILES in self._tags else self._of_band(box)
             check_unchanged(self._file, self.fingerprint)
         return pixels

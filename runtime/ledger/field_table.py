@@ -37,5 +37,5 @@ def read_fields(database: Database, slide: int) -> dict[int, FieldRecord]:
 
 def read_planes(database: Database, slide: int, last: int) -> dict[int, bytes]:
     """Planes of the last fields by the number of their image, in the order in which their files were found."""
-    query = "SELECT image, plane FROM fields WHERE slide = ? ORDER BY rowid DESC LIMIT ?"
+    query = "SELECT image, plane FROM fields WHERE slide = ? AND length(plane) > 0 ORDER BY image DESC LIMIT ?"
     return dict(reversed(list(database.execute(query, (slide, last)))))

@@ -13,7 +13,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.calibration import Extent
 from ..bundle.manifest import NOT_A_CELL, SAFE_NAME, UNSURE
 from ..errors import ImageError, OutputError
-from ..fields.reading import FieldReading, FieldSearch, crop_of, search_bytes
+from ..fields.reading import FieldReading, FieldSearch, crop_of, read_field, search_bytes
 from ..files import whole_folder, writing
 from ..images.decode import RawFile, fingerprint, read_file
 from ..images.discover import find_images, readable_name
@@ -213,8 +213,12 @@ class _Sources:
         if cell.box is None or self._crops is None:
             return _read(self._slide, cell, image, self._elsewhere).data, suffix.lower()
         if self._last is None or self._last[0] != cell.sha256:
-            raw, search = _read(self._slide, cell, image, self._elsewhere), FieldSearch(None, self._facts.diameter)
-            self._last = cell.sha256, search_bytes(raw.data, suffix, search, self._facts.levels)
+            levels, search = self._facts.levels, FieldSearch(None, self._facts.diameter)
+            field = read_field(os.path.join(self._slide.source, image.path), search, levels)
+            if field.file.sha256 != cell.sha256:
+                raw = _read(self._slide, cell, image, self._elsewhere)
+                field = search_bytes(raw.data, suffix, search, levels)
+            self._last = cell.sha256, field
         crop = crop_of(self._last[1], cell.box, self._crops)
         return cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))[1].tobytes(), ".png"
 

@@ -49,7 +49,7 @@ class Overlaps:
         for result in results:
             rows.release(result)
         for result in results:
-            if result.field:
+            if result.field and result.field.plane:
                 plane = Plane.unpack(result.field.plane)
                 if any(cell.can_be_corrected for cell in result.cells):
                     _compare(result.image.id, plane, planes, rows, diameter)

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,14 +25,16 @@ RED_CELL = RED_CELL_UM / 0.1  # pixels, at 0.1 µm per pixel
     ],
 )
 def test_a_tiff_may_say_its_scale(options: dict[str, Any], mpp: float | None):
-    assert file_mpp(of_tifffile(PIXELS, **options)) == (None if mpp is None else pytest.approx(mpp, rel=1e-3))
+    assert file_mpp(io.BytesIO(of_tifffile(PIXELS, **options))) == (
+        None if mpp is None else pytest.approx(mpp, rel=1e-3)
+    )
 
 
 def test_what_is_no_tiff_or_damaged_says_nothing():
-    assert file_mpp(of_tifffile(PIXELS, **AT_0_1)[:12]) is None
-    assert file_mpp(b"II*\0") is None
-    assert file_mpp(b"\xff\xd8\xff\xe0") is None
-    assert file_mpp(b"") is None
+    assert file_mpp(io.BytesIO(of_tifffile(PIXELS, **AT_0_1)[:12])) is None
+    assert file_mpp(io.BytesIO(b"II*\0")) is None
+    assert file_mpp(io.BytesIO(b"\xff\xd8\xff\xe0")) is None
+    assert file_mpp(io.BytesIO(b"")) is None
 
 
 @pytest.mark.parametrize(
