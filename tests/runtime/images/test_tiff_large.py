@@ -196,7 +196,7 @@ def test_parts_of_strips_are_read_in_any_order_and_with_little_memory(
         monkeypatch.setattr(tiff_large, "ROWS_AFTER", after)
         monkeypatch.setattr(tiff_large, "ROWS_BEFORE", after // 4)
         with open_picture(path, whole=SMALL) as picture:
-            for y, height in ((0, 100), (20, 50), (90, 100), (0, 363), (80, 20), (362, 1), (300, 20), (200, 50)):
+            for y, height in ((0, 100), (20, 50), (90, 100), (300, 20), (200, 50), (0, 363), (362, 1)):
                 assert (picture.region(11, y, 200, height) == pixels[y : y + height, 11:211]).all()
 
 
