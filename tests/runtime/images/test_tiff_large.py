@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import PIL.ImageCms
 import pytest
 from tiffs import of_tifffile, tiled_jpeg, write_tiff
@@ -116,6 +117,16 @@ def test_tiles_and_strips_of_zeros_were_never_written(tmp_path: Path, pixels: Pi
     read_all(written(tmp_path, of_tifffile(framed, tile=TILE)))
 
 
+def test_zeros_in_lzw_are_damage(tmp_path: Path, pixels: Pixels):
+    """They are valid codes, so that no decoder tells."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "TIFF", compression="tiff_lzw")
+    data = file.getvalue()
+    read_all(written(tmp_path, data))
+    with pytest.raises(IncompleteError, match="a part of its data is zeros"):
+        read_all(written(tmp_path, data[:30_000] + bytes(2000) + data[32_000:]))
+
+
 def test_headers_that_lie_are_refused(tmp_path: Path, pixels: Pixels):
     tile = zlib.compress(np.ascontiguousarray(pixels[:64, :64]).tobytes())
     lies = {"t259": 8, "t322": 64, "t323": 64, "t324": [8] * 36, "t325": [len(tile)] * 36}
@@ -185,7 +196,7 @@ def test_parts_of_strips_are_read_in_any_order_and_with_little_memory(
         monkeypatch.setattr(tiff_large, "ROWS_AFTER", after)
         monkeypatch.setattr(tiff_large, "ROWS_BEFORE", after // 4)
         with open_picture(path, whole=SMALL) as picture:
-            for y, height in ((0, 100), (20, 50), (90, 100), (0, 363), (80, 20), (362, 1)):
+            for y, height in ((0, 100), (20, 50), (90, 100), (300, 20), (200, 50), (0, 363), (362, 1)):
                 assert (picture.region(11, y, 200, height) == pixels[y : y + height, 11:211]).all()
 
 
