@@ -33,6 +33,7 @@ from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
+CHUNK = 1 << 20  # bytes that are hashed at a time
 LARGE_PIXELS = 4_000_000
 HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
     "JPEG": check_jpeg,
@@ -155,6 +156,31 @@ def open_file(path: bytes | str | Path, limit: int) -> Iterator[tuple[BinaryIO, 
             yield file, _fingerprint(status)
     finally:
         os.close(descriptor)
+
+
+def hash_file(path: bytes, limit: int) -> tuple[str, Fingerprint]:
+    """SHA-256 and fingerprint of a regular file, which may be larger than the memory.
+
+    Raises:
+        IncompleteError: The file is missing, cannot be read, or changed while it was.
+        ImageError: It is not a regular file, or too large.
+    """
+    with open_file(path, limit) as (file, before):
+        try:
+            digest = sha256_of(file)
+        except OSError as error:
+            raise IncompleteError(f"cannot be read: {error.strerror}") from None
+        check_unchanged(file, before)
+    return digest, before
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 of an open file."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_unchanged(file: BinaryIO, before: Fingerprint) -> None:

@@ -1,6 +1,5 @@
 """Pictures of a TIFF that are too large to be decoded as a whole: any part of one, by its strips or tiles."""
 
-import hashlib
 import threading
 from collections.abc import Callable
 from typing import BinaryIO
@@ -10,7 +9,7 @@ import numpy as np
 from ..errors import ImageError, IncompleteError
 from . import tiff_tags as tag
 from .colors import transform_to_srgb
-from .decode import MAX_PIXELS, Fingerprint, check_unchanged, told_as_reasons
+from .decode import MAX_PIXELS, Fingerprint, check_unchanged, sha256_of, told_as_reasons
 from .formats import TIFF_STARTS
 from .jpeg import DAMAGED
 from .levels import FULL_RANGE, Levels
@@ -29,7 +28,6 @@ BAND_BYTES = 1 << 28  # of rows that are kept
 ROWS_BEFORE, ROWS_AFTER = 256, 1024  # of a small part
 ROWS_AT_A_TIME = 256
 NO_BAND: tuple[int, Image] = 0, np.empty((0, 0, 3), np.uint8)
-CHUNK = 1 << 20  # bytes that are hashed at a time
 LOOKS, LOOK = 3, 256  # parts in each direction, and their sides, that tell how bright 16 bits are
 
 
@@ -71,7 +69,7 @@ class LargeTiff:
             self.deep = tags.bits > 8
             if self.deep:
                 levels.check_used(self._brightest())
-            self.sha256 = _sha256(file)
+            self.sha256 = sha256_of(file)
             check_unchanged(file, found)
 
     def region(self, x: int, y: int, width: int, height: int) -> Image:
@@ -186,11 +184,3 @@ def _check_of_pieces(file: BinaryIO, tags: Tags, strips: list[tuple[int, int]]) 
 def _check_raw(piece: bytes) -> None:
     if not piece.strip(b"\0"):
         raise IncompleteError(f"{DAMAGED}a strip or tile of it is all zeros")
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    file.seek(0)
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import ImageError, SlideError
-from ..images.decode import Fingerprint, fingerprint, read_file
+from ..images.decode import Fingerprint, fingerprint, hash_file
 from ..images.discover import needs_encoding, readable_name
+from ..images.tiff_large import MAX_LARGE_BYTES
 from ..ledger.records import WAITING, Cell, LedgerImage
 from ..ledger.slide_ledger import SlideLedger
 from .pipeline import same_bytes_as
@@ -269,10 +270,9 @@ class Recognition:
 
     def _read(self, path: bytes) -> _File | None:
         try:
-            raw = read_file(self._file(path))
+            return _File(*hash_file(self._file(path), MAX_LARGE_BYTES))
         except ImageError:  # its row will say why
             return None
-        return _File(raw.sha256, raw.fingerprint)
 
     def _file(self, path: bytes) -> bytes:
         return os.path.join(self._root, path)

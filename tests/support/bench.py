@@ -86,8 +86,8 @@ def rewrite_unseen(file: Path, data: bytes) -> None:
 
 def count_reads(patch: pytest.MonkeyPatch) -> list[bytes]:
     read: list[bytes] = []
-    original = recognize.read_file
-    patch.setattr(recognize, "read_file", lambda path: read.append(path) or original(path))
+    original = recognize.hash_file
+    patch.setattr(recognize, "hash_file", lambda path, limit: read.append(path) or original(path, limit))
     return read
 
 
