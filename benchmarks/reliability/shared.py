@@ -13,7 +13,7 @@ from cartcls.runtime.reports.table import CSV, ENCODING
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from field_trial import FieldTrial  # noqa: E402
+from field_trial import MPP, FieldTrial  # noqa: E402
 from hostile_names import hostile_names  # noqa: E402
 from odd_images import odd_images  # noqa: E402
 from trial import (  # noqa: E402
@@ -28,6 +28,7 @@ from trial import (  # noqa: E402
 __all__ = [
     "EXAMPLES",
     "LABELLED",
+    "MPP",
     "ROOT",
     "Trial",
     "finish",
@@ -49,7 +50,7 @@ def new_trial(*mutants: str, real: bool = False, fields: bool = False, timings: 
     """A trial in a folder of its own, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="cartcls-trial-") as folder:
         if fields:
-            trial: Trial = FieldTrial(Path(folder), *mutants, timings=timings)
+            trial: Trial = FieldTrial(Path(folder), *mutants, real=real, timings=timings)
         else:
             trial = Trial(Path(folder), *mutants, real=real, timings=timings)
         try:

@@ -28,11 +28,15 @@ SIZES = (2, 1, 3, 0, 4)  # cells of each picture
 class FieldTrial(Trial):
     """A trial with fields of none to four cells; their pictures come again and again, so that later ones overlap."""
 
-    def __init__(self, root: Path, *mutants: str, timings: float = 600.0):
-        super().__init__(root, "fields", *mutants, timings=timings)
+    def __init__(self, root: Path, *mutants: str, real: bool = False, timings: float = 600.0):
+        super().__init__(root, "fields", *mutants, real=real, timings=timings)
         self.cells = [data for data, _ in pictures()]
         self.numbers: dict[int, tuple[str, int | None]] = {}
         self.moved: list[str] = []
+
+    def command(self, *more: str) -> list[str]:
+        """What watches."""
+        return super().command(*(("--fields", "--mpp", f"{MPP:.5f}") if self.real else ()), *more)
 
     def count_of(self, name: str) -> int:
         """How many rows a file has."""
