@@ -111,6 +111,16 @@ function setZoom(wanted, x = null, y = null) {
   byId("zoom-out").disabled = byId("zoom-fit").disabled = zoom === 1;
 }
 
+/** Zoom by a button or key: a marked cell that is in view moves to the middle. */
+function zoomBy(factor) {
+  const view = byId("field-view").getBoundingClientRect(),
+    marked = byId("sheet").querySelector(".marked"),
+    box = marked?.getBoundingClientRect();
+  const inView = box && box.right > view.left && box.left < view.right && box.bottom > view.top && box.top < view.bottom;
+  setZoom(zoom * factor);
+  if (inView) marked.scrollIntoView({ block: "center", inline: "center" });
+}
+
 function openNextField(step) {
   const next = fields[fields.indexOf(shownField) + step];
   if (next) openField(next);
@@ -118,8 +128,8 @@ function openNextField(step) {
 
 function onOpenFieldKey(event) {
   const [x, y] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
-  if (event.key === "+" || event.key === "=") setZoom(zoom * STEP);
-  else if (event.key === "-") setZoom(zoom / STEP);
+  if (event.key === "+" || event.key === "=") zoomBy(STEP);
+  else if (event.key === "-") zoomBy(1 / STEP);
   else if (event.key === "0") setZoom(1);
   else if (event.key === "[" || event.key === "]") openNextField(event.key === "]" ? 1 : -1);
   else if ((x || y) && zoom > 1) byId("field-view").scrollBy(PAN * x, PAN * y);
@@ -177,8 +187,8 @@ function startField() {
   byId("field-before").addEventListener("click", () => openNextField(-1));
   byId("field-after").addEventListener("click", () => openNextField(1));
   byId("field-close").addEventListener("click", () => byId("field").close());
-  byId("zoom-in").addEventListener("click", () => setZoom(zoom * STEP));
-  byId("zoom-out").addEventListener("click", () => setZoom(zoom / STEP));
+  byId("zoom-in").addEventListener("click", () => zoomBy(STEP));
+  byId("zoom-out").addEventListener("click", () => zoomBy(1 / STEP));
   byId("zoom-fit").addEventListener("click", () => setZoom(1));
   byId("show-field").addEventListener("click", () => {
     const cell = current;
