@@ -233,7 +233,8 @@ def _row(cell: Cell) -> dict[str, object]:
 
 def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bool) -> dict[str, object]:
     places = {entry.name: index for index, entry in enumerate(bundle.classes)}
-    of_fields, crops = summary.smudges is not UNSET, crops_of(bundle)
+    of_fields = summary.smudges is not UNSET
+    crops = crops_of(bundle) if of_fields else None
     classes = [
         {"index": places[entry.name], "name": entry.name, "title": entry.title, "key": KEYS[at : at + 1]}
         for at, entry in enumerate(bundle.manifest.classes_as_read)
@@ -247,7 +248,7 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
         "files": -(-last // ROWS),
         "ofFields": of_fields,
         "notSearched": [entry.name for entry in bundle.classes if of_fields and entry.kind == "platelet"],
-        "crop": [crops.width, crops.height] if of_fields else None,
+        "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
         "mapsInFile": MAPS,
         "data": DATA,
