@@ -139,6 +139,18 @@ function onOpenFieldKey(event) {
   return true;
 }
 
+/** Move the picture with a pointer; what is less than a pixel of the screen is left for its next move. */
+function drag({ pointerId, clientX, clientY }, x, y) {
+  const view = byId("field-view"),
+    { scrollLeft, scrollTop } = view;
+  view.scrollBy(-x, -y);
+  pointers.set(pointerId, {
+    pointerId,
+    clientX: clientX + scrollLeft - view.scrollLeft,
+    clientY: clientY + scrollTop - view.scrollTop,
+  });
+}
+
 /** One pointer moves the picture; two zoom it, each around the other. */
 function onPointerMove(event) {
   const before = pointers.get(event.pointerId),
@@ -149,8 +161,8 @@ function onPointerMove(event) {
   if (!dragged && Math.hypot(x, y) < 5) return; // a click
   dragged = true;
   byId("field-view").setPointerCapture(event.pointerId);
+  if (!other) return drag(before, x, y);
   pointers.set(event.pointerId, event);
-  if (!other) return byId("field-view").scrollBy(-x, -y);
   const far = (pointer) => Math.max(1, Math.hypot(pointer.clientX - other.clientX, pointer.clientY - other.clientY));
   setZoom((zoom * far(event)) / far(before), other.clientX, other.clientY);
 }

@@ -19,7 +19,7 @@ function joinFields() {
 
 function boxClass(cell) {
   if (cell.status === "duplicate") return "box again";
-  return `box ${colorOf(present(cell))}${stillAwaitsReview(cell) ? " waits" : ""}`;
+  return ["box", colorOf(present(cell)), stillAwaitsReview(cell) ? "waits" : ""].filter(Boolean).join(" ");
 }
 
 /** What a cell is, in words. */
