@@ -174,7 +174,7 @@ function startPointers(view) {
     pointers.set(event.pointerId, event);
   });
   view.addEventListener("pointermove", onPointerMove);
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"])
+  for (const name of ["pointerup", "pointercancel"])
     window.addEventListener(name, (event) => pointers.delete(event.pointerId));
   view.addEventListener(
     "click",

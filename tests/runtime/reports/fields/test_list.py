@@ -1,7 +1,6 @@
 """Fields in the page: where boxes lie, how they look, and what they lead to."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browsing import reload, saved, shown
@@ -14,7 +13,7 @@ from cartcls.runtime.reports.corrections import correct
 
 def rendered_boxes(page: Page, frame: str, boxes: str) -> dict[int, list[float]]:
     """Where boxes are drawn, as shares of their picture's sides: x, y, width, height, by the number of their cell."""
-    found: list[list[Any]] = page.evaluate(
+    found: list[tuple[int, list[float]]] = page.evaluate(
         """([frame, boxes]) => {
           const outer = document.querySelector(frame).getBoundingClientRect();
           return [...document.querySelectorAll(boxes)].map((box) => {

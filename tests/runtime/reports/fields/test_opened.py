@@ -103,6 +103,31 @@ def test_a_drag_moves_the_picture_and_opens_nothing(page: Page):
     assert page.locator("dialog#cell").is_visible()
 
 
+def test_two_fingers_zoom_and_one_moves(page: Page):
+    page.locator("#field-list .field").first.click()
+    view, before = page.locator("#field-view").bounding_box(), sheet(page)
+    assert view is not None
+    x, y = view["x"] + view["width"] / 2, view["y"] + view["height"] / 2
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x + right, "y": y + down, "id": number} for number, (right, down) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (-50, 0))
+    touch("touchStart", (-50, 0), (50, 0))
+    touch("touchMove", (-100, 0), (100, 0))
+    touch("touchEnd")
+    apart = sheet(page)
+    assert apart["width"] == pytest.approx(2 * before["width"], rel=0.03)
+    touch("touchStart", (0, 0))
+    touch("touchMove", (0, -40))
+    touch("touchMove", (0, -80))
+    touch("touchEnd")
+    assert sheet(page)["top"] == pytest.approx(apart["top"] - 80, abs=2)
+    assert page.locator("dialog#cell").is_hidden()
+
+
 def test_a_field_fits_a_phone(page: Page):
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
