@@ -156,6 +156,7 @@ function onPointerMove(event) {
   const before = pointers.get(event.pointerId),
     other = [...pointers.values()].find((pointer) => pointer.pointerId !== event.pointerId);
   if (!before) return;
+  if (!event.buttons) return pointers.delete(event.pointerId); // it was let go outside of the window
   const x = event.clientX - before.clientX,
     y = event.clientY - before.clientY;
   if (!dragged && Math.hypot(x, y) < 5) return; // a click

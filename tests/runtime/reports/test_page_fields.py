@@ -60,7 +60,7 @@ def test_a_field_is_in_the_file_of_its_first_row(slide: SlideLedger, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("seq", "touched"), [(2, {"fields-0000.js"}), (ROWS + 2, {"fields-0000.js"}), (ROWS + 3, set())]
+    ("seq", "touched"), [(2, {"fields-0000.js"}), (ROWS + 1, {"fields-0000.js"}), (ROWS + 3, set())]
 )
 def test_files_of_fields_are_written_where_one_changed(
     slide: SlideLedger, tmp_path: Path, bundle: Bundle, seq: int, touched: set[str]

@@ -103,6 +103,22 @@ def test_a_drag_moves_the_picture_and_opens_nothing(page: Page):
     assert page.locator("dialog#cell").is_visible()
 
 
+def test_a_drag_goes_on_beyond_the_frame(page: Page):
+    page.locator("#field-list .field").first.click()
+    page.keyboard.press("+")
+    view, before = page.locator("#field-view").bounding_box(), sheet(page)
+    assert view is not None
+    x, y = view["x"] + view["width"] / 2, view["y"] + 10
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for up in (8, 20, 40):
+        page.mouse.move(x, y - up)
+    assert sheet(page)["top"] == pytest.approx(before["top"] - 40, abs=1)
+    page.mouse.up()
+    page.mouse.move(x, y + 100)  # let go: nothing moves any more
+    assert sheet(page)["top"] == pytest.approx(before["top"] - 40, abs=1)
+
+
 def test_two_fingers_zoom_and_one_moves(page: Page):
     page.locator("#field-list .field").first.click()
     view, before = page.locator("#field-view").bounding_box(), sheet(page)
