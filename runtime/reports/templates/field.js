@@ -67,6 +67,7 @@ function drawBox(cell) {
   element.className = [boxClass(cell), ...flags].join(" ");
   element.setAttribute("aria-label", nameOf(cell));
   element.title = nameAndReason(cell);
+  element.firstChild.dataset.label = title(present(cell));
 }
 
 /** Show where a cell of the shown field lies, and give it the focus. */

@@ -102,6 +102,7 @@ def test_a_persons_label_decides_the_colour_at_once_and_after(page: Page, out: P
     page.keyboard.press("1")
     assert page.locator("#sheet [data-seq='1']").get_attribute("class") == "box k6"
     assert page.locator("#sheet [data-seq='1']").get_attribute("aria-label") == "No. 1, neutrophil, reviewed"
+    assert page.locator("#sheet [data-seq='1'] .number").get_attribute("data-label") == "neutrophil"
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     saved(page, tmp_path / "corrections.csv")
