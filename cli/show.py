@@ -109,6 +109,17 @@ def counts(summary: "Summary") -> str:
     return "; ".join(filter(None, (there, gone)))
 
 
+def _images(summary: "Summary") -> str:
+    """How many images a slide has; of whole fields, with the cells that were found."""
+    if not summary.scale:
+        return f"{summary.images} images"
+    return f"{summary.images} fields, {sum(summary.status[name] for name in ('ok', 'review', 'reviewed'))} cells"
+
+
+def _smudges(summary: "Summary") -> str:
+    return f"; {summary.smudges} smudge{'s' if summary.smudges > 1 else ''} not counted" if summary.smudges else ""
+
+
 def unknown_cells(bundle: "Bundle") -> None:
     """Print the bundle's own sentence on cells that none of its classes is for."""
     if sentence := bundle.manifest.unknown_cells:
@@ -137,7 +148,9 @@ def finished(directory: Path, summary: "Summary") -> None:
         expected = " to ".join(map(str, dict.fromkeys(row.expected or ())))
         table.add_row(Text(row.title), str(row.count), *([expected] if estimated else []), share, interval)
     results.print(table)
-    results.print(f"{summary.images} images: {counts(summary) or 'none found'}", markup=False)
+    results.print(f"{_images(summary)}: {counts(summary) or 'none found'}{_smudges(summary)}", markup=False)
+    if summary.scale:
+        results.print(f"scale: {summary.scale}", markup=False, soft_wrap=True)
     if summary.awaiting_review:
         results.print(f"PRELIMINARY: cells that await review: {summary.awaiting_review}", markup=False)
     elif summary.review_complete:

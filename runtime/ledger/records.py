@@ -10,6 +10,7 @@ from ..images.decode import Fingerprint
 from ..images.levels import FULL_RANGE, Levels
 
 OTHER = "other: "
+FIELDS = "fields"  # folder of a report
 
 Status = Literal["ok", "review", "rejected", "duplicate", "empty", "gone"]
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "gone", "vanished"]
@@ -312,6 +313,11 @@ class Cursor:
     crc: int = 0
     mtime_ns: int = 0
     review: str = ""
+
+
+def field_picture(seq: int) -> str:
+    """Path within a report of the copy of a field, by the number of its first row."""
+    return f"{FIELDS}/{seq:06d}.jpg"
 
 
 def now() -> str:

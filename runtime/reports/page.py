@@ -6,7 +6,7 @@ import json
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import msgspec
 from markupsafe import Markup
+from msgspec import UNSET
 from msgspec.structs import asdict
 
 from ..bundle.bundle import Bundle
@@ -22,22 +23,23 @@ from ..bundle.drift import looks
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
+from ..inference.classifier import crops_of
 from ..inference.predictions import NO_NUMBER
-from ..ledger.records import OTHER, Cell, Run
+from ..ledger.records import OTHER, Cell, FieldRecord, Run, field_picture
 from ..ledger.slide_ledger import SlideLedger
 from .slide_review import TOO_FEW, UNLIKE, cells_of
 from .summary import Rest, Summary, summarize
 from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
-ROWS, MAPS = 500, 100  # cells in a file of rows, and of heat maps
+ROWS, MAPS = 500, 100  # cells in a file of rows (and of the fields that begin with them), and of heat maps
 PICTURES = 6  # of each reason
 PROVENANCE = (
     *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment", "levels", "scale"),
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
 REPEATED, SEEN_TWICE = "same bytes as an earlier cell", "same cell in a field that overlaps this one"
-SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "tools.js")
+SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "fields.js", "field.js", "tools.js")
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 
@@ -79,6 +81,8 @@ def write_pages(
         maps = ledger.maps(chunk * MAPS + 1, (chunk + 1) * MAPS)
         packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
         _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
+    if summary.smudges is not UNSET:
+        _write_fields(directory, fields, set(numbers))
     replace_file(directory / SUMMARY, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
     own = list(ledger.cells()) if summary.alarm else None
     page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps(), own)
@@ -120,7 +124,8 @@ def render_page(
         calibration=_known(asdict(summary.calibration)) if summary.calibration else {},
         provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},
         csv_name=CSV,
-        meta=_meta(bundle, report, summary.slide, max((cell.seq for cell in cells), default=0), has_maps),
+        of_fields=summary.smudges is not UNSET,
+        meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps),
     )
 
 
@@ -187,6 +192,19 @@ def _write_script(file: Path, kind: str, data: object) -> None:
         replace_file(file, text)
 
 
+def _write_fields(directory: Path, fields: Mapping[int, FieldRecord], numbers: set[int]) -> None:
+    """Write the files of fields that have rows with these numbers; a field is where its first row is."""
+    chunks: dict[int, list[object]] = {(number - 1) // ROWS: [] for number in numbers}
+    changed = {(field.seqs[0] - 1) // ROWS for field in fields.values() if not numbers.isdisjoint(field.seqs)}
+    chunks |= {chunk: [] for chunk in changed}
+    for field in fields.values():
+        if (chunk := (field.seqs[0] - 1) // ROWS) in chunks:
+            picture = field_picture(field.seqs[0])
+            chunks[chunk].append([picture, field.width, field.height, field.smudges, field.seqs])
+    for chunk, data in chunks.items():
+        _write_script(directory / DATA / f"fields-{chunk:04d}.js", "fields", data)
+
+
 def _row(cell: Cell) -> dict[str, object]:
     """The data of a cell for the page; probabilities in 10,000ths."""
     return {
@@ -205,22 +223,30 @@ def _row(cell: Cell) -> dict[str, object]:
         "corrected": cell.corrected_label,
         "correctedBy": cell.corrected_by,
         "correctedAt": cell.corrected_at,
+        "part": cell.part,
+        "box": cell.box,
+        "sameCellAs": cell.same_cell_as,
     }
 
 
-def _meta(bundle: Bundle, report: str, slide: str, last: int, has_maps: bool) -> dict[str, object]:
+def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bool) -> dict[str, object]:
     places = {entry.name: index for index, entry in enumerate(bundle.classes)}
+    of_fields = summary.smudges is not UNSET
+    crops = crops_of(bundle) if of_fields else None
     classes = [
         {"index": places[entry.name], "name": entry.name, "title": entry.title, "key": KEYS[at : at + 1]}
         for at, entry in enumerate(bundle.manifest.classes_as_read)
     ]
     return {
         "report": report,
-        "slide": slide,
+        "slide": summary.slide,
         "bundle_sha256": bundle.sha256,
         "classes": classes,
         "fields": list(_row(Cell(1, "", "ok", "", ""))),
         "files": -(-last // ROWS),
+        "ofFields": of_fields,
+        "notSearched": [entry.name for entry in bundle.classes if of_fields and entry.kind == "platelet"],
+        "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
         "mapsInFile": MAPS,
         "data": DATA,

@@ -12,9 +12,9 @@ from ..fields.reading import Part
 from ..files import replace_file
 from ..images import thumbnail
 from ..inference.predictions import Prediction
-from ..ledger.records import Cell, Status, now
+from ..ledger.records import Cell, Status, field_picture, now
 
-THUMBNAILS, FIELDS = "thumbnails", "fields"
+THUMBNAILS = "thumbnails"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,6 @@ class Row:
 def same_bytes_as(path: str) -> str:
     """The reason of a duplicate, whose bytes are counted as another image."""
     return f"same bytes as {path}"
-
-
-def field_picture(seq: int) -> str:
-    """Path within a report of the copy of a field, by the number of its first row."""
-    return f"{FIELDS}/{seq:06d}.jpg"
 
 
 def make_cell(

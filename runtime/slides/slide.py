@@ -13,7 +13,7 @@ from ..images.discover import needs_encoding, readable_name, short_digest, slide
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import WAITING, Box, Cell, FieldRecord, LedgerImage, Result, Run
+from ..ledger.records import FIELDS, WAITING, Box, Cell, FieldRecord, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
@@ -23,7 +23,7 @@ from .agreement import agree, with_scale
 from .attempts import QUARANTINED, Attempts
 from .numbering import Numbering
 from .overlaps import Overlaps
-from .pipeline import FIELDS, THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
+from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
 from .recognize import Recognition
 
 DISCOVERIES = 500

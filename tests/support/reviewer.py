@@ -8,6 +8,7 @@ from fakes import FakeBackend
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.fields.reading import FieldSearch
 from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
 from cartcls.runtime.reports.corrections import COLUMNS
 from cartcls.runtime.slides.batch import classify_slide
@@ -23,12 +24,12 @@ def make_slide(cells: Path, folder: Path, count: int = 8) -> Path:
     return folder
 
 
-def classify(folder: Path, bundle: Bundle, told: list[str] | None = None) -> Path:
+def classify(folder: Path, bundle: Bundle, told: list[str] | None = None, fields: FieldSearch | None = None) -> Path:
     """Classify a slide; the reports are beside it."""
     out = folder.parent / "out"
     with open_ledger(out, bundle) as ledger:
         notify = (told if told is not None else []).append
-        classify_slide(folder, out, Classifier(bundle, FakeBackend()), ledger, notify=notify)
+        classify_slide(folder, out, Classifier(bundle, FakeBackend(), fields=fields), ledger, notify=notify)
     return out
 
 

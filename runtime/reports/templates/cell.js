@@ -1,7 +1,13 @@
 // One cell, opened: its probabilities, and the heat map of any class.
 
-const thumbnailWidth = (cell) =>
-  Math.min(Math.max(1, Math.round((cell.width * meta.thumbnailHeight) / cell.height)), 4 * meta.thumbnailHeight);
+/** Width of a thumbnail's half; a cell of a field is shown as its crop is, not as the field. */
+function thumbnailWidth(cell) {
+  const [width, height] = cell.part === null ? [cell.width, cell.height] : meta.crop;
+  return Math.min(Math.max(1, Math.round((width * meta.thumbnailHeight) / height)), 4 * meta.thumbnailHeight);
+}
+
+/** Classes whose probabilities are shown. */
+const classesOf = (cell) => meta.classes.filter((entry) => cell.part === null || !meta.notSearched.includes(entry.name));
 
 function openCell(cell) {
   current = cell;
@@ -25,10 +31,10 @@ function view(element, cell) {
 async function drawCell() {
   const cell = current,
     label = present(cell);
-  byId("cell-title").replaceChildren(make("span", `dot ${colorOf(label)}`), `${title(label)} · no. ${cell.seq}`);
+  byId("cell-title").replaceChildren(make("span", `dot ${colorOf(label)}`), `${cell.status === "empty" ? "no cell" : title(label)} · no. ${cell.seq}`);
   drawChange(cell);
-  byId("before").disabled = cell === found[0];
-  byId("after").disabled = cell === found.at(-1);
+  byId("before").disabled = row().indexOf(cell) <= 0;
+  byId("after").disabled = !row().includes(cell) || cell === row().at(-1);
   byId("crop").parentElement.hidden = byId("heat").parentElement.hidden = !cell.thumbnail;
   byId("heat").parentElement.hidden ||= !meta.hasMaps;
   if (cell.thumbnail) {
@@ -36,19 +42,20 @@ async function drawCell() {
     view(byId("heat"), cell);
   }
   drawProbabilities(cell);
-  byId("why").textContent = cell.reason ? `${cell.status}: ${cell.reason}` : "";
+  drawReason(cell);
+  if (meta.ofFields) drawPlace(cell);
   byId("relabel").hidden = !canBeCorrected(cell);
   byId("relabel")
     .querySelectorAll("button")
     .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === label));
   const facts = {
-    file: cell.path,
+    file: placeOf(cell),
     model: cell.label ? `${title(cell.label)}, ${decimals(confidence(cell), 4)}` : "no label",
     person:
       cell.corrected === null
         ? "not reviewed"
         : `${title(cell.corrected)}, by ${cell.correctedBy}, ${when(cell.correctedAt)}`,
-    pixels: cell.width ? `${cell.width} × ${cell.height}` : "",
+    pixels: cell.box ? `${cell.box[2]} × ${cell.box[3]}, at ${cell.box[0]}, ${cell.box[1]}` : cell.width ? `${cell.width} × ${cell.height}` : "",
     analysed: when(cell.analysedAt),
     "SHA-256": cell.sha256 ?? "",
   };
@@ -63,6 +70,13 @@ async function drawCell() {
   if (cell === current) drawHeat(cell);
 }
 
+/** Why the open cell is not `ok`; a duplicate of a cell leads to it. */
+function drawReason(cell) {
+  byId("why").textContent = cell.reason ? `${cell.status}: ${cell.reason}` : "";
+  const counted = cell.sameCellAs === null ? null : cells.find((other) => other.seq === cell.sameCellAs);
+  if (counted) byId("why").append(" ", button("", `Show no. ${counted.seq}`, () => openCell(counted)));
+}
+
 /** What was done to the open cell in this page. */
 function drawChange(cell) {
   const entry = corrections.entries.get(cell.seq);
@@ -73,28 +87,14 @@ function drawChange(cell) {
 function drawProbabilities(cell) {
   byId("chances-title").hidden = !cell.probabilities.length;
   byId("chances").replaceChildren(
-    ...(cell.probabilities.length ? meta.classes : []).map((entry) => {
+    ...(cell.probabilities.length ? classesOf(cell) : []).map((entry) => {
       const value = cell.probabilities[entry.index];
       const element = button(`k${entry.index}`, "", () => showClass(entry));
       element.setAttribute("role", "radio");
       element.setAttribute("aria-checked", entry === shownClass);
       element.tabIndex = entry === shownClass ? 0 : -1;
-      const bar = document.createElementNS("http://www.w3.org/2000/svg", "svg"),
-        fill = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      for (const [name, size] of [
-        ["width", "100%"],
-        ["height", "4"],
-        ["aria-hidden", "true"],
-      ])
-        bar.setAttribute(name, size);
-      for (const [name, size] of [
-        ["class", "fill"],
-        ["width", `${value / 100}%`],
-        ["height", "4"],
-        ["rx", "2"],
-      ])
-        fill.setAttribute(name, size);
-      bar.append(fill);
+      const bar = svg("svg", { width: "100%", height: "4", "aria-hidden": "true" });
+      bar.append(svg("rect", { class: "fill", width: `${value / 100}%`, height: "4", rx: "2" }));
       element.append(
         make("span", "dot"),
         make("span", "", entry.title),
@@ -110,7 +110,7 @@ function showClass(entry) {
   shownClass = entry;
   drawProbabilities(current);
   drawHeat(current);
-  byId("chances").children[meta.classes.indexOf(entry)].focus();
+  byId("chances").children[classesOf(current).indexOf(entry)].focus();
 }
 
 /** Weights of OpenCV's INTER_CUBIC and the four samples they belong to, for each pixel of a line. */

@@ -11,11 +11,12 @@ const RESERVED = [
   ["o", meta.other + "…"],
   ["Backspace", "undo"],
 ];
-const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates", gone: "Gone" };
+const LEFT_OUT = { rejected: "Rejected", duplicate: "Duplicates", empty: "Fields with no cell", gone: "Gone" };
 // In the order that they are shown in; `index` is a class's place in the model's answers, and in `k0`, `k1`, ….
 const classOf = new Map(meta.classes.map((entry) => [entry.name, entry]));
 const colors = Uint8Array.from(atob(meta.colors), (letter) => letter.charCodeAt(0));
 const cells = [],
+  fields = [],
   maps = new Map(),
   loading = new Map();
 const filter = { label: "", status: "", reason: "" };
@@ -29,6 +30,8 @@ let groups = [],
 
 const cartcls = {
   rows: (rows) => rows.forEach((row) => cells.push(Object.fromEntries(meta.fields.map((name, i) => [name, row[i]])))),
+  fields: (rows) =>
+    rows.forEach(([picture, width, height, smudges, seqs]) => fields.push({ picture, width, height, smudges, seqs })),
   maps: (packed) =>
     Object.entries(packed).forEach(([seq, text]) =>
       maps.set(
@@ -62,6 +65,12 @@ function make(tag, className = "", text = "") {
   return element;
 }
 
+function svg(tag, values) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(values)) element.setAttribute(name, value);
+  return element;
+}
+
 function button(className, text, act) {
   const element = make("button", className, text);
   element.type = "button";
@@ -80,6 +89,10 @@ const countedAs = (cell) => (cell.corrected === meta.unsure ? cell.label : saved
 const isLabelled = (cell, label) => canBeCorrected(cell) && [saved(cell), countedAs(cell)].includes(label);
 const awaitsReview = (cell) =>
   (cell.corrected === meta.unsure && canBeCorrected(cell)) || (cell.status === "review" && cell.corrected === null);
+/** Likewise, with what was done to it in this page. */
+const stillAwaitsReview = (cell) =>
+  corrections.entries.has(cell.seq) ? present(cell) === meta.unsure : awaitsReview(cell);
+const placeOf = (cell) => (cell.part === null ? cell.path : `${cell.path}, cell ${cell.part}`);
 const confidence = (cell) => (cell.probabilities.length ? Math.max(...cell.probabilities) / 10000 : null);
 const decimals = (value, count = 2) => (value === null ? "" : value.toFixed(count));
 /** A time in UTC and, where that differs, by this computer's clock. */

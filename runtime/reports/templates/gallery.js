@@ -35,6 +35,7 @@ const STATUSES = {
   "corrected here": (cell) => corrections.entries.has(cell.seq),
   rejected: (cell) => cell.status === "rejected",
   duplicate: (cell) => cell.status === "duplicate",
+  empty: (cell) => cell.status === "empty",
   gone: (cell) => cell.status === "gone",
 };
 
@@ -82,10 +83,11 @@ function drawPage(focus = false) {
   rove(focus);
 }
 
-/** On paper are all cells that match, not only those of a page. */
+/** On paper are all cells that match, and all fields, not only those of a page. */
 function showAll(all) {
   printing = all;
   drawPage();
+  drawFields();
 }
 
 function halves(cell) {
@@ -121,7 +123,7 @@ function card(cell) {
   const text = make("span", `text ${colorOf(label)}`);
   text.append(
     make("span", "chance soft", cell.thumbnail && label === cell.label ? decimals(confidence(cell)) : ""),
-    make("b", entry ? "changed" : "", title(label)),
+    make("b", entry ? "changed" : "", cell.status === "empty" ? "no cell" : title(label)),
   );
   if (entry)
     text.append(
@@ -134,7 +136,7 @@ function card(cell) {
         ? ` · confirmed by ${cell.correctedBy}`
         : ` · by ${cell.correctedBy}, was ${title(cell.label)} ${decimals(confidence(cell))}`,
     );
-  text.append(make("span", "line", `${cell.seq} · ${cell.path}`));
+  text.append(make("span", "line", `${cell.seq} · ${placeOf(cell)}`));
   const reason = reasonOnCard(cell);
   if (reason) text.append(make("span", "line", `${cell.status}: ${reason}`));
   element.append(text);
@@ -144,12 +146,12 @@ function card(cell) {
 const cardOf = (cell) => cell && byId("cells").querySelector(`[data-seq="${cell.seq}"]`);
 
 function drawCard(cell) {
-  const old = cardOf(cell);
-  if (!old) return;
-  const focused = document.activeElement === old;
-  old.replaceWith(card(cell));
-  if (current === cell) rove(focused);
+  const old = cardOf(cell),
+    focused = old && document.activeElement === old;
+  if (old) old.replaceWith(card(cell));
+  if (old && current === cell) rove(focused);
   if (byId("cell").open && current === cell) drawCell();
+  drawBoxes(cell);
 }
 
 function rove(focus) {
@@ -168,7 +170,7 @@ function rove(focus) {
 
 function turnPage(step) {
   const next = page + step;
-  if (next < 0 || next * PER_PAGE >= found.length) return false;
+  if (!step || next < 0 || next * PER_PAGE >= found.length) return false;
   page = next;
   current = null;
   drawPage(!byId("cell").open);
@@ -186,15 +188,14 @@ function inView() {
 function move(step, focus = true) {
   const index = found.indexOf(current) + step;
   if (index < 0 || index >= found.length) return;
-  if (Math.floor(index / PER_PAGE) !== page) turnPage(Math.sign(step));
+  turnPage(Math.floor(index / PER_PAGE) - page);
   current = found[index];
   rove(focus);
 }
 
-/** How many cells it is to the one above or below: the nearest in another row that begins in the same column. */
-function rowStep(direction) {
-  const all = [...byId("cells").querySelectorAll(".cell")],
-    at = all.indexOf(cardOf(current));
+/** How many cards it is to the one above or below: the nearest in another row that begins in the same column. */
+function rowStep(direction, all, element) {
+  const at = all.indexOf(element);
   const here = all[at].getBoundingClientRect();
   for (let i = at + direction; i >= 0 && i < all.length; i += direction) {
     const there = all[i].getBoundingClientRect();

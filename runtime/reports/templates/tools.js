@@ -23,9 +23,15 @@ function goToNext() {
   if (!byId("cell").open) move(1);
 }
 
+/** Cells among which an open one has neighbours: those of the field that is open beneath it, else those that match. */
+const row = () => (meta.ofFields && byId("field").open ? shownField.cells : found);
+
 function openNeighbour(step) {
-  move(step, false);
-  openCell(current);
+  const all = row(),
+    next = all[all.indexOf(current) + step];
+  if (!all.includes(current) || !next) return;
+  if (all === found) move(step, false);
+  openCell(next);
 }
 
 /** The label for a name that was typed: an existing one, or `other: ` and the name. */
@@ -54,7 +60,9 @@ function askOther(cell) {
 
 /** Keys are for the current cell, wherever the focus is, but where it needs them itself. */
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open || !current) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open) return;
+  if (meta.ofFields && !byId("cell").open && onFieldKey(event)) return;
+  if (!current) return;
   const opened = byId("cell").open,
     active = document.activeElement;
   if (!opened && active.matches("select, input, .scroll")) return;
@@ -65,10 +73,11 @@ function onKey(event) {
   else if (event.key in steps) opened ? openNeighbour(steps[event.key]) : move(steps[event.key]);
   else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     const direction = event.key === "ArrowDown" ? 1 : -1,
-      count = meta.classes.length;
-    if (!opened) move(rowStep(direction));
+      classes = classesOf(current),
+      count = classes.length;
+    if (!opened) move(rowStep(direction, [...byId("cells").querySelectorAll(".cell")], cardOf(current)));
     else if (current.probabilities.length)
-      showClass(meta.classes[(meta.classes.indexOf(shownClass) + direction + count) % count]);
+      showClass(classes[(classes.indexOf(shownClass) + direction + count) % count]);
   } else if (active.classList.contains("cell") && (event.key === "Home" || event.key === "End")) {
     current = event.key === "Home" ? found[page * PER_PAGE] : found[Math.min((page + 1) * PER_PAGE, found.length) - 1];
     rove(true);
@@ -160,10 +169,15 @@ function buildTools() {
 }
 
 async function start() {
-  const whole = await Promise.all(Array.from({ length: meta.files }, (_, number) => load("rows", number)));
+  const whole = await Promise.all(
+    ["rows", ...(meta.ofFields ? ["fields"] : [])].flatMap((kind) =>
+      Array.from({ length: meta.files }, (_, number) => load(kind, number)),
+    ),
+  );
   cells.sort((a, b) => a.seq - b.seq);
   const has = (said) => (cell) => cell.reasons.some((reason) => reason.startsWith(said));
   saidOfAll = meta.ofWholeSlides.filter((said) => cells.filter(canBeCorrected).every(has(said)));
+  if (meta.ofFields) joinFields();
   restore();
   buildTools();
   byId("tools").hidden = false;
@@ -175,9 +189,12 @@ async function start() {
   byId("after").addEventListener("click", () => openNeighbour(1));
   byId("close").addEventListener("click", () => byId("cell").close());
   byId("cell").addEventListener("close", () => {
+    if (meta.ofFields && byId("field").open) return mark(current);
+    if (!cardOf(current)) current = found[page * PER_PAGE] ?? null; // it was opened from elsewhere
     const now = document.activeElement; // the event comes late: a focus that has moved by then stays
     rove(now === document.body || now.classList.contains("cell"));
   });
+  if (meta.ofFields) startFields();
   byId("other-cancel").addEventListener("click", () => byId("other").close());
   byId("other-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+from samples import RUN, a_cell
+
+from cartcls.cli import show
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.ledger.records import Facts
+from cartcls.runtime.reports.summary import summarize
+
+FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
+
+
+@pytest.mark.parametrize(
+    ("facts", "smudges", "said"),
+    [
+        (FIELDS, 4, "3 fields, 2 cells: 2 ok, 1 empty; 4 smudges not counted\nscale: 0.08264 µm per pixel, by the red"),
+        (FIELDS, 1, "1 empty; 1 smudge not counted\n"),
+        (FIELDS, 0, "3 fields, 2 cells: 2 ok, 1 empty\nscale:"),
+        (Facts(), 0, "3 images: 2 ok, 1 empty\n"),
+    ],
+)
+def test_a_slide_of_fields_tells_of_fields_cells_smudges_and_scale(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str], facts: Facts, smudges: int, said: str
+):
+    cells = [a_cell(1), a_cell(2), a_cell(3, status="empty", label=None, probabilities=(), thumbnail=None)]
+    show.finished(Path("out/s-1"), summarize(bundle, RUN, cells, 0, "", facts, smudges))
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("scale" in printed) == facts.fields
