@@ -58,10 +58,8 @@ def measure(trial: Trial, files: int, rate: float) -> tuple[list[float], list[fl
     in_page: dict[str, float] = {}
     while len(in_page) < files:
         now = time.monotonic()
-        _note(in_table, written, now, lambda: (report / "cells.csv").read_text(), ",{},")
-        _note(
-            in_page, written, now, lambda: "".join(p.read_text() for p in (report / "cells").glob("rows-*.js")), '"{}"'
-        )
+        _note(in_table, written, now, [report / "cells.csv"], ",{},")
+        _note(in_page, written, now, (report / "cells").glob("rows-*.js"), '"{}"')
         time.sleep(SOON)
     return [in_table[name] - at for name, at in written.items()], [in_page[name] - at for name, at in written.items()]
 

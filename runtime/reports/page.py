@@ -82,7 +82,7 @@ def write_pages(
         packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
         _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
     if summary.smudges is not UNSET:
-        _write_fields(directory, fields, set(numbers))
+        _write_fields(directory, ledger.fields(), set(numbers))
     replace_file(directory / SUMMARY, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
     own = list(ledger.cells()) if summary.alarm else None
     page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps(), own)

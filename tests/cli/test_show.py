@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from samples import RUN, a_cell
 from cartcls.cli import show
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.records import Facts
-from cartcls.runtime.reports.summary import summarize
+from cartcls.runtime.reports.summary import Rest, summarize
 
 FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
 
@@ -23,8 +24,8 @@ FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
 def test_a_slide_of_fields_tells_of_fields_cells_smudges_and_scale(
     bundle: Bundle, capsys: pytest.CaptureFixture[str], facts: Facts, smudges: int, said: str
 ):
-    cells = [a_cell(1), a_cell(2), a_cell(3, status="empty", label=None, probabilities=(), thumbnail=None)]
-    show.finished(Path("out/s-1"), summarize(bundle, RUN, cells, 0, "", facts, smudges))
+    cells = [a_cell(1), a_cell(2), replace(a_cell(3), status="empty", label=None, probabilities=(), thumbnail=None)]
+    show.finished(Path("out/s-1"), summarize(bundle, RUN, cells, Rest(facts=facts, smudges=smudges)))
     printed = capsys.readouterr().out
     assert said in printed
     assert ("scale" in printed) == facts.fields

@@ -12,7 +12,7 @@ from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Facts, FieldRecord, LedgerImage, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import ROWS, render_page, write_pages
-from cartcls.runtime.reports.summary import summarize
+from cartcls.runtime.reports.summary import Rest, summarize
 
 FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
 SMUDGES = ((5, 6, 7, 8), (50, 60, 70, 80))
@@ -77,7 +77,7 @@ def test_files_of_fields_are_written_where_one_changed(
 
 def test_a_slide_without_fields_tells_of_none(bundle: Bundle, tmp_path: Path):
     cells = [a_cell(1), a_cell(2, "platelet")]
-    page = render_page(bundle, "f" * 32, cells, summarize(bundle, RUN, cells, 0), has_maps=True)
+    page = render_page(bundle, "f" * 32, cells, summarize(bundle, RUN, cells), has_maps=True)
     text = re.sub(r"<script>.*?</script>|<style>.*?</style>", "", page, flags=re.S)
     assert "2 images, classified by" in text
     assert not re.search("field", re.sub(r'"fields": \[.*?\]|"ofFields": false', "", text), re.IGNORECASE)
@@ -101,7 +101,9 @@ def test_the_head_tells_of_fields_cells_and_smudges(bundle: Bundle, smudges: int
     empty = replace(a_cell(4), status="empty", label=None, probabilities=(), thumbnail=None, part=None)
     again = replace(a_cell(3, part=3), status="duplicate", same_cell_as=1)
     cells = [a_cell(1, part=1), a_cell(2, part=2, corrected_label="not a cell", corrected_by="Ada"), again, empty]
-    page = render_page(bundle, "f" * 32, cells, summarize(bundle, RUN, cells, 1, "", FIELDS, smudges), has_maps=True)
+    page = render_page(
+        bundle, "f" * 32, cells, summarize(bundle, RUN, cells, Rest(1, "", FIELDS, smudges)), has_maps=True
+    )
     assert "2 of 3 fields, 2 cells, classified by" in page
     assert "1 field still waits" in page
     assert said in page

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from fakes import FakeBackend, without_checks
-from fields import FieldBench
+from field_bench import FieldBench
 from mosaic import Mosaic, mosaic
 from msgspec import UNSET, structs
 
