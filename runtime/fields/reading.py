@@ -227,7 +227,9 @@ def _searched(picture: Picture, search: FieldSearch) -> FieldReading:
     kept = _plane(picture, diameter), _jpeg(shown)
     view = View(picture.width, picture.height, len(found.cells), found.smudges, *kept)
     if not found.cells:
-        return FieldReading(replace(file, error=NO_CELL, empty=True), view, found)
+        smudges = len(found.smudges)
+        told = f" ({smudges} smudge{'' if smudges == 1 else 's'})" if smudges else ""
+        return FieldReading(replace(file, error=NO_CELL + told, empty=True), view, found)
     return FieldReading(file, view, found, picture, diameter)
 
 

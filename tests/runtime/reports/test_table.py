@@ -15,7 +15,8 @@ from cartcls.runtime.reports import table
 from cartcls.runtime.reports.table import Difference, csv_header, csv_line, project, rebuild, verify, write_csv
 
 COLUMNS = [
-    *("seq", "slide", "path", "path_encoded", "label", "model_label", "confidence", "status", "reason"),
+    *("seq", "slide", "path", "path_encoded", "part", "x", "y", "w", "h", "scale", "mpp", "at_edge"),
+    *("label", "model_label", "confidence", "status", "reason"),
     *("promise", "p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
     *("p_platelet", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
     *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
@@ -31,6 +32,15 @@ def slide(tmp_path: Path) -> Iterator[SlideLedger]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "cells.csv"
+
+
+def test_a_cell_of_a_field_has_its_place(file: Path, bundle: Bundle):
+    inside = a_cell(1, part=3, x=10, y=20, w=30, h=40, scale=1.23456, mpp=0.1, at_edge=False)
+    names = ("part", "x", "y", "w", "h", "scale", "mpp", "at_edge")
+    first, second, third = written(bundle, file, inside, replace(inside, seq=2, at_edge=True), a_cell(3))
+    assert [first[name] for name in names] == ["3", "10", "20", "30", "40", "1.2346", "0.1000", "0"]
+    assert second["at_edge"] == "1"
+    assert {third[name] for name in names} == {""}
 
 
 def add(slide: SlideLedger, *labels: str, seq: int | None = None) -> None:

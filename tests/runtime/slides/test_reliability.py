@@ -49,7 +49,7 @@ def test_kill_nine_loses_doubles_and_tears_nothing(trial: Trial, files: int, kil
 
 
 @pytest.mark.parametrize(
-    ("files", "kills"), [(60, 4), pytest.param(1000, 100, marks=pytest.mark.slow)], ids=["short", "full"]
+    ("files", "kills"), [(60, 4), pytest.param(400, 60, marks=pytest.mark.slow)], ids=["short", "full"]
 )
 def test_kill_nine_leaves_fields_whole(tmp_path: Path, files: int, kills: int):
     trial = FieldTrial(tmp_path)
