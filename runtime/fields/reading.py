@@ -18,11 +18,13 @@ from ..images.tiff_large import MAX_LARGE_BYTES
 from .find import Field, Found
 from .plane import plane_of
 from .scale import NO_SCALE, diameter_of, mpp_of
-from .slide_scale import FieldScale, alike, file_mpp
+from .slide_scale import FieldScale, file_mpp
 from .stain import STAINED, background
 from .tiles import cut_in, diameter_in, find_in, overview
 
 NO_CELL = "no white cell or erythroblast was found in it"
+OTHER_SCALE = "its red cells look like another magnification than the slide's"
+UNLIKE = 1.4  # times the slide's red cells: single fields of one slide differed by more in 4 of 264
 BARE = 0.02  # share of pixels that a field of empty slide has at most that are stained
 JPEG_QUALITY = 80
 
@@ -64,12 +66,14 @@ class Part:
         found: Its box.
         scale: How much larger the model sees it than it is in the file.
         mpp: µm per pixel of the file.
+        other_scale: Whether the red cells of its field look like another magnification than the slide's.
     """
 
     number: int
     found: Found
     scale: float
     mpp: float
+    other_scale: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +108,7 @@ class FieldReading:
         picture: Its pixels; None where there is nothing to cut out. A large one is read as it is used; its file is
             closed once nothing refers to this.
         diameter: Of a red cell, in pixels; 0 where it cannot be used.
+        other_scale: Whether its own red cells look like another magnification than the slide's.
     """
 
     file: Reading
@@ -111,6 +116,7 @@ class FieldReading:
     found: Field | None = None
     picture: Picture | None = None
     diameter: float = 0.0
+    other_scale: bool = False
 
     @property
     def numbers(self) -> range:
@@ -197,7 +203,7 @@ def read_part(
     if not number or field.found is None:
         return field.file, None
     found, file = field.found.cells[number - 1], field.file
-    part = Part(number, found, crops.diameter / field.diameter, mpp_of(field.diameter))
+    part = Part(number, found, crops.diameter / field.diameter, mpp_of(field.diameter), field.other_scale)
     try:
         crop = crop_of(field, (found.x, found.y, found.w, found.h), crops)
     except ImageError as error:
@@ -214,14 +220,18 @@ def _searched(picture: Picture, search: FieldSearch) -> FieldReading:
     """
     file = Reading(picture.fingerprint, "", False, picture.sha256, picture.width, picture.height)
     file = replace(file, doubt=picture.doubt, deep=picture.deep)
-    diameter = search.diameter or (diameter_of(search.mpp) if search.mpp else diameter_in(picture))
+    own = diameter_in(picture)
+    diameter = search.diameter or (diameter_of(search.mpp) if search.mpp else own)
+    other_scale = own is not None and diameter is not None and not 1 / UNLIKE <= own / diameter <= UNLIKE
     if diameter is None:  # the slide may have a scale later
         return FieldReading(replace(file, error=NO_SCALE, incomplete=True))
     try:
         found = find_in(picture, diameter)
     except ScaleError as error:
         return FieldReading(replace(file, error=str(error)))
-    if not found.cells and (doubt := _why_not_empty(picture, diameter)):
+    if not found.cells and other_scale:
+        return FieldReading(replace(file, error=f"{OTHER_SCALE}: {own:.0f} pixels, not {diameter:.0f}"))
+    if not found.cells and own is None and (doubt := _why_not_empty(picture)):
         return FieldReading(replace(file, error=doubt))
     shown, _ = overview(picture)
     kept = _plane(picture, diameter), _jpeg(shown)
@@ -230,7 +240,7 @@ def _searched(picture: Picture, search: FieldSearch) -> FieldReading:
         smudges = len(found.smudges)
         told = f" ({smudges} smudge{'' if smudges == 1 else 's'})" if smudges else ""
         return FieldReading(replace(file, error=NO_CELL + told, empty=True), view, found)
-    return FieldReading(file, view, found, picture, diameter)
+    return FieldReading(file, view, found, picture, diameter, other_scale)
 
 
 def _plane(picture: Picture, diameter: float) -> bytes:
@@ -239,17 +249,14 @@ def _plane(picture: Picture, diameter: float) -> bytes:
     return plane_of(picture.region(0, 0, picture.width, picture.height), diameter).pack()
 
 
-def _why_not_empty(picture: Picture, diameter: float) -> str:
-    """What speaks against a field's being empty where no cell was found in it; nothing is known of large pictures."""
+def _why_not_empty(picture: Picture) -> str:
+    """What speaks against a field's being empty that shows no red cells; nothing is known of large pictures."""
     if picture.width * picture.height > MAX_PIXELS:
         return ""
     image = picture.region(0, 0, picture.width, picture.height)
-    own = diameter_in(picture)
-    if own is not None and not alike(own, diameter):
-        return f"has red cells of {own:.0f} pixels, those of the slide have {diameter:.0f}: is it of another objective?"
     green, empty = cv2.extractChannel(image, 1).astype(np.float32), background(image)[1]
     stained = float(np.mean(green < empty * np.exp(-STAINED)))
-    if own is None and stained > BARE:
+    if stained > BARE:
         return "shows neither red cells nor empty slide: it may be inverted, out of focus or too thick"
     return ""
 

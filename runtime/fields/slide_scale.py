@@ -71,7 +71,7 @@ def believed(mpp: float, diameter: float | None) -> bool:
         mpp: µm per pixel: 0.02 to 1 of a microscope's camera.
         diameter: Of a red cell in pixels, from which it differs by at most a quarter; None where none is seen.
     """
-    return BELIEVED[0] <= mpp <= BELIEVED[1] and (diameter is None or alike(diameter, diameter_of(mpp)))
+    return BELIEVED[0] <= mpp <= BELIEVED[1] and (diameter is None or _alike(diameter, diameter_of(mpp)))
 
 
 def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
@@ -91,7 +91,7 @@ def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
     red_cells = median(seen) if seen else None
     if mpp is not None:
         given = diameter_of(mpp)
-        doubt = "" if red_cells is None or alike(red_cells, given) else _look_like(red_cells, mpp)
+        doubt = "" if red_cells is None or _alike(red_cells, given) else _look_like(red_cells, mpp)
         return SlideScale(given, "mpp", doubt)
     if credible := [one for one in said if believed(one, red_cells)]:
         return SlideScale(diameter_of(median(credible)), "file")
@@ -100,8 +100,7 @@ def slide_scale(mpp: float | None, fields: Sequence[FieldScale]) -> SlideScale:
     return SlideScale(own, "red cells", doubt)
 
 
-def alike(red_cells: float, diameter: float) -> bool:
-    """Whether two diameters of a red cell differ by at most a quarter."""
+def _alike(red_cells: float, diameter: float) -> bool:
     return 1 / UNLIKE <= red_cells / diameter <= UNLIKE
 
 

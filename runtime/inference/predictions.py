@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.review import assess
-from ..fields.reading import Part, View
+from ..fields.reading import OTHER_SCALE, Part, View
 from ..images.adjust import maps_of_picture
 from ..images.reading import Reading, Source
 from .backend import Outputs
@@ -20,7 +20,7 @@ RARE = "rare class: look at each"
 UNDECIDED = "undecided: it looks most like another class than those asked for"
 AT_EDGE = "cut off by the field's edge"
 JOINED = "may be two cells that touch"
-LIKE_PLATELET = "looks most like a platelet, and these are not searched in fields"
+LIKE_PLATELET = "called a platelet first, which a cell found in a field is not: the label is the next best"
 RECOMPUTED = "recomputed on the CPU: the backend gave not-a-number"
 
 Place = tuple[Part | None, View | None]
@@ -148,6 +148,7 @@ def _prediction(
         (
             *[AT_EDGE] * bool(part and part.found.at_edge),
             *[JOINED] * bool(part and part.found.joined),
+            *[OTHER_SCALE] * bool(part and part.other_scale),
             *([LIKE_PLATELET] if like_platelet else [UNDECIDED] * undecided),
             *[RECOMPUTED] * recomputed,
             *[reading.doubt] * bool(reading.doubt),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..bundle.bundle import Bundle
 from ..bundle.calibration import SlideLimits
+from ..fields.reading import OTHER_SCALE
 from ..images.quality import FLAWS
 from ..inference.predictions import AT_EDGE, JOINED, LIKE_PLATELET, RARE
 from ..ledger.records import Cell
@@ -21,7 +22,7 @@ TOO_FEW = "too few cells to tell whether this slide is like home"
 UNLIKE = "this slide is unlike those that the bundle was calibrated on"
 WHOLE_FIELD, NO_CELL = FLAWS["size"][1], FLAWS["cell"][0]
 CAN_BE_RARE = ("leukocyte", "other")  # a laboratory's own class, such as of plasma cells, may be of kind `other`
-OF_PICTURE = (WHOLE_FIELD, NO_CELL, AT_EDGE, JOINED, LIKE_PLATELET)
+OF_PICTURE = (WHOLE_FIELD, NO_CELL, AT_EDGE, JOINED, OTHER_SCALE, LIKE_PLATELET)
 """What a picture shows, whatever the slide is like."""
 
 
