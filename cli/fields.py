@@ -13,7 +13,8 @@ from .main import app
 @app.command()
 def find(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE", help="Whole fields of one slide.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="IMAGE", help="Whole fields of one slide, or their folder.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder for copies of the fields with boxes.", show_default=False)],
     mpp: Annotated[
@@ -38,6 +39,7 @@ def find(
     from ..runtime.fields.slide_scale import slide_scale
     from . import show, show_fields
 
+    images = show_fields.listed(images, out)
     measured = show_fields.measured(images)
     scale = slide_scale(mpp, list(measured.values()))
     if scale.doubt:

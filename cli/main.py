@@ -55,7 +55,7 @@ def _root(
 def batch(
     slide_dirs: Annotated[
         list[Path],
-        typer.Argument(metavar="SLIDE_DIR", help="Folders of cell crops, one for each slide.", show_default=False),
+        typer.Argument(metavar="SLIDE_DIR", help="Folders of images, one for each slide.", show_default=False),
     ],
     out: Out = REPORTS,
     bundle: BundleDir = None,

@@ -111,9 +111,10 @@ def counts(summary: "Summary") -> str:
 
 def _images(summary: "Summary") -> str:
     """How many images a slide has; of whole fields, with the cells that were found."""
+    images = f"{summary.images - summary.not_looked_at} of " * bool(summary.not_looked_at) + str(summary.images)
     if not summary.scale:
-        return f"{summary.images} images"
-    return f"{summary.images} fields, {sum(summary.status[name] for name in ('ok', 'review', 'reviewed'))} cells"
+        return f"{images} images"
+    return f"{images} fields, {sum(summary.status[name] for name in ('ok', 'review', 'reviewed'))} cells"
 
 
 def _smudges(summary: "Summary") -> str:

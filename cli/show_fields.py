@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from ..runtime.errors import ImageError, ScaleError
+from ..runtime.errors import ImageError, ScaleError, UsageError
 from ..runtime.fields.draw import drawn
 from ..runtime.fields.find import FINDER_VERSION, Field
 from ..runtime.fields.reading import measure_field
 from ..runtime.fields.slide_scale import FieldScale, Origin, SlideScale
 from ..runtime.fields.tiles import find_in, overview
 from ..runtime.files import replace_file, writing
+from ..runtime.images.discover import find_images
 from ..runtime.images.picture import open_picture
 from .show import notify, results
 
@@ -58,6 +59,21 @@ class Looked:
             "cells": [asdict(cell) for cell in self.field.cells],
             "smudges": [asdict(smudge) for smudge in self.field.smudges],
         }
+
+
+def listed(images: Sequence[Path], out: Path) -> list[Path]:
+    """Fields by name, those of a folder in its place.
+
+    Raises:
+        UsageError: The copies would lie among them, and be fields the next time.
+    """
+    found: list[Path] = []
+    for image in images:
+        inner = find_images(image, out) if image.is_dir() else None
+        found += [image] if inner is None else [image / os.fsdecode(path) for path in inner]
+    if any(image.parent.resolve() == out.resolve() for image in found):
+        raise UsageError(f"{out} holds the fields themselves: name another folder with --out")
+    return found
 
 
 def measured(images: Sequence[Path]) -> dict[Path, FieldScale]:

@@ -49,7 +49,8 @@ class Summary(Struct, frozen=True, kw_only=True):
             nothing. Every cell is for review then, and the promise is withdrawn.
         promise: What the calibration's guarantee is worth here: `promised` where it was held on held-out slides, else
             `estimated, no promise`; `withdrawn` after an alarm; empty where no cell can be `ok`.
-        waiting: Images that have no row yet.
+        waiting: Images that have no row yet, and will get one.
+        not_looked_at: Images that get none, because there were enough leukocytes before.
         whole_fields: Images that look like a whole field of view, and that no person has reviewed.
         no_cell: Other images that show no cell, likewise.
         status: Rows by their status in the table: `reviewed` takes the place of `ok` or `review` once a person has
@@ -82,6 +83,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     promise: str
     images: int
     waiting: int
+    not_looked_at: int
     whole_fields: int
     no_cell: int
     status: dict[str, int]
@@ -156,7 +158,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
     record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
-    looked_at_all = not waiting or facts.leukocytes is not None
+    looked_at_all = waiting == len(rest.unlooked)
     complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
     return Summary(
@@ -167,7 +169,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
         images=images + waiting,
-        waiting=waiting,
+        waiting=waiting - len(rest.unlooked),
+        not_looked_at=len(rest.unlooked),
         whole_fields=len(fields),
         no_cell=len(without),
         status={status: statuses[status] for status in STATUSES},
@@ -262,7 +265,7 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
             "look like whole fields of view, not single cells",
         )
         found = f"{whole_fields} of {images} images {one if whole_fields == 1 else more}"
-        remedy = "Find the cells in whole fields with --fields"
+        remedy = "Find the cells in whole fields with --fields --fresh"
         warnings.append(f"{found}: {_mean_nothing(whole_fields)}. {remedy}")
     if no_cell:
         found = f"{no_cell} of {images} images {'shows' if no_cell == 1 else 'show'} no cell"

@@ -9,7 +9,7 @@ from tiffs import of_tifffile
 from typer.testing import CliRunner
 
 from cartcls.cli import app
-from cartcls.runtime.errors import ImageError, ScaleError
+from cartcls.runtime.errors import ImageError, ScaleError, UsageError
 from cartcls.runtime.fields.scale import mpp_of
 from cartcls.runtime.images.decode import read_image
 
@@ -124,3 +124,16 @@ def test_a_field_that_the_scale_does_not_fit_is_named_and_the_others_are_looked_
     assert code == 3
     assert "6 cells in 2 fields" in said
     assert f"error: {small} " in warned
+
+
+def test_a_folder_of_fields_may_be_named(fields: list[Path], tmp_path: Path):
+    code, said, _, _ = run(fields[0].parent.parent, "--out", tmp_path / "out")
+    assert code == 0
+    assert "6 cells in 2 fields; red cell" in said
+
+
+def test_copies_never_lie_among_the_fields(fields: list[Path]):
+    _, _, _, error = run(fields[0], "--out", fields[0].parent)
+    assert isinstance(error, UsageError)
+    assert "holds the fields themselves: name another folder" in str(error)
+    assert [path.name for path in fields[0].parent.iterdir()] == ["field.png"]

@@ -19,6 +19,7 @@ function joinFields() {
 
 function boxClass(cell) {
   if (cell.status === "duplicate") return "box again";
+  if (present(cell) === meta.notACell) return "box smudge";
   return ["box", colorOf(present(cell)), stillAwaitsReview(cell) ? "waits" : ""].filter(Boolean).join(" ");
 }
 
@@ -56,13 +57,15 @@ function overlay(field) {
 
 /** How many cells a field has, in words. */
 function cellsIn(field) {
-  const counted = field.cells.filter(canBeCorrected),
+  const labelled = field.cells.filter(canBeCorrected),
+    counted = labelled.filter((cell) => present(cell) !== meta.notACell),
     waiting = counted.filter(stillAwaitsReview).length,
     again = field.cells.filter((cell) => cell.status === "duplicate").length;
   const parts = [
-    counted.length || again ? many(counted.length, "cell") : "no cell",
+    labelled.length || again ? many(counted.length, "cell") : "no cell",
     waiting ? `${waiting} for review` : "",
     again ? `${again} counted elsewhere` : "",
+    labelled.length > counted.length ? `${labelled.length - counted.length} not a cell` : "",
     field.smudges.length ? many(field.smudges.length, "smudge") : "",
   ];
   return parts.filter(Boolean).join(" · ");

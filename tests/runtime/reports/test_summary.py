@@ -55,7 +55,7 @@ def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle:
     assert (summary.whole_fields, summary.no_cell) == (3, 1)
     assert summary.warnings[:2] == [
         "3 of 5 images look like whole fields of view, not single cells: their labels mean nothing."
-        " Find the cells in whole fields with --fields",
+        " Find the cells in whole fields with --fields --fresh",
         "1 of 5 images shows no cell: its label means nothing",
     ]
     assert len(summary.warnings) == 3

@@ -116,6 +116,13 @@ def test_a_persons_label_decides_the_colour_at_once_and_after(page: Page, out: P
     assert drawn(page, 1) == "box k6"
 
 
+def test_what_a_person_calls_no_cell_is_not_counted(page: Page):
+    focus(page, 2)
+    page.keyboard.press("n")
+    assert drawn(page, 2) == "box smudge"
+    assert page.locator("#field-list .line").first.inner_text() == "3 cells · 1 not a cell · 1 smudge"
+
+
 def test_a_box_leads_to_its_cell_and_back(page: Page):
     page.select_option("#status", "review")  # none of this field
     page.locator("#field-list .field").nth(1).click()
