@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from ..runtime.bundle.bundle import CROSS_VALIDATION
 from ..runtime.bundle.manifest import ClassMetrics, Metrics
 from ..runtime.errors import DataError
 from ..runtime.statistics import wilson_interval
@@ -22,7 +23,7 @@ from .metrics import classification_metrics
 from .split import class_of, list_images
 
 CROSS_VALIDATED, PREDICTIONS = "cross-validated.json", "predictions.csv"  # files of a cross-validation
-BY_IMAGE, BY_GROUP = "cross-validated, by image", "cross-validated, by group"
+BY_IMAGE, BY_GROUP = f"{CROSS_VALIDATION}, by image", f"{CROSS_VALIDATION}, by group"
 
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.floating]

@@ -278,9 +278,9 @@ def adapted(bundle: "Bundle") -> None:
     calibrated(bundle.directory, bundle.manifest.calibration)
 
 
-def not_calibrated(directory: Path, guarantee: "PromiseRecord") -> None:
+def not_calibrated(directory: Path, guarantee: "PromiseRecord", kind: str = "error") -> None:
     """Print that what was asked for cannot be guaranteed, what that means, and what would help."""
-    notify(f"error: {guarantee.problem}")
+    notify(f"{kind}: {guarantee.problem}")
     notify(f"{directory} was written, and marks every cell for review: {guarantee.sentence}")
 
 

@@ -22,6 +22,7 @@ MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
 PARITY_CELLS = "proof.npz"
 MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
+CROSS_VALIDATION = "cross-validated"  # how figures begin that were made so, among a bundle's metrics
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles" / "rcmnet-pbc8"
 EXTERNAL_DATA = b"\x0a\x08location\x12"  # how ONNX names a file outside itself
 
@@ -92,6 +93,18 @@ class Bundle:
             return f"{NOT_CALIBRATED} for an answer restricted to {titles} (--classes)"
         record = self.manifest.calibration
         return NOT_CALIBRATED if record is None else record.promise.problem
+
+    @property
+    def cross_validated(self) -> str:
+        """How often labels were right where the bundle was tested by cross-validation, as a sentence; else empty."""
+        for unit, metrics in self.manifest.metrics.items():
+            if unit.startswith(CROSS_VALIDATION):
+                low, high = (f"{100 * share:.1f}" for share in metrics.top1_interval)
+                return (
+                    f"{metrics.correct} of {metrics.count} labels were right in tests on the cells that the bundle was"
+                    f" made of ({low} to {high} %; {unit}): on other slides, fewer may be"
+                )
+        return ""
 
     @property
     def calibrated(self) -> bool:

