@@ -96,6 +96,10 @@ class SlideLedger:
         """Retry images later; no attempt is counted, because they did not end the process."""
         self._update("state = 'retry', attempts = 0", images)
 
+    def take_back(self, images: Iterable[LedgerImage]) -> None:
+        """Take back the last attempt that was counted: it did not end the process, and those before still count."""
+        self._update("state = 'seen', attempts = attempts - 1", images)
+
     def mark_vanished(self, images: Iterable[LedgerImage]) -> None:
         """Mark images as vanished; one that already has a row keeps it."""
         self._update(f"state = CASE WHEN ({_ROW_OF_IMAGE}) IS NULL THEN 'vanished' ELSE 'reported' END", images)

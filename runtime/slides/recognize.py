@@ -215,7 +215,7 @@ class Recognition:
         cells, state = self._rows_of(image), image.state
         if state == "gone":
             first = next((row for _, row in self._same_bytes(file.sha256) if row.can_be_corrected), None)
-            back = self._restored(cells[0], first) if len(cells) == 1 else None  # a field is searched again
+            back = None if cells[0].box else self._restored(cells[0], first)  # a field is compared with others again
             cells, state = ([back], "reported") if back else (cells, "seen")
         elif state == "rejected":
             state = "seen"  # the reason may have been its name

@@ -13,7 +13,7 @@ from ..images.discover import needs_encoding, readable_name, short_digest, slide
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import FIELDS, WAITING, Box, Cell, FieldRecord, LedgerImage, Result, Run
+from ..ledger.records import FIELDS, WAITING, Cell, FieldRecord, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
@@ -21,13 +21,13 @@ from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .agreement import agree, with_scale
 from .attempts import QUARANTINED, Attempts
+from .counted import Identity, first_of_each, identity, orphans_of
 from .numbering import Numbering
 from .overlaps import Overlaps
 from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
 from .recognize import Recognition
 
 DISCOVERIES = 500
-Identity = tuple[str | None, Box | None]  # of a cell: digest of its file, and its box where that is a field
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
 
 
@@ -154,14 +154,7 @@ class SlideWork:
 
         Duplicates of which no equal image is counted are classified again, too.
         """
-        counted = self._read_first_of_each()
-        numbers = {seq for seq, _ in counted.values()}
-        duplicates, owners = (cell for cell in self.ledger.cells() if cell.status == "duplicate"), self.ledger.owners()
-        orphans = {
-            owners[cell.seq]
-            for cell in duplicates
-            if (cell.same_cell_as not in numbers if cell.same_cell_as else _identity(cell) not in counted)
-        }
+        orphans = orphans_of(self.ledger)
         images = self.ledger.images().values()
         self.ledger.requeue([image for image in images if image.state == "rejected" or image.id in orphans])
         images = self.ledger.images().values()
@@ -195,7 +188,7 @@ class SlideWork:
             self.ledger.begin_run(self._run)
             self._shown = self._run
         if self._first_of is None or any(image.seq for image in images):
-            self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
+            self._first_of = first_of_each(self.ledger)  # again, as rows may have been replaced
         self._classifier = with_scale(self.ledger, self._classifier, images, self._file, self._notify)
         attempts = Attempts(images, self._root, self.ledger, self._classifier)
         if self._has_enough(leukocytes):
@@ -240,7 +233,7 @@ class SlideWork:
         self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
-            self._first_of.update((_identity(row), (row.seq, row.path)) for row in counted)
+            self._first_of.update((identity(row), (row.seq, row.path)) for row in counted)
         if recognition.rows:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
@@ -318,13 +311,6 @@ class SlideWork:
             if not facts.deep:
                 self.ledger.settle(replace(facts, deep=True))
 
-    def _read_first_of_each(self) -> dict[Identity, tuple[int, str]]:
-        """Number and path of the first row of each cell; rows that are to be replaced do not count."""
-        replaced = self.ledger.rows_to_be_replaced()
-        cells = self.ledger.cells()
-        counted = (cell for cell in cells if cell.can_be_corrected and cell.seq not in replaced)
-        return {_identity(cell): (cell.seq, cell.path) for cell in counted}
-
     def _file(self, image: LedgerImage) -> bytes:
         return os.path.join(self._root, image.path)
 
@@ -345,10 +331,6 @@ class SlideWork:
                 f" it {lost.to_label}: that label no longer counts"
             )
         return cell
-
-
-def _identity(cell: Cell) -> Identity:
-    return cell.sha256, cell.box
 
 
 def _result(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:
