@@ -22,6 +22,7 @@ from ..reports.table import CSV, project
 from .agreement import agree, with_scale
 from .attempts import QUARANTINED, Attempts
 from .counted import Identity, first_of_each, identity, orphans_of
+from .given_labels import GivenLabels
 from .numbering import Numbering
 from .overlaps import Overlaps
 from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
@@ -83,9 +84,7 @@ class SlideWork:
         for name in (THUMBNAILS, FIELDS) if classifier.fields else (THUMBNAILS,):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
-        corrections = self.ledger.corrections()
-        self._corrections = {(made.seq, made.sha256, made.box): made for made in corrections}
-        self._in_effect = {correction.seq: correction for correction in corrections}
+        self._labels = GivenLabels(self.ledger, notify)
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
         self._project()
@@ -258,7 +257,7 @@ class SlideWork:
             part = prediction.part
             box = (part.found.x, part.found.y, part.found.w, part.found.h) if part else None
             first = self._first_of.setdefault((prediction.reading.sha256, box), (seq, path))
-        return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
+        return self._labels.applied_to(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
     def _save(self, batch: Sequence[Row], attempts: Attempts, numbers: Numbering) -> list[LedgerImage]:
         """Save the rows of whole files in ledger and table.
@@ -291,8 +290,8 @@ class SlideWork:
         return waiting
 
     def _has_enough(self, leukocytes: int | None) -> bool:
-        """Whether the slide has as many leukocytes as are asked for."""
-        if leukocytes is None:
+        """Whether the slide has as many leukocytes as are asked for, once no row waits to be replaced."""
+        if leukocytes is None or self.ledger.rows_to_be_replaced():
             return False
         kinds = {entry.name: entry.kind for entry in self._classifier.bundle.classes}
         return sum(n for name, n in self.ledger.labels().items() if kinds[name] == "leukocyte") >= leukocytes
@@ -318,19 +317,6 @@ class SlideWork:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")
-
-    def _as_corrected(self, cell: Cell) -> Cell:
-        """Apply the correction of a row, if the image is still the one that the person saw."""
-        made = self._corrections.get((cell.seq, cell.sha256 or "", cell.box))
-        if made and cell.can_be_corrected:
-            self._in_effect[cell.seq] = made
-            return made.applied_to(cell)
-        if lost := self._in_effect.pop(cell.seq, None):
-            self._notify(
-                f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {lost.corrected_by} labelled"
-                f" it {lost.to_label}: that label no longer counts"
-            )
-        return cell
 
 
 def _result(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:
