@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from field_bench import FieldBench, glass, part, statuses
 from mosaic import Mosaic
+from scene import Scene
 
-from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.fields.reading import FieldSearch
+from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.reports import corrections as correcting
 
 
@@ -72,13 +76,23 @@ def test_a_copy_of_a_field_that_is_overlapped_is_not_searched_again(overlapping:
     assert overlapping.batches == []
 
 
-def test_a_row_that_counts_again_has_the_path_of_now(overlapping: FieldBench, wide: Mosaic):
-    overlapping.batch()
-    (overlapping.folder / "b.png").rename(overlapping.folder / "z.png")
-    overlapping.put("a.png", glass(wide))
-    assert {row["path"] for row in overlapping.batch().values()} == {"a.png", "z.png"}
-    with existing_ledger(overlapping.out) as (ledger, _):
-        assert {cell.same_cell_as for cell in ledger.slides()[0].cells() if cell.path == "z.png"} == {None}
+def test_a_row_that_counts_again_while_it_is_watched_has_the_path_of_now(
+    overlapping: FieldBench, wide: Mosaic, tmp_path: Path
+):
+    with open_ledger(tmp_path / "out", overlapping.bundle) as ledger:
+        scene = Scene(tmp_path, overlapping.bundle, ledger, FieldSearch())
+        folder = overlapping.folder.rename(scene.captures / "slide")
+        scene.wait()
+        cells = list(ledger.slides()[0].cells())
+        assert {cell.status for cell in cells if cell.path == "b.png"} == {"ok", "duplicate"}
+        (folder / "b.png").rename(folder / "z.png")
+        scene.wait()
+        overlapping.folder = folder
+        overlapping.put("a.png", glass(wide))
+        scene.wait(70)
+        cells = [cell for cell in ledger.slides()[0].cells() if cell.status != "gone"]
+        assert {(cell.path, cell.status) for cell in cells} == {("a.png", "empty"), ("z.png", "ok")}
+        assert {cell.same_cell_as for cell in cells} == {None}
 
 
 def test_a_cell_that_was_labelled_in_both_fields_is_counted_once(
