@@ -190,8 +190,7 @@ class SlideLedger:
 
     def alarm(self) -> str:
         """What of the slide was found to be unlike the cells that its bundle was calibrated on; empty for nothing."""
-        query = "SELECT alarm FROM slides WHERE id = ?"
-        (found,) = self._database.execute(query, (self.slide.id,)).fetchone()
+        (found,) = self._database.execute("SELECT alarm FROM slides WHERE id = ?", (self.slide.id,)).fetchone()
         return found
 
     def set_alarm(self, alarm: str) -> None:
@@ -244,8 +243,7 @@ class SlideLedger:
 
     def has_maps(self) -> bool:
         """Whether there are heat maps."""
-        query = "SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)"
-        return bool(self._database.number(query, self.slide.id))
+        return bool(self._database.number("SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)", self.slide.id))
 
     def cells(self) -> Iterator[Cell]:
         """Current rows, in `seq` order, without their heat maps."""
@@ -269,12 +267,13 @@ class SlideLedger:
     def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:
         """Current rows of cells that these rows count."""
         condition = "slide = ? AND same_cell_as = ? AND status = 'duplicate'"
-        return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq)]
+        return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq, index="same_cells")]
 
     def same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
         """Current rows of images with these bytes, in `seq` order, each with its image."""
         query = (
-            f"SELECT image, {', '.join(COLUMNS)} FROM cells WHERE slide = ? AND sha256 = ? AND {LATEST} ORDER BY seq"
+            f"SELECT image, {', '.join(COLUMNS)} FROM cells INDEXED BY cells_of_bytes"
+            f" WHERE slide = ? AND sha256 = ? AND {LATEST} ORDER BY seq"
         )
         rows = list(self._database.execute(query, (self.slide.id, sha256)))
         return [(image, cell_of(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
@@ -311,8 +310,10 @@ class SlideLedger:
                 (*astuple(cursor), self.slide.id),
             )
 
-    def _rows_where(self, condition: str, *values: Value) -> list[Cell]:
-        query = f"SELECT {', '.join(COLUMNS)} FROM cells WHERE {condition} AND {LATEST} ORDER BY seq"
+    def _rows_where(self, condition: str, *values: Value, index: str = "") -> list[Cell]:
+        """Current rows, by an index where SQLite would take the first column of the primary key for as good."""
+        table = f"cells INDEXED BY {index}" if index else "cells"
+        query = f"SELECT {', '.join(COLUMNS)} FROM {table} WHERE {condition} AND {LATEST} ORDER BY seq"
         return [cell_of(found) for found in self._database.execute(query, values)]
 
     def _runs(self) -> dict[int, Run]:
