@@ -85,13 +85,14 @@ class _Rows:
         self._now.update((cell.seq, cell) for cell in result.cells)
 
     def release(self, result: Result) -> None:
-        """Let rows of other images count again that were duplicates of the earlier rows of a result."""
-        before = [cell.seq for cell in result.cells] if result.image.seq is not None else []
-        for row in self._ledger.same_cells_as(before):
-            if row.seq not in self._now:
-                self._load([row])
+        """Let one row of another image count again of those that were duplicates of an earlier row of a result."""
+        for seq in [cell.seq for cell in result.cells] if result.image.seq is not None else []:
+            again = [row for row in self._ledger.same_cells_as([seq]) if row.seq not in self._now]
+            for row in self._load(again):
                 if before := self._ledger.last_counted(row):  # under the path that its file has now
                     self._now[row.seq] = replace(row, status=before.status, reason=before.reason, same_cell_as=None)
+            for row in again[1:]:
+                self.join(again[0].seq, row.seq)
 
     def of(self, result: Result) -> list[Cell]:
         """Rows of a result, in the order of their versions."""

@@ -117,3 +117,39 @@ def test_a_cell_that_was_labelled_in_both_fields_is_counted_once(
     assert counted("monocyte", "a.png", second) == {second}
     monkeypatch.setattr(correcting, "now", lambda: "2100-01-01T00:00:00Z")
     assert counted("lymphocyte", "b.png", first) == {first}
+
+
+def test_one_of_two_rows_counts_once_a_watched_field_with_the_same_cell_has_changed(
+    bench: FieldBench, wide: Mosaic, tmp_path: Path
+):
+    with open_ledger(tmp_path / "out", bench.bundle) as ledger:
+        scene = Scene(tmp_path, bench.bundle, ledger, FieldSearch())
+        bench.folder = bench.folder.rename(scene.captures / "slide")
+        for name, last in (("a.png", 1), ("b.png", 2), ("c.png", 3)):
+            bench.put(name, part(wide, 0, last))
+        scene.wait()
+        bench.put("a.png", glass(wide))
+        scene.wait(70)
+        cells = [cell for cell in ledger.slides()[0].cells() if cell.status != "gone"]
+        assert sum(cell.status == "ok" for cell in cells) == 6
+        counted = {cell.seq for cell in cells if cell.status == "ok"}
+        assert {cell.same_cell_as for cell in cells if cell.status == "duplicate"} <= counted
+
+
+def test_a_copy_that_comes_back_while_it_is_watched_counts_where_nothing_else_does(
+    bench: FieldBench, wide: Mosaic, tmp_path: Path
+):
+    with open_ledger(tmp_path / "out", bench.bundle) as ledger:
+        scene = Scene(tmp_path, bench.bundle, ledger, FieldSearch())
+        bench.folder = bench.folder.rename(scene.captures / "slide")
+        bench.put("a.png", part(wide, 0, 2))
+        copy = bench.put("b.png", part(wide, 0, 2))
+        scene.wait()
+        copy.unlink()
+        scene.wait(1)
+        bench.put("a.png", glass(wide))
+        scene.wait(70)
+        bench.put("c.png", part(wide, 0, 2))
+        scene.wait()
+        cells = [cell for cell in ledger.slides()[0].cells() if cell.path == "c.png"]
+        assert [cell.status for cell in cells] == ["ok"] * 4
