@@ -87,17 +87,19 @@ def same_cells(
     left, top = max(0, shift.x), max(0, shift.y)
     right = min(first_size[0], shift.x + second_size[0])
     below = min(first_size[1], shift.y + second_size[1])
-    pairs = []
-    for i, cell in enumerate(first):
-        for j, other in enumerate(second):
-            one = _shared(cell, 0, 0, (left, top, right, below))
-            two = _shared(other, shift.x, shift.y, (left, top, right, below))
-            if one and two and (gap := float(np.hypot(one[0] - two[0], one[1] - two[1]))) <= SAME * diameter:
-                pairs.append((gap, i, j))
+    area = left, top, right, below
+    ones, others = _middles(first, 0, 0, area), _middles(second, shift.x, shift.y, area)
+    places, middles = list(others), np.array(list(others.values()), np.float64).reshape(-1, 2)
+    pairs: list[tuple[float, int, int]] = []
+    for i, middle in ones.items():
+        gaps = np.hypot(*(middles - middle).T)
+        pairs += [(float(gaps[at]), i, places[at]) for at in np.flatnonzero(gaps <= SAME * diameter)]
     found: dict[int, int] = {}
+    taken: set[int] = set()
     for _, i, j in sorted(pairs):
-        if i not in found and j not in found.values():
+        if i not in found and j not in taken:
             found[i] = j
+            taken.add(j)
     return sorted(found.items())
 
 
@@ -161,8 +163,12 @@ def _correlation(one: Floats, two: Floats) -> float:
     return float(((one - one.mean()) * (two - two.mean())).mean()) / spread if spread else 0.0
 
 
-def _shared(cell: Found, x: int, y: int, area: tuple[int, int, int, int]) -> tuple[float, float] | None:
-    """Middle of what both fields show of a cell, in the first one's pixels; None where that is nothing."""
-    left, right = max(area[0], cell.x + x), min(area[2], cell.x + cell.w + x)
-    top, below = max(area[1], cell.y + y), min(area[3], cell.y + cell.h + y)
-    return ((left + right) / 2, (top + below) / 2) if left < right and top < below else None
+def _middles(cells: Sequence[Found], x: int, y: int, area: tuple[int, int, int, int]) -> dict[int, tuple[float, float]]:
+    """Middles of what both fields show of cells, in the first one's pixels, by place; without those of nothing."""
+    middles: dict[int, tuple[float, float]] = {}
+    for place, cell in enumerate(cells):
+        left, right = max(area[0], cell.x + x), min(area[2], cell.x + cell.w + x)
+        top, below = max(area[1], cell.y + y), min(area[3], cell.y + cell.h + y)
+        if left < right and top < below:
+            middles[place] = (left + right) / 2, (top + below) / 2
+    return middles

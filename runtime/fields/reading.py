@@ -1,7 +1,9 @@
 """One field, read for classification: where its cells lie, each of them as a crop, and what is kept of the field."""
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from weakref import finalize
 
 import cv2
@@ -9,7 +11,7 @@ import numpy as np
 
 from ..errors import ImageError, IncompleteError, ScaleError
 from ..images.adjust import Adjustment
-from ..images.decode import MAX_PIXELS, decode, fingerprint, open_file
+from ..images.decode import MAX_PIXELS, Fingerprint, decode, fingerprint, hash_file, open_file
 from ..images.levels import FULL_RANGE, Levels
 from ..images.picture import Picture, WholePicture, open_picture
 from ..images.reading import Reading, Source, read_cell
@@ -151,7 +153,7 @@ def read_field(source: Source, search: FieldSearch, levels: Levels = FULL_RANGE)
         reading = _searched(opened.enter_context(open_picture(source, levels)), search)
     except ImageError as error:
         opened.close()
-        return FieldReading(Reading(found, str(error), isinstance(error, IncompleteError)))
+        return FieldReading(Reading(found, str(error), isinstance(error, IncompleteError), _digest(source, found)))
     finalize(reading, opened.close)
     return reading
 
@@ -210,6 +212,15 @@ def read_part(
         return replace(file, error=str(error)), part
     reading = replace(read_cell(crop, width, height, adjustment), fingerprint=file.fingerprint, sha256=file.sha256)
     return replace(reading, width=file.width, height=file.height, doubt=file.doubt, deep=file.deep), part
+
+
+def _digest(source: Path | str | bytes, found: Fingerprint | None) -> str | None:
+    """SHA-256 of a file that cannot be used; None where it cannot be read, or is another one by now."""
+    try:
+        digest, now = hash_file(os.fsencode(source), MAX_LARGE_BYTES)
+    except ImageError:
+        return None
+    return digest if now == found else None
 
 
 def _searched(picture: Picture, search: FieldSearch) -> FieldReading:

@@ -39,3 +39,12 @@ def read_planes(database: Database, slide: int, last: int) -> dict[int, bytes]:
     """Planes of the last fields by the number of their image, in the order in which their files were found."""
     query = "SELECT image, plane FROM fields WHERE slide = ? AND length(plane) > 0 ORDER BY image DESC LIMIT ?"
     return dict(reversed(list(database.execute(query, (slide, last)))))
+
+
+def count_smudges(database: Database, slide: int) -> int:
+    """How many smudges a slide's fields have, without those of fields that are gone."""
+    query = (
+        "SELECT ifnull(sum(json_array_length(smudges)), 0) FROM fields JOIN images ON fields.image = images.id"
+        " WHERE fields.slide = ? AND state != 'gone'"
+    )
+    return database.number(query, slide)

@@ -11,29 +11,21 @@ their bytes: an image takes another path where they lie there. A file whose byte
 again; its new row replaces the old one, which stays in the history.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple
 
 import msgspec
 
 from ..images.decode import Fingerprint
+from .cell_table import ADD, COLUMNS, LATEST, cell_of, read_last_counted, values_of
+from .correction_table import read_corrections, save_corrections
 from .database import Database, Value
-from .field_table import read_fields, read_planes, save_field
+from .field_table import count_smudges, read_fields, read_planes, save_field
 from .records import WAITING, Cell, Correction, Cursor, Facts, FieldRecord, LedgerImage, Result, Run, Slide
 
-_COLUMNS = [field.name for field in fields(Cell) if field.name != "maps"]
-_ADD = (
-    f"INSERT INTO cells (slide, version, image, run, {', '.join(_COLUMNS)})"
-    " SELECT ?1, (SELECT coalesce(max(version), 0) + 1 FROM cells WHERE slide = ?1 AND seq = ?2),"
-    f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(_COLUMNS)))}"
-)
-_LATEST = (
-    "version = (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq)"
-)
-_CURRENT = f"FROM cells WHERE slide = ? AND seq > ? AND {_LATEST} ORDER BY seq"
-_COUNTED = f"status IN ('ok', 'review') AND {_LATEST}"
+_CURRENT = f"FROM cells WHERE slide = ? AND seq > ? AND {LATEST} ORDER BY seq"
+_COUNTED = f"status IN ('ok', 'review') AND {LATEST}"
 _ROW_OF_IMAGE = "SELECT min(seq) FROM cells WHERE image = images.id"
 _RUN = "name, source, backend, precision, device, version, started_at"
 
@@ -95,6 +87,10 @@ class SlideLedger:
     def postpone(self, images: Iterable[LedgerImage]) -> None:
         """Retry images later; no attempt is counted, because they did not end the process."""
         self._update("state = 'retry', attempts = 0", images)
+
+    def take_back(self, images: Iterable[LedgerImage]) -> None:
+        """Take back the last attempt that was counted: it did not end the process, and those before still count."""
+        self._update("state = 'seen', attempts = attempts - 1", images)
 
     def mark_vanished(self, images: Iterable[LedgerImage]) -> None:
         """Mark images as vanished; one that already has a row keeps it."""
@@ -194,8 +190,7 @@ class SlideLedger:
 
     def alarm(self) -> str:
         """What of the slide was found to be unlike the cells that its bundle was calibrated on; empty for nothing."""
-        query = "SELECT alarm FROM slides WHERE id = ?"
-        (found,) = self._database.execute(query, (self.slide.id,)).fetchone()
+        (found,) = self._database.execute("SELECT alarm FROM slides WHERE id = ?", (self.slide.id,)).fetchone()
         return found
 
     def set_alarm(self, alarm: str) -> None:
@@ -222,26 +217,12 @@ class SlideLedger:
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
         """Save corrections, and the corrected rows."""
         with self._database.transaction():
-            for correction in corrections:
-                self._database.execute(
-                    "INSERT INTO corrections"
-                    " (slide, seq, sha256, from_label, to_label, corrected_by, corrected_at, x, y, w, h)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (self.slide.id, *astuple(correction)[:-1], *(correction.box or (None,) * 4)),
-                )
+            save_corrections(self._database, self.slide.id, corrections)
             self._replace_rows(rows)
 
     def corrections(self) -> list[Correction]:
         """All corrections of the slide, the latest last."""
-        rows = self._database.execute(
-            "SELECT seq, sha256, from_label, to_label, corrected_by, corrected_at, x, y, w, h FROM corrections"
-            " WHERE slide = ? ORDER BY id",
-            (self.slide.id,),
-        )
-        return [
-            Correction(seq, sha256, before, now, by, at, None if x is None else (x, y, w, h))
-            for seq, sha256, before, now, by, at, x, y, w, h in rows
-        ]
+        return read_corrections(self._database, self.slide.id)
 
     def fields(self) -> dict[int, FieldRecord]:
         """What is kept of the slide's fields, without their planes, by the number of their image, in `seq` order."""
@@ -252,9 +233,8 @@ class SlideLedger:
         return read_planes(self._database, self.slide.id, last)
 
     def smudges(self) -> int:
-        """How many smudges the fields have."""
-        query = "SELECT ifnull(sum(json_array_length(smudges)), 0) FROM fields WHERE slide = ?"
-        return self._database.number(query, self.slide.id)
+        """How many smudges the fields have that are there."""
+        return count_smudges(self._database, self.slide.id)
 
     def maps(self, first: int, last: int) -> dict[int, bytes]:
         """Packed heat maps of cells by number, for a range of numbers."""
@@ -263,8 +243,7 @@ class SlideLedger:
 
     def has_maps(self) -> bool:
         """Whether there are heat maps."""
-        query = "SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)"
-        return bool(self._database.number(query, self.slide.id))
+        return bool(self._database.number("SELECT EXISTS (SELECT 1 FROM maps WHERE slide = ?)", self.slide.id))
 
     def cells(self) -> Iterator[Cell]:
         """Current rows, in `seq` order, without their heat maps."""
@@ -273,9 +252,9 @@ class SlideLedger:
     def rows(self, after: int = 0) -> Iterator[tuple[Cell, Run]]:
         """Current rows after a number, in `seq` order, each with the run that made it."""
         runs = self._runs()
-        query = f"SELECT run, {', '.join(_COLUMNS)} {_CURRENT}"
+        query = f"SELECT run, {', '.join(COLUMNS)} {_CURRENT}"
         for run, *values in self._database.execute(query, (self.slide.id, after)):
-            yield _cell(values), runs[run]
+            yield cell_of(values), runs[run]
 
     def rows_of(self, image: int) -> list[Cell]:
         """Current rows of an image, by its number in the ledger, in `seq` order."""
@@ -288,15 +267,16 @@ class SlideLedger:
     def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:
         """Current rows of cells that these rows count."""
         condition = "slide = ? AND same_cell_as = ? AND status = 'duplicate'"
-        return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq)]
+        return [row for seq in seqs for row in self._rows_where(condition, self.slide.id, seq, index="same_cells")]
 
     def same_bytes(self, sha256: str) -> list[tuple[LedgerImage, Cell]]:
         """Current rows of images with these bytes, in `seq` order, each with its image."""
         query = (
-            f"SELECT image, {', '.join(_COLUMNS)} FROM cells WHERE slide = ? AND sha256 = ? AND {_LATEST} ORDER BY seq"
+            f"SELECT image, {', '.join(COLUMNS)} FROM cells INDEXED BY cells_of_bytes"
+            f" WHERE slide = ? AND sha256 = ? AND {LATEST} ORDER BY seq"
         )
         rows = list(self._database.execute(query, (self.slide.id, sha256)))
-        return [(image, _cell(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
+        return [(image, cell_of(values)) for number, *values in rows for image in self._images("AND id = ?", number)]
 
     def repeated(self) -> set[int]:
         """Numbers of the images whose bytes a duplicate of another image has, or had once."""
@@ -313,12 +293,7 @@ class SlideLedger:
 
     def last_counted(self, cell: Cell) -> Cell | None:
         """The latest version of a row that was counted, of the same bytes; None if there was none."""
-        query = (
-            f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE slide = ? AND seq = ? AND sha256 = ?"
-            " AND status IN ('ok', 'review') ORDER BY version DESC LIMIT 1"
-        )
-        found = self._database.execute(query, (self.slide.id, cell.seq, cell.sha256)).fetchone()
-        return None if found is None else _cell(found)
+        return read_last_counted(self._database, self.slide.id, cell)
 
     def cursor(self) -> Cursor:
         """How much of the ledger the slide's CSV holds."""
@@ -335,9 +310,11 @@ class SlideLedger:
                 (*astuple(cursor), self.slide.id),
             )
 
-    def _rows_where(self, condition: str, *values: Value) -> list[Cell]:
-        query = f"SELECT {', '.join(_COLUMNS)} FROM cells WHERE {condition} AND {_LATEST} ORDER BY seq"
-        return [_cell(found) for found in self._database.execute(query, values)]
+    def _rows_where(self, condition: str, *values: Value, index: str = "") -> list[Cell]:
+        """Current rows, by an index where SQLite would take the first column of the primary key for as good."""
+        table = f"cells INDEXED BY {index}" if index else "cells"
+        query = f"SELECT {', '.join(COLUMNS)} FROM {table} WHERE {condition} AND {LATEST} ORDER BY seq"
+        return [cell_of(found) for found in self._database.execute(query, values)]
 
     def _runs(self) -> dict[int, Run]:
         query = f"SELECT id, {_RUN} FROM runs WHERE slide = ? ORDER BY id"
@@ -365,18 +342,9 @@ class SlideLedger:
         self._labels, self.looks = None, 0
 
     def _add_row(self, image: int, run: int, cell: Cell) -> None:
-        self._database.execute(_ADD, (self.slide.id, cell.seq, image, run, *_values(cell)))
+        self._database.execute(ADD, (self.slide.id, cell.seq, image, run, *values_of(cell)))
         query = "UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?"
         self._database.execute(query, (self.slide.id, cell.seq))
 
     def _update(self, assignment: str, images: Iterable[LedgerImage]) -> None:
         self._database.execute_each(f"UPDATE images SET {assignment} WHERE id = ?", ((image.id,) for image in images))
-
-
-def _values(cell: Cell) -> list[Value]:
-    return [json.dumps(cell.probabilities) if name == "probabilities" else getattr(cell, name) for name in _COLUMNS]
-
-
-def _cell(values: list[Value]) -> Cell:
-    named = dict(zip(_COLUMNS, values, strict=True))
-    return msgspec.convert({**named, "probabilities": json.loads(str(named["probabilities"]))}, Cell, strict=False)

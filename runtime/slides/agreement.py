@@ -1,6 +1,7 @@
 """What is settled for a slide before its first row, so that all its rows are made alike."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,18 +92,15 @@ def _measured(
     ledger: SlideLedger, levels: Levels, images: Sequence[LedgerImage], path_of: Callable[[LedgerImage], bytes]
 ) -> list[FieldScale]:
     """What the first fields tell of their scale; each try is counted, as a file may end the process."""
-    scales, tried = list[FieldScale](), list[LedgerImage]()
+    scales = list[FieldScale]()
     for image in images:
         if sum(scale.diameter is not None for scale in scales) == MEASURED:
             break
         if image.attempts < MAX_ATTEMPTS:
-            tried.append(image)
             ledger.begin([image])
-            try:
+            with suppress(ImageError):  # its row will say why
                 scales.append(measure_field(path_of(image), levels))
-            except ImageError:  # its row will say why
-                continue
-    ledger.requeue(tried)
+            ledger.take_back([image])
     return scales
 
 

@@ -28,8 +28,8 @@ class Overlaps:
     def marked(self, results: Sequence[Result], diameter: float) -> tuple[list[Result], list[Cell]]:
         """Mark cells that another row counts already as its duplicates.
 
-        Of the two, a cell that no border cuts is counted, else the earlier one; one that a person has labelled stays.
-        A cell that becomes a duplicate keeps the row that it would have as its version before.
+        Of the two, the one that a person has labelled is counted, the later of two labels; else the one that no border
+        cuts; else the earlier one. A row that becomes a duplicate is kept as it would be as the version before.
 
         Args:
             results: Results that are to be saved, with their rows.
@@ -85,12 +85,14 @@ class _Rows:
         self._now.update((cell.seq, cell) for cell in result.cells)
 
     def release(self, result: Result) -> None:
-        """Let rows of other images count again that were duplicates of the earlier rows of a result."""
-        before = [cell.seq for cell in result.cells] if result.image.seq is not None else []
-        for row in self._ledger.same_cells_as(before):
-            if row.seq not in self._now:
-                self._load([row])
-                self._now[row.seq] = self._ledger.last_counted(row) or row
+        """Let one row of another image count again of those that were duplicates of an earlier row of a result."""
+        for seq in [cell.seq for cell in result.cells] if result.image.seq is not None else []:
+            again = [row for row in self._ledger.same_cells_as([seq]) if row.seq not in self._now]
+            for row in self._load(again):
+                if before := self._ledger.last_counted(row):  # under the path that its file has now
+                    self._now[row.seq] = replace(row, status=before.status, reason=before.reason, same_cell_as=None)
+            for row in again[1:]:
+                self.join(again[0].seq, row.seq)
 
     def of(self, result: Result) -> list[Cell]:
         """Rows of a result, in the order of their versions."""
@@ -116,13 +118,13 @@ class _Rows:
         first, second = self._counted(earlier), self._counted(later)
         if first is None or second is None or first.seq == second.seq:
             return
-        if first.at_edge and not second.at_edge and first.corrected_label is None:
+        if _worth(second) > _worth(first):
             first, second = second, first
-        if second.corrected_label is None:
-            ledgers = self._load(self._ledger.same_cells_as([second.seq]))
-            for row in [second, *ledgers, *(row for row in self._now.values() if row.same_cell_as == second.seq)]:
-                reason = same_cell_as(first.seq)
-                self._now[row.seq] = replace(row, status="duplicate", reason=reason, same_cell_as=first.seq)
+        self._load(self._ledger.same_cells_as([second.seq]))
+        follow = [row for row in self._now.values() if row.same_cell_as == second.seq and _is_counted_elsewhere(row)]
+        for row in (second, *follow):
+            reason = same_cell_as(first.seq)
+            self._now[row.seq] = replace(row, status="duplicate", reason=reason, same_cell_as=first.seq)
 
     def _counted(self, seq: int) -> Cell | None:
         """The row that counts a cell; None where none does."""
@@ -137,6 +139,11 @@ class _Rows:
             self._before.setdefault(row.seq, row)
             self._now.setdefault(row.seq, row)
         return [self._now[row.seq] for row in rows]
+
+
+def _worth(row: Cell) -> tuple[str, bool]:
+    """Of two rows of a cell, the one with the greater worth is counted: UTC of its label, and whether it is whole."""
+    return row.corrected_at or "", not row.at_edge
 
 
 def _is_counted_elsewhere(row: Cell) -> bool:

@@ -215,10 +215,10 @@ class Recognition:
         cells, state = self._rows_of(image), image.state
         if state == "gone":
             first = next((row for _, row in self._same_bytes(file.sha256) if row.can_be_corrected), None)
-            back = self._restored(cells[0], first) if len(cells) == 1 else None  # a field is searched again
+            back = None if cells[0].box else self._restored(cells[0], first)  # a field is compared with others again
             cells, state = ([back], "reported") if back else (cells, "seen")
-        elif state == "rejected":
-            state = "seen"  # the reason may have been its name
+        elif state == "rejected" or self._is_copy_of_nothing(cells, file.sha256):
+            state = "seen"  # the reason of a rejection may have been its name
         if path != image.path:
             other, self._there[image.path] = self._at(path), None
             if other and other.seq is None:
@@ -233,6 +233,12 @@ class Recognition:
             for _, row in self._same_bytes(file.sha256):
                 if _is_copy(row):
                     self.rows[row.seq] = replace(row, reason=same_bytes_as(readable_name(path)))
+
+    def _is_copy_of_nothing(self, cells: Sequence[Cell], sha256: str) -> bool:
+        """Whether rows are those of a copy, and no file with these bytes has others."""
+        same = self._same_bytes(sha256) if any(map(_is_copy, cells)) else []
+        others = [row for image, row in same if image.state not in WAITING and row.status != "gone"]
+        return bool(same) and all(map(_is_copy, others))
 
     def _restored(self, cell: Cell, first: Cell | None) -> Cell | None:
         """A row that was gone, as it counts now; None if the image must be classified again to know."""

@@ -13,7 +13,7 @@ from ..images.discover import needs_encoding, readable_name, short_digest, slide
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import FIELDS, WAITING, Box, Cell, FieldRecord, LedgerImage, Result, Run
+from ..ledger.records import FIELDS, WAITING, Cell, FieldRecord, LedgerImage, Result, Run
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
@@ -21,13 +21,14 @@ from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .agreement import agree, with_scale
 from .attempts import QUARANTINED, Attempts
+from .counted import Identity, first_of_each, identity, orphans_of
+from .given_labels import GivenLabels
 from .numbering import Numbering
 from .overlaps import Overlaps
 from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
 from .recognize import Recognition
 
 DISCOVERIES = 500
-Identity = tuple[str | None, Box | None]  # of a cell: digest of its file, and its box where that is a field
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
 
 
@@ -83,9 +84,7 @@ class SlideWork:
         for name in (THUMBNAILS, FIELDS) if classifier.fields else (THUMBNAILS,):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
-        corrections = self.ledger.corrections()
-        self._corrections = {(made.seq, made.sha256, made.box): made for made in corrections}
-        self._in_effect = {correction.seq: correction for correction in corrections}
+        self._labels = GivenLabels(self.ledger, notify)
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
         self._project()
@@ -154,14 +153,7 @@ class SlideWork:
 
         Duplicates of which no equal image is counted are classified again, too.
         """
-        counted = self._read_first_of_each()
-        numbers = {seq for seq, _ in counted.values()}
-        duplicates, owners = (cell for cell in self.ledger.cells() if cell.status == "duplicate"), self.ledger.owners()
-        orphans = {
-            owners[cell.seq]
-            for cell in duplicates
-            if (cell.same_cell_as not in numbers if cell.same_cell_as else _identity(cell) not in counted)
-        }
+        orphans = orphans_of(self.ledger)
         images = self.ledger.images().values()
         self.ledger.requeue([image for image in images if image.state == "rejected" or image.id in orphans])
         images = self.ledger.images().values()
@@ -195,7 +187,7 @@ class SlideWork:
             self.ledger.begin_run(self._run)
             self._shown = self._run
         if self._first_of is None or any(image.seq for image in images):
-            self._first_of = self._read_first_of_each()  # again, as rows may have been replaced
+            self._first_of = first_of_each(self.ledger)  # again, as rows may have been replaced
         self._classifier = with_scale(self.ledger, self._classifier, images, self._file, self._notify)
         attempts = Attempts(images, self._root, self.ledger, self._classifier)
         if self._has_enough(leukocytes):
@@ -240,7 +232,7 @@ class SlideWork:
         self.record(recognition.new, [])
         if self._first_of is not None:
             counted = [row for row in recognition.rows.values() if row.can_be_corrected]
-            self._first_of.update((_identity(row), (row.seq, row.path)) for row in counted)
+            self._first_of.update((identity(row), (row.seq, row.path)) for row in counted)
         if recognition.rows:
             if self._changed is not None:
                 self._changed.update(recognition.rows)
@@ -265,7 +257,7 @@ class SlideWork:
             part = prediction.part
             box = (part.found.x, part.found.y, part.found.w, part.found.h) if part else None
             first = self._first_of.setdefault((prediction.reading.sha256, box), (seq, path))
-        return self._as_corrected(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
+        return self._labels.applied_to(make_cell(prediction, seq, path, first, needs_encoding(image.path)))
 
     def _save(self, batch: Sequence[Row], attempts: Attempts, numbers: Numbering) -> list[LedgerImage]:
         """Save the rows of whole files in ledger and table.
@@ -298,8 +290,8 @@ class SlideWork:
         return waiting
 
     def _has_enough(self, leukocytes: int | None) -> bool:
-        """Whether the slide has as many leukocytes as are asked for."""
-        if leukocytes is None:
+        """Whether the slide has as many leukocytes as are asked for, once no row waits to be replaced."""
+        if leukocytes is None or self.ledger.rows_to_be_replaced():
             return False
         kinds = {entry.name: entry.kind for entry in self._classifier.bundle.classes}
         return sum(n for name, n in self.ledger.labels().items() if kinds[name] == "leukocyte") >= leukocytes
@@ -318,13 +310,6 @@ class SlideWork:
             if not facts.deep:
                 self.ledger.settle(replace(facts, deep=True))
 
-    def _read_first_of_each(self) -> dict[Identity, tuple[int, str]]:
-        """Number and path of the first row of each cell; rows that are to be replaced do not count."""
-        replaced = self.ledger.rows_to_be_replaced()
-        cells = self.ledger.cells()
-        counted = (cell for cell in cells if cell.can_be_corrected and cell.seq not in replaced)
-        return {_identity(cell): (cell.seq, cell.path) for cell in counted}
-
     def _file(self, image: LedgerImage) -> bytes:
         return os.path.join(self._root, image.path)
 
@@ -332,23 +317,6 @@ class SlideWork:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")
-
-    def _as_corrected(self, cell: Cell) -> Cell:
-        """Apply the correction of a row, if the image is still the one that the person saw."""
-        made = self._corrections.get((cell.seq, cell.sha256 or "", cell.box))
-        if made and cell.can_be_corrected:
-            self._in_effect[cell.seq] = made
-            return made.applied_to(cell)
-        if lost := self._in_effect.pop(cell.seq, None):
-            self._notify(
-                f"{self.ledger.slide.name}: no. {cell.seq} ({cell.path}) has changed since {lost.corrected_by} labelled"
-                f" it {lost.to_label}: that label no longer counts"
-            )
-        return cell
-
-
-def _identity(cell: Cell) -> Identity:
-    return cell.sha256, cell.box
 
 
 def _result(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:

@@ -4,8 +4,10 @@ import csv
 from pathlib import Path
 
 import cv2
+import numpy as np
 from bench import Rows
 from fakes import FakeBackend
+from mosaic import Mosaic
 from reviewer import corrections
 
 from cartcls.runtime import Classifier
@@ -65,3 +67,18 @@ class FieldBench:
 
     def correct(self, *changes: tuple[int, str]) -> None:
         correct(self.out, corrections(self.out, *changes), "Ada")
+
+
+def part(wide: Mosaic, first: int, last: int) -> Image:
+    """Columns of the field, from the first to before the last."""
+    return np.ascontiguousarray(wide.image[:, first * 430 : last * 430])
+
+
+def glass(wide: Mosaic) -> Image:
+    """Empty slide, as it is between the cells of a field."""
+    return np.full((600, 800, 3), np.median(wide.image[:40], axis=(0, 1)), np.uint8)
+
+
+def statuses(bench: FieldBench) -> dict[str, str]:
+    """Statuses by path and number of the cell, where they are not `ok`."""
+    return {name: row["status"] for name, row in bench.rows().items() if row["status"] != "ok"}

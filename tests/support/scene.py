@@ -8,6 +8,7 @@ from fakes import FakeBackend
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.fields.reading import FieldSearch
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.slides.watch import Watch, WatchTimings
 
@@ -15,8 +16,8 @@ from cartcls.runtime.slides.watch import Watch, WatchTimings
 class Scene:
     """A capture folder, its watch, and a clock that goes when it is told to."""
 
-    def __init__(self, root: Path, bundle: Bundle, ledger: Ledger):
-        self.captures, self.out = root / "captures", root / "out"
+    def __init__(self, root: Path, bundle: Bundle, ledger: Ledger, fields: FieldSearch | None = None):
+        self.captures, self.out, self.fields = root / "captures", root / "out", fields
         self.captures.mkdir(exist_ok=True)
         self.bundle, self.ledger = bundle, ledger
         self.time = 0.0
@@ -30,7 +31,7 @@ class Scene:
         self.watch = Watch(
             self.captures,
             self.out,
-            Classifier(self.bundle, FakeBackend(seen=self.batches)),
+            Classifier(self.bundle, FakeBackend(seen=self.batches), fields=self.fields),
             self.ledger,
             timings or WatchTimings(),
             level,

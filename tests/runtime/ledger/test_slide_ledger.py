@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from samples import RUN, TIME, a_cell
 
 from cartcls.runtime.images.decode import Fingerprint
+from cartcls.runtime.ledger.database import Database, Value
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Correction, Cursor, LedgerImage, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -193,3 +195,23 @@ def test_rows_are_found_by_their_bytes_and_as_they_were_last_counted(file: Path)
         assert (slide.count(), slide.same_bytes("0")) == (0, [])
         slide.discover([b"a"])
         assert slide.images()[b"a"].state == "gone"
+
+
+def test_rows_of_one_cell_or_of_some_bytes_are_found_without_reading_the_slide(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plans, execute = list[str](), Database.execute
+
+    def explained(self: Database, statement: str, values: Iterable[Value] = ()) -> sqlite3.Cursor:
+        given = tuple(values)
+        plans.extend(plan[3] for plan in execute(self, f"EXPLAIN QUERY PLAN {statement}", given))
+        return execute(self, statement, given)
+
+    with Ledger(file) as ledger:
+        slide, ids = slide_with(ledger, b"a")
+        slide.report([reported(ids[b"a"], 1)])
+        monkeypatch.setattr(Database, "execute", explained)
+        slide.same_cells_as([1])
+        slide.same_bytes("aa")
+        slide.rows_of(1)
+    assert [plan for plan in plans if "cells" in plan and "(slide=?)" in plan] == []

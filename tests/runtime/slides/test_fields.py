@@ -1,3 +1,4 @@
+import hashlib
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -5,50 +6,27 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from fakes import FakeBackend, without_checks
-from field_bench import FieldBench
-from mosaic import Mosaic, mosaic
+from fakes import FakeBackend
+from field_bench import FieldBench, glass, part, statuses
+from mosaic import Mosaic
 from msgspec import UNSET, structs
 
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, BundleError, SlideError
+from cartcls.runtime.fields import reading
+from cartcls.runtime.fields.find import Found
 from cartcls.runtime.fields.reading import FieldSearch
+from cartcls.runtime.fields.slide_scale import FieldScale
 from cartcls.runtime.images.decode import read_image
-from cartcls.runtime.images.resize import Image
+from cartcls.runtime.images.levels import Levels
+from cartcls.runtime.ledger.records import MAX_ATTEMPTS
 from cartcls.runtime.reports.export_reviewed import export_reviewed
 from cartcls.runtime.slides import agreement
-
-KINDS = ("lymphocyte", "monocyte", "neutrophil", "eosinophil")
-
-
-@pytest.fixture(scope="session")
-def wide(slide: Path, labels: dict[str, str]) -> Mosaic:
-    """A field of two rows with six cells each, of which every window shows some."""
-    chosen = [name for kind in KINDS for name in [one for one, label in labels.items() if label == kind][:3]]
-    return mosaic([read_image(slide / name)[0] for name in chosen], 6, np.random.default_rng(3))
-
-
-@pytest.fixture
-def bench(tmp_path: Path, bundle: Bundle) -> FieldBench:
-    return FieldBench(tmp_path, without_checks(bundle))
-
-
-def part(wide: Mosaic, first: int, last: int) -> Image:
-    """Columns of the field, from the first to before the last."""
-    return np.ascontiguousarray(wide.image[:, first * 430 : last * 430])
-
-
-def glass(wide: Mosaic) -> Image:
-    return np.full((600, 800, 3), np.median(wide.image[:40], axis=(0, 1)), np.uint8)
 
 
 def boxes(bench: FieldBench) -> dict[str, tuple[str, ...]]:
     return {name: (row["x"], row["y"], row["w"], row["h"]) for name, row in bench.rows().items()}
-
-
-def statuses(bench: FieldBench) -> dict[str, str]:
-    return {name: row["status"] for name, row in bench.rows().items() if row["status"] != "ok"}
 
 
 def test_each_cell_of_a_field_has_a_row_in_reading_order(bench: FieldBench, wide: Mosaic):
@@ -166,50 +144,6 @@ def test_a_copy_of_a_field_is_counted_once(bench: FieldBench, wide: Mosaic):
     assert statuses(bench) == {}
 
 
-@pytest.fixture
-def overlapping(bench: FieldBench, wide: Mosaic) -> FieldBench:
-    """Two fields of which the second begins within the second column of cells of the first, and ends with cut ones."""
-    bench.put("a.png", np.ascontiguousarray(wide.image[:, :1075]))
-    bench.put("b.png", np.ascontiguousarray(wide.image[:, 430:]))
-    return bench
-
-
-def test_a_cell_in_two_fields_that_overlap_is_counted_once(overlapping: FieldBench):
-    rows = overlapping.batch()
-    assert sum(row["status"] != "duplicate" for row in rows.values()) == 12
-    a, b = ({n: row for n, row in rows.items() if n.startswith(name)} for name in "ab")
-    assert (len(a), len(b)) == (6, 10)
-    cut = [name for name, row in a.items() if row["at_edge"] == "1"]
-    assert len(cut) == 2
-    twice = {name for name, row in rows.items() if row["status"] == "duplicate"}
-    assert twice > set(cut)  # the whole ones count, though they came later
-    for name in twice:
-        counted = rows[name]["reason"].removeprefix("same cell as no. ")
-        (other,) = [row for row in rows.values() if row["seq"] == counted]
-        assert (other["status"], other["path"]) == ("ok", "b.png" if name in cut else "a.png")
-
-
-def test_the_other_row_counts_once_a_field_is_gone(overlapping: FieldBench, wide: Mosaic):
-    overlapping.put("c.png", glass(wide))
-    before = overlapping.batch()
-    (overlapping.folder / "a.png").unlink()
-    after = overlapping.batch()
-    assert sum(row["status"] == "ok" for row in after.values()) == 10
-    assert "duplicate" not in statuses(overlapping).values()
-    overlapping.put("a.png", np.ascontiguousarray(wide.image[:, :1075]))
-    again = overlapping.batch()
-    assert len(again) == len(before)
-    assert sum(row["status"] == "ok" for row in again.values()) == 12
-
-
-def test_the_other_row_counts_once_a_field_has_changed(overlapping: FieldBench, wide: Mosaic):
-    overlapping.batch()
-    overlapping.put("a.png", glass(wide))
-    after = overlapping.batch()
-    assert statuses(overlapping) == {"a.png": "empty"}
-    assert sum(row["status"] == "ok" for row in after.values()) == 10
-
-
 def test_it_stops_with_the_field_that_has_enough(bench: FieldBench, wide: Mosaic):
     for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (4, 6))):
         bench.put(f"{name}.png", part(wide, *columns))
@@ -280,3 +214,49 @@ def test_an_image_that_ends_the_process_while_it_is_measured_is_quarantined_in_t
     with sqlite3.connect(bench.out / "ledger.sqlite") as database:
         assert database.execute("SELECT attempts FROM images").fetchall() == [(5,)]
     assert bench.batch()["a.png"]["reason"].startswith("ended the program")
+
+
+def test_a_field_that_has_changed_is_looked_at_though_there_are_enough(bench: FieldBench, wide: Mosaic):
+    for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (4, 6))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    bench.batch(leukocytes=5)
+    bench.put("b.png", part(wide, 3, 4))
+    assert list(bench.batch(leukocytes=5)) == [*(f"a.png#{n}" for n in range(1, 5)), "b.png#1", "b.png#2"]
+
+
+def test_a_field_that_cannot_be_read_has_a_digest(bench: FieldBench):
+    data = b"\x89PNG\r\n\x1a\n and no more"
+    (bench.folder / "a.png").write_bytes(data)
+    assert bench.batch()["a.png"]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_smudges_of_a_field_that_is_gone_do_not_count(bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch):
+    found = reading.find_in
+    monkeypatch.setattr(reading, "find_in", lambda *given: replace(found(*given), smudges=(Found(1, 2, 3, 4),)))
+    for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (4, 6))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    bench.batch()
+    (bench.folder / "b.png").unlink()
+    bench.batch()
+    assert bench.summary.smudges == 2
+
+
+def test_measuring_counts_no_attempt_of_a_field_that_could_be_measured(
+    bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch
+):
+    for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (4, 6))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    measure = agreement.measure_field
+
+    def killed(path: bytes, levels: Levels) -> FieldScale:
+        if path.endswith(b"b.png"):
+            raise KeyboardInterrupt  # stands for SIGKILL
+        return measure(path, levels)
+
+    monkeypatch.setattr(agreement, "measure_field", killed)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            bench.batch()
+    rows = bench.batch()
+    assert rows["b.png"]["reason"].startswith("ended the program")
+    assert sum(row["status"] == "ok" for row in rows.values()) == 8
