@@ -99,7 +99,8 @@ def list_images(data_dir: Path, to_train: bool = True, notify: Notify = lambda l
         raise DataError(f"{data_dir} has no images in class folders: name a folder with one folder of images per class")
     if to_train and len(counts) < 2:
         raise DataError(
-            f"{data_dir}: found {len(counts)} class folder(s): name the folder that has one folder of images for each of at least two classes"
+            f"{data_dir}: found {len(counts)} class folder(s): at least two classes are needed; name the folder that"
+            " their folders lie in"
         )
     check_full_range(data_dir, (data_dir / path for path in paths))
     return paths

@@ -49,6 +49,7 @@ class Facts:
         fields: Whether its files are whole fields, in which cells are searched.
         diameter: Of a red cell in them, in pixels; None where it is not known yet.
         origin: Where that comes from; empty likewise.
+        doubt: What speaks against it, for a person to read; empty where nothing does.
         finder: Version of what finds the cells; empty likewise.
         leukocytes: At how many the last run stopped, before it had looked at all fields; None where it did not.
     """
@@ -58,6 +59,7 @@ class Facts:
     fields: bool = False
     diameter: float | None = None
     origin: str = ""
+    doubt: str = ""
     finder: str = ""
     leukocytes: int | None = None
 

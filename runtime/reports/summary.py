@@ -165,7 +165,11 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
         source=run.source,
-        warnings=[*of_slide, *_warnings(bundle, len(fields), len(without), images), *_unlooked(rest, images + waiting)],
+        warnings=[
+            *of_slide,
+            *_warnings(bundle, len(fields), len(without), images),
+            *_of_fields(rest, images + waiting),
+        ],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
         images=images + waiting,
@@ -277,10 +281,11 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
     return warnings
 
 
-def _unlooked(rest: Rest, images: int) -> list[str]:
-    """Which images were not looked at, because enough leukocytes were found before."""
+def _of_fields(rest: Rest, images: int) -> list[str]:
+    """What speaks against their scale, and which were not looked at, because enough leukocytes were found before."""
+    doubt = [f"{rest.facts.doubt}: cells were cut out at that scale"] if rest.facts.doubt else []
     if not rest.unlooked:
-        return []
+        return doubt
     runs: list[list[int]] = []
     for place in rest.unlooked:
         if runs and place == runs[-1][1] + 1:
@@ -289,7 +294,7 @@ def _unlooked(rest: Rest, images: int) -> list[str]:
             runs.append([place, place])
     places = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
     name = ("field" if rest.facts.fields else "image") + ("" if len(rest.unlooked) == 1 else "s")
-    return [f"stopped at {rest.facts.leukocytes} leukocytes: {name} {places} of {images} not looked at"]
+    return [*doubt, f"stopped at {rest.facts.leukocytes} leukocytes: {name} {places} of {images} not looked at"]
 
 
 def _mean_nothing(images: int) -> str:

@@ -84,7 +84,9 @@ def with_scale(
         return classifier
     if scale.doubt:
         notify(f"warning: {ledger.slide.name}: {scale.doubt}")
-    ledger.settle(replace(ledger.facts(), diameter=scale.diameter, origin=scale.origin, finder=FINDER_VERSION))
+    ledger.settle(
+        replace(ledger.facts(), diameter=scale.diameter, origin=scale.origin, doubt=scale.doubt, finder=FINDER_VERSION)
+    )
     return classifier.for_files(classifier.levels, replace(search, diameter=scale.diameter))
 
 

@@ -3,6 +3,7 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -150,7 +151,7 @@ def test_it_stops_with_the_field_that_has_enough(bench: FieldBench, wide: Mosaic
     rows = bench.batch(leukocytes=5)
     assert list(rows) == [f"{name}.png#{n}" for name in "ab" for n in range(1, 5)]
     assert "stopped at 5 leukocytes: field 3 of 3 not looked at" in bench.summary.warnings
-    assert (bench.summary.images, bench.summary.waiting) == (3, 1)
+    assert (bench.summary.images, bench.summary.waiting, bench.summary.not_looked_at) == (3, 0, 1)
     assert bench.batch(leukocytes=5) == rows
     assert bench.batches == []
     assert len(bench.batch()) == 12
@@ -190,6 +191,20 @@ def test_a_given_scale_that_the_red_cells_deny_is_named(bench: FieldBench, wide:
     bench.search = FieldSearch(mpp=0.2)
     bench.batch()
     assert any(line.startswith("warning: slide: the red cells look like 0.") for line in bench.said)
+    bench.batch()
+    assert any(warning.startswith("the red cells look like 0.") for warning in bench.summary.warnings)
+
+
+def test_cells_of_a_field_of_another_magnification_are_for_review(bench: FieldBench, wide: Mosaic):
+    for name, columns in (("a", (0, 2)), ("b", (2, 4)), ("c", (3, 5))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    small = part(wide, 4, 6)
+    size = small.shape[1] // 2, small.shape[0] // 2
+    bench.put("d.png", np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.uint8))
+    rows = bench.batch()
+    odd = {name: row for name, row in rows.items() if "another magnification" in row["reason"]}
+    assert {row["path"] for row in odd.values()} == {"d.png"}
+    assert {row["status"] for row in odd.values()} <= {"review", "rejected"}
 
 
 def test_a_bundle_that_does_not_know_its_scale_takes_no_fields(bundle: Bundle):
