@@ -212,8 +212,8 @@ def test_a_watch_loses_nothing_by_a_fault(
 def test_the_trial_of_faults_finds_a_model_in_the_process_of_the_watch(
     tmp_path: Path, slide: Path, bundle: Bundle, labels: dict[str, str], monkeypatch: pytest.MonkeyPatch, fault: str
 ):
-    def believe(sources, readings, outputs: Outputs, bundle: Bundle) -> Iterator[Prediction]:  # type: ignore[no-untyped-def]
-        return interpret(sources, readings, replace(outputs, logits=np.nan_to_num(outputs.logits)), bundle)
+    def believe(sources, readings, outputs: Outputs, *more) -> Iterator[Prediction]:  # type: ignore[no-untyped-def]
+        return interpret(sources, readings, replace(outputs, logits=np.nan_to_num(outputs.logits)), *more)
 
     monkeypatch.setattr(classifiers, "interpret", believe)
     bare = FaultyBackend(fault, tmp_path / "begun", lambda line: None, no_progress)
