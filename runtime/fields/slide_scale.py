@@ -6,6 +6,7 @@ from statistics import median
 from typing import BinaryIO, Literal
 
 from ..errors import ImageError
+from ..images.decode import read_errors_told
 from ..images.formats import TIFF_STARTS
 from ..images.tiff_pages import BELIEVED, microns_per_pixel
 from .scale import diameter_of, mpp_of, slide_diameter
@@ -55,10 +56,12 @@ def file_mpp(file: BinaryIO) -> float | None:
     Args:
         file: Open for reading. `decode` tells of damage.
     """
-    file.seek(0)
-    if not file.read(4).startswith(TIFF_STARTS):
-        return None
     try:
+        with read_errors_told():
+            file.seek(0)
+            start = file.read(4)
+        if not start.startswith(TIFF_STARTS):
+            return None
         return microns_per_pixel(file)
     except ImageError:
         return None

@@ -111,10 +111,8 @@ def read_file(path: bytes | str | Path, limit: int = MAX_BYTES) -> RawFile:
         ImageError: It is not a regular file, or too large.
     """
     with open_file(path, limit) as (file, before):
-        try:
+        with read_errors_told():
             data = file.read()
-        except OSError as error:
-            raise IncompleteError(f"cannot be read: {error.strerror}") from None
         check_unchanged(file, before)
     if not data:
         raise IncompleteError("is empty (0 bytes)")
@@ -147,7 +145,8 @@ def open_file(path: bytes | str | Path, limit: int) -> Iterator[tuple[BinaryIO, 
             raise IncompleteError(f"cannot be opened: {error.strerror}") from None
         raise ImageError(reason) from None
     try:
-        status = os.fstat(descriptor)
+        with read_errors_told():
+            status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("is not a regular file")
         if status.st_size > limit:
@@ -166,10 +165,8 @@ def hash_file(path: bytes, limit: int) -> tuple[str, Fingerprint]:
         ImageError: It is not a regular file, or too large.
     """
     with open_file(path, limit) as (file, before):
-        try:
+        with read_errors_told():
             digest = sha256_of(file)
-        except OSError as error:
-            raise IncompleteError(f"cannot be read: {error.strerror}") from None
         check_unchanged(file, before)
     return digest, before
 
@@ -185,8 +182,19 @@ def sha256_of(file: BinaryIO) -> str:
 
 def check_unchanged(file: BinaryIO, before: Fingerprint) -> None:
     """Raise `IncompleteError` where an open file is no more what it was."""
-    if _fingerprint(os.fstat(file.fileno())) != before:
+    with read_errors_told():
+        after = _fingerprint(os.fstat(file.fileno()))
+    if after != before:
         raise IncompleteError("was still being written")
+
+
+@contextmanager
+def read_errors_told() -> Iterator[None]:
+    """Turn an error of the disk, or of a share that is away, into an `IncompleteError`: the file is read again later."""
+    try:
+        yield
+    except OSError as error:
+        raise IncompleteError(f"cannot be read: {error.strerror}") from None
 
 
 def _fingerprint(status: os.stat_result) -> Fingerprint:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ImageError, IncompleteError
 from . import tiff_tags as tag
 from .colors import transform_to_srgb
-from .decode import MAX_PIXELS, Fingerprint, check_unchanged, sha256_of, told_as_reasons
+from .decode import MAX_PIXELS, Fingerprint, check_unchanged, read_errors_told, sha256_of, told_as_reasons
 from .formats import TIFF_STARTS
 from .jpeg import DAMAGED
 from .levels import FULL_RANGE, Levels
@@ -143,8 +143,10 @@ def large_page(file: BinaryIO, whole: int = MAX_PIXELS) -> Tags | None:
         IncompleteError: The file is damaged.
         ImageError: The picture has too many pixels, or is of an unsupported kind.
     """
-    file.seek(0)
-    if not file.read(4).startswith(TIFF_STARTS):
+    with read_errors_told():
+        file.seek(0)
+        start = file.read(4)
+    if not start.startswith(TIFF_STARTS):
         return None
     with told_as_reasons():
         if max(page.pixels for page in read_directories(file)) <= whole:
