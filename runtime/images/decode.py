@@ -190,7 +190,7 @@ def check_unchanged(file: BinaryIO, before: Fingerprint) -> None:
 
 @contextmanager
 def read_errors_told() -> Iterator[None]:
-    """Turn an error of the disk, or of a share that is away, into an `IncompleteError`: the file is read again later."""
+    """Turn an error of the disk, or of a share that is away, into an `IncompleteError`: it is read again later."""
     try:
         yield
     except OSError as error:
