@@ -109,4 +109,4 @@ def test_the_head_tells_of_fields_cells_and_smudges(bundle: Bundle, smudges: int
     assert said in page
     assert '<th scope="row">Empty</th><td class="number">1</td>' in page
     assert "a red cell is 90.8 pixels wide" in page
-    assert page.count("smudge, clump or debris, not counted</span>") == 1
+    assert page.count("no cell, smudge or debris, not counted</span>") == 1
