@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, KnowingBackend
+from fakes import FakeBackend, KnowingBackend, of_two_classes
 from msgspec import structs
 from samples import RUN, a_cell
 from typer.testing import CliRunner
