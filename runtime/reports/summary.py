@@ -180,6 +180,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
     looked_at_all = waiting == len(rest.unlooked)
     complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
+    estimated = None if is_finding or complete or of_slide else _estimate(bundle, cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
@@ -204,12 +205,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
-        differential=None
-        if is_finding
-        else differential(counted, classes, None if complete or of_slide else _estimate(bundle, cells)),
-        differential_without_proposals=None
-        if is_finding or not proposed
-        else differential(counted - proposed, classes),
+        differential=None if is_finding else differential(counted, classes, estimated),
+        differential_without_proposals=differential(counted - proposed, classes)
+        if proposed and not is_finding
+        else None,
         finding=finding(cells, classes) if is_finding else None,
         finding_without_proposals=finding(decided, classes) if is_finding and proposed else None,
         calibrated=bundle.calibrated,
