@@ -67,7 +67,7 @@ def batch(
         typer.Option(
             min=1,
             metavar="NUMBER",
-            help="Stop at the end of the field with this leukocyte of the slide, as 200.",
+            help="Stop at the end of the field with this leukocyte of the slide, as 200 (for a finding: cell).",
             show_default="all fields",
         ),
     ] = None,

@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from .show_counts import before_and_after, remarks, table_of
+
 if TYPE_CHECKING:
     from ..calibration.evaluate import Evaluation
     from ..export.engine import EngineExport
@@ -128,27 +130,12 @@ def unknown_cells(bundle: "Bundle") -> None:
 
 
 def finished(directory: Path, summary: "Summary") -> None:
-    """Print a slide's differential and the path of its report; first what must be known before any count."""
+    """Print a slide's differential or finding and the path of its report; first what must be known before any count."""
     from ..runtime.reports.page import PAGE
 
     for warning in summary.warnings:
         results.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    table = Table(title=Text(summary.slide), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("class")
-    estimated = summary.differential.errors_counted
-    for name in ("counted", "expected", "share", "95 % interval") if estimated else ("cells", "share", "95 % interval"):
-        table.add_column(name, justify="right")
-    for row in summary.differential.rows:
-        share = interval = ""
-        if row.interval is not None:
-            interval = f"{row.interval[0]:.1f} to {row.interval[1]:.1f}{' %' if row.percent is not None else ''}"
-        if row.percent is not None:
-            share = f"{row.percent:.1f} %"
-        elif row.per_100_leukocytes is not None:
-            share = f"{row.per_100_leukocytes:.1f}/100 leukocytes"
-        expected = " to ".join(map(str, dict.fromkeys(row.expected or ())))
-        table.add_row(Text(row.title), str(row.count), *([expected] if estimated else []), share, interval)
-    results.print(table)
+    results.print(table_of(summary))
     results.print(f"{_images(summary)}: {counts(summary) or 'none found'}{_smudges(summary)}", markup=False)
     if summary.scale:
         results.print(f"scale: {summary.scale}", markup=False, soft_wrap=True)
@@ -161,10 +148,8 @@ def finished(directory: Path, summary: "Summary") -> None:
         results.print(
             f"{summary.promise}: {error}, where each class looks as in `calibrate`", markup=False, soft_wrap=True
         )
-    if not (summary.differential.errors_counted or summary.review_complete):
-        results.print("warning: the intervals do not count the model's errors", markup=False)
-    if warning := summary.differential.warning:
-        results.print(f"warning: {warning}", markup=False)
+    for line in remarks(summary):
+        results.print(line, markup=False, soft_wrap=True)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)
 
 
@@ -184,18 +169,7 @@ def corrected(done: "Corrected") -> None:
 
     if done.moved:
         notify(f"the table was changed by another program: moved to {done.moved}, and rewritten")
-    table = Table(title=Text(done.after.slide), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("class", "before", "after", "share before", "share after"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    before, after = ({row.title: row for row in summary.differential.rows} for summary in (done.before, done.after))
-    for title, row in after.items():
-        shares = ["" if r.percent is None else f"{r.percent:.1f} %" for r in (before[title], row)]
-        table.add_row(Text(title), str(before[title].count), str(row.count), *shares)
-    for label in sorted(done.before.others.keys() | done.after.others.keys()):
-        table.add_row(Text(label), *(str(summary.others.get(label, 0)) for summary in (done.before, done.after)))
-    table.add_row("not a cell", str(done.before.not_a_cell), str(done.after.not_a_cell))
-    table.add_row("awaits review", str(done.before.awaiting_review), str(done.after.awaiting_review))
-    results.print(table)
+    results.print(before_and_after(done))
     results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
     if done.already:
         results.print(f"already applied: {done.already} rows of the file", markup=False)

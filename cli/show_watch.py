@@ -85,10 +85,11 @@ def _view(watch: Watch, seconds: float) -> Table:
         caption=Text(f"last message: {last_message[0]}") if last_message else None,
         caption_justify="left",
     )
-    for name in ("slide", "cells", "for review", "waiting", "rejected", "differential"):
+    counted = "finding" if any(summary.finding for summary in summaries) else "differential"
+    for name in ("slide", "cells", "for review", "waiting", "rejected", counted):
         table.add_column(name)
     for summary in summaries[-SLIDES_SHOWN:]:
-        rows = sorted(summary.differential.rows, key=lambda row: -row.count)
+        rows = sorted(summary.rows, key=lambda row: -row.count)
         shown = ", ".join(f"{row.count} {row.title}" for row in rows if row.count)
         status = summary.status
         labelled = status["ok"] + status["review"] + status["reviewed"]

@@ -18,7 +18,7 @@ _CARD = """\
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
 It is made for pictures like those it was trained on: one cell in the middle, the same stain, microscope and
-magnification. **For research use only.** A person must look before anything is decided.{adjusted}{always}
+magnification. **For research use only.** A person must look before anything is decided.{adjusted}{always}{finding}
 
 ## What it is not for
 - Whole fields of view, unstained cells, other stains or cameras: nothing is known of its answers there.
@@ -51,6 +51,9 @@ notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `{part
 what it runs.
 """
 
+
+_FINDING = """
+Its reports give a finding, no differential: cells by label, and those that speak against it. That is no diagnosis."""
 
 _CROSS_VALIDATED = """
 Cross-validated are models that were trained like this one on a part of the cells, each for cells that it had not seen.
@@ -113,6 +116,7 @@ def model_card(manifest: Manifest) -> str:
         titles=", ".join(entry.title for entry in manifest.classes),
         adjusted=_adjusted(manifest),
         always=_always(manifest.classes),
+        finding=_FINDING if manifest.kind_of_report == "finding" else "",
         unit_meaning="no patient or slide is in two parts."
         if source.split_unit == "split by group"
         else "cells of one patient may be in several parts, so figures on new patients may be worse.",

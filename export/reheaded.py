@@ -113,6 +113,7 @@ def write_reheaded(
         metrics=_metrics(cells, logits, classes),
         parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
         reading_order=UNSET,
+        report=bundle.manifest.report if tuple(classes) == bundle.classes else UNSET,
         unknown_cells=_unknown_cells(bundle, classes),
     )
     kept = bundle.manifest.files.keys() - {INT8_MODEL, *OF_CALIBRATION}

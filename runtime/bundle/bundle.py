@@ -13,7 +13,7 @@ from ..images.adjust import Adjustment, adjust
 from ..images.decode import read_file
 from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
-from .manifest import CellClass, HomeScale, Manifest, decode_manifest, encode_manifest
+from .manifest import CellClass, HomeScale, Manifest, Report, decode_manifest, encode_manifest
 from .review import CALIBRATION, Calibration, read_calibration
 
 MANIFEST = "bundle.json"
@@ -54,6 +54,11 @@ class Bundle:
     def classes(self) -> tuple[CellClass, ...]:
         """Classes in the order of the logits."""
         return self.manifest.classes
+
+    @property
+    def report(self) -> Report:
+        """What reports give: a differential, or a finding."""
+        return self.manifest.kind_of_report
 
     @property
     def width(self) -> int:

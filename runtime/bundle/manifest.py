@@ -20,6 +20,7 @@ SAFE_NAME = re.compile(r"\w[\w .+-]*")
 COLOR = re.compile(r"#[0-9a-f]{6}")
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
+Report = Literal["differential", "finding"]
 KIND_ORDER: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")
 READING_ORDER = (
     *("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"),
@@ -165,6 +166,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
         metrics: By part of the split.
         files: SHA-256 of every file beside it, by name.
         reading_order: Names of all classes in the order that reports show them; left out for the usual one.
+        report: What reports give: a differential, or a finding, which counts cells by class and no more; left out for
+            the usual one of these classes.
         unknown_cells: A sentence on the cells that none of the classes is for.
         restricted_to: Names of the classes that a run may answer with; left out for all. No bundle on a disk has it:
             it is for one folder of reports, and in their ledger.
@@ -184,6 +187,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parity: Parity
     files: dict[str, str]
     reading_order: tuple[str, ...] | UnsetType = UNSET
+    report: Report | UnsetType = UNSET
     unknown_cells: str = ""
     restricted_to: tuple[str, ...] | UnsetType = UNSET
     adjustment: Adjustment | UnsetType = UNSET
@@ -198,6 +202,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
                 raise ValueError(f"the file {name!r} is outside its folder")
         if self.reading_order and sorted(self.reading_order) != sorted(entry.name for entry in self.classes):
             raise ValueError("reading_order needs the name of each class once")
+        if self.report == "differential" and all(entry.kind != "leukocyte" for entry in self.classes):
+            raise ValueError("report: a differential needs a class of the kind leukocyte")
 
     @property
     def classes_as_read(self) -> tuple[CellClass, ...]:
@@ -206,6 +212,17 @@ class Manifest(Struct, frozen=True, kw_only=True):
             by_name = {entry.name: entry for entry in self.classes}
             return tuple(by_name[name] for name in self.reading_order)
         return tuple(sorted(self.classes, key=_usual_place))
+
+    @property
+    def kind_of_report(self) -> Report:
+        """What reports give: `report`; left out, a finding where there are two classes, else a differential.
+
+        Without leukocytes among the classes that a run may answer with there is no differential.
+        """
+        answers = [entry for entry in self.classes if not self.restricted_to or entry.name in self.restricted_to]
+        if all(entry.kind != "leukocyte" for entry in answers):
+            return "finding"
+        return self.report or ("finding" if len(self.classes) == 2 else "differential")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -20,7 +20,7 @@ class DifferentialRow(Struct, frozen=True):
     Attributes:
         expected: How many cells of the class there may be, given the model's errors: 95 % interval; None where that is
             the count itself, or is not estimated.
-        percent: Of the leukocytes, or of all cells.
+        percent: Of the leukocytes.
         per_100_leukocytes: Of nucleated red cells.
         interval: 95 % interval of `percent` or `per_100_leukocytes`.
     """
@@ -40,13 +40,13 @@ class Differential(Struct, frozen=True):
     """Differential of a slide.
 
     Attributes:
-        leukocytes: Their number; None where percentages are of all cells.
+        leukocytes: Their number.
         errors_counted: Whether the intervals count the model's errors beside chance; else they are Clopper–Pearson's.
-        warning: Why the percentages are not reliable, or None.
+        warning: Why the percentages are not reliable; None where they are.
         rows: One for each class.
     """
 
-    leukocytes: int | None
+    leukocytes: int
     errors_counted: bool
     warning: str | None
     rows: list[DifferentialRow]
@@ -56,20 +56,18 @@ def differential(counts: Counter[str], classes: Sequence[CellClass], estimated: 
     """Differential of labelled cells.
 
     Leukocyte classes are percentages of all leukocytes; nucleated red cells are given per 100 leukocytes,
-    platelets and others as a count. Where a bundle has two classes only, or none of leukocytes, all classes are
-    percentages of all cells.
+    platelets and others as a count.
 
     Args:
         counts: Number of cells by class name.
         classes: Classes of the bundle, in the order of the rows.
         estimated: What the model's errors make of these counts: the intervals are the wider for it.
     """
-    of_all = len(classes) == 2 or all(entry.kind != "leukocyte" for entry in classes)
-    whole = [entry.name for entry in classes if of_all or entry.kind == "leukocyte"]
+    whole = [entry.name for entry in classes if entry.kind == "leukocyte"]
     total = sum(counts[name] for name in whole)
-    few = not of_all and total < FEWEST_LEUKOCYTES
+    few = total < FEWEST_LEUKOCYTES
     return Differential(
-        leukocytes=None if of_all else total,
+        leukocytes=total,
         errors_counted=estimated is not None,
         warning=f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None,
         rows=[_row(entry, counts[entry.name], total, whole, estimated) for entry in classes],

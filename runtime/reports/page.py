@@ -27,6 +27,7 @@ from ..inference.classifier import crops_of
 from ..inference.predictions import NO_NUMBER
 from ..ledger.records import OTHER, Cell, FieldRecord, Run, field_picture
 from ..ledger.slide_ledger import SlideLedger
+from .finding import MEANING
 from .slide_review import TOO_FEW, UNLIKE, cells_of
 from .summary import Rest, Summary, summarize
 from .table import CSV
@@ -98,7 +99,7 @@ def render_page(
     has_maps: bool,
     own: Sequence[Cell] | None = None,
 ) -> str:
-    """Render `report.html`: the differential, what was flagged, its provenance, and a place for the cells.
+    """Render `report.html`: the differential or finding, what was flagged, its provenance, and a place for the cells.
 
     Args:
         bundle: The bundle that made them.
@@ -109,13 +110,20 @@ def render_page(
         own: The rows by what each picture says, after an alarm: what was flagged is counted by them.
     """
     classes, places = bundle.classes, {entry.name: index for index, entry in enumerate(bundle.classes)}
-    rows, without = summary.differential.rows, summary.differential_without_proposals
+    without = summary.differential_without_proposals or summary.finding_without_proposals
+    shown = summary.finding.shown if summary.finding else []
+    by_seq = {cell.seq: cell for cell in cells if cell.seq in shown}
     return render(
         PAGE,
         classes,
         scripts=SCRIPTS,
         summary=summary,
-        rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(rows)],
+        rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(summary.rows)],
+        labels=[(row.name, row.title, row.count) for row in summary.rows]
+        + [(label, label, count) for label, count in summary.others.items()],
+        titles={entry.name: entry.title for entry in classes},
+        against=[by_seq[seq] for seq in shown],
+        meaning=MEANING,
         flagged=_flagged(own or cells),
         proposals=summary.awaiting_review - summary.whole_fields - summary.no_cell,
         any_meaning=_counted(summary) > summary.whole_fields + summary.no_cell or not summary.awaiting_review,
@@ -170,7 +178,7 @@ def _told(cell: Cell) -> str:
 
 
 def _counted(summary: Summary) -> int:
-    return sum(row.count for row in summary.differential.rows) + sum(summary.others.values())
+    return sum(row.count for row in summary.rows) + sum(summary.others.values())
 
 
 def _known(facts: dict[str, object]) -> dict[str, object]:

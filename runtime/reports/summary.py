@@ -12,8 +12,9 @@ from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
 from ..ledger.slide_ledger import SlideLedger
-from .differential import Differential, differential
+from .differential import Differential, DifferentialRow, differential
 from .estimate import Estimate, estimate
+from .finding import Finding, FindingRow, finding
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
 
 STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "empty", "gone")
@@ -38,7 +39,7 @@ class CalibrationFacts(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """Differential, counts and provenance of a slide, as `summary.json` has them.
+    """Differential or finding, counts and provenance of a slide, as `summary.json` has them.
 
     Attributes:
         unknown_cells: The bundle's own sentence on cells that none of its classes is for: the first thing to be read.
@@ -64,8 +65,11 @@ class Summary(Struct, frozen=True, kw_only=True):
         reviewers: Names of those who reviewed cells.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label. Its intervals count the model's errors until the review is
-            complete; not after an alarm, nor where the bundle has no calibration: they are not known there.
-        differential_without_proposals: Of the others; None where nothing awaits review.
+            complete; not after an alarm, nor where the bundle has no calibration: they are not known there. None where
+            the bundle's reports give a finding.
+        differential_without_proposals: Of the others; None where nothing awaits review, and for a finding.
+        finding: Of all cells, likewise; None where there is a differential.
+        finding_without_proposals: Of the others; None where nothing awaits review, and for a differential.
         calibrated: Whether the bundle lets cells be `ok`; on this slide none is after an alarm, or below 20 cells.
         bundle_split: How the data of the bundle's own figures were split.
         bundle_adjustment: How pictures were changed for the model; left out where they were not.
@@ -94,8 +98,10 @@ class Summary(Struct, frozen=True, kw_only=True):
     relabelled: int
     not_a_cell: int
     others: dict[str, int]
-    differential: Differential
+    differential: Differential | None
     differential_without_proposals: Differential | None
+    finding: Finding | None
+    finding_without_proposals: Finding | None
     calibrated: bool
     calibration: CalibrationFacts | None
     research_use_only: bool = True
@@ -112,6 +118,18 @@ class Summary(Struct, frozen=True, kw_only=True):
     version: str
     started_at: str
     last_analysed_at: str | None
+
+    @property
+    def rows(self) -> Sequence[DifferentialRow | FindingRow]:
+        """Counts by class, of the differential or the finding."""
+        counted = self.differential or self.finding
+        return counted.rows if counted else []
+
+    @property
+    def few(self) -> str | None:
+        """Warns of too few cells for a differential or a finding; None where there are enough."""
+        counted = self.differential or self.finding
+        return counted.warning if counted else None
 
 
 @dataclass(frozen=True)
@@ -157,10 +175,12 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
+    is_finding, decided = bundle.report == "finding", [cell for cell in cells if not cell.awaits_review]
     record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
     looked_at_all = waiting == len(rest.unlooked)
     complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), _meaningless(cells)
     of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
+    estimated = None if is_finding or complete or of_slide else _estimate(bundle, cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
@@ -168,7 +188,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         warnings=[
             *of_slide,
             *_warnings(bundle, len(fields), len(without), images),
-            *_of_fields(rest, images + waiting),
+            *_of_fields(bundle, rest, images + waiting),
         ],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
@@ -185,8 +205,12 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
-        differential=differential(counted, classes, None if complete or of_slide else _estimate(bundle, cells)),
-        differential_without_proposals=differential(counted - proposed, classes) if proposed else None,
+        differential=None if is_finding else differential(counted, classes, estimated),
+        differential_without_proposals=differential(counted - proposed, classes)
+        if proposed and not is_finding
+        else None,
+        finding=finding(cells, classes) if is_finding else None,
+        finding_without_proposals=finding(decided, classes) if is_finding and proposed else None,
         calibrated=bundle.calibrated,
         calibration=_facts(record, holds=not of_slide and not bundle.manifest.restricted_to) if record else None,
         bundle=bundle.name,
@@ -281,8 +305,8 @@ def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> l
     return warnings
 
 
-def _of_fields(rest: Rest, images: int) -> list[str]:
-    """What speaks against their scale, and which were not looked at, because enough leukocytes were found before."""
+def _of_fields(bundle: Bundle, rest: Rest, images: int) -> list[str]:
+    """What speaks against their scale, and which were not looked at, because enough cells were found before."""
     doubt = [f"{rest.facts.doubt}: cells were cut out at that scale"] if rest.facts.doubt else []
     if not rest.unlooked:
         return doubt
@@ -294,7 +318,8 @@ def _of_fields(rest: Rest, images: int) -> list[str]:
             runs.append([place, place])
     places = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
     name = ("field" if rest.facts.fields else "image") + ("" if len(rest.unlooked) == 1 else "s")
-    return [*doubt, f"stopped at {rest.facts.leukocytes} leukocytes: {name} {places} of {images} not looked at"]
+    wanted = "cells" if bundle.report == "finding" else "leukocytes"
+    return [*doubt, f"stopped at {rest.facts.leukocytes} {wanted}: {name} {places} of {images} not looked at"]
 
 
 def _mean_nothing(images: int) -> str:

@@ -46,7 +46,8 @@ def classify_slide(
         ledger: Ledger of `out`.
         progress: Called with the number of images that have a row, and of all images.
         notify: Called with messages for the user.
-        leukocytes: It ends with the field in which this many are found; None to look at all.
+        leukocytes: It ends with the field in which this many are found, for a finding this many cells; None to look at
+            all.
 
     Returns:
         Folder of the report and its summary.

@@ -174,7 +174,8 @@ class SlideWork:
             progress: Called with the number of its images that have a row, and of all.
             patient: Whether incomplete images are retried later in place of getting a row.
             stop: Checked before each batch; batches in progress are still saved.
-            leukocytes: It ends with the file in which this many of the slide are found; None to classify all.
+            leukocytes: It ends with the file in which this many of the slide are found, for a finding this many cells;
+                None to classify all.
 
         Returns:
             Images that got no row, because they are incomplete.
@@ -290,11 +291,13 @@ class SlideWork:
         return waiting
 
     def _has_enough(self, leukocytes: int | None) -> bool:
-        """Whether the slide has as many leukocytes as are asked for, once no row waits to be replaced."""
+        """Whether the slide has as many leukocytes (for a finding, cells) as are asked for, and no row to replace."""
         if leukocytes is None or self.ledger.rows_to_be_replaced():
             return False
-        kinds = {entry.name: entry.kind for entry in self._classifier.bundle.classes}
-        return sum(n for name, n in self.ledger.labels().items() if kinds[name] == "leukocyte") >= leukocytes
+        bundle = self._classifier.bundle
+        every = bundle.report == "finding"
+        wanted = {entry.name for entry in bundle.classes if every or entry.kind == "leukocyte"}
+        return sum(count for name, count in self.ledger.labels().items() if name in wanted) >= leukocytes
 
     def _note_stop(self, leukocytes: int | None) -> None:
         """Note whether there were enough leukocytes before all files were looked at."""

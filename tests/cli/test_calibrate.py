@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import FakeBackend, KnowingBackend
+from fakes import FakeBackend, KnowingBackend, of_two_classes
 from msgspec import structs
 from samples import RUN, a_cell
 from typer.testing import CliRunner
@@ -153,6 +153,11 @@ def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_messag
     assert first.split() == ["s-1", "7", "3", "1", "2", "7", "lymphocyte"]
     assert warning.index("the colours") == first.index("7 lymphocyte")
     assert message.strip() == "last message: the disk is full"
+    watch.slides[0].summary = summarize(of_two_classes(bundle), RUN, [a_cell(1)])
+    show.results.print(show_watch._view(watch, 1.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines[1:2]] == ["finding"]
+    assert lines[2].split()[-2:] == ["1", "lymphocyte"]
 
 
 def test_a_promise_made_on_another_backend_is_told(calibrated: Bundle, capsys: pytest.CaptureFixture[str]):

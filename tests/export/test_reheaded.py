@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import giving_findings
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cartcls.calibration.head import Head
@@ -23,7 +25,7 @@ def test_a_bundle_with_another_head_is_proved_and_waits_for_calibration(bundle: 
     head, out = Head(weight, np.array([1, 0], np.float32)), tmp_path / "two"
     cells = ParityCells("select", crops[:4], [f"cell-{i}" for i in range(4)], np.arange(4) % 2)
     source = replace(bundle.manifest.source, head=HOW)
-    made = write_reheaded(load_bundle(), head, cell_classes(["myelocyte", "ours"]), source, cells, out)
+    made = write_reheaded(giving_findings(load_bundle()), head, cell_classes(["myelocyte", "ours"]), source, cells, out)
     assert [entry.title for entry in made.classes] == ["myelocyte", "ours"]
     assert (made.name, made.calibrated) == ("two", False)
     assert {path.name for path in out.iterdir()} >= {"model.onnx", "proof.npz", "NOTICE", "MODEL_CARD.md"}
@@ -36,6 +38,8 @@ def test_a_bundle_with_another_head_is_proved_and_waits_for_calibration(bundle: 
     assert np.abs(head.logits(found.features) - found.logits).max() < 1e-3
     card = (out / "MODEL_CARD.md").read_text()
     assert f"# then the head: {HOW}" in card
+    assert (made.manifest.report, made.report) == (UNSET, "finding")  # two classes
+    assert "Its reports give a finding, no differential" in card
     assert "Parity with the same graph in float32, on the cells of `select`" in card
     assert (made.cpu_precision == INT8) == (out / "model.int8.onnx").exists()
     with pytest.raises(DataError, match="exists already"):

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fakes import adjusting
+from fakes import adjusting, giving_findings
 from msgspec import structs
 
 from cartcls.calibration.limits import gaussians
@@ -41,9 +41,9 @@ def test_its_head_takes_the_features_as_they_are_at_that_laboratory(
     random = np.random.default_rng(1)
     usual = random.normal(size=(COUNT, DIMENSIONS)) * 0.2 + 0.5
     files = [slide / name for name in [*labels][:4]] * (COUNT // 4)
-    start = adjusting(home, Adjustment(1.2))
+    start = giving_findings(adjusting(home, Adjustment(1.2)))
     made = write_standardised(start, cells_with(usual * 0.9 - 0.1, files), tmp_path / "ours")
-    assert made.adjustment == Adjustment(1.2)
+    assert (made.adjustment, made.report) == (Adjustment(1.2), "finding")
     assert any((image == start.graph_input(read_image(files[0])[0])).all() for image in read_reference(made).images)
     before, after = read_head(home.model), read_head(made.model)
     assert (after.logits(usual * 0.9 - 0.1).argmax(1) == before.logits(usual).argmax(1)).mean() > 0.9

@@ -91,6 +91,19 @@ def uncalibrated(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=structs.replace(bundle.manifest, calibration=None), calibration=None)
 
 
+def of_two_classes(bundle: Bundle) -> Bundle:
+    """An uncalibrated bundle that tells only lymphocytes and monocytes apart, which are no leukocytes to it."""
+    two = [entry for entry in bundle.classes if entry.name in ("lymphocyte", "monocyte")]
+    classes = tuple(structs.replace(entry, kind="other") for entry in two)
+    manifest = structs.replace(bundle.manifest, classes=classes, unknown_cells="")
+    return uncalibrated(replace(bundle, manifest=manifest))
+
+
+def giving_findings(bundle: Bundle) -> Bundle:
+    """The same bundle, whose reports give no differential."""
+    return replace(bundle, manifest=structs.replace(bundle.manifest, report="finding"))
+
+
 def write_manifest(directory: Path, manifest: dict[str, object]) -> None:
     """Write what is to be `bundle.json`, right or wrong, and its digest."""
     data = (json.dumps(manifest, indent=2) + "\n").encode()

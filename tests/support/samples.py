@@ -8,6 +8,9 @@ from pathlib import Path
 from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Run
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
+from cartcls.runtime.reports.differential import Differential
+from cartcls.runtime.reports.finding import Finding
+from cartcls.runtime.reports.summary import Summary
 
 TIME = "2026-01-02T03:04:05Z"
 RUN = Run("s-1", "/captures/s-1", "openvino", "bf16", "a processor", "0.1.0", TIME)
@@ -29,3 +32,17 @@ def begun_slide(folder: Path) -> Iterator[SlideLedger]:
         slide = ledger.add_slide(b"/captures/s", "s")
         slide.begin_run(RUN)
         yield slide
+
+
+def differential_of(summary: Summary) -> Differential:
+    """The differential of a slide that has one, and no finding."""
+    assert summary.differential is not None
+    assert summary.finding is None and summary.finding_without_proposals is None
+    return summary.differential
+
+
+def finding_of(summary: Summary) -> Finding:
+    """The finding of a slide that has one, and no differential."""
+    assert summary.finding is not None
+    assert summary.differential is None and summary.differential_without_proposals is None
+    return summary.finding

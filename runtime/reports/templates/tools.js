@@ -91,12 +91,14 @@ function choose(name, value) {
   showFilter();
 }
 
-/** Show what a link leads to, and nothing else; the first of these cells has the focus. */
+/** Show what a link leads to, and nothing else; the first of these cells has the focus, or its own one is opened. */
 function follow(link) {
   for (const name of Object.keys(filter)) filter[name] = link.dataset[name] ?? "";
   showFilter();
   byId("gallery").scrollIntoView();
   rove(true);
+  const cell = link.dataset.seq && cells.find((known) => known.seq === Number(link.dataset.seq));
+  if (cell) openCell(cell);
 }
 
 function showFilter() {

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cartcls.runtime.bundle.bundle import SHIPPED
-from cartcls.runtime.bundle.manifest import CellClass, HomeScale, decode_manifest, encode_manifest
+from cartcls.runtime.bundle.manifest import CellClass, HomeScale, Manifest, decode_manifest, encode_manifest
 from cartcls.runtime.errors import BundleError
 from cartcls.runtime.images.adjust import Adjustment
 
@@ -46,6 +46,31 @@ def test_classes_are_read_in_a_haematologists_order_or_the_bundles_own():
     for wrong in (usual[1:], [*usual, "platelet"], [*usual[1:], "blast"]):
         with pytest.raises(BundleError, match="reading_order needs the name of each class once"):
             decode_manifest(json.dumps(json.loads(DATA) | {"reading_order": wrong}), "here")
+
+
+def a_manifest(*kinds: str, **others: object) -> Manifest:
+    classes = [{"name": f"c{n}", "title": f"c{n}", "kind": kind, "color": "#0a0b0c"} for n, kind in enumerate(kinds)]
+    return decode_manifest(json.dumps(json.loads(DATA) | {"classes": classes} | others), "here")
+
+
+def test_a_report_is_a_finding_where_two_classes_or_no_leukocytes_are_told_apart():
+    assert decode_manifest(DATA, SHIPPED).kind_of_report == "differential"
+    three = ("leukocyte", "leukocyte", "platelet")
+    assert a_manifest(*three).kind_of_report == "differential"
+    assert a_manifest(*three[:2]).kind_of_report == "finding"
+    assert a_manifest("nrbc", "platelet", "other").kind_of_report == "finding"
+
+
+def test_a_bundle_says_what_its_reports_give():
+    three = ("leukocyte", "leukocyte", "platelet")
+    own = a_manifest(*three, report="finding")
+    assert own.kind_of_report == "finding"
+    assert decode_manifest(encode_manifest(own), "here") == own
+    assert a_manifest(*three[:2], report="differential").kind_of_report == "differential"
+    with pytest.raises(BundleError, match="a differential needs a class of the kind leukocyte"):
+        a_manifest("other", "other", "platelet", report="differential")
+    with pytest.raises(BundleError, match="here is malformed"):
+        a_manifest(*three, report="diagnosis")
 
 
 def test_other_classes_stand_where_their_last_word_does():

@@ -22,6 +22,12 @@ def test_names_and_titles_are_accepted_and_no_cell_can_be_ok(bundle: Bundle):
     assert found.sha256 == bundle.sha256
 
 
+def test_the_report_is_still_a_differential_while_there_are_leukocytes(bundle: Bundle):
+    assert restricted(bundle, ["ig", "neutrophil"]).report == "differential"
+    assert restricted(bundle, ["erythroblast", "neutrophil"]).report == "differential"
+    assert restricted(bundle, ["erythroblast", "platelet"]).report == "finding"
+
+
 def test_pictures_are_adjusted_as_before(bundle: Bundle):
     assert restricted(adjusting(bundle, Adjustment(0.7)), ["ig", "neutrophil"]).adjustment == Adjustment(0.7)
 

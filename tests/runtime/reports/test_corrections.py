@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from reviewer import classify, corrections, make_slide
+from samples import differential_of
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import CorrectionError, OutputError
@@ -45,7 +46,7 @@ def test_a_cell_counts_by_what_a_person_called_it(out: Path):
     changes = [(1, "monocyte"), (2, "not a cell"), (3, "unsure"), (4, "other: blast"), (5, "eosinophil")]
     done = correct(out, corrections(out, *changes), "Ada B.")
     assert (done.changed, done.confirmed) == (4, 1)
-    counts = [{row.name: row.count for row in s.differential.rows} for s in (done.before, done.after)]
+    counts = [{row.name: row.count for row in s.rows} for s in (done.before, done.after)]
     assert [count["eosinophil"] for count in counts] == [8, 5]  # 3 is still counted, as a proposal
     assert counts[1]["monocyte"] == 1
     after = done.after
@@ -59,7 +60,7 @@ def test_a_cell_counts_by_what_a_person_called_it(out: Path):
     assert after.awaiting_review == 1
     without = after.differential_without_proposals
     assert without is not None
-    assert (after.differential.leukocytes, without.leukocytes) == (6, 5)
+    assert (differential_of(after).leukocytes, without.leukocytes) == (6, 5)
     rows = table(out)
     assert [rows[1][name] for name in ("label", "model_label", "status", "corrected_by")] == [
         *("monocyte", "eosinophil", "reviewed", "Ada B."),

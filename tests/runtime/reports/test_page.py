@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import of_two_classes
 from msgspec import structs
 from reviewer import classify, make_slide
 from samples import RUN, TIME, a_cell
@@ -96,6 +97,35 @@ def test_what_is_expected_stands_beside_what_was_counted(bundle: Bundle):
     reviewed = replace(cells[-1], corrected_label="ig", corrected_by="Ada")
     done = rendered(bundle, *cells[:-1], reviewed).text
     assert "(Clopper–Pearson)" in done and "errors are not counted" not in done
+
+
+def test_a_finding_is_told_in_counts_with_what_speaks_against_it(bundle: Bundle):
+    cells = [a_cell(seq, "monocyte", status="review") for seq in range(1, 24)]
+    cells += [a_cell(24, "lymphocyte", corrected_label="lymphocyte", corrected_by="Ada")]
+    cells += [a_cell(25, "monocyte", corrected_label="other: blast", corrected_by="Ada")]
+    page = rendered(of_two_classes(bundle), *cells)
+    assert "Finding 23 of 25 cells labelled monocyte Without proposals: " in page.text
+    assert "Label Cells Bar Without propo\u00adsals lymphocyte 1 1 monocyte 23 0 other: blast 1" in page.text
+    assert "2 cells speak against it: 1 lymphocyte , 1 other: blast" in page.text
+    assert "lymphocyte · by Ada · no. 24 other: blast · by Ada · no. 25 No interval is given" in page.text
+    assert "not the probability of a diagnosis, and not a genetic result." in page.text
+    opened = [given for tag, given in page.tags if tag == "a" and given.get("data-seq")]
+    assert [(given["data-label"], given["data-seq"]) for given in opened] == [
+        ("lymphocyte", "24"),
+        ("other: blast", "25"),
+    ]
+    section = page.page[page.page.index('id="finding"') : page.page.index('id="pictures"')]
+    assert not [word for word in (" %", "Share", "leukocyte", "Differential", "<line") if word in section]
+
+
+def test_few_cells_and_labels_that_mean_nothing_are_no_finding(bundle: Bundle):
+    made = of_two_classes(bundle)
+    assert "Only 4 cells: a finding needs at least 20." in rendered(made, *(a_cell(seq) for seq in range(1, 5))).text
+    field = a_cell(1, status="review", reason="looks like a whole field (size 0.43 > 0.25)")
+    nothing = rendered(made, field).text
+    assert "its label means nothing" in nothing
+    assert "cell labelled" not in nothing and "needs at least" not in nothing
+    assert "Finding No cell counted" in rendered(made).text
 
 
 def test_an_alarm_comes_first_and_withdraws_the_promise(bundle: Bundle):

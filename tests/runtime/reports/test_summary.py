@@ -1,18 +1,19 @@
 from dataclasses import replace
 
 import msgspec
-from fakes import adjusting, uncalibrated
-from samples import RUN, a_cell
+from fakes import adjusting, giving_findings, of_two_classes, uncalibrated
+from samples import RUN, a_cell, differential_of, finding_of
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.adjust import Adjustment
+from cartcls.runtime.ledger.records import Facts
 from cartcls.runtime.reports.summary import Rest, summarize
 
 
 def test_proposals_are_counted_with_and_without(bundle: Bundle):
     summary = summarize(bundle, RUN, [a_cell(1), a_cell(2, status="review")])
     assert summary.awaiting_review == 1
-    assert summary.differential.leukocytes == 2
+    assert differential_of(summary).leukocytes == 2
     assert summary.differential_without_proposals is not None
     assert summary.differential_without_proposals.leukocytes == 1
     assert summarize(bundle, RUN, [a_cell(1)]).differential_without_proposals is None
@@ -36,15 +37,15 @@ def test_intervals_count_the_models_errors_until_the_review_is_complete(bundle: 
 
     def ig(label: str | None, alarm: str = "") -> tuple[bool, tuple[int, int] | None]:
         corrected = [a_cell(101, status="review"), replace(cell, corrected_label=label)]
-        found = summarize(bundle, RUN, [*passing, *corrected], Rest(alarm=alarm)).differential
+        found = differential_of(summarize(bundle, RUN, [*passing, *corrected], Rest(alarm=alarm)))
         return found.errors_counted, next(row.expected for row in found.rows if row.name == "ig")
 
     assert ig(None) == ig("unsure") == (True, (0, 1))  # 4 of 97 neutrophils were called so
     assert ig("ig") == (True, None)  # it is one
     assert ig(None, "colours") == (False, None)
     cells = [*passing, replace(cell, corrected_label="ig")]
-    assert not summarize(bundle, RUN, cells).differential.errors_counted  # the review is complete
-    assert not summarize(uncalibrated(bundle), RUN, passing).differential.errors_counted
+    assert not differential_of(summarize(bundle, RUN, cells)).errors_counted  # the review is complete
+    assert not differential_of(summarize(uncalibrated(bundle), RUN, passing)).errors_counted
 
 
 def test_what_shows_no_single_cell_comes_first_until_a_person_has_looked(bundle: Bundle):
@@ -104,5 +105,33 @@ def test_nothing_is_expected_of_a_bundle_that_is_not_calibrated(bundle: Bundle):
     assert record is not None
     promise = msgspec.structs.replace(record.promise, reached=False)
     manifest = msgspec.structs.replace(bundle.manifest, calibration=msgspec.structs.replace(record, promise=promise))
-    assert summarize(bundle, RUN, [a_cell(1)]).differential.errors_counted
-    assert not summarize(replace(bundle, manifest=manifest), RUN, [a_cell(1)]).differential.errors_counted
+    assert differential_of(summarize(bundle, RUN, [a_cell(1)])).errors_counted
+    assert not differential_of(summarize(replace(bundle, manifest=manifest), RUN, [a_cell(1)])).errors_counted
+
+
+def test_a_finding_stands_in_the_place_of_a_differential(bundle: Bundle):
+    made = of_two_classes(bundle)
+    cells = [a_cell(seq, "monocyte", status="review") for seq in range(1, 24)]
+    cells += [a_cell(seq, "lymphocyte", status="review") for seq in (24, 25)]
+    summary = summarize(made, RUN, [replace(cells[0], corrected_label="monocyte"), *cells[1:]])
+    found = finding_of(summary)
+    assert found.sentence == "23 of 25 cells labelled monocyte"
+    assert (found.against, found.shown) == (2, [24, 25])
+    assert {row.name: row.count for row in summary.rows} == {"monocyte": 23, "lymphocyte": 2}
+    assert summary.finding_without_proposals is not None
+    assert summary.finding_without_proposals.sentence == "1 of 1 cell labelled monocyte"
+    assert summary.few is None
+    few = summarize(made, RUN, [replace(cell, corrected_label=cell.label) for cell in cells[:4]])
+    assert few.finding_without_proposals is None
+    assert few.few == finding_of(few).warning == "only 4 cells: a finding needs at least 20"
+    written = msgspec.json.encode(summary)
+    assert b'"differential":null' in written
+    assert not [word for word in (b"interval", b"percent", b"leukocyte") if word in written]
+
+
+def test_a_finding_stops_at_cells(bundle: Bundle):
+    rest = Rest(2, facts=Facts(leukocytes=5), unlooked=(2, 3))
+    (usual,) = summarize(bundle, RUN, [a_cell(1)], rest).warnings
+    (warning,) = summarize(giving_findings(bundle), RUN, [a_cell(1)], rest).warnings
+    assert usual.startswith("stopped at 5 leukocytes: ")
+    assert warning == "stopped at 5 cells: images 2 to 3 of 3 not looked at"

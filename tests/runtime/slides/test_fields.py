@@ -47,7 +47,7 @@ def test_each_cell_of_a_field_has_a_row_in_reading_order(bench: FieldBench, wide
     assert "no white cell or erythroblast" in rows["b.png"]["reason"]
     summary = bench.summary
     assert (summary.images, summary.status["ok"], summary.status["empty"]) == (3, 10, 1)
-    assert "platelet" not in {row.name for row in summary.differential.rows}
+    assert "platelet" not in {row.name for row in summary.rows}
     assert "by the red cells" in str(summary.scale)
     for name in ("000001", "000007", "000008"):
         with PIL.Image.open(bench.out / "slide" / "fields" / f"{name}.jpg") as picture:
@@ -156,6 +156,16 @@ def test_it_stops_with_the_field_that_has_enough(bench: FieldBench, wide: Mosaic
     assert bench.batches == []
     assert len(bench.batch()) == 12
     assert bench.summary.warnings == []
+
+
+def test_a_finding_has_enough_of_any_cells(bench: FieldBench, wide: Mosaic):
+    classes = [structs.replace(entry, kind="other") for entry in bench.bundle.classes]
+    manifest = structs.replace(bench.bundle.manifest, classes=tuple(classes))
+    bench.bundle = replace(bench.bundle, manifest=manifest)
+    for name, columns in (("a", (0, 2)), ("b", (2, 4))):
+        bench.put(f"{name}.png", part(wide, *columns))
+    assert list(bench.batch(leukocytes=3)) == [f"a.png#{n}" for n in range(1, 5)]
+    assert "stopped at 3 cells: field 2 of 2 not looked at" in bench.summary.warnings
 
 
 def test_a_slide_stays_what_it_was(bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch):
