@@ -94,6 +94,39 @@ def split(
 
 
 @app.command()
+def boxes(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    split: Annotated[
+        Path | None, typer.Option(help="Split file of the folder: the cells of fit and select alone.")
+    ] = None,
+) -> None:
+    """Find the box of the cell in each crop.
+
+    Cells without a box, such as platelets, are named and left out.
+    """
+    from ..calibration.boxes import Box, find_boxes, write_boxes
+    from ..calibration.split import TRAINED, check_split, list_images, read_split
+    from ..runtime.bundle.bundle import load_bundle
+
+    paths = list_images(data_dir, notify=lambda line: typer.echo(line, err=True))
+    if split:
+        check_split(parts := read_split(split), data_dir)
+        paths = sorted(path for part in TRAINED for path in parts.paths(part))
+    typer.echo(f"{len(paths)} crops: looking for the cell in the middle of each", err=True)
+    try:
+        found = find_boxes(data_dir, paths, load_bundle().home_scale)
+    except KeyboardInterrupt:
+        raise InterruptedRun("nothing was written; the same command starts again") from None
+    for path, reason in found.items():
+        if isinstance(reason, str):
+            typer.echo(f"{path}: {reason}", err=True)
+    boxes = {path: box for path, box in found.items() if isinstance(box, Box)}
+    write_boxes(out, boxes)
+    typer.echo(f"{out}: boxes of {len(boxes)} of {len(paths)} crops", err=True)
+
+
+@app.command()
 def fit(
     data_dir: DataDir,
     split: SplitFile,
