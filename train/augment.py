@@ -75,7 +75,7 @@ def turn_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
     centre, half = boxes[:, :2], (boxes[:, 2:] + 1) / 2  # an image is 2 wide, and half a box is its share wide
     matrix = matrix.to(boxes.device)
     back = torch.linalg.inv(matrix[:, :, :2])  # (B, 2, 2)
-    centre = (back @ (centre - matrix[:, :, 2])[:, :, None])[:, :, 0]
+    centre = (back * (centre - matrix[:, :, 2])[:, None, :]).sum(2)  # a matrix product may be of half precision
     half = (back * half[:, None, :]).norm(dim=2)
     low, high = (centre - half).clamp(-1, 1), (centre + half).clamp(-1, 1)
     return torch.cat([(low + high) / 2, high - low - 1], 1)
