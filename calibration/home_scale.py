@@ -10,6 +10,7 @@ from msgspec import UNSET, structs
 
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import HomeScale
+from ..runtime.errors import ImageError
 from ..runtime.fields.nuclei import purple, red_cell_area
 from ..runtime.fields.scale import LARGEST, mpp_of, red_cell_diameter
 from ..runtime.fields.slide_scale import UNLIKE
@@ -35,6 +36,15 @@ class _Crops:
     diameters: list[float]
 
 
+def measure_home_scale(files: Sequence[Path]) -> HomeScale | None:
+    """How large red cells are in crops; None where too few show them, or they differ.
+
+    Args:
+        files: The crops. Those that cannot be read are left out.
+    """
+    return _measured(_look(files))
+
+
 def with_home_scale(bundle: Bundle, files: Sequence[Path], notify: Notify) -> Bundle:
     """A bundle that says how large red cells are in the crops that it is calibrated on.
 
@@ -44,7 +54,7 @@ def with_home_scale(bundle: Bundle, files: Sequence[Path], notify: Notify) -> Bu
         files: The crops, all readable.
         notify: Called with a line where they do not tell.
     """
-    if found := _measured(_look(files)):
+    if found := measure_home_scale(files):
         return _saying(bundle, found)
     notify(f"{UNSEEN}: what {bundle.directory} says of it stays")
     return bundle
@@ -81,11 +91,14 @@ def _look(files: Sequence[Path]) -> _Crops:
     """Measure red cells in crops from all over."""
     sizes, found = [], []
     for place in np.linspace(0, len(files) - 1, min(len(files), MOST)).astype(int):
-        image, _ = read_image(files[place])
+        try:
+            image, _ = read_image(files[place])
+        except ImageError:
+            continue
         sizes.append((image.shape[1], image.shape[0]))
         diameter = red_cell_diameter(image)
         found.append(diameter if diameter and _shows_red_cells(image, diameter) else None)
-    width, height = (round(side) for side in np.median(sizes, axis=0).tolist())
+    width, height = (round(side) for side in np.median(sizes or [(1, 1)], axis=0).tolist())
     usual = [max(w / width, width / w, h / height, height / h) <= UNLIKE for w, h in sizes]
     return _Crops(width, height, [one for one, is_usual in zip(found, usual, strict=True) if one and is_usual])
 

@@ -22,6 +22,7 @@ from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
 from ..train.checkpoint import Checkpoint, load_checkpoint, predict
 from ..train.images import LabelledImages, load_images
+from ..train.models.marzahl import MARZAHL
 from .classes import cell_classes, unknown_cells
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
@@ -64,8 +65,14 @@ def export_bundle(
     if not SAFE_NAME.fullmatch(out.name):
         raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
-    run = _Run(checkpoint, load_checkpoint(checkpoint), data_dir)
-    trained, part = run.trained, run.compared
+    trained = load_checkpoint(checkpoint)
+    if trained.arch == MARZAHL:
+        raise DataError(
+            f"{checkpoint} is of {MARZAHL}, and a bundle of {MARZAHL} comes later: to classify with a bundle, train"
+            " resnet18 or rcmnet on the same split"
+        )
+    run = _Run(checkpoint, trained, data_dir)
+    part = run.compared
     cells = run.images(part)
     logits = predict(trained.model, cells.images)
     reference = Reference(cells.images, cells.labels, logits, trained.model.fc.bias.detach().numpy())

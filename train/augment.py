@@ -25,16 +25,26 @@ def augment(images: Tensor) -> Tensor:
     Returns:
         RGB, float32, 0 to 255, (B, H, W, 3).
     """
+    return _augment(images, turns(len(images)))
+
+
+def augment_with_boxes(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Likewise, with the box (B, 4) of the cell in each image, in the form of `cartcls.train.models.marzahl`."""
+    matrix = turns(len(images))
+    return _augment(images, matrix), turn_boxes(boxes, matrix)
+
+
+def _augment(images: Tensor, matrix: Tensor) -> Tensor:
     x = images.permute(0, 3, 1, 2).contiguous().float() / 255
-    return (change_focus(change_stain(turn(x))) * 255).permute(0, 2, 3, 1)
+    return (change_focus(change_stain(turn(x, matrix))) * 255).permute(0, 2, 3, 1)
 
 
-def turn(x: Tensor) -> Tensor:
-    """Flip half of the images (B, C, H, W), rotate all by 0°, 90°, 180° or 270°, and half of them by any angle.
+def turns(count: int) -> Tensor:
+    """Matrices (B, 2, 3) that flip half of the images, rotate all by 0°, 90°, 180° or 270°, and half by any angle.
 
-    The latter are also resized, stretched and shifted. Missing pixels at the edge are mirrored.
+    The latter are also resized, stretched and shifted. Each maps a place in the new image to one in the old; in both,
+    x and y go from −1 to 1.
     """
-    count = len(x)
     freely = (torch.rand(count) < ANY_TURN).float()
     angle = torch.randint(4, (count,)) * (math.pi / 2) + freely * torch.rand(count) * 2 * math.pi
     size = torch.exp(freely * torch.randn(count) * SIZE)
@@ -42,15 +52,33 @@ def turn(x: Tensor) -> Tensor:
     flip = torch.randint(2, (count,)) * 2.0 - 1
     shift = freely[:, None] * torch.randn(count, 2) * SHIFT * 2  # the grid goes from −1 to 1
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    matrix = torch.stack(
+    return torch.stack(
         [
             torch.stack([cosine * size * aspect * flip, -sine * size * flip, shift[:, 0]], 1),
             torch.stack([sine * size * aspect, cosine * size, shift[:, 1]], 1),
         ],
         1,
-    )  # (B, 2, 3)
+    )
+
+
+def turn(x: Tensor, matrix: Tensor) -> Tensor:
+    """Turn images (B, C, H, W) by matrices (B, 2, 3). Missing pixels at the edge are mirrored."""
     grid = F.affine_grid(matrix.to(x.device), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def turn_boxes(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """Boxes (B, 4) around the same cells after `turn`, as far as they are in the image.
+
+    A cell is taken as the ellipse in its box: that of a corner would grow with any other angle than a right one.
+    """
+    centre, half = boxes[:, :2], (boxes[:, 2:] + 1) / 2  # an image is 2 wide, and half a box is its share wide
+    matrix = matrix.to(boxes.device)
+    back = torch.linalg.inv(matrix[:, :, :2])  # (B, 2, 2)
+    centre = (back * (centre - matrix[:, :, 2])[:, None, :]).sum(2)  # a matrix product may be of half precision
+    half = (back * half[:, None, :]).norm(dim=2)
+    low, high = (centre - half).clamp(-1, 1), (centre + half).clamp(-1, 1)
+    return torch.cat([(low + high) / 2, high - low - 1], 1)
 
 
 def change_stain(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from .loaders import CellData
 from .progress import Pace, say
 
 EMA_DECAY = 0.995
-FIGURES = ("loss", "select_loss", "select_top1")  # of an epoch; a training on all cells has no `select`
+FIGURES = ("loss", "select_loss", "select_top1", "select_iou")  # of an epoch; a training on all cells has no `select`
 
 
 class StageAveraging(WeightAveraging):

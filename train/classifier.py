@@ -65,20 +65,27 @@ class Classifier(pl.LightningModule):
         """Logits (B, K) of uint8 images (B, H, W, 3)."""
         return self.model(normalize(images))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Loss of one augmented batch."""
         images, labels = batch
         images = normalize(augment(images)).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING)
+        return self.logged(F.cross_entropy(self._logits(images), labels, label_smoothing=LABEL_SMOOTHING))
+
+    def logged(self, loss: Tensor) -> Tensor:
+        """The loss of a batch, after it was noted for the epoch's mean."""
         self.loss.update(loss.detach())
         self.log("loss", self.loss, prog_bar=True, on_step=False, on_epoch=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Loss and top-1 of one batch of `select`."""
         images, labels = batch
         logits = self(images)
-        self.select_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        self.log_select(logits, labels, F.cross_entropy(logits, labels))
+
+    def log_select(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Note logits (B, K) and the mean loss of one batch of `select`, for the epoch's figures."""
+        self.select_loss.update(loss, weight=len(labels))
         self.select_top1.update(logits, labels)
         self.log("select_loss", self.select_loss, prog_bar=True)
         self.log("select_top1", self.select_top1, prog_bar=True)
@@ -119,9 +126,14 @@ class Classifier(pl.LightningModule):
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                decay = WEIGHT_DECAY if parameter.ndim > 1 and ".rel_" not in name else 0.0
-                groups[rate * per_stage ** stages_above(arch, name), decay].append(parameter)
+                its_rate = rate * per_stage ** stages_above(arch, name)
+                groups[its_rate, weight_decay(name, parameter)].append(parameter)
         return dict(sorted(groups.items(), key=lambda group: group[0], reverse=True))
+
+
+def weight_decay(name: str, parameter: nn.Parameter) -> float:
+    """Weight decay of a parameter: none for batch norms, biases and positions."""
+    return WEIGHT_DECAY if parameter.ndim > 1 and ".rel_" not in name else 0.0
 
 
 def select_score(stage: int, top1: float, loss: float, cells: int) -> float:

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 from ..calibration import MAX_ERROR
-from ..runtime.bundle.provenance import Stage, epochs_of
+from ..runtime.bundle.provenance import epochs_of
 from ..runtime.errors import InterruptedRun
-from .freeze import ALL, NONE, frozen_prefixes
+from .freeze import ALL, NONE
+from .usage import check_boxes, check_freeze, stages_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +24,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), and ensemble members."""
+    """The paper's model, its ablations (Table 4) and comparisons (Table 5), one with boxes, and ensemble members."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -31,6 +32,7 @@ class Arch(str, Enum):
     resnet18_m = "resnet18_m"
     vgg19 = "vgg19"
     alexnet = "alexnet"
+    marzahl = "marzahl"
     efficientnet_lite0 = "efficientnet_lite0"
     efficientnet_lite2 = "efficientnet_lite2"
 
@@ -94,12 +96,48 @@ def split(
 
 
 @app.command()
+def boxes(
+    data_dir: DataDir,
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    split: Annotated[
+        Path | None, typer.Option(help="Split file of the folder: the cells of fit and select alone.")
+    ] = None,
+) -> None:
+    """Find the box of the cell in each crop.
+
+    Cells without a box, such as platelets, are named and left out.
+    """
+    from ..calibration.boxes import Box, find_boxes, write_boxes
+    from ..calibration.split import TRAINED, check_split, list_images, read_split
+    from ..runtime.bundle.bundle import load_bundle
+
+    paths = list_images(data_dir, notify=lambda line: typer.echo(line, err=True))
+    if split:
+        check_split(parts := read_split(split), data_dir)
+        paths = sorted(path for part in TRAINED for path in parts.paths(part))
+    typer.echo(f"{len(paths)} crops: looking for the cell in the middle of each", err=True)
+    try:
+        found = find_boxes(data_dir, paths, load_bundle().home_scale)
+    except KeyboardInterrupt:
+        raise InterruptedRun("nothing was written; the same command starts again") from None
+    for path, reason in found.items():
+        if isinstance(reason, str):
+            typer.echo(f"{path}: {reason}", err=True)
+    boxes = {path: box for path, box in found.items() if isinstance(box, Box)}
+    write_boxes(out, boxes)
+    typer.echo(f"{out}: boxes of {len(boxes)} of {len(paths)} crops", err=True)
+
+
+@app.command()
 def fit(
     data_dir: DataDir,
     split: SplitFile,
     out: Annotated[Path, typer.Option(help="Run folder to write.", show_default=False)],
     arch: Annotated[
-        Arch, typer.Option(help="The paper's model, an ablation, a comparison, or an ensemble member.")
+        Arch,
+        typer.Option(
+            help="The paper's model, an ablation, a comparison, marzahl (needs --boxes), or an ensemble member."
+        ),
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
     size: Size = "360x363",
@@ -108,19 +146,23 @@ def fit(
     seed: Annotated[int, typer.Option(help="Random seed of weights, order and augmentation.")] = 0,
     start: Start = None,
     freeze: Freeze = NONE,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Boxes of the cells, as `cartcls train boxes` writes them; for marzahl.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     compile: Compile = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
     num_nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
 ) -> None:
     """Train a model, and choose its best checkpoint on `select`."""
-    stages = _stages(sizes, size, epochs)
-    _check_freeze(arch, start, freeze)
+    stages = stages_of(sizes, size, epochs)
+    check_freeze(arch.value, start, freeze)
+    check_boxes(arch.value, boxes)
     typer.echo(f"{arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from . import training
 
-        settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, freeze, compile)
+        settings = training.TrainingSettings(stages, arch.value, batch_size, seed, start, freeze, compile, boxes)
         metrics = training.fit(
             data_dir, split, out, settings, resume, int(devices) if devices.isdecimal() else devices, num_nodes
         )
@@ -130,7 +172,8 @@ def fit(
         low, high = metrics.top1_interval
         typer.echo(
             f"{out}: {metrics.correct} of {metrics.count} right on select ({metrics.unit}),"
-            f" {metrics.top1:.2%} (95 % interval {low:.2%} to {high:.2%})",
+            f" {metrics.top1:.2%} (95 % interval {low:.2%} to {high:.2%})"
+            + (f"; weighted F1 {metrics.weighted_f1:.4f}, IoU of boxes {metrics.iou:.4f}" if metrics.iou else ""),
             err=True,
         )
 
@@ -152,8 +195,10 @@ def cross_validate(
 
     Run it again to continue where it stopped. OUT/final/last.ckpt is the model to export.
     """
-    stages = _stages(sizes, "", 0)
-    _check_freeze(arch, start, freeze)
+    stages = stages_of(sizes, "", 0)
+    check_freeze(arch.value, start, freeze)
+    if arch is Arch.marzahl:
+        raise typer.BadParameter("marzahl is trained by `cartcls train fit` alone", param_hint="--arch")
     typer.echo(f"{folds * seeds + 1} trainings of {arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from .cross_validate import FINAL
@@ -218,7 +263,7 @@ def table5(
 
     Run it again to continue where it stopped.
     """
-    stages = _stages(sizes, size, epochs)
+    stages = stages_of(sizes, size, epochs)
     if not re.fullmatch(r"[0-9]+(,[0-9]+)*", seeds):
         raise typer.BadParameter(f"{seeds!r} is not a list of seeds: write 0,1,2", param_hint="--seeds")
     typer.echo(f"six models, epochs {epochs_of(stages)}: loading PyTorch", err=True)
@@ -258,7 +303,7 @@ def tables67(
     Table 6 is from scratch, Table 7 after transfer. Run it again to continue where it stopped, also with more seeds or
     folds of VGG19.
     """
-    stages = _stages(sizes, "", 0)
+    stages = stages_of(sizes, "", 0)
     if adapted and not pretrained:
         raise typer.BadParameter("it is a row of Table 7: give --pretrained", param_hint="--adapted")
     typer.echo(f"six models, {folds} folds, epochs {epochs_of(stages)}: loading PyTorch", err=True)
@@ -280,31 +325,3 @@ def _how_to_go_on(out: Path) -> str:
     if not (out / LAST).exists():
         return "before the end of the first epoch; the same command starts again"
     return f"go on after the last whole epoch with: {read_run(out).command.replace(' --resume', '')} --resume"
-
-
-def _check_freeze(arch: Arch, start: Path | None, freeze: str) -> None:
-    """Refuse a stage that there is not, and frozen weights that nobody has trained."""
-    try:
-        frozen = frozen_prefixes(arch.value, freeze)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--freeze") from None
-    if frozen and start is None and not arch.value.startswith("efficientnet"):  # those start from ImageNet's weights
-        raise typer.BadParameter("it keeps trained weights: name them with --start", param_hint="--freeze")
-
-
-def _stages(sizes: str | None, size: str, epochs: int) -> list[Stage]:
-    from ..runtime.images.resize import parse_size
-
-    try:
-        if sizes is None:
-            return [Stage(parse_size(size), epochs)]
-        return [Stage(parse_size(item.strip()), int(count)) for item, count in map(_parse_stage, sizes.split(","))]
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--sizes" if sizes else "--size") from None
-
-
-def _parse_stage(text: str) -> tuple[str, str]:
-    size, _, epochs = text.partition(":")
-    if not epochs.isdecimal() or int(epochs) < 1:
-        raise ValueError(f"{text!r} is not a stage: write SIZE:EPOCHS, as 224:3")
-    return size, epochs

@@ -9,6 +9,7 @@ RATE_DECAY = 0.7  # of the learning rate per stage, from the head to the image
 Stages = dict[str, tuple[str, ...]]
 
 _RESNET: Stages = {"stem": ("conv1.", "bn1."), **{f"layer{number}": (f"layer{number}.",) for number in range(1, 5)}}
+_MARZAHL: Stages = {stage: tuple(f"body.{prefix}" for prefix in prefixes) for stage, prefixes in _RESNET.items()}
 _EFFICIENTNET: Stages = {
     "stem": ("body.conv_stem.", "body.bn1."),
     **{f"layer{number}": (f"body.blocks.{number - 1}.",) for number in range(1, 8)},
@@ -31,10 +32,11 @@ STAGES: dict[str, Stages] = {
     "resnet18_m": {**_RESNET, "bot": ("bot.",)},
     "vgg19": _baseline(((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34)), (3, 6)),
     "alexnet": _baseline(((0,), (3,), (6,), (8,), (10,)), (4, 7)),
+    "marzahl": _MARZAHL,
     "efficientnet_lite0": _EFFICIENTNET,
     "efficientnet_lite2": _EFFICIENTNET,
 }
-"""How the names of weights begin, by stage and architecture; the head `fc` belongs to none."""
+"""How the names of weights begin, by stage and architecture; the heads belong to none."""
 
 
 def frozen_prefixes(arch: str, freeze: str) -> tuple[str, ...]:

@@ -24,12 +24,14 @@ class LabelledImages:
         images: RGB, uint8, (N, H, W, 3).
         labels: Class indices, int64, (N,).
         paths: Path of each image, relative to the data folder.
+        sizes: Width and height of each picture in pixels, before it was stretched, int64, (N, 2).
         sha256: Digest over all paths and file contents.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     paths: list[str]
+    sizes: npt.NDArray[np.int64]
     sha256: str
 
     def __len__(self) -> int:
@@ -57,6 +59,7 @@ def load_images(
         DataError: Naming the images that cannot be read.
     """
     images = np.empty((len(paths), size[1], size[0], 3), np.uint8)
+    sizes = np.empty((len(paths), 2), np.int64)
 
     def load(index: int) -> tuple[str, str]:
         try:
@@ -64,6 +67,7 @@ def load_images(
         except ImageError as error:
             return "", f"{paths[index]} {error}"
         images[index] = stretch(image, *size)
+        sizes[index] = image.shape[1], image.shape[0]
         return sha256, ""
 
     pool, results = ThreadPoolExecutor(os.cpu_count()), []
@@ -82,4 +86,4 @@ def load_images(
     for path, (sha256, _) in zip(paths, results, strict=True):
         digest.update(f"{path} {sha256}\n".encode())
     labels = np.array([classes.index(class_of(path)) for path in paths], np.int64)
-    return LabelledImages(images, labels, list(paths), digest.hexdigest())
+    return LabelledImages(images, labels, list(paths), sizes, digest.hexdigest())

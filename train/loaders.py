@@ -1,6 +1,7 @@
 """Data loaders of the training, at the image size of the current stage."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..calibration.split import Split, class_of
+from ..calibration.boxes import Box, check_inside, read_boxes
+from ..calibration.split import TRAINED, Split, class_of
 from ..runtime.bundle.provenance import Stage, stage_index
 from .images import LabelledImages, load_images
+from .models.marzahl import stretched
 from .progress import reading
 
 SHARE_OF_GPU = 0.25  # of its free memory, for images; the rest is for the training
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 
 
 class HeldImages(Dataset[Batch]):
@@ -26,20 +29,23 @@ class HeldImages(Dataset[Batch]):
     Attributes:
         images: RGB, uint8, (N, H, W, 3).
         labels: Class indices, int64, (N,).
+        boxes: Boxes of the cells, float32, (N, 4), in the form of `cartcls.train.models.marzahl`; None without.
     """
 
-    def __init__(self, loaded: LabelledImages, device: torch.device):
+    def __init__(self, loaded: LabelledImages, device: torch.device, boxes: Tensor | None = None):
         self.images = torch.from_numpy(loaded.images).to(device)
         self.labels = torch.from_numpy(loaded.labels).to(device)
+        self.boxes = None if boxes is None else boxes.to(device)
 
     def __len__(self) -> int:
         """Number of images."""
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """Images (B, H, W, 3) and class indices (B,)."""
+        """Images (B, H, W, 3), class indices (B,), and boxes (B, 4) where there are any."""
         chosen = torch.tensor(indices, device=self.images.device)
-        return self.images[chosen], self.labels[chosen]
+        batch = self.images[chosen], self.labels[chosen]
+        return batch if self.boxes is None else (*batch, self.boxes[chosen])
 
 
 class BalancedSampler(Sampler[int]):
@@ -66,7 +72,28 @@ class BalancedSampler(Sampler[int]):
 class CellData(pl.LightningDataModule):
     """`fit` images to train on and `select` images to evaluate on, at the size of the current stage."""
 
-    def __init__(self, data_dir: Path, split: Split, stages: Sequence[Stage], batch_size: int, seed: int):
+    def __init__(
+        self,
+        data_dir: Path,
+        split: Split,
+        stages: Sequence[Stage],
+        batch_size: int,
+        seed: int,
+        boxes_file: Path | None = None,
+    ):
+        """Note what is to be read.
+
+        Args:
+            data_dir: Folder with one folder per class.
+            split: Of it.
+            stages: Image sizes and epochs.
+            batch_size: Images per step.
+            seed: Of the order.
+            boxes_file: Boxes of the cells of `fit` and `select`, as `cartcls.calibration.boxes` reads them.
+
+        Raises:
+            DataError: The boxes cannot be used.
+        """
         super().__init__()
         self.data_dir = data_dir
         self.split = split
@@ -74,6 +101,10 @@ class CellData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.classes = sorted({class_of(path) for path in split.parts})
+        self.boxes_file = boxes_file
+        self.boxes: dict[str, Box] = {}
+        if boxes_file:
+            self.boxes = read_boxes(boxes_file, [path for part in TRAINED for path in split.paths(part)])
         self._loaded: dict[str, tuple[tuple[int, int], LabelledImages]] = {}
         self._on_device: dict[str, tuple[tuple[int, int], HeldImages]] = {}
 
@@ -87,11 +118,25 @@ class CellData(pl.LightningDataModule):
             self._loaded.pop(part, None)  # free the old size before the new one is read
             paths = self.split.paths(part)
             progress = reading(part, len(paths), size)
-            self._loaded[part] = size, load_images(self.data_dir, paths, self.classes, size, progress)
+            loaded = load_images(self.data_dir, paths, self.classes, size, progress)
+            if self.boxes_file and part in TRAINED:
+                check_inside(
+                    self.boxes_file, self.boxes, dict(zip(paths, map(tuple, loaded.sizes.tolist()), strict=True))
+                )
+            self._loaded[part] = size, loaded
         return self._loaded[part][1]
 
+    def true_boxes(self, loaded: LabelledImages) -> Tensor | None:
+        """Boxes (N, 4) of images of `fit` or `select`, in the form of `cartcls.train.models.marzahl`; None without."""
+        if not self.boxes_file:
+            return None
+        boxes = np.array([astuple(self.boxes[path]) for path in loaded.paths])
+        corners, sizes = boxes[:, :2], boxes[:, 2:]
+        centres = np.concatenate([corners + sizes / 2, sizes], 1) / np.tile(loaded.sizes, 2)
+        return stretched(torch.from_numpy(centres.astype(np.float32)))
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Balanced batches of `fit`: uint8 (B, H, W, 3) and int64 (B,)."""
+        """Balanced batches of `fit`: uint8 (B, H, W, 3), int64 (B,), and boxes (B, 4) where there are any."""
         held = self._held("fit")
         sampler = BalancedSampler(self.images("fit", self._size()).labels, self.seed + self._epoch())
         drop_last = len(held) > self.batch_size
@@ -107,7 +152,10 @@ class CellData(pl.LightningDataModule):
         if part not in self._on_device or self._on_device[part][0] != size:
             self._on_device.pop(part, None)
             loaded = self.images(part, size)
-            self._on_device[part] = size, HeldImages(loaded, self._device(loaded.images.nbytes))
+            self._on_device[part] = (
+                size,
+                HeldImages(loaded, self._device(loaded.images.nbytes), self.true_boxes(loaded)),
+            )
         return self._on_device[part][1]
 
     def _device(self, size: int) -> torch.device:

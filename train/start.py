@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint, load_checkpoint, with_tables_of
 from .models.base import FeatureClassifier
 from .models.efficientnet import EfficientNetLite
 from .models.ensemble import MEMBER, PLUS
+from .models.marzahl import BODY, MARZAHL
 
 TABLES = ("bot.attention.rel_height", "bot.attention.rel_width")
 HEAD = "fc."
@@ -111,7 +112,7 @@ def imagenet_start(arch: str) -> Start:
 
 
 def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: Start) -> bool:
-    """Copy weights into a new model.
+    """Copy weights into a new model; those of ResNet18 also below the heads of `Marzahl`.
 
     Tables of relative positions are resampled for another image size. The head is copied where the classes are the
     same, else it stays as it was initialised.
@@ -122,6 +123,10 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
     Raises:
         DataError: The weights are of another architecture, or incomplete.
     """
+    if (arch, start.arch) == (MARZAHL, "resnet18"):
+        start = _below_heads(model, start)
+    elif start.arch != arch and arch == MARZAHL:
+        raise DataError(f"the weights to start from are of {start.arch}: {MARZAHL} starts from those of resnet18")
     if start.arch != arch:
         raise DataError(f"the weights to start from are of {start.arch}: train with --arch {start.arch}")
     own = model.state_dict()
@@ -178,6 +183,13 @@ def _member(start: Start, arch: str) -> Start:
     weights["fc.weight"] = start.weights["fc.weight"].split(widths, 1)[chosen] * len(archs)  # of (K, D)
     weights["fc.bias"] = start.weights["fc.bias"]
     return replace(start, arch=arch, weights=weights)
+
+
+def _below_heads(model: FeatureClassifier, start: Start) -> Start:
+    """The weights of ResNet18 with the heads of a new model: what its own head knows has another shape."""
+    body = {f"{BODY}{name}": value for name, value in start.weights.items() if not name.startswith(HEAD)}
+    heads = {name: value for name, value in model.state_dict().items() if not name.startswith(BODY)}
+    return replace(start, arch=MARZAHL, classes=[], weights=body | heads)
 
 
 def _without_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Training of one model: schedule, resumable checkpoints, and the files of a run folder."""
 
 import ctypes
+import hashlib
 import json
 import platform
 import shlex
@@ -23,6 +24,7 @@ from ..runtime.bundle.manifest import Metrics
 from ..runtime.bundle.provenance import Origin, Preprocessing, Provenance, Stage, epochs_of
 from ..runtime.errors import DataError
 from ..runtime.images.resize import PREPROCESSING
+from .box_classifier import BoxClassifier, mean_overlap
 from .callbacks import EpochBar, History, StageAveraging, has_bar
 from .checkpoint import load_checkpoint, predict
 from .classifier import Classifier
@@ -30,6 +32,7 @@ from .freeze import NONE
 from .images import load_images
 from .loaders import CellData
 from .models.efficientnet import EFFICIENTNETS
+from .models.marzahl import MARZAHL
 from .plots import draw_curves
 from .progress import reading, say, silence
 from .start import Start, check_start, imagenet_start, read_start, start_from
@@ -39,10 +42,17 @@ INITIAL_FILES = (RUN, "split.csv", "history.csv")  # of a run folder before its 
 
 
 class FitMetrics(Metrics, frozen=True, kw_only=True):
-    """Metrics of the part `select`, and how the split was made."""
+    """Metrics of the part `select`, and how the split was made.
+
+    Attributes:
+        part: `select`.
+        unit: How the split was made.
+        iou: Mean intersection over union of the cells' boxes; None of a model that finds none.
+    """
 
     part: str
     unit: str
+    iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class TrainingSettings:
         freeze: What stays fixed, with its batch statistics: `none` (of an EfficientNet its own first stages), `all` but
             the head, or the stages up to and including this one; see `cartcls.train.freeze`.
         compile: Whether to compile the training step for each image size: minutes at first, then faster.
+        boxes: Boxes of the cells, as `cartcls train boxes` writes them; for `marzahl` alone, which needs them.
     """
 
     stages: Sequence[Stage]
@@ -68,6 +79,7 @@ class TrainingSettings:
     start: Path | None = None
     freeze: str = NONE
     compile: bool = False
+    boxes: Path | None = None
 
 
 def fit(
@@ -94,15 +106,15 @@ def fit(
         The metrics of `select`, as written to `metrics.json`.
 
     Raises:
-        DataError: The folder, the split, an image, the start or the run folder cannot be used.
+        DataError: The folder, the split, the boxes, an image, the start or the run folder cannot be used.
         KeyboardInterrupt: It was interrupted; `resume` goes on after its last whole epoch.
     """
     if settings.start:
         check_start(settings.start)
     split = read_split(split_file)
     check_split(split, data_dir)
+    data = CellData(data_dir, split, settings.stages, settings.batch_size, settings.seed, settings.boxes)
     _open_run(out, resume)
-    data = CellData(data_dir, split, settings.stages, settings.batch_size, settings.seed)
     others = {}
     for part in ("calibrate", "report"):  # read now, so that broken images are found before the training
         paths, size = split.paths(part), (32, 32)
@@ -137,6 +149,8 @@ def train(
     Returns:
         The metrics of `select`, where there is one.
     """
+    if settings.arch == MARZAHL and not data.boxes_file:
+        raise DataError(f"{MARZAHL} is trained on boxes: make them with `cartcls train boxes`")
     silence()
     _keep_memory()
     _open_run(out, resume)
@@ -144,7 +158,8 @@ def train(
     started = _start(settings)
     provenance = _provenance(data, split_file, settings, others, started.origin if started else None)
     _write_run(out, resume, provenance, split_file)
-    classifier = Classifier(data.classes, settings.stages[-1].size, provenance, settings.compile)
+    kind = BoxClassifier if settings.arch == MARZAHL else Classifier
+    classifier = kind(data.classes, settings.stages[-1].size, provenance, settings.compile)
     if started:
         start_from(classifier.model, settings.arch, data.classes, started)
     chooses = bool(data.split.paths("select"))
@@ -198,10 +213,13 @@ def _finish(out: Path, data: CellData) -> FitMetrics:
     figures = classification_metrics(select.labels, predict(best.model, select.images), data.classes)
     marks = {"part": "select", "unit": data.split.unit}
     metrics = {**marks, **msgspec.to_builtins(figures)}
+    true = data.true_boxes(select)
+    iou = None if true is None else mean_overlap(best.model, select.images, true)
+    metrics.update({} if iou is None else {"iou": iou})
     (out / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     confusion = draw_confusion(figures.confusion, data.classes, f"select, {data.split.unit}")
     (out / CONFUSION).write_bytes(confusion)
-    return FitMetrics(**marks, **msgspec.structs.asdict(figures))
+    return FitMetrics(**marks, iou=iou, **msgspec.structs.asdict(figures))
 
 
 def _provenance(
@@ -224,6 +242,7 @@ def _provenance(
         seed=data.seed,
         versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
         start=start,
+        boxes_sha256=hashlib.sha256(data.boxes_file.read_bytes()).hexdigest() if data.boxes_file else "",
         freeze="" if settings.freeze == NONE else settings.freeze,
         command=f"cartcls train {shlex.join(arguments)}",
     )
@@ -244,7 +263,17 @@ def _open_run(out: Path, resume: bool) -> None:
 def _write_run(out: Path, resume: bool, run: Provenance, split_file: Path) -> None:
     if resume:
         before = read_run(out)
-        fixed = ("arch", "batch_size", "stages", "seed", "split_sha256", "data_sha256", "start", "freeze")
+        fixed = (
+            "arch",
+            "batch_size",
+            "stages",
+            "seed",
+            "split_sha256",
+            "data_sha256",
+            "boxes_sha256",
+            "start",
+            "freeze",
+        )
         if changed := [name for name in fixed if getattr(before, name) != getattr(run, name)]:
             raise DataError(
                 f"{out} was started with other settings ({', '.join(changed)}): give the same, or a new folder"

@@ -82,6 +82,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         split_file: Name of the split file.
         split_sha256: Its digest.
         split_unit: `split by image` or `split by group`.
+        boxes_sha256: Digest of the file of the cells' boxes.
         preprocessing: How images were resized; a bundle has it elsewhere.
         stages: Image sizes and epochs.
         batch_size: Images per step.
@@ -103,6 +104,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     split_file: str
     split_sha256: str
     split_unit: str
+    boxes_sha256: str = ""
     preprocessing: Preprocessing | None = None
     stages: tuple[Stage, ...] = ()
     batch_size: int = 0

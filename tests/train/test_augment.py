@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cartcls.runtime.images.resize import Image
 from cartcls.train import augment as augmentation
-from cartcls.train.augment import augment, change_focus, change_stain, turn
+from cartcls.train.augment import augment, augment_with_boxes, change_focus, change_stain, turn, turn_boxes, turns
+from cartcls.train.models.marzahl import intersection_over_union, stretched
 
 
 @pytest.fixture
@@ -34,14 +36,14 @@ def test_half_of_the_cells_are_turned_exactly(monkeypatch: pytest.MonkeyPatch):
         for turned in (image[0].rot90(k, (1, 2)), image[0].flip(2).rot90(k, (1, 2)))
     }
     torch.manual_seed(0)
-    seen = {tuple(turned.flatten().round().tolist()) for turned in turn(image.repeat(200, 1, 1, 1))}
+    seen = {tuple(turned.flatten().round().tolist()) for turned in turn(image.repeat(200, 1, 1, 1), turns(200))}
     assert seen == expected
 
 
 def test_a_turned_cell_fills_its_canvas_from_itself():
     image = torch.rand(1, 1, 6, 9) * 0.5 + 0.5
     torch.manual_seed(0)
-    turned = turn(image.repeat(100, 1, 1, 1))
+    turned = turn(image.repeat(100, 1, 1, 1), turns(100))
     assert turned.shape == (100, 1, 6, 9)
     assert image.min() - 1e-6 <= turned.min()
     assert turned.max() <= image.max() + 1e-6
@@ -66,3 +68,42 @@ def test_focus_moves_the_contrast_of_fine_detail_both_ways():
     assert contrast.min() < 0.5
     assert contrast.max() > 1.3
     assert ((contrast - 1).abs() < 1e-6).float().mean() == pytest.approx(0.5, abs=0.1)
+
+
+def around(bright: Tensor) -> Tensor:
+    """Box of what is bright in images (B, 1, H, W)."""
+    height, width = bright.shape[2:]
+    boxes = []
+    for mask in bright[:, 0] > 0.5:
+        y, x = torch.nonzero(mask, as_tuple=True)
+        left, right, top, bottom = x.min() / width, (x.max() + 1) / width, y.min() / height, (y.max() + 1) / height
+        boxes.append(torch.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]))
+    return stretched(torch.stack(boxes))
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_boxes_turn_with_their_cells(monkeypatch: pytest.MonkeyPatch, free: int):
+    monkeypatch.setattr(augmentation, "ANY_TURN", free)
+    sample = F.grid_sample
+    monkeypatch.setattr(F, "grid_sample", lambda *args, **how: sample(*args, **{**how, "padding_mode": "zeros"}))
+    y, x = torch.meshgrid(torch.arange(120), torch.arange(160), indexing="ij")
+    cell = (((x - 88) / 26) ** 2 + ((y - 54) / 16) ** 2 <= 1).float().repeat(60, 1, 1, 1)
+    torch.manual_seed(0)
+    matrix = turns(60)
+    turned = around(turn(cell, matrix))
+    assert (turned[:, 0] - turned[0, 0]).abs().max() > 0.1  # they do move
+    assert intersection_over_union(turn_boxes(around(cell), matrix), turned).min() > 0.9
+
+
+def test_a_box_ends_where_the_image_ends():
+    beyond = turn_boxes(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), torch.tensor([[[1.0, 0.0, 0.8], [0.0, 1.0, 0.0]]]))
+    assert torch.allclose(beyond, torch.tensor([[-0.65, 0.0, -0.3, 0.0]]))
+
+
+def test_images_are_augmented_alike_with_boxes_and_without(cells: Tensor):
+    boxes = stretched(torch.tensor([[0.5, 0.5, 0.4, 0.4]])).repeat(len(cells), 1)
+    torch.manual_seed(0)
+    images, moved = augment_with_boxes(cells, boxes)
+    assert moved.shape == boxes.shape
+    torch.manual_seed(0)
+    assert torch.equal(images, augment(cells))

@@ -7,6 +7,7 @@ from .base import STRIDE, FeatureClassifier, MapClassifier
 from .baselines import BASELINES, Baseline
 from .efficientnet import EFFICIENTNETS, EfficientNetLite
 from .ensemble import PLUS, Ensemble
+from .marzahl import MARZAHL, Marzahl
 from .rcmnet import ARCHITECTURES, RCMNet
 
 
@@ -31,5 +32,6 @@ def _rcmnet(arch: str, num_classes: int, image_size: tuple[int, int]) -> RCMNet:
 MODELS: dict[str, Callable[[str, int, tuple[int, int]], FeatureClassifier]] = {
     **dict.fromkeys(ARCHITECTURES, _rcmnet),
     **dict.fromkeys(BASELINES, lambda arch, num_classes, _: Baseline(arch, num_classes)),
+    MARZAHL: lambda arch, num_classes, _: Marzahl(num_classes),
     **dict.fromkeys(EFFICIENTNETS, lambda arch, num_classes, _: EfficientNetLite(arch, num_classes)),
 }
