@@ -35,6 +35,7 @@ from cartcls.runtime.images.resize import Image
 from cartcls.runtime.statistics import wilson_interval
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "results" / "fields.md"
 PART = "select"
 SIZES, COLUMNS = (12, 20, 24, 40), (4, 5, 6, 8)  # cells of the made-up fields
 SCALES = (0.5, 1.0, 1.34)
@@ -77,10 +78,9 @@ def main() -> None:
     home = options.data / "pbc-all"
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
     lines += overlapping(options.data / "bccd" / "images")
-    page = ROOT / "docs" / "results" / "fields.md"
-    _, heading, others = page.read_text(encoding="utf-8").partition("\n## Large pictures\n")  # by other scripts
+    _, heading, others = PAGE.read_text(encoding="utf-8").partition("\n## Large pictures\n")  # by other scripts
     text = "\n".join(lines) + "\n" + heading + others
-    page.write_text(text, encoding="utf-8")
+    PAGE.write_text(text, encoding="utf-8")
     print(text)
 
 

@@ -17,7 +17,8 @@ from ..ledger.records import OTHER, Cell, Correction, Run, now
 from ..ledger.slide_ledger import SlideLedger
 from .page import write_pages
 from .slide_review import cells_of
-from .summary import Rest, Summary, summarize
+from .slide_state import SlideState
+from .summary import Summary, summarize
 from .table import CSV, project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
@@ -81,7 +82,7 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
             then=f"nothing in {file} was applied: run `cartcls rebuild` first",
         ):
             moved = project(slide, bundle, directory / CSV)  # first what a killed process may have left
-            before = summarize(bundle, run, cells_of(slide, bundle), Rest.of(slide))
+            before = summarize(bundle, run, cells_of(slide, bundle), SlideState.of(slide))
             slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
         with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
             moved = project(slide, bundle, directory / CSV) or moved

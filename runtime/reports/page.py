@@ -29,7 +29,8 @@ from ..ledger.records import OTHER, Cell, FieldRecord, Run, field_picture
 from ..ledger.slide_ledger import SlideLedger
 from .finding import MEANING
 from .slide_review import TOO_FEW, UNLIKE, cells_of
-from .summary import Rest, Summary, summarize
+from .slide_state import SlideState
+from .summary import Summary, summarize
 from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
@@ -70,7 +71,7 @@ def write_pages(
         OSError: A file cannot be written; the older one stays as it was.
     """
     cells = cells_of(ledger, bundle)
-    summary = summarize(bundle, run, cells, Rest.of(ledger))
+    summary = summarize(bundle, run, cells, SlideState.of(ledger))
     (directory / DATA).mkdir(exist_ok=True)
     every = [cell.seq for cell in cells]
     numbers = every if changed is None else list(changed)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -11,15 +10,14 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
-from ..ledger.slide_ledger import SlideLedger
+from . import slide_warnings
 from .differential import Differential, DifferentialRow, differential
 from .estimate import Estimate, estimate
 from .finding import Finding, FindingRow, finding
-from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD, promise_of
+from .slide_review import promise_of
+from .slide_state import SlideState
 
 STATUSES = ("ok", "review", "reviewed", "rejected", "duplicate", "empty", "gone")
-NO_FACTS = Facts()
-REMEDY = "check stain, lamp and objective; if they are to stay, calibrate the bundle on cells from here"
 
 
 class CalibrationFacts(Struct, frozen=True):
@@ -132,54 +130,31 @@ class Summary(Struct, frozen=True, kw_only=True):
         return counted.warning if counted else None
 
 
-@dataclass(frozen=True)
-class Rest:
-    """What is known of a slide beside its rows.
-
-    Attributes:
-        waiting: Number of images that have no row yet.
-        alarm: What of the slide is unlike home; empty where nothing is.
-        facts: What is settled for all rows.
-        smudges: Number of smudges in its fields.
-        unlooked: Places of the images that have no row yet, in path order.
-    """
-
-    waiting: int = 0
-    alarm: str = ""
-    facts: Facts = NO_FACTS
-    smudges: int = 0
-    unlooked: Sequence[int] = ()
-
-    @classmethod
-    def of(cls, ledger: SlideLedger) -> "Rest":
-        """That of a slide in a ledger."""
-        facts = ledger.facts()
-        unlooked = ledger.unlooked() if facts.leukocytes is not None else ()
-        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked)
+NOTHING_ELSE = SlideState()
 
 
-NOTHING = Rest()
-
-
-def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTHING) -> Summary:
+def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState = NOTHING_ELSE) -> Summary:
     """Sum up a slide.
 
     Args:
         bundle: The bundle that made the rows.
         run: The run that made the latest of them.
         cells: All rows, as the slide makes them.
-        rest: What else is known of it.
+        state: What else is known of it.
     """
-    alarm, facts, waiting = rest.alarm, rest.facts, rest.waiting
+    alarm, facts, waiting = state.alarm, state.facts, state.waiting
     statuses = Counter(cell.present_status for cell in cells)
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
     is_finding, decided = bundle.report == "finding", [cell for cell in cells if not cell.awaits_review]
     record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
-    looked_at_all = waiting == len(rest.unlooked)
-    complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), _meaningless(cells)
-    of_slide, images = _of_slide(bundle, labelled, alarm, complete), sum(cell.part in (None, 1) for cell in cells)
+    looked_at_all = waiting == len(state.unlooked)
+    complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), slide_warnings.meaningless(cells)
+    of_slide, images = (
+        slide_warnings.of_slide(bundle, labelled, alarm, complete),
+        sum(cell.part in (None, 1) for cell in cells),
+    )
     estimated = None if is_finding or complete or of_slide else _estimate(bundle, cells)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
@@ -187,14 +162,14 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         source=run.source,
         warnings=[
             *of_slide,
-            *_warnings(bundle, len(fields), len(without), images),
-            *_of_fields(bundle, rest, images + waiting),
+            *slide_warnings.of_images(bundle, len(fields), len(without), images),
+            *slide_warnings.of_fields(bundle, state, images + waiting),
         ],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
         images=images + waiting,
-        waiting=waiting - len(rest.unlooked),
-        not_looked_at=len(rest.unlooked),
+        waiting=waiting - len(state.unlooked),
+        not_looked_at=len(state.unlooked),
         whole_fields=len(fields),
         no_cell=len(without),
         status={status: statuses[status] for status in STATUSES},
@@ -219,7 +194,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], rest: Rest = NOTH
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
         levels=facts.declared.sentence if facts.declared else UNSET,
         scale=_scale(facts) if facts.fields else UNSET,
-        smudges=rest.smudges if facts.fields else UNSET,
+        smudges=state.smudges if facts.fields else UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,
@@ -253,77 +228,6 @@ def _names(bundle: Bundle) -> list[str]:
 
 def _counts(cells: Sequence[Cell]) -> Counter[str]:
     return Counter(cell.counts_as for cell in cells if cell.counts_as)
-
-
-def _of_slide(bundle: Bundle, labelled: Sequence[Cell], alarm: str, complete: bool) -> list[str]:
-    """What the slide as a whole says of its cells."""
-    if alarm and complete:
-        return [f"{UNLIKE}: {alarm}. A person has looked at every cell"]
-    if alarm:
-        promise = "; what was promised of ok cells is withdrawn" if bundle.calibrated else ""
-        return [f"{UNLIKE}: {alarm}. Every cell is for review{promise}: {REMEDY}"]
-    record = bundle.manifest.calibration
-    if record and any(cell.reason.startswith(TOO_FEW) for cell in labelled):
-        return [f"{TOO_FEW}: {len(labelled)} of {record.slide.cells}. Every cell is for review"]
-    return []
-
-
-def _meaningless(cells: Sequence[Cell]) -> tuple[set[int], set[int]]:
-    """Numbers of the cells that look like whole fields, and of the others that show no cell."""
-    fields = _flawed(cells, WHOLE_FIELD)
-    return fields, _flawed(cells, NO_CELL) - fields
-
-
-def _flawed(cells: Sequence[Cell], reason: str) -> set[int]:
-    """Numbers of the cells that have a review reason, and no label of a person."""
-    return {
-        cell.seq
-        for cell in cells
-        if cell.status == "review"
-        and cell.corrected_label is None
-        and any(found.startswith(reason) for found in cell.reason.split("; "))
-    }
-
-
-def _warnings(bundle: Bundle, whole_fields: int, no_cell: int, images: int) -> list[str]:
-    warnings = []
-    if whole_fields:
-        one, more = (
-            "looks like a whole field of view, not a single cell",
-            "look like whole fields of view, not single cells",
-        )
-        found = f"{whole_fields} of {images} images {one if whole_fields == 1 else more}"
-        remedy = "Find the cells in whole fields with --fields --fresh"
-        warnings.append(f"{found}: {_mean_nothing(whole_fields)}. {remedy}")
-    if no_cell:
-        found = f"{no_cell} of {images} images {'shows' if no_cell == 1 else 'show'} no cell"
-        warnings.append(f"{found}: {_mean_nothing(no_cell)}")
-    if bundle.problem:
-        warnings.append(f"{bundle.problem}. Every cell is for review")
-    if bundle.cross_validated:
-        warnings.append(bundle.cross_validated)
-    return warnings
-
-
-def _of_fields(bundle: Bundle, rest: Rest, images: int) -> list[str]:
-    """What speaks against their scale, and which were not looked at, because enough cells were found before."""
-    doubt = [f"{rest.facts.doubt}: cells were cut out at that scale"] if rest.facts.doubt else []
-    if not rest.unlooked:
-        return doubt
-    runs: list[list[int]] = []
-    for place in rest.unlooked:
-        if runs and place == runs[-1][1] + 1:
-            runs[-1][1] = place
-        else:
-            runs.append([place, place])
-    places = ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in runs)
-    name = ("field" if rest.facts.fields else "image") + ("" if len(rest.unlooked) == 1 else "s")
-    wanted = "cells" if bundle.report == "finding" else "leukocytes"
-    return [*doubt, f"stopped at {rest.facts.leukocytes} {wanted}: {name} {places} of {images} not looked at"]
-
-
-def _mean_nothing(images: int) -> str:
-    return "its label means nothing" if images == 1 else "their labels mean nothing"
 
 
 def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:

@@ -19,7 +19,8 @@ from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.errors import CartclsError, DataError
 from cartcls.runtime.inference import choose as backends
 from cartcls.runtime.ledger.records import Status
-from cartcls.runtime.reports.summary import Rest, Summary, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import Summary, summarize
 
 
 @pytest.fixture
@@ -133,7 +134,7 @@ def test_a_share_that_is_none_is_wrong_usage(own: Path, many_cells: tuple[Path, 
 def a_summary(bundle: Bundle, warning: str) -> Summary:
     counts: dict[Status, int] = {"ok": 4, "review": 3, "rejected": 2, "duplicate": 1}
     cells = [a_cell(number, status=status) for status, count in counts.items() for number in range(count)]
-    return structs.replace(summarize(bundle, RUN, cells, Rest(waiting=1)), warnings=[warning])
+    return structs.replace(summarize(bundle, RUN, cells, SlideState(waiting=1)), warnings=[warning])
 
 
 def test_what_must_be_known_is_told_first_on_the_command_line(bundle: Bundle, capsys: pytest.CaptureFixture[str]):

@@ -7,7 +7,8 @@ from samples import RUN, a_cell
 from cartcls.cli import show
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.records import Facts
-from cartcls.runtime.reports.summary import Rest, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import summarize
 
 FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
 
@@ -25,7 +26,7 @@ def test_a_slide_of_fields_tells_of_fields_cells_smudges_and_scale(
     bundle: Bundle, capsys: pytest.CaptureFixture[str], facts: Facts, smudges: int, said: str
 ):
     cells = [a_cell(1), a_cell(2), replace(a_cell(3), status="empty", label=None, probabilities=(), thumbnail=None)]
-    show.finished(Path("out/s-1"), summarize(bundle, RUN, cells, Rest(facts=facts, smudges=smudges)))
+    show.finished(Path("out/s-1"), summarize(bundle, RUN, cells, SlideState(facts=facts, smudges=smudges)))
     printed = capsys.readouterr().out
     assert said in printed
     assert ("scale" in printed) == facts.fields

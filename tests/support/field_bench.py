@@ -54,8 +54,7 @@ class FieldBench:
         return self.rows()
 
     def rows(self) -> Rows:
-        with (self.out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = self.all_rows()
         assert [row["seq"] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
         found = {CELL.format(**row) if row["part"] else row["path"]: row for row in rows if row["status"] != "gone"}
         assert len(found) == sum(row["status"] != "gone" for row in rows)

@@ -23,12 +23,13 @@ from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import MAPS, ROWS, reasons, render_page, write_pages
 from cartcls.runtime.reports.slide_review import TOO_FEW
-from cartcls.runtime.reports.summary import CalibrationFacts, Rest, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import CalibrationFacts, summarize
 
 
 def rendered(bundle: Bundle, *cells: Cell, slide: str = "s-1", waiting: int = 0, **others: Any) -> "Tags":
     alarm = others.get("alarm", "")
-    summary = structs.replace(summarize(bundle, replace(RUN, slide=slide), cells, Rest(waiting, alarm)), **others)
+    summary = structs.replace(summarize(bundle, replace(RUN, slide=slide), cells, SlideState(waiting, alarm)), **others)
     return Tags(render_page(bundle, "f" * 32, cells, summary, has_maps=True))
 
 

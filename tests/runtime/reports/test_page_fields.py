@@ -12,7 +12,8 @@ from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.ledger.records import Cell, Facts, FieldRecord, LedgerImage, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import ROWS, render_page, write_pages
-from cartcls.runtime.reports.summary import Rest, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import summarize
 
 FIELDS = Facts(fields=True, diameter=90.75, origin="red cells")
 SMUDGES = ((5, 6, 7, 8), (50, 60, 70, 80))
@@ -102,7 +103,7 @@ def test_the_head_tells_of_fields_cells_and_smudges(bundle: Bundle, smudges: int
     again = replace(a_cell(3, part=3), status="duplicate", same_cell_as=1)
     cells = [a_cell(1, part=1), a_cell(2, part=2, corrected_label="not a cell", corrected_by="Ada"), again, empty]
     page = render_page(
-        bundle, "f" * 32, cells, summarize(bundle, RUN, cells, Rest(1, "", FIELDS, smudges)), has_maps=True
+        bundle, "f" * 32, cells, summarize(bundle, RUN, cells, SlideState(1, "", FIELDS, smudges)), has_maps=True
     )
     assert "2 of 3 fields, 2 cells, classified by" in page
     assert "1 field still waits" in page

@@ -12,7 +12,8 @@ from cartcls.runtime.inference.predictions import RARE
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.slide_review import TOO_FEW, UNLIKE, cells_of, slide_review
-from cartcls.runtime.reports.summary import Rest, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import summarize
 from cartcls.runtime.reports.table import CSV, project, verify
 
 NORMAL = ["neutrophil"] * 60 + ["lymphocyte"] * 30 + ["monocyte"] * 6 + ["basophil"] * 2 + ["platelet"] * 2
@@ -92,7 +93,7 @@ def test_after_an_alarm_every_cell_has_that_one_reason_beside_what_is_no_cell(sh
     assert {cell.reason for cell in shown[:-1]} == {unlike}
     assert shown[-1].reason == f"{unlike}; looks like a whole field (size 0.43 > 0.25)"
     assert review.applied_to(rejected) == rejected
-    summary = summarize(shipped, RUN, shown, Rest(alarm="colours"))
+    summary = summarize(shipped, RUN, shown, SlideState(alarm="colours"))
     assert (summary.status["ok"], summary.promise, summary.alarm) == (0, "withdrawn", "colours")
     assert summary.warnings[0].startswith(f"{unlike}. Every cell is for review; what was promised of ok cells is with")
 
@@ -135,7 +136,7 @@ def test_nothing_is_guaranteed_on_a_slide_that_is_unlike_home_and_a_person_may_h
     cells = a_slide(NORMAL)
     review = slide_review(cells, shipped, "colours")
     done = [replace(review.applied_to(cell), corrected_label=cell.label, corrected_by="Ada") for cell in cells]
-    summary = summarize(shipped, RUN, done, Rest(alarm="colours"))
+    summary = summarize(shipped, RUN, done, SlideState(alarm="colours"))
     assert summary.review_complete
     assert summary.warnings == [f"{UNLIKE}: colours. A person has looked at every cell"]
     few = a_slide(["neutrophil"] * 19)

@@ -7,7 +7,8 @@ from samples import RUN, a_cell, differential_of, finding_of
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.ledger.records import Facts
-from cartcls.runtime.reports.summary import Rest, summarize
+from cartcls.runtime.reports.slide_state import SlideState
+from cartcls.runtime.reports.summary import summarize
 
 
 def test_proposals_are_counted_with_and_without(bundle: Bundle):
@@ -37,7 +38,7 @@ def test_intervals_count_the_models_errors_until_the_review_is_complete(bundle: 
 
     def ig(label: str | None, alarm: str = "") -> tuple[bool, tuple[int, int] | None]:
         corrected = [a_cell(101, status="review"), replace(cell, corrected_label=label)]
-        found = differential_of(summarize(bundle, RUN, [*passing, *corrected], Rest(alarm=alarm)))
+        found = differential_of(summarize(bundle, RUN, [*passing, *corrected], SlideState(alarm=alarm)))
         return found.errors_counted, next(row.expected for row in found.rows if row.name == "ig")
 
     assert ig(None) == ig("unsure") == (True, (0, 1))  # 4 of 97 neutrophils were called so
@@ -130,7 +131,7 @@ def test_a_finding_stands_in_the_place_of_a_differential(bundle: Bundle):
 
 
 def test_a_finding_stops_at_cells(bundle: Bundle):
-    rest = Rest(2, facts=Facts(leukocytes=5), unlooked=(2, 3))
+    rest = SlideState(2, facts=Facts(leukocytes=5), unlooked=(2, 3))
     (usual,) = summarize(bundle, RUN, [a_cell(1)], rest).warnings
     (warning,) = summarize(giving_findings(bundle), RUN, [a_cell(1)], rest).warnings
     assert usual.startswith("stopped at 5 leukocytes: ")

@@ -1,0 +1,35 @@
+"""What is known of a slide beside its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ledger.records import Facts
+from ..ledger.slide_ledger import SlideLedger
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True)
+class SlideState:
+    """What is known of a slide beside its rows.
+
+    Attributes:
+        waiting: Number of images that have no row yet.
+        alarm: What of the slide is unlike home; empty where nothing is.
+        facts: What is settled for all rows.
+        smudges: Number of smudges in its fields.
+        unlooked: Places of the images that have no row yet, in path order.
+    """
+
+    waiting: int = 0
+    alarm: str = ""
+    facts: Facts = NO_FACTS
+    smudges: int = 0
+    unlooked: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, ledger: SlideLedger) -> "SlideState":
+        """That of a slide in a ledger."""
+        facts = ledger.facts()
+        unlooked = ledger.unlooked() if facts.leukocytes is not None else ()
+        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked)
