@@ -79,9 +79,8 @@ def main() -> None:
     lines = [*_head(load_bundle()), *bccd(options.data / "bccd", options.pictures), *mosaics(home), *_touching(home)]
     lines += overlapping(options.data / "bccd" / "images")
     _, heading, others = PAGE.read_text(encoding="utf-8").partition("\n## Large pictures\n")  # by other scripts
-    text = "\n".join(lines) + "\n" + heading + others
-    PAGE.write_text(text, encoding="utf-8")
-    print(text)
+    PAGE.write_text("\n".join(lines) + "\n" + heading + others, encoding="utf-8")
+    print("\n".join(lines))
 
 
 def _head(bundle: Bundle) -> list[str]:
@@ -342,10 +341,9 @@ def _mosaic_row(title: str, scale: float, made: Sequence[Mosaic], truth: Sequenc
 
 def _nearest(cells: Sequence[Found], middle: tuple[float, float], diameter: float) -> Found | None:
     """The cell at a place, within a red cell's diameter."""
-    near = min(cells, key=lambda cell: np.hypot(cell.middle[0] - middle[0], cell.middle[1] - middle[1]), default=None)
-    if near is None or np.hypot(near.middle[0] - middle[0], near.middle[1] - middle[1]) > diameter:
-        return None
-    return near
+    gaps = [(float(np.hypot(cell.middle[0] - middle[0], cell.middle[1] - middle[1])), cell) for cell in cells]
+    gap, near = min(gaps, key=lambda one: one[0], default=(0.0, None))
+    return near if gap <= diameter else None
 
 
 if __name__ == "__main__":

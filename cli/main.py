@@ -149,7 +149,7 @@ def _classify(
     refused: list[str] = []
     for slide_dir in slide_dirs:
         try:
-            with show.progress(slide_name(slide_dir)) as progress:
+            with show.progress(slide_name(slide_dir), classifier.fields is not None) as progress:
                 directory, summary = classify_slide(
                     slide_dir, out, classifier, ledger, progress, show.notify, leukocytes
                 )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -44,8 +44,16 @@ last_message: deque[str] = deque(maxlen=1)  # shown in the live view of a watch
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} images/s" if speed else "")
+        speed, unit = task.finished_speed or task.speed, task.fields["unit"]
+        return Text(f"{speed:.{int(unit == 'fields')}f} {unit}/s" if speed else "")
+
+
+class ShowProgress(Protocol):
+    """Shows how much of a slide, or of a folder, is done."""
+
+    def __call__(self, done: int, total: int, cells: int | None = None) -> None:
+        """Show how many images are done, of how many, and how many cells were found in them."""
+        ...
 
 
 def started(bundle: "Bundle", backend: "Backend") -> None:
@@ -94,14 +102,19 @@ def engine_progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def progress(slide: str) -> Iterator[Callable[[int, int], None]]:
-    """Progress bar for one slide; yields a function to call with images done and images in all."""
+def progress(slide: str, fields: bool = False) -> Iterator[ShowProgress]:
+    """Progress bar for one slide of crops, or of whole fields; yields a function to call."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(
         *columns, TimeRemainingColumn(), console=messages, transient=True, disable=not messages.is_terminal
     ) as bar:
-        task = bar.add_task(slide, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(slide, total=None, unit="fields" if fields else "images")
+
+        def show(done: int, total: int, cells: int | None = None) -> None:
+            found = f": {cells} cells" if fields and cells is not None else ""
+            bar.update(task, description=f"{slide}{found}", completed=done, total=total)
+
+        yield show
 
 
 def counts(summary: "Summary") -> str:

@@ -31,7 +31,7 @@ def classify_slide(
     out: Path,
     classifier: Classifier,
     ledger: Ledger,
-    progress: Callable[[int, int], None] = lambda done, count: None,
+    progress: Callable[[int, int, int], None] = lambda done, count, cells: None,
     notify: Callable[[str], None] = lambda line: None,
     leukocytes: int | None = None,
 ) -> tuple[Path, Summary]:
@@ -44,7 +44,7 @@ def classify_slide(
         out: Folder of all reports.
         classifier: The model, loaded.
         ledger: Ledger of `out`.
-        progress: Called with the number of images that have a row, and of all images.
+        progress: Called with the number of images that have a row, of all images, and of the cells that are counted.
         notify: Called with messages for the user.
         leukocytes: It ends with the field in which this many are found, for a finding this many cells; None to look at
             all.
@@ -65,7 +65,7 @@ def classify_slide(
 
         def update_page(done: int, count: int) -> None:
             nonlocal written
-            progress(done, count)
+            progress(done, count, work.ledger.labels().total())
             if done < count and time.monotonic() - written >= max(PAGE_EVERY, PAGE_FACTOR * work.page_cost):
                 work.write_summary()
                 written = time.monotonic()

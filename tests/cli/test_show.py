@@ -1,7 +1,9 @@
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from samples import RUN, a_cell
 
 from cartcls.cli import show
@@ -30,3 +32,14 @@ def test_a_slide_of_fields_tells_of_fields_cells_smudges_and_scale(
     printed = capsys.readouterr().out
     assert said in printed
     assert ("scale" in printed) == facts.fields
+
+
+@pytest.mark.parametrize(("fields", "said"), [(True, "s-1: 7 cells"), (False, "s-1 ")])
+def test_the_bar_tells_how_many_cells_were_found_in_fields(monkeypatch: pytest.MonkeyPatch, fields: bool, said: str):
+    screen = io.StringIO()
+    monkeypatch.setattr(show, "messages", Console(file=screen, force_terminal=True, width=120))
+    with show.progress("s-1", fields) as progress:
+        progress(1, 4, 7)
+    assert said in screen.getvalue()
+    assert ("7 cells" in screen.getvalue()) == fields
+    assert "1/4" in screen.getvalue()
