@@ -126,14 +126,20 @@ def counts(summary: "Summary") -> str:
 
 def _images(summary: "Summary") -> str:
     """How many images a slide has; of whole fields, with the cells that were found."""
-    images = f"{summary.images - summary.not_looked_at} of " * bool(summary.not_looked_at) + str(summary.images)
+    looked_at = f"{summary.images - summary.not_looked_at} of " if summary.not_looked_at else ""
     if not summary.scale:
-        return f"{images} images"
-    return f"{images} fields, {sum(summary.status[name] for name in ('ok', 'review', 'reviewed'))} cells"
+        return f"{looked_at}{counted(summary.images, 'image')}"
+    cells = sum(summary.status[name] for name in ("ok", "review", "reviewed"))
+    return f"{looked_at}{counted(summary.images, 'field')}, {counted(cells, 'cell')}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Such as `1 field` and `2 fields`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _smudges(summary: "Summary") -> str:
-    return f"; {summary.smudges} smudge{'s' if summary.smudges > 1 else ''} not counted" if summary.smudges else ""
+    return f"; {counted(summary.smudges, 'smudge')} not counted" if summary.smudges else ""
 
 
 def unknown_cells(bundle: "Bundle") -> None:

@@ -19,7 +19,7 @@ from ..runtime.fields.tiles import find_in, overview
 from ..runtime.files import replace_file, writing
 from ..runtime.images.discover import find_images
 from ..runtime.images.picture import open_picture
-from .show import notify, results
+from .show import counted, notify, results
 
 if TYPE_CHECKING:
     from ..runtime.reports.regions import Regions
@@ -169,7 +169,7 @@ def table(looked: Sequence[Looked], scale: SlideScale) -> None:
     results.print(shown)
     total = sum(len(found.field.cells) for found in looked)
     told = f"red cell {scale.diameter:.1f} px ({ORIGINS[scale.origin]}), {scale.mpp:.3f} µm per pixel"
-    counts = f"{_count(total, 'cell')} in {_count(len(looked), 'field')}"
+    counts = f"{counted(total, 'cell')} in {counted(len(looked), 'field')}"
     results.print(f"{counts}; {told}", markup=False, soft_wrap=True)
     results.print(f"copies with boxes in {looked[0].copy.parent}", markup=False, soft_wrap=True)
 
@@ -190,9 +190,5 @@ def exported_regions(folder: Path, regions: "Regions") -> None:
     results.print(shown)
     total = sum(field.cells for field in written)
     results.print(
-        f"{_count(total, 'cell')} in {_count(len(written), 'file')} in {folder}", markup=False, soft_wrap=True
+        f"{counted(total, 'cell')} in {counted(len(written), 'file')} in {folder}", markup=False, soft_wrap=True
     )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
