@@ -27,7 +27,6 @@ from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
-from cartcls.runtime.inference.predictions import Prediction
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cursor
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -157,12 +156,6 @@ def search_fields() -> None:
     FIELDS.append(FieldSearch(mpp_of(HOME_DIAMETER)))
 
 
-def save_cell_by_cell() -> None:
-    """Row 1, with fields: save a cell of a field as soon as it is classified."""
-    work.whole_files = lambda batches, one_by_one=False: ([row] for batch in batches for row in batch)
-    Prediction.ends_file = property(lambda self: True)  # type: ignore[assignment, method-assign]
-
-
 def one_thread() -> None:
     """Not wrong: every system call comes in the same order each time."""
     pipeline.ThreadPoolExecutor = classifier.ThreadPoolExecutor = InlinePool
@@ -181,7 +174,6 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "no-pause": look_without_a_pause,
     "one-thread": one_thread,
     "fields": search_fields,
-    "cell-by-cell": save_cell_by_cell,
 }
 
 

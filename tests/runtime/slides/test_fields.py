@@ -21,9 +21,11 @@ from cartcls.runtime.fields.reading import FieldSearch
 from cartcls.runtime.fields.slide_scale import FieldScale
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.images.levels import Levels
+from cartcls.runtime.inference.predictions import Prediction
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS
 from cartcls.runtime.reports.export_reviewed import export_reviewed
 from cartcls.runtime.slides import agreement
+from cartcls.runtime.slides import slide as work
 
 
 def boxes(bench: FieldBench) -> dict[str, tuple[str, ...]]:
@@ -71,14 +73,23 @@ def test_a_field_is_saved_whole_or_not_at_all(bench: FieldBench, wide: Mosaic):
     calls = iter(range(100))
 
     def fail() -> None:
-        if next(calls) == 2:  # in the midst of the second field
+        if next(calls) == 8:  # in the midst of the second field, some of whose cells are classified
             raise BackendError("no more")
 
+    backend = FakeBackend(fail)
+    backend.batch_size = 1
     with pytest.raises(BackendError):
-        bench.batch(FakeBackend(fail))
+        bench.batch(backend)
     assert list(bench.rows()) == [f"a.png#{n}" for n in range(1, 5)]
     rows = bench.batch()
     assert list(rows) == [*(f"a.png#{n}" for n in range(1, 5)), *(f"b.png#{n}" for n in range(1, 7))]
+
+
+def test_a_field_that_is_saved_cell_by_cell_is_found(bench: FieldBench, wide: Mosaic, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "whole_files", lambda batches, one_by_one: ([row] for rows in batches for row in rows))
+    monkeypatch.setattr(Prediction, "ends_file", property(lambda _: True))
+    with pytest.raises(AssertionError):
+        test_a_field_is_saved_whole_or_not_at_all(bench, wide)
 
 
 def test_a_field_that_changes_takes_its_rows_with_it(bench: FieldBench, wide: Mosaic):
