@@ -46,3 +46,15 @@ class MapClassifier(FeatureClassifier):
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
         raise NotImplementedError
+
+
+class AttentionClassifier(MapClassifier):
+    """A network that weighs the positions of a feature map by a spatial attention, which explains its answer too."""
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
+        return self.map_and_attention(x)[0]
+
+    def map_and_attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Last feature map A (N, D, h, w), and the attention in 0…1, (N, 1, h', w'), of normalised images."""
+        raise NotImplementedError
