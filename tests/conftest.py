@@ -25,6 +25,14 @@ from cartcls.runtime.ledger.folder import open_ledger
 SLIDE = Path(__file__).parent.parent / "examples" / "tests" / "slide-01"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def user_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled graphs of the tests and of the processes that they start are kept apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def slide() -> Path:
     """The slide of the tests: 32 real cells, four of each class."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Backend, Progress, no_progress
+from .compiled_store import CompiledStore
 from .cuda import NO_GPU, why_no_gpu
 from .onnxruntime_backend import open_onnxruntime
 from .openvino_backend import INT8, OpenVINOBackend
@@ -77,7 +78,7 @@ _GPU_BACKENDS = {
 
 def _open_openvino(bundle: Bundle) -> Backend:
     int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
-    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model)
+    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model, CompiledStore())
     for port, shape in {
         "image": [None, bundle.height, bundle.width, 3],
         "logits": [None, len(bundle.classes)],

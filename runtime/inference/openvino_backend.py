@@ -1,5 +1,7 @@
 """OpenVINO: for any x86 or Arm CPU."""
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy.typing as npt
 
 from ..errors import BackendError
 from .backend import Outputs
+from .compiled_store import CompiledStore
 from .predictions import softmax
 
 BF16, F32 = "bf16", "f32"
@@ -25,14 +28,15 @@ class OpenVINOBackend:
     name = "openvino"
     batch_size = 8
 
-    def __init__(self, model: bytes, precision: str, int8_model: bytes = b""):
-        """Compile a graph.
+    def __init__(self, model: bytes, precision: str, int8_model: bytes = b"", store: CompiledStore | None = None):
+        """Compile a graph, or load it compiled.
 
         Args:
             model: ONNX file.
             precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two recompute in float32 all cells whose confidence
                 is below `SURE`, where rounding could change the label. A CPU without bfloat16 uses float32.
             int8_model: ONNX file of the 8-bit graph, for `INT8`.
+            store: Where compiled graphs are kept; None: nowhere.
 
         Raises:
             BackendError: OpenVINO is not installed or cannot load the graph.
@@ -42,11 +46,8 @@ class OpenVINOBackend:
         hint = BF16 if precision in (BF16, MIXED) else F32
         try:
             core = _openvino().Core()
-            compiled = _compile(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT")
+            compiled = _compiled(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT", store)
             self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run in parallel
-            self._float32 = None
-            if precision in (MIXED, INT8):
-                self._float32 = _openvino().AsyncInferQueue(_compile(core, model, F32, "LATENCY"), 1)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
         self.shapes = {
@@ -54,6 +55,8 @@ class OpenVINOBackend:
             for port in (*compiled.inputs, *compiled.outputs)
             for name in port.names
         }
+        self._recomputes, self._float32 = precision in (MIXED, INT8), None
+        self._load_float32: Callable[[], Any] = lambda: _compiled(core, model, F32, "LATENCY", store)
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.precision = precision if used == hint else used
@@ -65,16 +68,24 @@ class OpenVINOBackend:
             BackendError: OpenVINO fails.
         """
         outputs = self._run(self._requests, images)
-        if self._float32 is not None:
-            unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # true for not-a-number too
-            recomputed = self._run(self._float32, images[unsure]) if unsure.any() else {}
-            for name, values in recomputed.items():
+        unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # true for not-a-number too
+        if self._recomputes and unsure.any():
+            for name, values in self._run(self._exact(), images[unsure]).items():
                 outputs[name][unsure] = values
         return Outputs(outputs["logits"], outputs["features"], outputs.get("cams"))
 
     def close(self) -> None:
         """Release the compiled graph."""
-        del self._requests, self._float32
+        del self._requests, self._float32, self._load_float32
+
+    def _exact(self) -> Any:
+        """The queue of the float32 graph, which is loaded when the first unsure cell comes."""
+        if self._float32 is None:
+            try:
+                self._float32 = _openvino().AsyncInferQueue(self._load_float32(), 1)
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
+        return self._float32
 
     def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Give parts of the images to requests as these become free; each runs on its own threads."""
@@ -100,9 +111,25 @@ def has_bfloat16() -> bool:
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compile(core: Any, model: bytes, precision: str, performance: str) -> Any:
+def _compiled(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
     options = {"PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": precision}
-    return core.compile_model(core.read_model(model), "CPU", options)
+    if store is None:
+        return core.compile_model(core.read_model(model), "CPU", options)
+    processor = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    file = store.file(model, [_openvino().__version__, *processor, _cores(), options])
+    if kept := store.load(file):
+        try:
+            return core.import_model(kept, "CPU", options)
+        except RuntimeError:  # of a version that does not read it: compiled anew
+            pass
+    compiled = core.compile_model(core.read_model(model), "CPU", options)
+    store.save(file, compiled.export_model().getvalue())
+    return compiled
+
+
+def _cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _openvino() -> Any:

@@ -1,19 +1,23 @@
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 from msgspec import structs
 from onnx import numpy_helper
 
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from cartcls.runtime.bundle.manifest import GraphInput
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import openvino_backend
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
-from cartcls.runtime.inference.openvino_backend import BF16, F32, MIXED, OpenVINOBackend, has_bfloat16
+from cartcls.runtime.inference.compiled_store import CompiledStore
+from cartcls.runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.inference.predictions import softmax
 
 
@@ -55,6 +59,44 @@ def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: 
         np.testing.assert_array_equal(got[~unsure], rough[~unsure])
         np.testing.assert_allclose(got[unsure], true[unsure], atol=1e-3)
         assert np.abs(rough[unsure] - true[unsure]).max() > 1e-3
+
+
+def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    compile_model, compiled = openvino.Core.compile_model, list[Path]()
+
+    def counted(*args: Any) -> Any:
+        compiled.append(tmp_path)
+        return compile_model(*args)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", counted)
+    store = CompiledStore(tmp_path)
+    first = OpenVINOBackend(bundle.model, F32, store=store).infer(crops[:3])
+    assert len(compiled) == 1
+    again = OpenVINOBackend(bundle.model, F32, store=store)
+    assert len(compiled) == 1
+    np.testing.assert_array_equal(again.infer(crops[:3]).logits, first.logits)
+    assert again.precision == F32
+
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    OpenVINOBackend(bundle.model, F32, store=store)
+    assert len(compiled) == 2
+    assert store.load(file)
+
+
+def test_the_float32_graph_is_loaded_when_an_unsure_cell_comes(
+    bundle: Bundle, crops: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    int8_model = read_bundle_file(bundle, INT8_MODEL)
+    backend = OpenVINOBackend(bundle.model, INT8, int8_model, CompiledStore(tmp_path))
+    monkeypatch.setattr(openvino_backend, "SURE", 0.0)
+    backend.infer(crops[:2])
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(openvino_backend, "SURE", 1.1)
+    exact = OpenVINOBackend(bundle.model, F32).infer(crops[:2])
+    np.testing.assert_allclose(backend.infer(crops[:2]).logits, exact.logits, atol=1e-3)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_graph_that_is_none_is_a_clear_error():

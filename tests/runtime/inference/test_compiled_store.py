@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from cartcls.runtime.inference.compiled_store import KEPT, CompiledStore
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path):
+    store = CompiledStore(tmp_path / "new")
+    file = store.file(b"graph", ["1.0"])
+    assert store.load(file) is None
+    store.save(file, b"compiled")
+    assert store.load(file) == b"compiled"
+    assert store.load(CompiledStore(tmp_path / "new").file(b"graph", ["1.0"])) == b"compiled"
+
+
+def test_another_graph_or_version_is_another_file(tmp_path: Path):
+    store = CompiledStore(tmp_path)
+    files = {store.file(model, [version]) for model in (b"graph", b"other") for version in ("1.0", "1.1")}
+    assert len(files) == 4
+
+
+@pytest.mark.parametrize("changed", [b"", b"short", slice(-1), b"x"])
+def test_a_file_that_is_not_whole_is_not_loaded(tmp_path: Path, changed: bytes | slice):
+    store = CompiledStore(tmp_path)
+    file = store.file(b"graph", [])
+    store.save(file, b"compiled")
+    whole = file.read_bytes()
+    file.write_bytes(whole[changed] if isinstance(changed, slice) else whole + changed if changed == b"x" else changed)
+    assert store.load(file) is None
+
+
+def test_those_that_were_not_used_for_the_longest_time_are_removed(tmp_path: Path):
+    store = CompiledStore(tmp_path)
+    files = [store.file(b"graph", [number]) for number in range(KEPT + 1)]
+    for age, file in enumerate(files[:KEPT]):
+        store.save(file, b"compiled")
+        os.utime(file, ns=(age, age))
+    assert store.load(files[0])  # used now
+    store.save(files[KEPT], b"compiled")
+    assert sorted(tmp_path.iterdir()) == sorted({*files} - {files[1]})
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing():
+    store = CompiledStore(Path("/proc/nowhere"))
+    file = store.file(b"graph", [])
+    store.save(file, b"compiled")
+    assert store.load(file) is None
