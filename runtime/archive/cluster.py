@@ -1,0 +1,132 @@
+"""The Ray cluster: started on this machine, or joined; and how its processors are shared."""
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import ray
+
+from ..errors import BackendError
+
+OBJECT_STORE = 512 << 20  # bytes for crops that wait for the model, where Ray is started here
+SMALLEST = 1 / 64  # of a CPU, for one model
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the processors of a cluster are shared.
+
+    Attributes:
+        workers: How many processes run the model.
+        cpus: CPUs that each of them takes, for Ray's count.
+        gpus: GPUs likewise.
+        reader: CPUs that one task takes that reads files.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float
+    reader: float
+
+    @property
+    def warning(self) -> str:
+        """What is to be said of it; empty where each model has a whole CPU."""
+        if self.cpus >= 1:
+            return ""
+        return (
+            f"there are few CPUs: each of {self.workers} model processes counts as {self.cpus:g}, so that some are left"
+            " to read files"
+        )
+
+
+def share(nodes: Sequence[tuple[float, float]], workers: int | None, gpu: bool) -> Shares:
+    """Share processors, so that wherever Ray puts the models, one machine has room for a task that reads files.
+
+    Args:
+        nodes: CPUs and GPUs of each machine.
+        workers: How many processes are to run the model; None for one per GPU, or one per machine where there is none.
+        gpu: Whether the model may use a GPU.
+
+    Raises:
+        BackendError: The cluster has no CPU.
+    """
+    cpus, gpus = [cpus for cpus, _ in nodes if cpus > 0], sum(gpus for _, gpus in nodes) if gpu else 0
+    if not cpus:
+        raise BackendError("the cluster has no CPU, which reading files needs: start its machines with --num-cpus")
+    count = workers or int(gpus) or len(cpus)
+    reader = min(1.0, max(cpus) / 2)
+    taken = 1.0
+    while taken > SMALLEST and _most_that_leave_room(cpus, taken, reader) < count:
+        taken /= 2
+    if (most := _most_that_leave_room(cpus, taken, reader)) < count:
+        raise BackendError(f"the cluster is too small for {count} model processes: use --workers {most}, or add CPUs")
+    return Shares(count, taken, min(1.0, gpus / count) if gpus else 0.0, reader)
+
+
+def _most_that_leave_room(cpus: Sequence[float], taken: float, reader: float) -> int:
+    """How many processes that take so much cannot fill every machine, wherever they are put."""
+    fill = [int((count - reader) / taken) + 1 for count in cpus if count >= reader]
+    return sum(fill) - 1
+
+
+def nodes() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each machine of the cluster."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in found]
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Join a Ray cluster, or start one on this machine and stop it; SIGTERM ends it as Ctrl-C does.
+
+    Args:
+        address: Of a cluster to join; None to start one.
+
+    Raises:
+        BackendError: It cannot be joined or started.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    folder = None if address else tempfile.mkdtemp(prefix="cartcls-")
+    try:
+        _connect(address, folder)
+        _silence()
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    finally:
+        ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str | None, folder: str | None) -> None:
+    options = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": folder}
+    try:
+        ray.init(address or "local", logging_level=logging.CRITICAL, log_to_driver=False, **options)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if address:
+            raise BackendError(f"the Ray cluster at {address} cannot be joined: {reason}") from None
+        raise BackendError(f"Ray cannot be started on this machine: {reason}") from None
+
+
+def _silence() -> None:
+    """Let Ray Data say nothing of its own; what matters comes as errors."""
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
