@@ -3,7 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import ray
 import ray.data
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from ..bundle.bundle import Bundle
 from ..errors import BackendError, CartclsError, InterruptedRun, OutputError, SlideError
@@ -20,13 +21,13 @@ from ..ledger.records import Run, now
 from .cluster import Shares, cluster, nodes, share
 from .places import Slide, find_slides
 from .rows import SlideRows, finished
-from .stages import MAX_TRIES, Answer, Job, Listing, Model, Task, list_slides, packed, read_slides, unpacked
+from .stages import MAX_TRIES, TASK, Answer, Job, Listing, Model, Task, list_slides, packed, read_slides, unpacked
 from .table import SlideFacts, facts_of, open_table, write_slide
 
 LISTED_AT_ONCE = 64  # slides of a task
 BLOCK = 8 << 20  # bytes that pass at once: less than a chunk of crops, so that each passes by itself
+TASKS_OF_A_PROCESS = 1000  # that reads; then another one is started
 CPU_ONLY = "openvino"
-LOST = "the process that read it ended each time: `cartcls batch` finds the file that does it"
 
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
@@ -115,6 +116,8 @@ def archive(
             done = work.archived.written + work.archived.unchanged
             raise InterruptedRun(f"{done} of {len(slides)} slides are done; the same command goes on") from None
         except RayError as error:
+            if isinstance(error, RayTaskError):
+                raise  # a fault of cartcls
             raise BackendError(f"the cluster failed: {str(error).strip().splitlines()[0]}") from None
     return work.archived
 
@@ -144,8 +147,6 @@ class _Work:
             for answer in _answers(tasks, self._job, shares):
                 self._take(by_number[answer.task], answer)
                 self.archived.seconds = time.monotonic() - started
-        for number in self._rows:
-            self._fail(by_number[number].slide, LOST)
 
     def _to_be_done(self, shares: Shares) -> Iterator[Task]:
         """Slides that are missing in the table, or whose files have changed."""
@@ -224,16 +225,15 @@ def _listed(slides: Sequence[Slide], shares: Shares) -> Iterator[tuple[Slide, Li
 def _answers(tasks: Sequence[Task], job: Job, shares: Shares) -> Iterator[Answer]:
     """Rows as they come, in any order."""
     context = ray.data.DataContext.get_current()
-    context.target_max_block_size, context.max_errored_blocks = BLOCK, -1
-    slides = ray.data.from_blocks([packed(task) for task in tasks])
-    crops = slides.map_batches(
-        read_slides,
+    context.target_max_block_size = BLOCK
+    parts = [replace(task, first=first) for task in tasks for first in range(0, task.listing.images, TASK)]
+    crops = ray.data.from_blocks(list(map(packed, parts))).map_batches(
+        partial(read_slides, job=job),
         batch_size=None,
         batch_format="pyarrow",
         zero_copy_batch=True,
-        fn_kwargs={"job": job},
         num_cpus=shares.reader,
-        max_retries=MAX_TRIES,
+        max_calls=TASKS_OF_A_PROCESS,  # Ray would read in the model's own process, did both ask for the same
     )
     answers = crops.map_batches(
         Model,
@@ -244,7 +244,6 @@ def _answers(tasks: Sequence[Task], job: Job, shares: Shares) -> Iterator[Answer
         compute=ray.data.ActorPoolStrategy(size=shares.workers),
         num_cpus=shares.cpus,
         num_gpus=shares.gpus or None,
-        max_task_retries=MAX_TRIES,
     )
     for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
         assert isinstance(block, pyarrow.Table)

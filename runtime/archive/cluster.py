@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,11 @@ import ray
 from ..errors import BackendError
 
 OBJECT_STORE = 512 << 20  # bytes for crops that wait for the model, where Ray is started here
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 SMALLEST = 1 / 64  # of a CPU, for one model
 
 
@@ -91,8 +97,8 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         BackendError: It cannot be joined or started.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     folder = None if address else tempfile.mkdtemp(prefix="cartcls-")
     try:
         _connect(address, folder)
@@ -111,12 +117,27 @@ def cluster(address: str | None) -> Iterator[None]:
 def _connect(address: str | None, folder: str | None) -> None:
     options = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": folder}
     try:
-        ray.init(address or "local", logging_level=logging.CRITICAL, log_to_driver=False, **options)
+        with _without_stderr():
+            ray.init(address or "local", logging_level=logging.CRITICAL, log_to_driver=False, **options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         if address:
             raise BackendError(f"the Ray cluster at {address} cannot be joined: {reason}") from None
         raise BackendError(f"Ray cannot be started on this machine: {reason}") from None
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Drop what Ray's own code in C++ says while it starts: what is wrong comes as an exception."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _silence() -> None:

@@ -200,7 +200,9 @@ def _find_remote(uri: str, table: Path) -> Iterator[Slide]:
                 yield Slide(f"{scheme}{path}", uri, path)
 
 
-def _files(system: pyarrow.fs.FileSystem, found: Sequence[pyarrow.fs.FileInfo], at_most: int | None = None) -> list[File]:
+def _files(
+    system: pyarrow.fs.FileSystem, found: Sequence[pyarrow.fs.FileInfo], at_most: int | None = None
+) -> list[File]:
     """What may be images in a listing."""
     images = (info for info in found if info.is_file and _is_image(system, info))
     files = [File(os.fsencode(info.base_name), info.size, info.mtime_ns or 0) for info in islice(images, at_most)]

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow
+from ray._private.worker import global_worker
 
 from ..bundle.bundle import load_bundle
 from ..errors import BundleError, CartclsError, SlideError
@@ -32,9 +32,9 @@ COLUMN = "pickled"
 CHUNK = 32  # crops that pass at once: whole batches of every backend, so that they are those of `batch`
 THREADS, AHEAD = 2, 8  # of one task that reads
 REMOTE_THREADS = 16  # a store answers late
-MAX_TRIES = 5  # a file that ends the process each time ends no more than its slide
-
-Item = TypeVar("Item")
+TASK = 64 * CHUNK  # files of a slide that one task reads; each lists the slide again
+MAX_TRIES = 5  # of a task whose process or machine ended: what does so each time costs its slide, and no other
+ENDED = "its process ended {tries} times: `cartcls batch` finds the file that does so"
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,19 @@ class Listing:
 
 @dataclass(frozen=True)
 class Task:
-    """A slide that is to be classified.
+    """Files of a slide that are to be classified.
 
     Attributes:
-        number: Its number in this run.
+        number: Number of the slide in this run.
         slide: The slide.
         listing: As it was listed first.
+        first: Place of the first file, from 0.
     """
 
     number: int
     slide: Slide
     listing: Listing
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def read_slides(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:
     for task in unpacked(table):
         assert isinstance(task, Task)
         try:
+            _check_tries()
             yield from map(packed, _read(task, job))
         except CartclsError as error:
             yield packed(_Chunk(task.number, 0, (), (), error))
@@ -172,6 +175,10 @@ class Model:
     def _answer(self, chunk: _Chunk) -> Answer:
         if chunk.error or self._classifier is None:
             return Answer(chunk.task, error=chunk.error or self._error, of_all=not chunk.error)
+        try:
+            _check_tries()
+        except SlideError as error:
+            return Answer(chunk.task, error=error)
         read = [(file.name, reading, None, None) for file, reading in zip(chunk.files, chunk.readings, strict=True)]
         try:
             predictions = [found for batch in self._classifier.predict_read(read) for found in batch]
@@ -180,7 +187,10 @@ class Model:
         backend = self._classifier.backend
         return Answer(
             chunk.task,
-            [_row(found, file.name, chunk.first + place) for place, (found, file) in enumerate(zip(predictions, chunk.files, strict=True), 1)],
+            [
+                _row(found, file.name, seq)
+                for seq, (found, file) in enumerate(zip(predictions, chunk.files, strict=True), chunk.first + 1)
+            ],
             [found.features if found.label else None for found in predictions] if self._job.features else None,
             sum(map(_is_unsettled, chunk.files, chunk.readings)),
             (backend.name, backend.precision, backend.device),
@@ -207,14 +217,23 @@ def _read(task: Task, job: Job) -> Iterator[_Chunk]:
     if _listing(files) != task.listing:
         raise SlideError(f"{task.slide.source} changed since it was listed")
 
+    part = files[task.first : task.first + TASK]
+
     def read(file: File) -> Reading:
         return replace(folder.read(file, job.width, job.height, job.adjustment), small=None)
 
     with ThreadPoolExecutor(REMOTE_THREADS if task.slide.uri else THREADS) as pool:
-        readings = in_order(pool, read, files, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
-        for first in range(0, len(files), CHUNK):
-            chunk = files[first : first + CHUNK]
-            yield _Chunk(task.number, first, chunk, [next(readings) for _ in chunk])
+        readings = in_order(pool, read, part, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
+        for first in range(0, len(part), CHUNK):
+            chunk = part[first : first + CHUNK]
+            yield _Chunk(task.number, task.first + first, chunk, [next(readings) for _ in chunk])
+
+
+def _check_tries() -> None:
+    """Give up what ended its process each time."""
+    tries = global_worker.core_worker.get_current_task_attempt_number()  # pyright: ignore[reportAttributeAccessIssue]
+    if tries >= MAX_TRIES:
+        raise SlideError(ENDED.format(tries=tries))
 
 
 def _open(job: Job) -> Classifier:
