@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import ray
 import ray.data
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from ..bundle.bundle import Bundle
@@ -115,6 +116,8 @@ def archive(
         except KeyboardInterrupt:
             done = work.archived.written + work.archived.unchanged
             raise InterruptedRun(f"{done} of {len(slides)} slides are done; the same command goes on") from None
+        except ExecutionTimeoutError:
+            raise BackendError("the cluster did nothing for half an hour: look at `ray status`") from None
         except RayError as error:
             if isinstance(error, RayTaskError):
                 raise  # a fault of cartcls
@@ -158,6 +161,8 @@ class _Work:
             if facts is None or facts.unsettled or facts.files != listing.digest:
                 if listing.images:
                     yield Task(number, slide, listing)
+                else:
+                    self.archived.slides -= 1
                 continue
             self.archived.unchanged += 1
             self.archived.rejected += facts.rejected

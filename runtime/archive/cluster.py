@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-SMALLEST = 1 / 64  # of a CPU, for one model
+FINEST = 10_000  # parts of a CPU that Ray counts
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Shares:
         cpus: CPUs that each of them takes, for Ray's count.
         gpus: GPUs likewise.
         reader: CPUs that one task takes that reads files.
+        warning: What is to be said of it; empty where there are enough.
     """
 
     workers: int
@@ -40,19 +41,14 @@ class Shares:
     gpus: float
     reader: float
 
-    @property
-    def warning(self) -> str:
-        """What is to be said of it; empty where each model has a whole CPU."""
-        if self.cpus >= 1:
-            return ""
-        return (
-            f"there are few CPUs: each of {self.workers} model processes counts as {self.cpus:g}, so that some are left"
-            " to read files"
-        )
+    warning: str = ""
 
 
 def share(nodes: Sequence[tuple[float, float]], workers: int | None, gpu: bool) -> Shares:
-    """Share processors, so that wherever Ray puts the models, one machine has room for a task that reads files.
+    """Share processors, so that any machine has room for a task that reads files, were all models on it.
+
+    Models that took every CPU, be it after the loss of a machine, would wait for ever for files that no task can read.
+    So each counts as little as it must: Ray's count limits what it starts, not what a process uses.
 
     Args:
         nodes: CPUs and GPUs of each machine.
@@ -60,25 +56,20 @@ def share(nodes: Sequence[tuple[float, float]], workers: int | None, gpu: bool) 
         gpu: Whether the model may use a GPU.
 
     Raises:
-        BackendError: The cluster has no CPU.
+        BackendError: The cluster has no CPU, or too few for so many.
     """
     cpus, gpus = [cpus for cpus, _ in nodes if cpus > 0], sum(gpus for _, gpus in nodes) if gpu else 0
     if not cpus:
         raise BackendError("the cluster has no CPU, which reading files needs: start its machines with --num-cpus")
     count = workers or int(gpus) or len(cpus)
-    reader = min(1.0, max(cpus) / 2)
-    taken = 1.0
-    while taken > SMALLEST and _most_that_leave_room(cpus, taken, reader) < count:
-        taken /= 2
-    if (most := _most_that_leave_room(cpus, taken, reader)) < count:
-        raise BackendError(f"the cluster is too small for {count} model processes: use --workers {most}, or add CPUs")
-    return Shares(count, taken, min(1.0, gpus / count) if gpus else 0.0, reader)
-
-
-def _most_that_leave_room(cpus: Sequence[float], taken: float, reader: float) -> int:
-    """How many processes that take so much cannot fill every machine, wherever they are put."""
-    fill = [int((count - reader) / taken) + 1 for count in cpus if count >= reader]
-    return sum(fill) - 1
+    reader = min(1.0, min(cpus) / 2)
+    taken = min(1.0, int(FINEST * (min(cpus) - reader) / count) / FINEST)
+    if not taken:
+        raise BackendError(f"the cluster is too small for {count} model processes: ask for fewer with --workers")
+    few = (
+        f"{sum(cpus):g} CPUs are few for {count} model processes and for reading files: each of them gets a part of one"
+    )
+    return Shares(count, taken, min(1.0, gpus / count) if gpus else 0.0, reader, few if sum(cpus) <= count else "")
 
 
 def nodes() -> list[tuple[float, float]]:

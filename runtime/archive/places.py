@@ -138,10 +138,14 @@ class _Local:
         found = list(find_images(Path(os.fsdecode(self._root)), None, unlisted.__setitem__))
         if reason := unlisted.get(b""):
             raise SlideError(f"{readable_name(self._root)} cannot be read: {reason.strerror}")
-        return [self._file(name) for name in found if os.sep.encode() not in name]
+        return [self._file(name) for name in found if os.sep.encode() not in name and not self._is_folder(name)]
 
     def read(self, file: File, width: int, height: int, adjustment: Adjustment | None) -> Reading:
         return read_cell(os.path.join(self._root, file.name), width, height, adjustment)
+
+    def _is_folder(self, name: bytes) -> bool:
+        """Whether it is a link to a folder, which is no part of an archive."""
+        return os.path.isdir(os.path.join(self._root, name))
 
     def _file(self, name: bytes) -> File:
         found = fingerprint(os.path.join(self._root, name))
@@ -151,11 +155,11 @@ class _Local:
 class _Remote:
     def __init__(self, slide: Slide):
         self._slide = slide
-        with _reached(slide.place):
+        with _reached(slide.place, slide.uri):
             self._system, _ = pyarrow.fs.FileSystem.from_uri(slide.uri)
 
     def files(self) -> list[File]:
-        with _reached(self._slide.place):
+        with _reached(self._slide.place, self._slide.uri):
             return _files(self._system, self._system.get_file_info(pyarrow.fs.FileSelector(self._slide.path)))
 
     def read(self, file: File, width: int, height: int, adjustment: Adjustment | None) -> Reading:
@@ -180,7 +184,7 @@ class _Remote:
 def _find_remote(uri: str, table: Path) -> Iterator[Slide]:
     """Slides of a file system that `pyarrow.fs` knows; one request for each folder."""
     place = re.sub("//[^/@]*@", "//", uri.partition("?")[0])
-    with _reached(place):
+    with _reached(place, uri):
         system, root = pyarrow.fs.FileSystem.from_uri(uri)
         is_local = isinstance(system, pyarrow.fs.LocalFileSystem)
         start = os.path.realpath(root) if is_local else root.rstrip("/")
@@ -218,14 +222,14 @@ def _is_image(system: pyarrow.fs.FileSystem, info: pyarrow.fs.FileInfo) -> bool:
 
 
 @contextmanager
-def _reached(place: str) -> Iterator[None]:
-    """Turn what a file system says into one line."""
+def _reached(place: str, uri: str) -> Iterator[None]:
+    """Turn what a file system says into one line, without the passwords of the URI."""
     try:
         yield
     except FileNotFoundError:
         raise SlideError(f"{place} is not a folder: name a folder of slides") from None
     except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise SlideError(f"{place} cannot be reached: {_first_line(error)}") from None
+        raise SlideError(f"{place} cannot be reached: {_first_line(error).replace(uri, place)}") from None
 
 
 def _first_line(error: BaseException) -> str:
