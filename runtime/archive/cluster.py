@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import ray
 
 from ..errors import BackendError
+from ..files import UNFINISHED, sweep, writing
 
 OBJECT_STORE = 512 << 20  # bytes for crops that wait for the model, where Ray is started here
 ENVIRONMENT = {
@@ -21,6 +23,7 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+LOCAL = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
 FINEST = 10_000  # parts of a CPU that Ray counts
 
 
@@ -90,7 +93,7 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    folder = None if address else tempfile.mkdtemp(prefix="cartcls-")
+    folder = None if address else _new_folder()
     try:
         _connect(address, folder)
         _silence()
@@ -105,8 +108,18 @@ def cluster(address: str | None) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _connect(address: str | None, folder: str | None) -> None:
-    options = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE, "_temp_dir": folder}
+def _new_folder() -> Path:
+    """A folder for what Ray writes; what killed runs left of theirs is removed."""
+    parent = Path(tempfile.gettempdir())
+    sweep(parent)
+    folder = parent / f"{UNFINISHED}ray-{os.getpid()}"
+    with writing(folder, BackendError):
+        folder.mkdir(mode=0o700)
+    return folder
+
+
+def _connect(address: str | None, folder: Path | None) -> None:
+    options = {} if address else {**LOCAL, "_temp_dir": os.fspath(folder or "")}
     try:
         with _without_stderr():
             ray.init(address or "local", logging_level=logging.CRITICAL, log_to_driver=False, **options)

@@ -54,24 +54,27 @@ class ArchiveTrial:
     def __init__(self, slides: Path, table: Path, bundle: Path, address: str = HERE, *mutants: str):
         self.slides, self.table = slides, table
         self._command = [sys.executable, __file__, *map(os.fspath, (slides, table, bundle)), address, *mutants]
-        self._process: subprocess.Popen[str] | None = None
+        self._log = table.with_suffix(".log")
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self) -> subprocess.Popen[bytes]:
         """Begin."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         return self._process
 
     def until_middle(self) -> None:
         """Wait until some slides are in the table."""
-        assert self._process is not None
-        self._until(lambda: len(list(self.table.glob("[!._]*.parquet"))) > 2)
-        assert self._process.poll() is None, "it ended before it could be killed"
+        process = self._process
+        assert process is not None
+        until(lambda: len(list(self.table.glob("[!._]*.parquet"))) > 2 or process.poll() is not None)
+        assert process.poll() is None, f"it ended: {self._log.read_text()}"
 
     def finish(self) -> str:
         """Wait for its end; what it said."""
         assert self._process is not None
-        said, _ = self._process.communicate(timeout=PATIENCE)
-        assert self._process.returncode == 0, said
+        code, said = self._process.wait(PATIENCE), self._log.read_text()
+        assert code == 0, said
         return said
 
     def problems(self) -> list[str]:
@@ -79,18 +82,21 @@ class ArchiveTrial:
         return problems(self.table, self.slides)
 
     def workers(self) -> list[int]:
-        """Ray's processes that read or run the model, among those that this one started."""
+        """Ray's processes that read files or run the model, among those that this one started."""
         assert self._process is not None
-        return [pid for pid in descendants(self._process.pid) if command_of(pid).startswith("ray::")]
+        return [pid for pid in descendants(self._process.pid) if command_of(pid).startswith("ray::Map")]
 
-    def _until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise AssertionError(f"it ended: {self._process.communicate()[0]}")
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something.
+
+    Raises:
+        AssertionError: It did not come.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def kill(pid: int) -> None:

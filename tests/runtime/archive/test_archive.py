@@ -29,7 +29,7 @@ SLIDES = ("2019/17", "2020/17", "2020/18")
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": STORE})
-    yield cluster.address
+    yield str(cluster.address)
     cluster.shutdown()
 
 

@@ -18,7 +18,6 @@ from cartcls.runtime.archive.table import (
     bundle_of,
     facts_of,
     open_table,
-    parquet_files,
     schema_of,
     write_slide,
 )
@@ -70,7 +69,7 @@ def test_a_file_has_the_columns_of_the_csv_with_types(table: Path, bundle: Bundl
 
 def test_programs_that_read_tables_find_the_same(table: Path):
     pattern = str(table / "*.parquet")
-    seen = pandas.read_parquet(parquet_files(table))
+    seen = pandas.read_parquet(table)
     assert [str(seen[name].dtype) for name in ("seq", "confidence", "path_encoded")] == ["int32", "float64", "bool"]
     assert str(seen["analysed_at"].dtype).startswith("datetime64")
     by_polars = polars.scan_parquet(pattern).group_by("label").len().sort("label").collect()
