@@ -125,8 +125,8 @@ def speed(slides: Path, rounds: int) -> None:
         two, second = in_new_folder(lambda table: run(ARCHIVE, slides, table))
         print(
             f"round {number + 1}, {count} crops: predict {one:.1f} images/s, {first.cpu:.0f} CPU s, {first.memory:.0f}"
-            f" MB; archive {two:.1f} images/s, {second.cpu:.0f} CPU s, {second.memory:.0f} MB; {two / one:.0%} of the speed,"
-            f" {second.cpu / first.cpu:.0%} of the CPU time; load {os.getloadavg()[0]:.1f}",
+            f" MB; archive {two:.1f} images/s, {second.cpu:.0f} CPU s, {second.memory:.0f} MB; {two / one:.0%} of the"
+            f" speed, {second.cpu / first.cpu:.0%} of the CPU time; load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
 
@@ -175,7 +175,8 @@ def summary(rows: int) -> None:
         summarize_table(table, lambda line: lines.append(len(line)))
         print(
             f"{rows} rows of {len(lines) - 1} slides: {time.monotonic() - started:.1f} s,"
-            f" {time.process_time():.1f} CPU s, at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
+            f" {time.process_time():.1f} CPU s, at most"
+            f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
         )
 
 

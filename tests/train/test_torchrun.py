@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cartcls.runtime.bundle.bundle import SHIPPED
+
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[1] / "support" / "torchrun_fit.py"
-EPOCHS, FIT = 3, 320
+EPOCHS, FIT = 2, 320
 
 
 def fit(notes: Path, many_cells: tuple[Path, Path], processes: int) -> Path:
@@ -23,7 +25,7 @@ def fit(notes: Path, many_cells: tuple[Path, Path], processes: int) -> Path:
     run = [sys.executable]
     if processes > 1:
         run += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    options = ["--split", split, "--out", notes / "run", "--arch", "resnet18", "--sizes", f"48x48:{EPOCHS}"]
+    options = ["--split", split, "--out", notes / "run", "--start", SHIPPED, "--sizes", f"120x121:{EPOCHS}"]
     options += ["--batch-size", 32 // processes, "--devices", processes]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -54,7 +56,7 @@ def test_two_processes_train_on_the_cells_of_one_and_find_the_same(tmp_path: Pat
     one, two = fit(tmp_path / "one", many_cells, 1), fit(tmp_path / "two", many_cells, 2)
     cells = cells_by_epoch(tmp_path / "one", 1)
     assert cells_by_epoch(tmp_path / "two", 2) == cells
-    assert cells[0] != cells[1] or sum(cells[0].values()) == FIT
+    assert sum(cells[0].values()) == FIT
     figures = [json.loads((run / "metrics.json").read_text()) for run in (one, two)]
     assert [figure["count"] for figure in figures] == [160, 160]
     assert abs(figures[0]["correct"] - figures[1]["correct"]) <= 2
