@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 CALIBRATION = ("matplotlib", "onnx", "onnxruntime", "scipy", "sklearn")  # what the extra of that name holds
+ARCHIVE = ("pandas", "pyarrow", "ray")  # likewise
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 CODES = {
     BackendError: EXIT_BACKEND,
@@ -62,7 +63,8 @@ def _exit_code(app: Callable[[], object]) -> int | str:
         module = (error.name or "").partition(".")[0]
         if module == "cartcls":
             raise
-        _say(f"error: {module} is not installed: {install('calibration' if module in CALIBRATION else 'train,export')}")
+        extra = "calibration" if module in CALIBRATION else "archive" if module in ARCHIVE else "train,export"
+        _say(f"error: {module} is not installed: {install(extra)}")
         return EXIT_FAILED
     return 0
 

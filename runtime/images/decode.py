@@ -150,11 +150,16 @@ def open_file(path: bytes | str | Path, limit: int) -> Iterator[tuple[BinaryIO, 
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("is not a regular file")
         if status.st_size > limit:
-            raise ImageError(f"is larger than {limit >> 20} MB: export the part with the cells, or compress it")
+            raise ImageError(too_large(limit))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             yield file, _fingerprint(status)
     finally:
         os.close(descriptor)
+
+
+def too_large(limit: int) -> str:
+    """The reason of a file with more bytes than `limit`."""
+    return f"is larger than {limit >> 20} MB: export the part with the cells, or compress it"
 
 
 def hash_file(path: bytes, limit: int) -> tuple[str, Fingerprint]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ImageError, IncompleteError
 from .adjust import Adjustment, adjust
-from .decode import Decoded, Fingerprint, decode, fingerprint, one_large_image_at_a_time, read_file
+from .decode import Decoded, Fingerprint, RawFile, decode, fingerprint, one_large_image_at_a_time, read_file
 from .levels import FULL_RANGE, Levels
 from .quality import Quality, measure
 from .resize import Image, stretch
@@ -72,12 +72,36 @@ def read_cell(
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or not source.size:
             return Reading(error=f"is {source.dtype} {source.shape}: pixels are RGB, uint8, (height, width, 3)")
         return _prepared(lambda: Decoded(source), width, height, adjustment)
-    path, found, sha256 = os.fsencode(source), fingerprint(source), None
+    path = os.fsencode(source)
+    suffix = os.path.splitext(os.fsdecode(path))[1]
+    return read_bytes(lambda: read_file(path), suffix, width, height, adjustment, levels, fingerprint(path))
+
+
+def read_bytes(
+    opened: Callable[[], RawFile],
+    suffix: str,
+    width: int,
+    height: int,
+    adjustment: Adjustment | None = None,
+    levels: Levels = FULL_RANGE,
+    found: Fingerprint | None = None,
+) -> Reading:
+    """Read one image of one cell from wherever its bytes are; see `read_cell`.
+
+    Args:
+        opened: Gives the bytes; an `ImageError` says why there are none.
+        suffix: Of the file's name.
+        width: Width of the graph's input in pixels.
+        height: Height of the graph's input in pixels.
+        adjustment: How the picture is changed for the model.
+        levels: Values of 16 bits that are black and white.
+        found: Fingerprint of the file before it was opened.
+    """
+    sha256 = None
     try:
-        raw = read_file(path)
+        raw = opened()
         found, sha256 = raw.fingerprint, raw.sha256
         with one_large_image_at_a_time(raw.data):
-            suffix = os.path.splitext(os.fsdecode(path))[1]
             return _prepared(lambda: decode(raw.data, suffix, levels), width, height, adjustment, found, sha256)
     except ImageError as error:
         return Reading(found, str(error), isinstance(error, IncompleteError), sha256)

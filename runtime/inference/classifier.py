@@ -100,13 +100,22 @@ class Classifier:
 
     def predict_batches(self, images: Iterable[Source]) -> Generator[list[Prediction]]:
         """The same, batch by batch; images are taken from the iterable as needed, in the caller's thread."""
-        # The model computes while the caller works with the previous batch.
         cv2.setNumThreads(1)  # the workers run in parallel instead
-        pool, model = ThreadPoolExecutor(WORKERS), ThreadPoolExecutor(1)
+        pool = ThreadPoolExecutor(WORKERS)
+        try:
+            with closing(self.predict_read(self._read_all(pool, images))) as batches:
+                yield from batches
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def predict_read(self, readings: Iterable[Read]) -> Generator[list[Prediction]]:
+        """The same of images that were read, wherever that was."""
+        # The model computes while the caller works with the previous batch.
+        model = ThreadPoolExecutor(1)
         computing: deque[tuple[list[Read], Future[Outputs | None]]] = deque()
         try:
-            readings = self._read_all(pool, images)
-            while batch := list(islice(readings, self.backend.batch_size)):
+            left = iter(readings)
+            while batch := list(islice(left, self.backend.batch_size)):
                 computing.append((batch, model.submit(self._infer, [reading for _, reading, _, _ in batch])))
                 if len(computing) > 1:
                     yield self._interpreted(*computing.popleft())
@@ -114,7 +123,6 @@ class Classifier:
                 yield self._interpreted(*last)
         finally:
             model.shutdown(cancel_futures=True)
-            pool.shutdown(cancel_futures=True)
 
     def read(self, source: Source) -> Reading:
         """Read one file with one cell, as the model takes it."""

@@ -45,8 +45,6 @@ def make_cell(
     """
     status: Status = prediction.status
     reason = "; ".join(prediction.reasons)
-    if prediction.label is not None and first and first[0] != seq:
-        status, reason = "duplicate", same_bytes_as(first[1])
     reading, cams = prediction.reading, prediction.cams
     cell = Cell(
         seq,
@@ -65,7 +63,15 @@ def make_cell(
         stain=prediction.stain,
         path_encoded=path_encoded,
     )
+    cell = counted_once(cell, first)
     return _in_field(cell, prediction.part) if prediction.part else cell
+
+
+def counted_once(cell: Cell, first: tuple[int, str] | None) -> Cell:
+    """A row, as a duplicate where another one with the same bytes comes first; see `make_cell`."""
+    if cell.label is None or first is None or first[0] == cell.seq:
+        return cell
+    return replace(cell, status="duplicate", reason=same_bytes_as(first[1]))
 
 
 def _in_field(cell: Cell, part: Part) -> Cell:

@@ -39,9 +39,9 @@ def expected(model: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArr
     return {name: np.asarray(answer) for name, answer in zip(names, session.run(names, {"image": images}), strict=True)}
 
 
-def small_graph(classes: int) -> bytes:
+def small_graph(classes: int, size: int = SIZE) -> bytes:
     """An ONNX graph with the ports of a bundle's: each pixel of an image takes part in its answer."""
-    height = width = SIZE
+    height = width = size
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(height * width * 3, classes)).astype(np.float32) / 255
     initial = [
