@@ -27,14 +27,36 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
+    _check_ledger(out)
+    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
+        yield ledger, _bundle_of(out, ledger)
+
+
+@contextmanager
+def shared_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
+    """Open the ledger of existing reports without its lock, beside a run that may hold it.
+
+    What it is opened for may read everything, and write neither rows nor what a slide is known by.
+
+    Raises:
+        OutputError: There is none, or it is damaged, or cannot be opened.
+    """
+    _check_ledger(out)
+    with writing(out), Ledger(_ledger_directory(out) / LEDGER, alone=False) as ledger:
+        yield ledger, _bundle_of(out, ledger)
+
+
+def _check_ledger(out: Path) -> None:
     if reason := why_away(out / LEDGER):
         raise OutputError(f"{out} cannot be reached: {reason}")
     if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
         raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
-    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
-        if (bundle := ledger.bundle()) is None:
-            raise OutputError(f"{out} has no reports yet")
-        yield ledger, bundle
+
+
+def _bundle_of(out: Path, ledger: Ledger) -> Bundle:
+    if (bundle := ledger.bundle()) is None:
+        raise OutputError(f"{out} has no reports yet")
+    return bundle
 
 
 def has_slide(out: Path, slide_dir: Path) -> bool:

@@ -23,13 +23,19 @@ class Ledger:
     Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, alone: bool = True):
         """Open a ledger, or make a new one; images that the last process left unfinished wait again.
+
+        Args:
+            file: The SQLite file.
+            alone: Whether a lock keeps all others from writing. If not, another process may be at work on its rows.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
         """
         self._database = Database(file)
+        if not alone:
+            return
         with self._database.transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
 
