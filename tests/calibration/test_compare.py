@@ -130,20 +130,15 @@ def test_independent_counts_go_by_the_names_of_slides(tmp_path: Path, bundle: Bu
 
 
 def test_a_line_from_40_slides_where_the_median_is_5_percent(tmp_path: Path, bundle: Bundle):
-    random = np.random.default_rng(1)
-    ours, manual = {}, []
+    random, names = np.random.default_rng(1), ("neutrophil", "lymphocyte", "basophil")
+    ours, manual = dict[str, dict[str, int]](), list[tuple[str, str, str]]()
     for number in range(40):
-        share = 0.2 + 0.6 * number / 39
+        share, slide = 0.2 + 0.6 * number / 39, f"s-{number:02d}"
         mix = (share, 0.97 - share, 0.03)
-        ours[f"s-{number:02d}"] = dict(
-            zip(("neutrophil", "lymphocyte", "basophil"), random.multinomial(400, mix), strict=True)
-        )
-        given = random.multinomial(200, mix)
-        for label, count in zip(("neutrophil", "lymphocyte", "basophil"), given, strict=True):
-            manual += [(f"s-{number:02d}", "", label)] * int(count)
-    out = count_slides(
-        tmp_path / "out", bundle, {slide: {k: int(v) for k, v in c.items()} for slide, c in ours.items()}
-    )
+        ours[slide] = dict(zip(names, map(int, random.multinomial(400, mix)), strict=True))
+        for label, count in zip(names, random.multinomial(200, mix), strict=True):
+            manual += [(slide, "", label)] * int(count)
+    out = count_slides(tmp_path / "out", bundle, ours)
     found = compare(out, table(tmp_path / "manual.csv", manual), tmp_path / "to")
     assert found.counts is not None
     by_class = {counts.entry.name: counts for counts in found.counts.classes}
@@ -169,7 +164,7 @@ def test_what_is_no_reference_is_told(out: Path, tmp_path: Path):
         file = tmp_path / "short.csv"
         file.write_text("slide\nx\n")
         compare(out, file, tmp_path / "to")
-    with pytest.raises(DataError, match="neither a cell nor a slide in common with .*: its slides are s-9"):
+    with pytest.raises(DataError, match=r"neither a cell nor a slide in common with .*: its slides are s-9"):
         compare(out, table(tmp_path / "m.csv", [("s-9", "", "ig")]), tmp_path / "to")
     with pytest.raises(DataError, match="names no slide"):
         compare(out, table(tmp_path / "m.csv", [("", "x.jpg", "ig")]), tmp_path / "to")
