@@ -92,19 +92,9 @@ def kappa_by_slide(confusions: npt.ArrayLike) -> Kappa:
     if value is None or count < 2:
         return Kappa(value, None, count)
 
-    def resampled(chosen: Ints) -> float:
-        found = kappa_of(tables[chosen].sum(0))
-        return float("nan") if found is None else found
-
-    drawn = stats.bootstrap(
-        (np.arange(count),),
-        resampled,
-        n_resamples=RESAMPLES,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    )
-    low, high = np.nanquantile(drawn.bootstrap_distribution, (TAIL, 1 - TAIL))
+    chosen = np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count))
+    drawn = [found for slides in chosen if (found := kappa_of(tables[slides].sum(0))) is not None]
+    low, high = np.quantile(drawn, (TAIL, 1 - TAIL))
     return Kappa(value, (float(low), float(high)), count)
 
 
