@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import UNSURE
 from ..runtime.errors import DataError, OutputError
-from ..runtime.ledger.folder import shared_ledger
+from ..runtime.ledger.folder import review_ledger
 from ..runtime.ledger.records import Box
 from ..runtime.reports.table import CSV
 from .classes import class_names, classes_of_folders
@@ -62,7 +62,7 @@ def read_reports(out: Path) -> tuple[Bundle, Labels]:
     Raises:
         OutputError: There is no ledger, or it cannot be read.
     """
-    with shared_ledger(out) as (ledger, bundle):
+    with review_ledger(out) as (ledger, bundle):
         rows = [
             (slide.slide.name, cell)
             for slide in ledger.slides()

@@ -27,33 +27,31 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
-    _check_ledger(out)
+    _check_there(out)
     with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
-        yield ledger, _bundle_of(out, ledger)
+        yield ledger, _bundle_of(ledger, out)
 
 
 @contextmanager
-def shared_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
-    """Open the ledger of existing reports without its lock, beside a run that may hold it.
-
-    What it is opened for may read everything, and write neither rows nor what a slide is known by.
+def review_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
+    """Open the ledger of existing reports without its lock, beside the process that may be writing its rows.
 
     Raises:
-        OutputError: There is none, or it is damaged, or cannot be opened.
+        OutputError: There is none, or it is damaged.
     """
-    _check_ledger(out)
-    with writing(out), Ledger(_ledger_directory(out) / LEDGER, alone=False) as ledger:
-        yield ledger, _bundle_of(out, ledger)
+    _check_there(out)
+    with Ledger(_ledger_directory(out) / LEDGER, reviews_only=True) as ledger:
+        yield ledger, _bundle_of(ledger, out)
 
 
-def _check_ledger(out: Path) -> None:
+def _check_there(out: Path) -> None:
     if reason := why_away(out / LEDGER):
         raise OutputError(f"{out} cannot be reached: {reason}")
     if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
         raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
 
 
-def _bundle_of(out: Path, ledger: Ledger) -> Bundle:
+def _bundle_of(ledger: Ledger, out: Path) -> Bundle:
     if (bundle := ledger.bundle()) is None:
         raise OutputError(f"{out} has no reports yet")
     return bundle

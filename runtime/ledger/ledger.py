@@ -23,18 +23,18 @@ class Ledger:
     Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
-    def __init__(self, file: Path, alone: bool = True):
+    def __init__(self, file: Path, reviews_only: bool = False):
         """Open a ledger, or make a new one; images that the last process left unfinished wait again.
 
         Args:
-            file: The SQLite file.
-            alone: Whether a lock keeps all others from writing. If not, another process may be at work on its rows.
+            file: Its file.
+            reviews_only: Whether it is opened beside the process that writes rows.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
         """
         self._database = Database(file)
-        if not alone:
+        if reviews_only:
             return
         with self._database.transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
