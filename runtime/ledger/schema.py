@@ -112,7 +112,7 @@ CREATE TABLE IF NOT EXISTS hand_overs (
     slide INTEGER NOT NULL REFERENCES slides,
     format TEXT NOT NULL,
     status TEXT NOT NULL,
-    rows_sha256 TEXT NOT NULL,
+    signed_sha256 TEXT NOT NULL,
     handed_at TEXT NOT NULL
 );
 """  # ledgers of before get it when they are opened: nothing else of them changes

@@ -17,7 +17,7 @@ from .hand_over_fhir import as_fhir
 from .slide_review import slide_review
 from .slide_state import SlideState
 from .summary import Summary, summarize
-from .told import Signature, Told, status_of
+from .told import Signature, Told, signed_digest, status_of
 
 Format = Literal["fhir", "csv"]
 
@@ -39,8 +39,8 @@ def hand_over(out: Path, name: str, form: Format, signatures: Sequence[Signature
         slide = _slide(out, name, ledger)
         told = _told(slide, bundle, ledger, signatures, is_test)
         content = as_fhir(told, bundle) if form == "fhir" else as_csv(told, bundle)
-        digest = told.signatures[-1].digest if told.signatures else ""
-        ledger.note_hand_over(slide.slide, HandOver(form, told.status, digest, now()))
+        made = HandOver(form, told.status, signed_digest(told.signatures, told.info), now())
+        ledger.note_hand_over(slide.slide, made)
     return content
 
 
@@ -68,7 +68,7 @@ def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, signatures: Sequen
         slide.slide.report,
         summary,
         info,
-        status_of(valid, ledger.hand_overs(slide.slide)),
+        status_of(signed_digest(valid, info), ledger.hand_overs(slide.slide)),
         valid,
         issued,
         is_test,

@@ -4,9 +4,12 @@
 signed any more, what follows corrects it: `amended`. Everything else is `partial`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+import msgspec
 
 from ..ledger.hand_over_table import HandOver
 from ..ledger.slide_info import SlideInfo
@@ -81,15 +84,23 @@ class Told:
         return said + [f"{text[0].upper()}{text[1:].rstrip('.')}." for text in found if text]
 
 
-def status_of(valid: Sequence[Signature], handed_on: Sequence[HandOver]) -> Status:
+def signed_digest(valid: Sequence[Signature], info: SlideInfo) -> str:
+    """Digest of the rows that were signed and of what the laboratory says of the slide; empty where it is not signed.
+
+    A signature is for the rows; a report with another sample identifier is another one all the same.
+    """
+    if not valid:
+        return ""
+    return hashlib.sha256(valid[-1].digest.encode() + msgspec.json.encode(info, order="sorted")).hexdigest()
+
+
+def status_of(digest: str, handed_on: Sequence[HandOver]) -> Status:
     """How binding a report is.
 
     Args:
-        valid: Signatures of the slide as it is now.
+        digest: As `signed_digest` gives it for the slide as it is now.
         handed_on: What was handed on of it before, the latest last.
     """
-    signed = [made.digest for made in handed_on if made.digest]
-    present = valid[-1].digest if valid else ""
-    if any(digest != present for digest in signed):
+    if any(made.digest not in ("", digest) for made in handed_on):
         return AMENDED
-    return FINAL if valid else PARTIAL
+    return FINAL if digest else PARTIAL
