@@ -196,7 +196,7 @@ class Counts:
 def same_cells(reports: Labels, reference: Labels, bundle: Bundle) -> SameCells | None:
     """Compare the labels of the cells that both have; None where they have no cell in common.
 
-    A cell is the same where slide, bytes and box are, or bytes and box, or slide and path of a file with one cell.
+    A cell is the same where slide, bytes and box are, or bytes and box, or slide and path of a file that is one cell.
     """
     pairs = _pairs(reports.cells, reference.cells)
     if not pairs:
@@ -241,7 +241,7 @@ def _pairs(reports: Sequence[LabelledCell], reference: Sequence[LabelledCell]) -
     for cell in reports:
         label = by_bytes.get((cell.slide, cell.sha256, cell.box)) or by_bytes.get((cell.sha256, cell.box))
         key = cell.slide, cell.path
-        if label is None and in_file[key] == len(by_path.get(key, ())) == 1:
+        if label is None and cell.box is None and in_file[key] == len(by_path.get(key, ())) == 1:
             (label,) = by_path[key]
         if label is not None:
             pairs.append((cell.slide, cell.label, label))
