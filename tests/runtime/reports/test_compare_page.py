@@ -1,14 +1,17 @@
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import IN_CI
 from counted import count_slides
 from playwright.sync_api import Browser
 
 from cartcls.calibration.compare import PAGE, compare
 from cartcls.runtime.bundle.bundle import Bundle
 
+AXE = os.environ.get("AXE")  # axe.min.js of the npm package axe-core
 NORMAL = {"neutrophil": 120, "lymphocyte": 60, "monocyte": 12, "eosinophil": 6, "basophil": 2, "ig": 3}
 
 
@@ -38,3 +41,14 @@ def test_it_fits_a_narrow_window_and_complains_of_nothing(browser: Browser, file
         assert plot.evaluate("svg => [...svg.querySelectorAll('circle')].every(c => c.cx.baseVal.value >= 46)")
     assert said == []
     page.close()
+
+
+@pytest.mark.skipif(not (AXE or IN_CI), reason="AXE does not name axe.min.js of the npm package axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_problem(browser: Browser, file: Path, scheme: Any):
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.evaluate(Path(str(AXE)).read_text(encoding="utf-8"))
+    assert [violation["id"] for violation in page.evaluate("axe.run()")["violations"]] == []
+    context.close()
