@@ -15,12 +15,17 @@ def classes_of_folders(folders: Iterable[str], bundle: Bundle) -> dict[str, str]
     Raises:
         DataError: Naming the folders that are no class.
     """
-    known = {entry.title.casefold(): entry.name for entry in bundle.classes}
-    known |= {entry.name.casefold(): entry.name for entry in bundle.classes}
+    known = class_names(bundle)
     folders = sorted(set(folders))
     if unknown := [folder for folder in folders if folder.casefold() not in known]:
         raise DataError(f"{bundle.name} has no class {', '.join(unknown)}: its classes are {_shown(bundle)}")
     return {folder: known[folder.casefold()] for folder in folders}
+
+
+def class_names(bundle: Bundle) -> dict[str, str]:
+    """Names of the classes, by what they may be called: name or title, case-folded."""
+    known = {entry.title.casefold(): entry.name for entry in bundle.classes}
+    return known | {entry.name.casefold(): entry.name for entry in bundle.classes}
 
 
 def _shown(bundle: Bundle) -> str:

@@ -2,10 +2,22 @@
 
 from ..runtime import console
 from ..train.commands import app as train
-from . import adapt, archive, calibrate, export, fields, reports, standardise
+from . import adapt, archive, calibrate, compare, export, fields, hand_over, reports, standardise
 from .main import app
 
-__all__ = ["adapt", "app", "archive", "calibrate", "export", "fields", "main", "reports", "standardise"]
+__all__ = [
+    "adapt",
+    "app",
+    "archive",
+    "calibrate",
+    "compare",
+    "export",
+    "fields",
+    "hand_over",
+    "main",
+    "reports",
+    "standardise",
+]
 
 app.add_typer(train, name="train")
 

@@ -21,6 +21,7 @@ from .inference.openvino_backend import has_bfloat16
 from .inference.proof import build_subject, recall
 from .inference.tensorrt_engine import INSTALL, OLDER_DRIVER, check_gpu, load_tensorrt
 from .mounts import file_system, is_network
+from .verified import last_verified
 
 Level = Literal["ok", "note", "warning", "failure"]
 
@@ -55,7 +56,7 @@ def examine(bundle_dir: Path, capture_dir: Path | None, out: Path) -> list[Findi
     except BundleError as error:
         findings.append(Finding("failure", "bundle", str(error), "reinstall cartcls, or copy the bundle again"))
     else:
-        findings += [_bundle(bundle), _engine(bundle, gpu)]
+        findings += [_bundle(bundle), _verified(bundle), _engine(bundle, gpu)]
     findings += _folder("reports", _nearest(out), writes=True)
     if capture_dir is not None:
         findings += _folder("captures", capture_dir, writes=False)
@@ -109,6 +110,18 @@ def _bundle(bundle: Bundle) -> Finding:
     if bundle.calibrated:
         return Finding("ok", "bundle", f"{text}, calibrated, all digests match")
     return Finding("warning", "bundle", f"{text}, all digests match, {bundle.problem}", "review every cell yourself")
+
+
+def _verified(bundle: Bundle) -> Finding:
+    """Which bundle was compared with a laboratory's own reference."""
+    last = last_verified()
+    if last is None:
+        return Finding("note", "verification", "no bundle was compared with a reference here: cartcls compare does so")
+    what = f"{last.slides} slides and {last.cells} cells, with {last.reference}, {last.compared_at}"
+    if last.bundle_sha256 == bundle.sha256:
+        return Finding("ok", "verification", f"this bundle was compared: {what}")
+    other = f"another bundle was verified than the one in use: {last.bundle} {last.bundle_sha256[:12]} ({what})"
+    return Finding("warning", "verification", other, "compare reports of this bundle with a reference: cartcls compare")
 
 
 def _engine(bundle: Bundle, gpu: Gpu | None) -> Finding:

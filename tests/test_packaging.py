@@ -74,7 +74,8 @@ def test_the_edge_needs_no_extra(slide: Path, tmp_path: Path):
 
 
 def test_evaluate_and_calibrate_say_what_to_install(data_dir: Path, split_file: Path):
-    for command in (("evaluate", data_dir), ("calibrate", "x", data_dir, "--split", split_file)):
+    calibrate = ("calibrate", "x", data_dir, "--split", split_file)
+    for command in (("evaluate", data_dir), calibrate, ("compare", "out", "manual.csv")):
         done = without_extras(*command)
         assert done.returncode == 1
         assert done.stderr.endswith(" is not installed: pip install '.[calibration]' in the clone of cartcls\n")

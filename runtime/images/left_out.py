@@ -49,7 +49,7 @@ NO_IMAGES = frozenset(  # not even opened: there may be one beside each image
     b" .zip .7z .gz .tgz .tar .rar .bz2 .xz .zst .exe .dll .msi .bat .cmd .ps1 .sh .py .pyc .ipynb .jar"
     b" .mp4 .avi .mov .mkv .wmv .mpg .mpeg .webm .wav .mp3 .m4a .md5 .sha1 .sha256 .sfv .sig .asc .par2".split()
 )
-SYSTEM = {b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"icon\r"}
+SYSTEM = {b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"icon\r", b"slide.toml"}  # left out without a word
 TEMPORARY = frozenset(  # suffixes that programs give to what they still copy, or keep from before
     b".tmp .temp .part .partial .filepart .crdownload .opdownload .download .incomplete .unfinished .uploading .aria2"
     b" .!sync .!ut .!qb .bts .syncpart .synctemp .syncold .ffs_tmp .minio .swp .bak .old .orig .~tmp".split()

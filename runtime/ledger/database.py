@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..mounts import file_system, is_network
-from .schema import SCHEMA, TABLES
+from .schema import HAND_OVERS, SCHEMA, TABLES
 
 Value = str | bytes | int | float | None
 
@@ -79,3 +79,4 @@ class Database:
             self._connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
         elif version != SCHEMA:
             raise OutputError(f"{file} is of another version of cartcls: move it away to start a new one")
+        self._connection.execute(HAND_OVERS)

@@ -27,14 +27,34 @@ def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
+    _check_there(out)
+    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
+        yield ledger, _bundle_of(ledger, out)
+
+
+@contextmanager
+def review_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
+    """Open the ledger of existing reports without its lock, beside the process that may be writing its rows.
+
+    Raises:
+        OutputError: There is none, or it is damaged.
+    """
+    _check_there(out)
+    with Ledger(_ledger_directory(out) / LEDGER, reviews_only=True) as ledger:
+        yield ledger, _bundle_of(ledger, out)
+
+
+def _check_there(out: Path) -> None:
     if reason := why_away(out / LEDGER):
         raise OutputError(f"{out} cannot be reached: {reason}")
     if not out.is_dir() or not (_ledger_directory(out) / LEDGER).exists():
         raise OutputError(f"{out} has no cartcls ledger: name the folder that --out was for")
-    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
-        if (bundle := ledger.bundle()) is None:
-            raise OutputError(f"{out} has no reports yet")
-        yield ledger, bundle
+
+
+def _bundle_of(ledger: Ledger, out: Path) -> Bundle:
+    if (bundle := ledger.bundle()) is None:
+        raise OutputError(f"{out} has no reports yet")
+    return bundle
 
 
 def has_slide(out: Path, slide_dir: Path) -> bool:

@@ -13,6 +13,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import decode_manifest, encode_manifest
 from ..errors import OutputError
 from .database import Database
+from .hand_over_table import HandOver, read_hand_overs, save_hand_over
 from .records import Slide
 from .slide_ledger import SlideLedger
 
@@ -23,13 +24,19 @@ class Ledger:
     Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, reviews_only: bool = False):
         """Open a ledger, or make a new one; images that the last process left unfinished wait again.
+
+        Args:
+            file: Its file.
+            reviews_only: Whether it is opened beside the process that writes rows.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
         """
         self._database = Database(file)
+        if reviews_only:
+            return
         with self._database.transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
 
@@ -103,6 +110,14 @@ class Ledger:
         """Close a slide whose report was moved aside."""
         with self._database.transaction():
             self._database.execute("UPDATE slides SET state = 'closed' WHERE id = ?", (slide.id,))
+
+    def hand_overs(self, slide: Slide) -> list[HandOver]:
+        """What was handed on of a slide, the latest last."""
+        return read_hand_overs(self._database, slide.id)
+
+    def note_hand_over(self, slide: Slide, made: HandOver) -> None:
+        """Record that a report of a slide was handed on; another process may be writing its rows."""
+        save_hand_over(self._database, slide.id, made)
 
     def is_closed(self, report: str) -> bool:
         """Whether a report is that of a closed slide."""

@@ -8,6 +8,7 @@ from typing import Literal
 from ..bundle.manifest import NOT_A_CELL, UNSURE
 from ..images.decode import Fingerprint
 from ..images.levels import FULL_RANGE, Levels
+from .slide_info import SlideInfo
 
 OTHER = "other: "
 FIELDS = "fields"  # folder of a report
@@ -52,6 +53,8 @@ class Facts:
         doubt: What speaks against it, for a person to read; empty where nothing does.
         finder: Version of what finds the cells; empty likewise.
         leukocytes: At how many the last run stopped, before it had looked at all fields; None where it did not.
+        info: What the laboratory says of the slide; None where it says nothing.
+        info_problem: Why the file that says it cannot be used now; empty where it can, or there is none.
     """
 
     levels: Levels = FULL_RANGE
@@ -62,6 +65,8 @@ class Facts:
     doubt: str = ""
     finder: str = ""
     leukocytes: int | None = None
+    info: SlideInfo | None = None
+    info_problem: str = ""
 
     @property
     def declared(self) -> Levels | None:

@@ -106,3 +106,13 @@ CREATE TABLE signatures (
 );
 CREATE INDEX signatures_of_slide ON signatures (slide);
 """
+HAND_OVERS = """
+CREATE TABLE IF NOT EXISTS hand_overs (
+    id INTEGER PRIMARY KEY,
+    slide INTEGER NOT NULL REFERENCES slides,
+    format TEXT NOT NULL,
+    status TEXT NOT NULL,
+    signed_sha256 TEXT NOT NULL,
+    handed_at TEXT NOT NULL
+);
+"""  # ledgers of before get it when they are opened: nothing else of them changes

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..bundle.manifest import CellClass, Kind
+from ..ledger.slide_info import SlideInfo
 from ..statistics import clopper_pearson_interval
 from .estimate import Estimate
 
@@ -52,6 +53,28 @@ class Differential(Struct, frozen=True):
     rows: list[DifferentialRow]
 
 
+class AbsoluteCount(Struct, frozen=True):
+    """How many cells of a class there are in the blood, in 10⁹ per litre."""
+
+    name: str
+    title: str
+    per_litre: float
+
+
+class AbsoluteCounts(Struct, frozen=True):
+    """Absolute counts, from the white count of an analyser.
+
+    Attributes:
+        white_count: Of the analyser, in 10⁹ per litre.
+        corrected: The same without nucleated red cells, which an analyser may take for white ones.
+        rows: Leukocytes and nucleated red cells by class.
+    """
+
+    white_count: float
+    corrected: float
+    rows: list[AbsoluteCount]
+
+
 def differential(counts: Counter[str], classes: Sequence[CellClass], estimated: Estimate | None = None) -> Differential:
     """Differential of labelled cells.
 
@@ -72,6 +95,20 @@ def differential(counts: Counter[str], classes: Sequence[CellClass], estimated: 
         warning=f"only {total} leukocytes: a differential needs at least {FEWEST_LEUKOCYTES}" if few else None,
         rows=[_row(entry, counts[entry.name], total, whole, estimated) for entry in classes],
     )
+
+
+def absolute_counts(found: Differential, info: SlideInfo | None) -> AbsoluteCounts | None:
+    """Absolute counts of a differential; None where the analyser's white count, or a leukocyte, is lacking.
+
+    White count · 100 / (100 + nucleated red cells per 100 leukocytes) is the count without nucleated red cells.
+    """
+    if info is None or info.white_count is None or not found.leukocytes:
+        return None
+    nucleated = sum(row.per_100_leukocytes or 0 for row in found.rows)
+    corrected = info.white_count if info.white_count_corrected else info.white_count * 100 / (100 + nucleated)
+    shares = [(row, row.percent if row.kind == "leukocyte" else row.per_100_leukocytes) for row in found.rows]
+    rows = [AbsoluteCount(row.name, row.title, corrected * share / 100) for row, share in shares if share is not None]
+    return AbsoluteCounts(info.white_count, corrected, rows)
 
 
 def _row(entry: CellClass, count: int, total: int, whole: Sequence[str], estimated: Estimate | None) -> DifferentialRow:

@@ -134,6 +134,8 @@ def render_page(
         provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},
         csv_name=CSV,
         of_fields=summary.smudges is not UNSET,
+        info=summary.info or None,
+        absolute=summary.absolute_counts or None,
         meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..bundle.bundle import Bundle
-from ..ledger.records import Cell
+from ..ledger.records import Cell, Facts
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD
 from .slide_state import SlideState
 
@@ -83,6 +83,14 @@ def of_fields(bundle: Bundle, state: SlideState, images: int) -> list[str]:
     name = ("field" if state.facts.fields else "image") + ("" if len(state.unlooked) == 1 else "s")
     wanted = "cells" if bundle.report == "finding" else "leukocytes"
     return [*doubt, f"stopped at {state.facts.leukocytes} {wanted}: {name} {places} of {images} not looked at"]
+
+
+def of_info(facts: Facts) -> list[str]:
+    """What is wrong with what the laboratory says of the slide."""
+    if not facts.info_problem:
+        return []
+    kept = "what it said before is kept" if facts.info else "nothing of it is known"
+    return [f"the file slide.toml cannot be used: {facts.info_problem}. Mend it; {kept}"]
 
 
 def _mean_nothing(images: int) -> str:

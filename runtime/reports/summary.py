@@ -10,8 +10,9 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
+from ..ledger.slide_info import SlideInfo
 from . import slide_warnings
-from .differential import Differential, DifferentialRow, differential
+from .differential import AbsoluteCounts, Differential, DifferentialRow, absolute_counts, differential
 from .estimate import Estimate, estimate
 from .finding import Finding, FindingRow, finding
 from .slide_review import promise_of
@@ -75,6 +76,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         scale: How large a red cell is in the slide's fields, and by what that is known; left out where each file is one
             cell.
         smudges: Smashed cells, clumps and debris in the fields, which are not counted; left out likewise.
+        info: What the laboratory says of the slide in `slide.toml`; left out where it says nothing.
+        absolute_counts: From the analyser's white count in it; left out where there is none.
     """
 
     unknown_cells: str
@@ -110,6 +113,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     levels: str | UnsetType = UNSET
     scale: str | UnsetType = UNSET
     smudges: int | UnsetType = UNSET
+    info: SlideInfo | UnsetType = UNSET
+    absolute_counts: AbsoluteCounts | UnsetType = UNSET
     backend: str
     precision: str
     device: str
@@ -156,6 +161,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         sum(cell.part in (None, 1) for cell in cells),
     )
     estimated = None if is_finding or complete or of_slide else _estimate(bundle, cells)
+    counts = None if is_finding else differential(counted, classes, estimated)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
@@ -164,6 +170,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
             *of_slide,
             *slide_warnings.of_images(bundle, len(fields), len(without), images),
             *slide_warnings.of_fields(bundle, state, images + waiting),
+            *slide_warnings.of_info(facts),
         ],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
@@ -180,7 +187,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
-        differential=None if is_finding else differential(counted, classes, estimated),
+        differential=counts,
         differential_without_proposals=differential(counted - proposed, classes)
         if proposed and not is_finding
         else None,
@@ -195,6 +202,8 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         levels=facts.declared.sentence if facts.declared else UNSET,
         scale=_scale(facts) if facts.fields else UNSET,
         smudges=state.smudges if facts.fields else UNSET,
+        info=facts.info or UNSET,
+        absolute_counts=(absolute_counts(counts, facts.info) if counts else None) or UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,

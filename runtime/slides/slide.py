@@ -27,6 +27,7 @@ from .numbering import Numbering
 from .overlaps import Overlaps
 from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
 from .recognize import Recognition
+from .slide_info_file import SlideInfoFile
 
 DISCOVERIES = 500
 PAGE_FACTOR = 30  # a page is updated after this many times the seconds that its last update took, or later
@@ -38,6 +39,7 @@ class SlideWork:
     Attributes:
         ledger: Its ledger.
         directory: Folder of its report.
+        info: What the laboratory says of it.
         page_cost: Seconds that the last update of its page took.
     """
 
@@ -84,7 +86,7 @@ class SlideWork:
         for name in (THUMBNAILS, FIELDS) if classifier.fields else (THUMBNAILS,):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
-        self._labels = GivenLabels(self.ledger, notify)
+        self._labels, self.info = GivenLabels(self.ledger, notify), SlideInfoFile(slide_dir, self.ledger, notify)
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
         self._project()

@@ -6,21 +6,24 @@ from pathlib import Path
 import pytest
 from fake_gpu import FakeGpu, installed
 from fake_tensorrt import FakeTensorRT
+from msgspec import structs
 from small_graph import small_bundle
 
 from cartcls.runtime import doctor
-from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.doctor import Finding, examine
 from cartcls.runtime.errors import BackendError, NotInstalledError, ParityError
 from cartcls.runtime.inference import cuda_protocol
 from cartcls.runtime.inference.cuda import NO_GPU, open_cuda
 from cartcls.runtime.inference.tensorrt_engine import INSTALL
 from cartcls.runtime.inference.tensorrt_open import open_tensorrt
+from cartcls.runtime.verified import Verified, note_verified, verified_file
 
 
 @pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine with nothing, whatever this one has."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
     def none() -> None:
         raise BackendError("CUDA cannot be used: no driver")
@@ -156,3 +159,21 @@ def test_a_bundle_that_this_user_may_not_read_is_told(tmp_path: Path):
     copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
     (copy / "model.onnx").chmod(0)
     assert by_subject(examine(copy, None, tmp_path))["bundle"][0].level == "failure"
+
+
+def test_which_bundle_was_verified(tmp_path: Path):
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
+    assert (found.level, found.text.split(":")[0]) == ("note", "no bundle was compared with a reference here")
+    one = Verified(
+        bundle="mine", bundle_sha256="a" * 64, reference="/count.csv", slides=40, cells=8000, compared_at="2026-01-02"
+    )
+    note_verified(one)
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
+    assert found.level == "warning" and found.remedy
+    assert found.text.startswith("another bundle was verified than the one in use: mine aaaaaaaaaaaa (40 slides")
+    note_verified(structs.replace(one, bundle_sha256=load_bundle(SHIPPED).sha256))
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
+    assert found.level == "ok" and "40 slides and 8000 cells, with /count.csv" in found.text
+    verified_file().write_bytes(b"{")
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
+    assert found.level == "note"

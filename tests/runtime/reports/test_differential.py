@@ -3,7 +3,8 @@ from collections import Counter
 import pytest
 
 from cartcls.runtime.bundle.manifest import CellClass, Kind
-from cartcls.runtime.reports.differential import DifferentialRow, differential
+from cartcls.runtime.ledger.slide_info import SlideInfo
+from cartcls.runtime.reports.differential import DifferentialRow, absolute_counts, differential
 from cartcls.runtime.reports.estimate import estimate
 
 CLASSES = [
@@ -72,3 +73,18 @@ def test_no_interval_is_narrower_than_that_of_chance(right: int):
 def test_a_ratio_to_leukocytes_that_may_not_be_there_has_no_interval():
     rows = rows_of(Counter(lymphocyte=1, erythroblast=50), CLASSES, [[9, 0, 1, 0], [0, 9, 0, 0], [9, 0, 9, 0], [0] * 4])
     assert (rows["erythroblast"].per_100_leukocytes, rows["erythroblast"].interval) == (5000, None)
+
+
+def test_absolute_counts_are_without_nucleated_red_cells():
+    counts = Counter({"neutrophil": 60, "lymphocyte": 40, "erythroblast": 25, "platelet": 9})
+    found = differential(counts, CLASSES)
+    absolute = absolute_counts(found, SlideInfo(white_count=10.0))
+    assert absolute is not None
+    assert absolute.corrected == pytest.approx(8.0)  # 10 · 100 / (100 + 25)
+    by_name = {row.name: row.per_litre for row in absolute.rows}
+    assert (by_name["neutrophil"], by_name["lymphocyte"], by_name["erythroblast"]) == pytest.approx((4.8, 3.2, 2.0))
+    assert "platelet" not in by_name
+    done = absolute_counts(found, SlideInfo(white_count=10.0, white_count_corrected=True))
+    assert done is not None and done.corrected == 10.0
+    assert absolute_counts(found, SlideInfo(sample="1")) is absolute_counts(found, None) is None
+    assert absolute_counts(differential(Counter(), CLASSES), SlideInfo(white_count=10.0)) is None

@@ -1,0 +1,106 @@
+"""What is told of a slide to another system, and how binding it is.
+
+`final` is only what a person has signed. Where a signed report was handed on, and the slide is not the one that was
+signed any more, what follows corrects it: `amended`. Everything else is `partial`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import msgspec
+
+from ..ledger.hand_over_table import HandOver
+from ..ledger.slide_info import SlideInfo
+from .summary import Summary
+
+RESEARCH_ONLY = "For Research Use Only. Not for use in diagnostic procedures."
+FINAL, AMENDED, PARTIAL = "final", "amended", "partial"
+
+Status = Literal["final", "amended", "partial"]
+
+
+class Signature(Protocol):
+    """A person's signature of a slide."""
+
+    @property
+    def signer(self) -> str:
+        """Name of that person."""
+        ...
+
+    @property
+    def signed_at(self) -> str:
+        """UTC, ISO 8601."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of the rows that were signed."""
+        ...
+
+    @property
+    def is_void(self) -> bool:
+        """Whether the rows are others now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a slide.
+
+    Attributes:
+        report: Unique id of its report, hexadecimal.
+        summary: Its counts.
+        info: What the laboratory says of it; it has an identifier of the sample.
+        status: How binding it is.
+        signatures: Those that hold, the latest last.
+        issued: UTC, ISO 8601: when it was signed, else now.
+        is_test: Whether it is marked as test data.
+    """
+
+    report: str
+    summary: Summary
+    info: SlideInfo
+    status: Status
+    signatures: Sequence[Signature]
+    issued: str
+    is_test: bool
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know before any figure, as sentences."""
+        summary = self.summary
+        said = [RESEARCH_ONLY]
+        if not self.signatures:
+            said.append("Not signed: preliminary.")
+        if self.status == AMENDED:
+            said.append("This replaces a signed report that was handed on: the slide is not the one that was signed.")
+        if summary.awaiting_review:
+            said.append(f"Labels of {summary.awaiting_review} cells are a model's proposals, which await review.")
+        if summary.waiting:
+            said.append(f"Images that wait to be classified: {summary.waiting}.")
+        found = [summary.unknown_cells, *summary.warnings, summary.few or ""]
+        return said + [f"{text[0].upper()}{text[1:].rstrip('.')}." for text in found if text]
+
+
+def signed_digest(valid: Sequence[Signature], info: SlideInfo) -> str:
+    """Digest of the rows that were signed and of what the laboratory says of the slide; empty where it is not signed.
+
+    A signature is for the rows; a report with another sample identifier is another one all the same.
+    """
+    if not valid:
+        return ""
+    return hashlib.sha256(valid[-1].digest.encode() + msgspec.json.encode(info, order="sorted")).hexdigest()
+
+
+def status_of(digest: str, handed_on: Sequence[HandOver]) -> Status:
+    """How binding a report is.
+
+    Args:
+        digest: As `signed_digest` gives it for the slide as it is now.
+        handed_on: What was handed on of it before, the latest last.
+    """
+    if any(made.digest not in ("", digest) for made in handed_on):
+        return AMENDED
+    return FINAL if digest else PARTIAL

@@ -1,0 +1,259 @@
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import giving_findings
+from fhir.resources.R4B.bundle import Bundle as FhirBundle
+from reviewer import classify, corrections, make_slide
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.errors import OutputError
+from cartcls.runtime.ledger.folder import LEDGER, existing_ledger
+from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.reports import loinc
+from cartcls.runtime.reports.corrections import correct
+from cartcls.runtime.reports.hand_over import hand_over
+from cartcls.runtime.reports.told import RESEARCH_ONLY
+
+Resource = dict[str, Any]
+INFO = """
+sample = "26-0815"
+second_id = "O-4711"
+stain = "May Grünwald-Giemsa"
+objective = "100x oil"
+mpp = 0.1
+operator = "A. Technician"
+white_count = 10.0
+red_cells = "some <b>target</b> cells"
+platelets = "no clumps"
+"""
+
+
+@dataclass(frozen=True)
+class Signed:
+    signer: str = "B. Haematologist"
+    signed_at: str = "2026-01-02T03:04:05Z"
+    digest: str = "a" * 64
+    is_void: bool = False
+
+
+@pytest.fixture
+def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
+    """Reports of a slide of eight cells: five eosinophils, an erythroblast, a `blast`, and a monocyte, of a person."""
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "slide.toml").write_text(INFO, encoding="utf-8")
+    out = classify(folder, bundle)
+    correct(out, corrections(out, (1, "erythroblast"), (2, "other: blast"), (3, "monocyte")), "A. Reader")
+    return out
+
+
+def fhir(out: Path, signatures: Sequence[Signed] = (), is_test: bool = True) -> dict[str, list[Resource]]:
+    """Resources by type, after they were validated."""
+    content = hand_over(out, "slide", "fhir", signatures, is_test)
+    FhirBundle.model_validate_json(content)
+    found: dict[str, list[Resource]] = {}
+    for entry in json.loads(content)["entry"]:
+        assert entry["fullUrl"] == f"urn:uuid:{entry['resource']['id']}"
+        found.setdefault(entry["resource"]["resourceType"], []).append(entry["resource"])
+    return found
+
+
+def row(out: Path, signatures: Sequence[Signed] = ()) -> dict[str, str]:
+    text = hand_over(out, "slide", "csv", signatures).decode("utf-8-sig")
+    (found,) = csv.DictReader(io.StringIO(text))
+    return found
+
+
+def by_text(observations: list[Resource]) -> dict[str, Resource]:
+    return {found["code"]["text"]: found for found in observations}
+
+
+def test_fhir_has_a_report_and_an_observation_for_each_class(out: Path):
+    found = fhir(out)
+    (report,), (specimen,), (device,) = (found[name] for name in ("DiagnosticReport", "Specimen", "Device"))
+    observations = by_text(found["Observation"])
+    assert report["status"] == "partial"
+    assert {item["reference"] for item in report["result"]} == {
+        f"urn:uuid:{item['id']}" for item in found["Observation"]
+    }
+    eosinophil = observations["eosinophil, of leukocytes"]
+    assert eosinophil["code"]["coding"] == [
+        {"system": "http://loinc.org", "code": "26450-7", "display": "Eosinophils/Leukocytes in Blood"}
+    ]
+    assert eosinophil["status"] == "preliminary"
+    assert eosinophil["valueQuantity"] == {
+        "value": 83.33,
+        "unit": "%",
+        "system": "http://unitsofmeasure.org",
+        "code": "%",
+    }
+    parts = {part["code"]["text"]: part for part in eosinophil["component"]}
+    assert parts["Cells counted"]["valueInteger"] == 5
+    assert parts["Leukocytes counted"]["valueInteger"] == 6
+    assert parts["95 % interval"]["valueRange"]["low"]["value"] < 83.33
+    assert eosinophil["device"] == {"reference": f"urn:uuid:{device['id']}"}
+    assert eosinophil["specimen"] == {"reference": f"urn:uuid:{specimen['id']}"}
+    assert "classified by a model; a person labelled 3 cells" in eosinophil["method"]["text"]
+    nucleated = observations["erythroblast, of leukocytes"]["valueQuantity"]
+    assert nucleated["code"] == "/100{WBCs}" and nucleated["value"] == 16.67
+    assert observations["blast: cells, in no percentage"]["valueInteger"] == 1
+    assert observations["neutrophil, of leukocytes"]["valueQuantity"]["value"] == 0
+    assert [item["value"] for item in specimen["identifier"]] == ["26-0815", "O-4711"]
+    assert "May Grünwald-Giemsa" in json.dumps(specimen, ensure_ascii=False)
+
+
+def test_fhir_has_absolute_counts_and_comments_but_no_platelet_figure_and_no_flag(out: Path):
+    found = fhir(out)
+    observations = by_text(found["Observation"])
+    corrected = observations["White count without nucleated red cells"]
+    assert corrected["valueQuantity"]["value"] == pytest.approx(10 * 100 / (100 + 100 / 6), abs=0.01)
+    assert corrected["code"]["coding"][0]["code"] == "12227-5"
+    absolute = observations["eosinophil, absolute"]
+    assert absolute["valueQuantity"]["value"] == pytest.approx(7.143, abs=0.001)
+    assert absolute["code"]["coding"][0]["code"] == "26449-9"
+    assert "coding" not in observations["erythroblast, absolute"]["code"]
+    assert observations["Comment on the platelets"]["valueString"] == "no clumps"
+    assert not [text for text in observations if "platelet" in text and not text.startswith("Comment")]
+    text = json.dumps(found)
+    assert '"interpretation"' not in text and '"referenceRange"' not in text
+
+
+def test_it_is_test_data_and_for_research_unless_told(out: Path):
+    found = fhir(out)
+    for resources in found.values():
+        for resource in resources:
+            assert resource["meta"]["security"][0]["code"] == "HTEST"
+            assert RESEARCH_ONLY in json.dumps(resource) or resource["resourceType"] == "Specimen"
+    (report,) = found["DiagnosticReport"]
+    assert "LOINC is copyright" in report["text"]["div"]
+    real = fhir(out, is_test=False)
+    assert "HTEST" not in json.dumps(real) and RESEARCH_ONLY in json.dumps(real)
+
+
+def test_nothing_in_it_is_markup(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "slide.toml").write_text('sample = "<script>alert(1)</script>"', encoding="utf-8")
+    out = classify(folder, bundle)
+    (report,) = fhir(out, [Signed(signer="<img src=x>")])["DiagnosticReport"]
+    assert "<script>" not in report["text"]["div"] and "<img" not in report["text"]["div"]
+
+
+def test_no_code_says_automated_and_none_is_the_discouraged_panel():
+    codes = [loinc.PANEL, loinc.WHITE_COUNT, loinc.CORRECTED, *loinc.SHARES.values(), *loinc.ABSOLUTE.values()]
+    assert not [code for code in codes if "utomated" in code.name or "anual" in code.name]
+    assert "24318-8" not in [code.code for code in codes]
+    assert len({code.code for code in codes}) == len(codes)
+    for code in codes:  # LOINC's check digit: modulus 10, double-add-double
+        digits, check = code.code.split("-")
+        doubled = [int(digit) for digit in str(int(digits[::-1][::2][::-1]) * 2)]
+        total = sum(doubled) + sum(int(digit) for digit in digits[::-1][1::2])
+        assert int(check) == -total % 10, code
+
+
+def test_final_only_where_signed_and_amended_after_a_signed_one_left(out: Path):
+    def status(*signatures: Signed) -> tuple[object, set[object]]:
+        found = fhir(out, signatures)
+        return found["DiagnosticReport"][0]["status"], {item["status"] for item in found["Observation"]}
+
+    signed = Signed()
+    void = replace(signed, is_void=True)
+    assert status() == ("partial", {"preliminary"})
+    assert status(void) == ("partial", {"preliminary"})  # nothing signed was handed on
+    assert status(signed) == ("final", {"final"})
+    assert status(signed) == ("final", {"final"})  # the same again
+    assert status(void) == ("amended", {"amended"})
+    assert status() == ("amended", {"amended"})
+    again = Signed("C. Second", "2026-01-03T03:04:05Z", "b" * 64)
+    assert status(void, again) == ("amended", {"amended"})
+    (report,) = fhir(out, [void, again])["DiagnosticReport"]
+    assert report["issued"] == again.signed_at
+    assert report["resultsInterpreter"] == [{"display": "C. Second"}]
+    assert "This replaces a signed report" in report["conclusion"]
+    assert "Not signed" not in report["conclusion"]
+
+
+def test_another_sample_identifier_corrects_what_left(out: Path, bundle: Bundle):
+    assert row(out, [Signed()])["status"] == "final"
+    (out.parent / "slide" / "slide.toml").write_text(INFO.replace("26-0815", "26-0816"), encoding="utf-8")
+    classify(out.parent / "slide", bundle)
+    found = row(out, [Signed()])
+    assert (found["sample"], found["status"]) == ("26-0816", "amended")
+
+
+def test_two_signers_of_the_same_rows(out: Path):
+    (report,) = fhir(out, [Signed(), Signed("C. Second", "2026-01-03T03:04:05Z")])["DiagnosticReport"]
+    assert report["status"] == "final" and report["issued"] == "2026-01-03T03:04:05Z"
+    assert [item["display"] for item in report["resultsInterpreter"]] == [
+        "B. Haematologist",
+        "C. Second",
+    ]
+
+
+def test_ids_are_the_same_each_time(out: Path):
+    first, second = (fhir(out, [Signed()]) for _ in range(2))
+    assert first == second
+
+
+def test_one_wide_row(out: Path):
+    found = row(out, [Signed()])
+    assert (found["sample"], found["second_id"], found["slide"], found["status"]) == (
+        "26-0815",
+        "O-4711",
+        "slide",
+        "final",
+    )
+    assert (found["signed_by"], found["signed_at"]) == ("B. Haematologist", "2026-01-02T03:04:05Z")
+    assert (found["n_eosinophil"], found["percent_eosinophil"], found["absolute_eosinophil"]) == ("5", "83.33", "7.143")
+    assert (found["n_erythroblast"], found["per_100_leukocytes_erythroblast"]) == ("1", "16.67")
+    assert (found["white_count"], found["corrected_white_count"]) == ("10.0", "8.571")
+    assert (found["others"], found["test_data"], found["notice"]) == ("other: blast (1)", "1", RESEARCH_ONLY)
+    assert not [name for name in found if "platelet" in name and not name.startswith("comment_")]
+    assert row(out)["status"] == "amended"
+
+
+def test_no_cell_of_the_row_starts_a_formula(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "slide.toml").write_text('sample = "=1+1"\noperator = "@x"', encoding="utf-8")
+    found = row(classify(folder, bundle))
+    assert (found["sample"], found["operator"]) == ("%3D1+1", "%40x")
+
+
+def test_without_a_sample_identifier_there_is_one_clear_error(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    out = classify(folder, bundle)
+    with pytest.raises(OutputError, match="slide has no sample identifier, and the name of its folder is none"):
+        hand_over(out, "slide", "fhir", ())
+    (folder / "slide.toml").write_text('stain = "Wright"', encoding="utf-8")
+    classify(folder, bundle)
+    with pytest.raises(OutputError, match="no sample identifier"):
+        hand_over(out, "slide", "csv", ())
+    with pytest.raises(OutputError, match="has no slide 'x': give --slide one of those there: slide"):
+        hand_over(out, "x", "csv", ())
+
+
+def test_it_works_while_a_run_holds_the_ledger_and_on_a_ledger_of_before(out: Path):
+    with Ledger(out / LEDGER) as ledger:
+        ledger._database.execute("DROP TABLE hand_overs")
+    with existing_ledger(out) as (ledger, _):
+        assert row(out, [Signed()])["status"] == "final"
+        (slide,) = ledger.slides()
+        (made,) = ledger.hand_overs(slide.slide)
+        assert (made.format, made.status, len(made.digest)) == ("csv", "final", 64)
+    assert row(out)["status"] == "amended"
+
+
+def test_a_finding_has_counts_without_percentages(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = Path(shutil.copytree(slide, tmp_path / "slide"))
+    (folder / "slide.toml").write_text(INFO, encoding="utf-8")
+    found = fhir(classify(folder, giving_findings(bundle)))
+    (report,) = found["DiagnosticReport"]
+    assert report["code"] == {"text": "Cells by label"}
+    observations = by_text(found["Observation"])
+    assert observations["eosinophil: cells"]["valueInteger"] == 32
+    assert not [text for text in observations if "of leukocytes" in text or "absolute" in text]
