@@ -23,13 +23,20 @@ class Ledger:
     Every method that writes raises OSError where the disk is full (ENOSPC) or fails (EIO); it has then changed nothing.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, reviews_only: bool = False):
         """Open a ledger, or make a new one; images that the last process left unfinished wait again.
+
+        Args:
+            file: Its file.
+            reviews_only: Whether it is opened beside the process that writes rows, to insert corrections and
+                signatures.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
         """
-        self._database = Database(file)
+        self._database = Database(file, reviews_only)
+        if reviews_only:
+            return
         with self._database.transaction():
             self._database.execute("UPDATE images SET state = 'seen' WHERE state IN ('queued', 'retry')")
 
