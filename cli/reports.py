@@ -17,9 +17,10 @@ def verify(
     out: ReportsDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Compare tables with the ledger.
+    """Compare tables with the ledger, and signatures with the rows.
 
-    Each row that was edited, lost or added is named; the exit code is 1 if there is one.
+    Each row that was edited, lost or added is named, and each signature. The exit code is 1 if there is such a row, or
+    a slide was signed and none of its signatures holds for its present rows.
     """
     from dataclasses import asdict
 
@@ -31,7 +32,7 @@ def verify(
         typer.echo(json.dumps([{**asdict(slide), "file": str(slide.file)} for slide in found], indent=2))
     else:
         show.verified(found)
-    if any(slide.differences for slide in found):
+    if not all(slide.passes for slide in found):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -52,6 +52,11 @@ class Ledger:
         """Close the file."""
         self._database.close()
 
+    def take_corrections(self) -> None:
+        """Put the corrections that a station has inserted into the rows of all open slides."""
+        for slide in self.slides():
+            slide.take_corrections()
+
     def bind(self, bundle: Bundle) -> None:
         """Record the bundle that makes all rows.
 

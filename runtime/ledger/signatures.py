@@ -53,6 +53,11 @@ def signatures_of(slide: SlideRows) -> list[Signature]:
     return signatures
 
 
+def last_signature(slide: SlideRows) -> int:
+    """Number of the last signature of a slide; 0 where there is none."""
+    return slide.database.number("SELECT max(id) FROM signatures WHERE slide = ?", slide.slide.id)
+
+
 def save_signature(slide: SlideRows, signer: str, signed_at: str, digest: str) -> None:
     """Save a signature; within a transaction."""
     query = "INSERT INTO signatures (slide, rows_sha256, signed_by, signed_at) VALUES (?, ?, ?, ?)"

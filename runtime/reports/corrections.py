@@ -71,7 +71,7 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
     if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
         raise CorrectionError(f"{by!r} is not a name: --by takes up to {LONGEST_NAME} letters, not = + - @ first")
     rows = _read(file)
-    with existing_ledger(out) as (ledger, bundle):
+    with existing_ledger(out, "correct") as (ledger, bundle):
         slide, run = _slide(ledger, bundle, file, rows)
         cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
         new = [row for row in rows if not _is_applied(row, cells)]

@@ -132,6 +132,12 @@ def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), False, zlib.crc32(data), mtime_ns, review.key))
 
 
+def is_behind(ledger: SlideLedger, file: Path) -> bool:
+    """Whether a slide's CSV is as it was written, and rows were replaced since, such as by a station's corrections."""
+    cursor = ledger.cursor()
+    return cursor.stale and file.exists() and zlib.crc32(file.read_bytes()) == cursor.crc
+
+
 def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
     """Compare a slide's CSV with the ledger, line by line."""
     expected = _whole(ledger, bundle).decode().splitlines(keepends=True)

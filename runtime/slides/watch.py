@@ -154,6 +154,7 @@ class Watch:
             self._scanned, self.cost = started, 0.0 if self.away else self._clock() - started
         done = 0
         for slide in self.slides:
+            slide.page_due |= slide.work.take_reviews()
             done += self._classify(slide)
             self._alive()
         self.done += done
