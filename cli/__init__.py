@@ -2,10 +2,10 @@
 
 from ..runtime import console
 from ..train.commands import app as train
-from . import adapt, calibrate, export, fields, reports, standardise
+from . import adapt, calibrate, export, fields, reports, review, standardise
 from .main import app
 
-__all__ = ["adapt", "app", "calibrate", "export", "fields", "main", "reports", "standardise"]
+__all__ = ["adapt", "app", "calibrate", "export", "fields", "main", "reports", "review", "standardise"]
 
 app.add_typer(train, name="train")
 

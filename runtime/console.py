@@ -14,6 +14,7 @@ from .errors import BackendError, CartclsError, InterruptedRun, ParityError, Usa
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+REVIEW = ("starlette", "uvicorn")  # what the extra of that name holds
 CALIBRATION = ("matplotlib", "onnx", "onnxruntime", "scipy", "sklearn")  # what the extra of that name holds
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 CODES = {
@@ -62,7 +63,8 @@ def _exit_code(app: Callable[[], object]) -> int | str:
         module = (error.name or "").partition(".")[0]
         if module == "cartcls":
             raise
-        _say(f"error: {module} is not installed: {install('calibration' if module in CALIBRATION else 'train,export')}")
+        extras = "review" if module in REVIEW else "calibration" if module in CALIBRATION else "train,export"
+        _say(f"error: {module} is not installed: {install(extras)}")
         return EXIT_FAILED
     return 0
 

@@ -36,6 +36,17 @@ def read_corrections(database: Database, slide: int, seq: int | None = None, aft
     ]
 
 
+def correction_numbers(database: Database, slide: int, seq: int) -> list[int]:
+    """Numbers of the corrections of a cell, the latest last, after 0 for none."""
+    query = "SELECT id FROM corrections WHERE slide = ? AND seq = ? ORDER BY id"
+    return [0, *(number for (number,) in database.execute(query, (slide, seq)))]
+
+
+def last_of_each(database: Database, slide: int) -> dict[int, int]:
+    """Number of the last correction of each cell that has one, by the number of the cell."""
+    return dict(database.execute("SELECT seq, max(id) FROM corrections WHERE slide = ? GROUP BY seq", (slide,)))
+
+
 def last_correction(database: Database) -> int:
     """Number of the last correction of all; 0 where there is none."""
     return database.number("SELECT max(id) FROM corrections")

@@ -89,6 +89,19 @@ class Database:
                 raise OSError(number, f"{os.strerror(number)} ({error})") from None
             raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read in it is of one time, whatever others write meanwhile."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("COMMIT")
+
+    def changes(self) -> int:
+        """A number that changes when another connection has written something."""
+        return self.number("PRAGMA data_version")
+
     def _prepare(self, file: Path) -> None:
         (health,) = self.execute("PRAGMA quick_check(1)").fetchone()
         if health != "ok":
@@ -102,5 +115,7 @@ class Database:
 
 def _may_review(action: int, subject: str | None, *more: str | None) -> int:
     """What SQLite may do for a process that reviews: read, and insert corrections and signatures."""
+    if action == sqlite3.SQLITE_PRAGMA:
+        return sqlite3.SQLITE_OK if subject == "data_version" else sqlite3.SQLITE_DENY
     inserts = action == sqlite3.SQLITE_INSERT and subject in OF_REVIEWS
     return sqlite3.SQLITE_OK if inserts or action in READS else sqlite3.SQLITE_DENY

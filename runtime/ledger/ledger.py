@@ -102,6 +102,15 @@ class Ledger:
         """All open slides, in the order in which they were added."""
         return self._slides()
 
+    def slide(self, number: int) -> SlideLedger | None:
+        """The open slide of a number; None where there is none."""
+        return next(iter(self._slides("AND id = ?", number)), None)
+
+    @property
+    def database(self) -> Database:
+        """Where it is."""
+        return self._database
+
     def begin_closing(self, sources: Iterable[bytes]) -> None:
         """Close the slides of folders, so that these can be added anew; their rows and corrections stay."""
         query = "UPDATE slides SET state = 'closing' WHERE state = 'open' AND source = ?"
@@ -120,6 +129,6 @@ class Ledger:
         """Whether a report is that of a closed slide."""
         return bool(self._database.number("SELECT count(*) FROM slides WHERE state != 'open' AND report = ?", report))
 
-    def _slides(self, condition: str = "", *values: bytes, state: str = "open") -> list[SlideLedger]:
+    def _slides(self, condition: str = "", *values: bytes | int, state: str = "open") -> list[SlideLedger]:
         query = f"SELECT id, source, name, report FROM slides WHERE state = ? {condition} ORDER BY id"
         return [SlideLedger(self._database, Slide(*row)) for row in self._database.execute(query, (state, *values))]

@@ -1,5 +1,6 @@
 """The rows of a slide in a ledger, as they are now."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from .cell_table import COLUMNS, LATEST, cell_of, read_last_counted
@@ -92,6 +93,41 @@ class SlideRows:
     def row(self, seq: int) -> Cell:
         """The current row of a number."""
         return self._rows_where("slide = ? AND seq = ?", self.slide.id, seq)[0]
+
+    def present(self, seq: int) -> Cell | None:
+        """The current row of a number with the last correction that fits it; None where there is none."""
+        found = self._rows_where("slide = ? AND seq = ?", self.slide.id, seq)
+        if not found:
+            return None
+        made = fitting(read_corrections(self.database, self.slide.id, seq)).get(found[0].picture)
+        return made.applied_to(found[0]) if made and made.fits(found[0]) else found[0]
+
+    def place_of(self, seq: int) -> tuple[Cell, bytes] | None:
+        """The current row of a number, and the path of its image; None where there is none."""
+        query = "SELECT path FROM images WHERE id = (SELECT image FROM cells WHERE slide = ? AND seq = ? LIMIT 1)"
+        found = self.database.execute(query, (self.slide.id, seq)).fetchone()
+        return (self.row(seq), found[0]) if found else None
+
+    def last_reviewed(self) -> str | None:
+        """When the last correction or signature of the slide was made; None where there is none."""
+        query = (
+            "SELECT max(at) FROM (SELECT max(corrected_at) AS at FROM corrections WHERE slide = ?1"
+            " UNION ALL SELECT max(signed_at) FROM signatures WHERE slide = ?1)"
+        )
+        (found,) = self.database.execute(query, (self.slide.id,)).fetchone()
+        return found
+
+    def revision(self) -> str:
+        """A text that changes with the rows, corrections, signatures, alarm and waiting images of the slide."""
+        query = (
+            "SELECT (SELECT count(*) FROM cells WHERE slide = ?1), (SELECT count(*) FROM corrections WHERE slide = ?1),"
+            " (SELECT count(*) FROM signatures WHERE slide = ?1), alarm, facts,"
+            " (SELECT count(*) FROM images WHERE slide = ?1),"
+            " (SELECT count(*) FROM images WHERE slide = ?1 AND state IN ('seen', 'queued', 'retry'))"
+            " FROM slides WHERE id = ?1"
+        )
+        found = self.database.execute(query, (self.slide.id,)).fetchone()
+        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
     def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:
         """Current rows of cells that these rows count."""

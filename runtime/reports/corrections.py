@@ -68,8 +68,8 @@ def correct(out: Path, file: Path, by: str) -> Corrected:
             report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
     """
     by = by.strip()
-    if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
-        raise CorrectionError(f"{by!r} is not a name: --by takes up to {LONGEST_NAME} letters, not = + - @ first")
+    if problem := no_name(by):
+        raise CorrectionError(f"{problem}: say another --by")
     rows = _read(file)
     with existing_ledger(out, "correct") as (ledger, bundle):
         slide, run = _slide(ledger, bundle, file, rows)
@@ -187,10 +187,17 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
             f"it was edited twice: the file says it was {row['from']}, but it is {cell.corrected_label} now, by"
             f" {cell.corrected_by} at {cell.corrected_at}; open the page again"
         )
-    return _no_label(row["from"], bundle) or _no_label(row["to"], bundle)
+    return no_label(row["from"], bundle) or no_label(row["to"], bundle)
 
 
-def _no_label(label: str, bundle: Bundle) -> str:
+def no_name(name: str) -> str:
+    """Why a text is no person's name; empty where it is."""
+    if name and name == name.strip() and name.isprintable() and name[0] not in "=+-@" and len(name) <= LONGEST_NAME:
+        return ""
+    return f"{name[:LONGEST_NAME]!r} is not a name, which has up to {LONGEST_NAME} letters, not = + - @ first"
+
+
+def no_label(label: str, bundle: Bundle) -> str:
     """Why a text is not a label; empty where it is."""
     names = {entry.name for entry in bundle.classes}
     if (known := _existing_label(label, bundle)) is not None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..files import replace_file
 from ..images import thumbnail
 from ..inference.classifier import crops_of
 from ..ledger.records import OTHER, Cell, Run
+from ..ledger.signatures import Signature
 from ..ledger.slide_ledger import SlideLedger
 from .finding import MEANING
 from .page_data import MAPS, ROW_FIELDS, ROWS, fields_of, maps_of, reasons, row_of, write_script
@@ -39,6 +40,7 @@ PROVENANCE = (
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "fields.js", "field.js", "tools.js")
+LIVE_SCRIPTS = tuple("kept.js" if name == "corrections.js" else name for name in SCRIPTS)
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 
@@ -94,6 +96,7 @@ def render_page(
     summary: Summary,
     has_maps: bool,
     own: Sequence[Cell] | None = None,
+    live: Mapping[str, object] | None = None,
 ) -> str:
     """Render `report.html`: the differential or finding, what was flagged, its provenance, and a place for the cells.
 
@@ -104,6 +107,7 @@ def render_page(
         summary: Their summary.
         has_maps: Whether thumbnails show a heat map beside the cell.
         own: The rows by what each picture says, after an alarm: what was flagged is counted by them.
+        live: What the page of a station knows beside that; None for a page that is opened from disk.
     """
     classes, places = bundle.classes, {entry.name: index for index, entry in enumerate(bundle.classes)}
     without = summary.differential_without_proposals or summary.finding_without_proposals
@@ -112,7 +116,9 @@ def render_page(
     return render(
         PAGE,
         classes,
-        scripts=SCRIPTS,
+        scripts=SCRIPTS if live is None else LIVE_SCRIPTS,
+        live=live is not None,
+        signatures=_last_signatures(summary.signatures),
         summary=summary,
         rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(summary.rows)],
         labels=[(row.name, row.title, row.count) for row in summary.rows]
@@ -129,17 +135,20 @@ def render_page(
         provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},
         csv_name=CSV,
         of_fields=summary.smudges is not UNSET,
-        meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps),
+        meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps) | dict(live or {}),
     )
 
 
-def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
+def render(
+    template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), live: bool = False, **values: Any
+) -> str:
     """Render one of the package's templates; all values are escaped, and no other script can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
         scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
+        live: Whether it may ask the station that it comes from.
         **values: Values for the template.
     """
     dark = "oklch(from {0} max(l, .66) c h)"  # light enough for the dark theme
@@ -154,10 +163,19 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; style-src {_allow(style)}"
+    asks = "form-action 'self'; connect-src 'self'" if live else "form-action 'none'"
+    policy = f"default-src 'none'; base-uri 'none'; {asks}; img-src 'self'; style-src {_allow(style)}"
     if code:
         policy += f"; script-src {_allow(code)} 'self'"
-    return environment.get_template(template).render(values, style=Markup(style), script=Markup(code), policy=policy)
+    values |= {"live": live, "style": Markup(style), "script": Markup(code), "policy": policy}
+    return environment.get_template(template).render(values)
+
+
+def _last_signatures(signatures: Sequence[Signature]) -> list[Signature]:
+    """Those that hold; where none does, those that were made last, for the same rows."""
+    return [made for made in signatures if not made.is_void] or [
+        made for made in signatures if made.digest == signatures[-1].digest
+    ]
 
 
 def _counted(summary: Summary) -> int:
@@ -196,6 +214,7 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
         "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
         "mapsInFile": MAPS,
+        "rowsInFile": ROWS,
         "data": DATA,
         "notACell": NOT_A_CELL,
         "unsure": UNSURE,

@@ -1,5 +1,6 @@
 // Corrections: stored in this browser until the report has them.
 
+const HERE = "confirmed here";
 const corrections = { entries: new Map(), lost: [], saved: true, key: `cartcls ${meta.report}` };
 
 function restore() {
@@ -50,6 +51,15 @@ function relabel(cell, to) {
   corrections.saved = corrections.entries.size === 0;
   store();
   drawCard(cell);
+}
+
+function startCorrections() {
+  byId("save").addEventListener("click", save);
+  byId("discard").addEventListener("click", discard);
+  window.addEventListener("beforeunload", (event) => {
+    if (!corrections.saved) event.preventDefault();
+  });
+  showUnsaved();
 }
 
 function csv() {
