@@ -6,7 +6,7 @@ import socket
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_BYTES = 16
@@ -112,7 +112,9 @@ class Access:
             return PlainTextResponse(f"A request may have {MAX_BODY} bytes.", 413)
         return None
 
-    def _without_session(self, scope: Scope, headers: Headers) -> PlainTextResponse | RedirectResponse | None:
+    def _without_session(self, scope: Scope, headers: Headers) -> Response | None:
+        if scope["path"] == "/favicon.ico":  # browsers ask for one by themselves
+            return Response(status_code=204)
         if scope["path"] == ENTER or self._sessions.of(headers):
             return None
         if scope["path"] == "/" and b"token=" in scope["query_string"]:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
@@ -22,17 +23,34 @@ from . import pages
 from .access import ENTER, MAX_BODY, Access, Hosts, Sessions, TooLarge
 from .desk import Desk
 from .originals import original
-from .reviews import Changed, Wish, confirm_in_bulk, correct, note_shown, sign, why_not_signed
+from .reviews import Changed, Number, Wish, confirm_in_bulk, correct, note_shown, sign, why_not_signed
 from .slides import SlideView
 
 Body = TypeVar("Body")
 CODES = {errno.EBUSY: 503, errno.ENOSPC: 507, errno.EDQUOT: 507}
 
 
+class Count(Convertor[int]):
+    """A number in a path: of up to nine digits, and no sign."""
+
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        """The number that a text is."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """The text of a number."""
+        return str(value)
+
+
+register_url_convertor("count", Count())
+
+
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
     """Cells whose card came into view, by number and label."""
 
-    cells: list[tuple[int, str]]
+    cells: list[tuple[Number, str]]
 
 
 class Bulk(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,11 +79,11 @@ class Station:
         of_slide = {
             "": self._slide,
             "state": self._state,
-            "rows/{number:int}": self._rows,
-            f"{DATA}/{{kind}}-{{number:int}}.js": self._data,
-            "thumbnails/{seq:int}.jpg": self._thumbnail,
-            "fields/{seq:int}.jpg": self._field,
-            "originals/{seq:int}.png": self._original,
+            "rows/{number:count}": self._rows,
+            f"{DATA}/{{kind}}-{{number:count}}.js": self._data,
+            "thumbnails/{seq:count}.jpg": self._thumbnail,
+            "fields/{seq:count}.jpg": self._field,
+            "originals/{seq:count}.png": self._original,
             CSV: self._table,
         }
         posts = {"corrections": self._correct, "shown": self._show, "bulk": self._bulk, "signatures": self._sign}
@@ -74,8 +92,8 @@ class Station:
             Route("/revision", self._revision),
             Route(ENTER, self._enter),
             Route(ENTER, self._let_in, methods=["POST"]),
-            *(Route(f"/slides/{{slide:int}}/{path}", act) for path, act in of_slide.items()),
-            *(Route(f"/slides/{{slide:int}}/{path}", act, methods=["POST"]) for path, act in posts.items()),
+            *(Route(f"/slides/{{slide:count}}/{path}", act) for path, act in of_slide.items()),
+            *(Route(f"/slides/{{slide:count}}/{path}", act, methods=["POST"]) for path, act in posts.items()),
         ]
 
     def _worklist(self, request: Request) -> Response:

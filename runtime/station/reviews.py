@@ -6,6 +6,9 @@ Nothing is written but corrections and signatures; the process that writes rows 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
 
 from ..bundle.bundle import Bundle
 from ..errors import CorrectionError
@@ -16,6 +19,7 @@ from ..ledger.slide_ledger import SlideLedger
 from ..reports.corrections import no_label, no_name
 from .slides import SlideView
 
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 Shown = set[tuple[int, str, str | None]]
 """Cells whose card was in view, each with the digest of its file and the label that it had."""
 
@@ -36,9 +40,9 @@ class Wish:
         by: Name of the person.
     """
 
-    seq: int
+    seq: Number
     sha256: str
-    base: int
+    base: Number
     to: str | None
     by: str
 
@@ -64,18 +68,18 @@ def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
             raise Changed(f"{last.corrected_by} has labelled it {last.to_label or 'as the model does'} since")
         if cell.sha256 != wish.sha256:
             raise Changed("its image has changed since: look at the new one")
-        to = _label_before(made) if wish.to is None else wish.to
-        if problem := _problem(cell, to, wish.by, bundle):
+        if problem := _problem(cell, wish, bundle):
             raise CorrectionError(problem)
+        to = _label_before(made) if wish.to is None else wish.to
         if to != TAKEN_BACK or cell.corrected_label is not None:
             save_corrections(slide.database, slide.slide.id, [_correction(cell, to, wish.by)])
 
 
-def _problem(cell: Cell, to: str, by: str, bundle: Bundle) -> str:
+def _problem(cell: Cell, wish: Wish, bundle: Bundle) -> str:
     """Why a cell cannot get a label from a person; empty where it can."""
     if not cell.can_be_corrected:
         return f"it is {cell.status}, and not counted: {cell.reason}"
-    return no_name(by) or ("" if to == TAKEN_BACK else no_label(to, bundle))
+    return no_name(wish.by) or ("" if wish.to is None else no_label(wish.to, bundle))
 
 
 def _is_repeated(wish: Wish, made: Sequence[Correction], numbers: Sequence[int]) -> bool:
@@ -138,7 +142,8 @@ def not_shown(view: SlideView, shown: Shown) -> Counter[str]:
 
 def why_not_signed(view: SlideView, shown: Shown) -> list[str]:
     """What keeps a person from signing a slide."""
-    summary, missing = view.summary, not_shown(view, shown).total()
+    titles = {row.name: row.title for row in view.summary.rows}
+    summary, missing = view.summary, not_shown(view, shown)
     reasons = []
     if not any(cell.can_be_corrected for cell in view.cells):
         reasons.append("there is no cell")
@@ -147,7 +152,8 @@ def why_not_signed(view: SlideView, shown: Shown) -> list[str]:
     if summary.waiting:
         reasons.append(_many(summary.waiting, "image waits", "images wait") + " to be classified")
     if missing:
-        reasons.append(_many(missing, "cell was", "cells were") + " not shown to you: scroll through all classes")
+        counts = ", ".join(f"{count} {titles.get(label, label)}" for label, count in missing.most_common())
+        reasons.append(f"not shown to you, so scroll through them: {counts}")
     return reasons
 
 

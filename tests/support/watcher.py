@@ -182,7 +182,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     for mutant in mutants:
         MUTANTS[mutant]()
     bundle, stop = without_checks(load_bundle()), Stop()
-    with open_ledger(out, bundle) as ledger, stop.on_signals():
+    with open_ledger(out, bundle, command="watch") as ledger, stop.on_signals():
         print("watching", flush=True)
         timings = AT_ONCE if once else WatchTimings(**TIMINGS)
         model = Classifier(bundle, FakeBackend(), fields=FIELDS[0] if FIELDS else None)

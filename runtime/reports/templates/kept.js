@@ -79,9 +79,14 @@ function showReviewer() {
   byId("sign").textContent = station.reviewer ? `Sign as ${station.reviewer}` : "Sign";
 }
 
+/** Whether it is known who reviews; else that is asked first, and then what was to be done is done. */
+function isKnown(act) {
+  if (!station.reviewer) askReviewer(act);
+  return station.reviewer !== "";
+}
+
 function relabel(cell, to) {
-  if (!canBeCorrected(cell)) return;
-  if (!station.reviewer) return askReviewer(() => relabel(cell, to));
+  if (!canBeCorrected(cell) || !isKnown(() => relabel(cell, to))) return;
   const pending = corrections.entries.get(cell.seq);
   const same = to === cell.corrected && cell.correctedBy === station.reviewer;
   if (!pending && (to === null ? cell.corrected === null : same)) return;
@@ -190,7 +195,7 @@ function showRefusals(refusals) {
 }
 
 async function sign() {
-  if (!station.reviewer) return askReviewer(sign);
+  if (!isKnown(sign)) return;
   byId("sign-said").textContent = "";
   try {
     await station.sending;
@@ -217,7 +222,7 @@ function showBulk() {
 }
 
 async function confirmInBulk() {
-  if (!station.reviewer) return askReviewer(confirmInBulk);
+  if (!isKnown(confirmInBulk)) return;
   const wanted = forBulk().length;
   try {
     await station.sending;
@@ -232,12 +237,19 @@ async function confirmInBulk() {
   await askForChanges();
 }
 
+function noteShown(element) {
+  const cell = cells.find((known) => known.seq === Number(element.dataset.seq));
+  if (cell && canBeCorrected(cell)) station.shown.set(cell.seq, saved(cell));
+}
+
 /** Note cards that come into view: a slide is signed by who has seen its cells. */
 const inSight = new IntersectionObserver(
   (entries) => {
     for (const { isIntersecting, target } of entries) {
-      const cell = isIntersecting && cells.find((known) => known.seq === Number(target.dataset.seq));
-      if (cell && canBeCorrected(cell)) station.shown.set(cell.seq, saved(cell));
+      if (!isIntersecting) continue;
+      const picture = target.querySelector("img");
+      if (!picture || picture.complete) noteShown(target);
+      else picture.addEventListener("load", () => noteShown(target));
     }
   },
   { threshold: 0.5 },

@@ -13,6 +13,7 @@ function relabelByKey(key, cell) {
     return true;
   }
   if (!entry && !(key in to)) return false;
+  if (!isKnown(() => relabelByKey(key, cell))) return true;
   relabel(cell, entry ? entry.name : to[key]);
   if (to[key] !== null) goToNext();
   return true;
