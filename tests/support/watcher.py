@@ -27,6 +27,7 @@ from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.ledger.correction_table import last_correction
 from cartcls.runtime.ledger.folder import open_ledger
 from cartcls.runtime.ledger.records import Cursor
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
@@ -151,6 +152,17 @@ def look_without_a_pause() -> None:
     TIMINGS.update(poll=0.0)
 
 
+def forget_reviews() -> None:
+    """Take only the corrections that are inserted from now on."""
+    begin = SlideLedger.__init__
+
+    def begin_late(self: SlideLedger, *values: Any) -> None:
+        begin(self, *values)
+        self._taken = last_correction(self.database)
+
+    SlideLedger.__init__ = begin_late
+
+
 def search_fields() -> None:
     """Not wrong: files are whole fields."""
     FIELDS.append(FieldSearch(mpp_of(HOME_DIAMETER)))
@@ -172,6 +184,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "frozen-beating": freeze_and_beat_on,
     "leak": leak,
     "no-pause": look_without_a_pause,
+    "forgetful": forget_reviews,
     "one-thread": one_thread,
     "fields": search_fields,
 }
