@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+from starlette.testclient import httpx  # the one that Starlette goes with
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.slide_ledger import SlideLedger

@@ -6,13 +6,12 @@ import os
 import re
 from pathlib import Path
 
-import httpx
 import numpy as np
 import PIL.Image
 import pytest
 from asking import BASE, Browser
 from reviewer import classify
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, httpx
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, review_ledger
