@@ -18,7 +18,7 @@ def review(
     ] = "127.0.0.1",
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
-    """Review, correct and sign slides in a browser, also while `cartcls watch` runs.
+    """Review and sign slides in a browser, beside a watch.
 
     It prints a link to open; whoever has it can review. Each label is kept as it is made. It runs until Ctrl-C or
     SIGTERM.
