@@ -128,7 +128,7 @@ class Station:
         return self._of_view(request, lambda view: pages.state(self._desk, view, self._shown(request)))
 
     def _rows(self, request: Request) -> Response:
-        return self._of_view(request, lambda view: pages.rows(view, request.path_params["number"]))
+        return self._of_view(request, lambda view: view.rows(request.path_params["number"]))
 
     def _of_view(self, request: Request, make: Callable[[SlideView], object]) -> Response:
         with self._desk.view(request.path_params["slide"]) as view:
@@ -139,7 +139,7 @@ class Station:
         with self._desk.view(request.path_params["slide"]) as view:
             if view is None or kind not in ("rows", "maps", "fields"):
                 return _no_slide()
-            data: object = pages.rows(view, number) if kind == "rows" else maps_of(view.ledger, number)
+            data: object = view.rows(number) if kind == "rows" else maps_of(view.ledger, number)
             if kind == "fields":
                 data = fields_of(view.ledger.fields(), {cell.seq for cell in view.cells}).get(number, [])
         return Response(script_of(kind, data), media_type="text/javascript")
@@ -188,7 +188,7 @@ class Station:
                 changed = str(error)
         with self._desk.view(number) as view:
             cell = view and view.by_seq.get(wish.seq)
-            row = pages.row(view, cell) if view and cell else None
+            row = view.row(cell) if view and cell else None
         return JSONResponse({"said": changed, "row": row}, 409 if changed else 200)
 
     async def _show(self, request: Request) -> Response:

@@ -1,12 +1,9 @@
 """The pages of the station."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 
-from ..ledger.records import Cell
 from ..reports.page import render, render_page
-from ..reports.page_data import ROW_FIELDS, ROWS, row_of
+from ..reports.page_data import ROW_FIELDS
 from .desk import Desk
 from .reviews import Shown, why_not_signed
 from .slides import SlideView, banners
@@ -44,30 +41,15 @@ def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:
 
 def state(desk: Desk, view: SlideView, shown: Shown) -> dict[str, object]:
     """What the page of a slide asks for again and again."""
-    last = max((cell.seq for cell in view.cells), default=0)
     return {
         "revision": view.revision,
-        "chunks": [_digest(rows(view, number)) for number in range(-(-last // ROWS))],
+        "chunks": view.digests,
         "banners": [*banners(desk.out), *_alarm(view)],
         "refusals": why_not_signed(view, shown),
     }
-
-
-def rows(view: SlideView, number: int) -> list[list[object]]:
-    """Rows of a file, each with the number of its last correction."""
-    return [row(view, cell) for cell in view.cells if (cell.seq - 1) // ROWS == number]
-
-
-def row(view: SlideView, cell: Cell) -> list[object]:
-    """A row as the page takes it."""
-    return [*row_of(cell), view.bases.get(cell.seq, 0)]
 
 
 def _alarm(view: SlideView) -> Sequence[str]:
     if not view.summary.alarm or view.summary.review_complete:
         return ()
     return (f"Alarm: this slide is unlike home ({view.summary.alarm}), and every cell is for review",)
-
-
-def _digest(data: object) -> str:
-    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:12]

@@ -1,9 +1,12 @@
 """Slides as the station shows them: their rows with all corrections, their summary, and their line in the worklist."""
 
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
@@ -12,6 +15,7 @@ from ..ledger.folder import watch_has_stopped
 from ..ledger.records import Cell, Run
 from ..ledger.signatures import Signature, signatures_of
 from ..ledger.slide_ledger import SlideLedger
+from ..reports.page_data import ROWS, row_of
 from ..reports.slide_review import cells_of
 from ..reports.slide_state import SlideState
 from ..reports.summary import Summary, summarize
@@ -39,7 +43,22 @@ class SlideView:
     bases: dict[int, int]
     summary: Summary
 
-    @property
+    def rows(self, number: int) -> list[list[object]]:
+        """Rows of a file of the page, each with the number of its last correction."""
+        return [self.row(cell) for cell in self.cells if (cell.seq - 1) // ROWS == number]
+
+    def row(self, cell: Cell) -> list[object]:
+        """A row as the page takes it."""
+        return [*row_of(cell), self.bases.get(cell.seq, 0)]
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """A text for each file of rows that changes with it."""
+        last = max((cell.seq for cell in self.cells), default=0)
+        data = (json.dumps(self.rows(number)).encode() for number in range(-(-last // ROWS)))
+        return [hashlib.sha256(text).hexdigest()[:12] for text in data]
+
+    @cached_property
     def by_seq(self) -> dict[int, Cell]:
         """Rows by their number."""
         return {cell.seq: cell for cell in self.cells}
