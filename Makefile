@@ -51,7 +51,7 @@ clean:
 $(VENV)/installed: pyproject.toml setup.py $(PARTS)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict --group dev -e '.[archive,train,export]'
+	$(VENV)/bin/python -m pip install --quiet --config-settings editable_mode=strict --group dev -e '.[archive,train,export,review]'
 	touch $@
 
 $(DEMO)/installed: pyproject.toml setup.py $(wildcard $(addsuffix /*,$(PARTS)))

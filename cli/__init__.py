@@ -2,7 +2,7 @@
 
 from ..runtime import console
 from ..train.commands import app as train
-from . import adapt, archive, calibrate, compare, export, fields, hand_over, reports, standardise
+from . import adapt, archive, calibrate, compare, export, fields, hand_over, reports, review, standardise
 from .main import app
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "hand_over",
     "main",
     "reports",
+    "review",
     "standardise",
 ]
 

@@ -212,7 +212,7 @@ def watch(
     ):
         show_watch.watched(capture_dir, out, classifier.bundle)
         with (
-            open_ledger(out, classifier.bundle) as ledger,
+            open_ledger(out, classifier.bundle, command="watch") as ledger,
             stop.on_signals(),
             show_watch.watching(as_json) as (update, notify),
         ):

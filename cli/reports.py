@@ -17,9 +17,10 @@ def verify(
     out: ReportsDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Compare tables with the ledger.
+    """Compare tables with the ledger, and signatures with the rows.
 
-    Each row that was edited, lost or added is named; the exit code is 1 if there is one.
+    Each row that was edited, lost or added is named, and each signature. The exit code is 1 if there is such a row, or
+    a slide was signed and none of its signatures holds for its present rows.
     """
     from dataclasses import asdict
 
@@ -31,7 +32,7 @@ def verify(
         typer.echo(json.dumps([{**asdict(slide), "file": str(slide.file)} for slide in found], indent=2))
     else:
         show.verified(found)
-    if any(slide.differences for slide in found):
+    if not all(slide.passes for slide in found):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -55,8 +56,8 @@ def rebuild(
 def correct(
     out: ReportsDir,
     corrections: Annotated[
-        Path | None,
-        typer.Argument(metavar="CORRECTIONS.CSV", help="File that a page saved.", show_default=False),
+        list[Path] | None,
+        typer.Argument(metavar="CORRECTIONS.CSV", help="Files that pages saved.", show_default=False),
     ] = None,
     by: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who made the corrections: needed with CORRECTIONS.CSV.")
@@ -69,24 +70,24 @@ def correct(
 ) -> None:
     """Apply a reviewer's corrections, and export reviewed cells.
 
-    A page saves the corrections, and the cells are to train on. Corrections are checked first: if one does not match,
-    none is applied; those of cells that are no longer counted are left out. Nothing is overwritten: the ledger keeps
-    who labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
+    A page saves the corrections, and the cells are to train on. All corrections are checked first: if one does not
+    match, none is applied; those of cells that are no longer counted are left out. Nothing is overwritten: the ledger
+    keeps who labelled a cell, and when. The exit code is 3 if the file of a reviewed cell is missing or has changed.
     """
     from . import show
 
-    if corrections is None and export is None:
+    if not corrections and export is None:
         raise typer.BadParameter("give a file of corrections, or --export", param_hint="CORRECTIONS.CSV")
-    if (corrections is None) != (by is None):
+    if bool(corrections) != (by is not None):
         raise typer.BadParameter("--by and a file of corrections belong together: give both, or neither")
     answers: dict[str, object] = {}
-    if corrections is not None and by is not None:
-        from ..runtime.reports.corrections import correct as apply
+    if corrections and by is not None:
+        from ..runtime.reports.corrections import correct_all
 
-        applied = apply(out, corrections, by)
+        applied = correct_all(out, corrections, by)
         answers["corrected"] = msgspec.to_builtins(applied, enc_hook=str)
-        if not as_json:
-            show.corrected(applied)
+        for done in () if as_json else applied:
+            show.corrected(done)
     missing: dict[str, str] = {}
     if export is not None:
         from ..runtime.reports.export_reviewed import export_reviewed

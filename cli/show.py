@@ -188,13 +188,17 @@ def archived(table: Path, done: "Archived") -> None:
 
 
 def verified(found: "list[Verified]") -> None:
-    """Print where each table differs from the ledger."""
+    """Print where each table differs from the ledger, and which signatures hold."""
     for slide in found:
         verdict = f"{slide.rows} rows, {len(slide.differences) or 'no'} differences"
         results.print(f"{slide.file}: {verdict}", markup=False, soft_wrap=True)
         for difference in slide.differences:
             expected = f": the ledger has {difference.expected.rstrip()}" if difference.expected else ""
             results.print(f"  line {difference.line} {difference.problem}{expected}", markup=False, soft_wrap=True)
+        for made in slide.signatures:
+            holds = "void: rows have changed since" if made.is_void else "holds"
+            signed = f"  signed by {made.signer}, {made.signed_at}, {made.digest}: {holds}"
+            results.print(signed, markup=False, soft_wrap=True)
 
 
 def corrected(done: "Corrected") -> None:

@@ -14,6 +14,7 @@ from .errors import BackendError, CartclsError, InterruptedRun, ParityError, Usa
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+REVIEW = ("starlette", "uvicorn")  # what the extra of that name holds
 CALIBRATION = ("matplotlib", "onnx", "onnxruntime", "scipy", "sklearn")  # what the extra of that name holds
 ARCHIVE = ("pandas", "pyarrow", "ray")  # likewise
 EXIT_FAILED, EXIT_USAGE, EXIT_UNREADABLE, EXIT_BACKEND, EXIT_PARITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -63,8 +64,9 @@ def _exit_code(app: Callable[[], object]) -> int | str:
         module = (error.name or "").partition(".")[0]
         if module == "cartcls":
             raise
-        extra = "calibration" if module in CALIBRATION else "archive" if module in ARCHIVE else "train,export"
-        _say(f"error: {module} is not installed: {install(extra)}")
+        extras = {**dict.fromkeys(REVIEW, "review"), **dict.fromkeys(ARCHIVE, "archive")}
+        extras |= dict.fromkeys(CALIBRATION, "calibration")
+        _say(f"error: {module} is not installed: {install(extras.get(module, 'train,export'))}")
         return EXIT_FAILED
     return 0
 

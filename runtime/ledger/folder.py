@@ -4,7 +4,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,24 +17,35 @@ from ..files import free_name, why_away, writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
 
-LEDGER, LOCK = "ledger.sqlite", "ledger.lock"
+LEDGER, LOCK, HOLDER = "ledger.sqlite", "ledger.lock", "ledger.holder"
+SHORT, STATION_PATIENCE = 0.5, 30.0  # seconds to wait for the lock; a station has it only while it writes reports
+REVIEW, WATCH = "review", "watch"
 
 
 @contextmanager
-def existing_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
+def existing_ledger(out: Path, command: str = "another command") -> Iterator[tuple[Ledger, Bundle]]:
     """Open and lock the ledger of existing reports; yields it with the bundle that made them.
+
+    Rows have the corrections that a station has inserted.
+
+    Args:
+        out: Folder of reports.
+        command: What has it, for the message of those that it refuses meanwhile.
 
     Raises:
         OutputError: There is none, or it is in use, damaged, or cannot be written.
     """
     _check_there(out)
-    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
-        yield ledger, _bundle_of(ledger, out)
+    with _locked(out, command) as directory, Ledger(directory / LEDGER) as ledger:
+        bundle = _bundle_of(ledger, out)
+        with writing(f"the ledger of {out}"):
+            ledger.take_corrections()
+        yield ledger, bundle
 
 
 @contextmanager
 def review_ledger(out: Path) -> Iterator[tuple[Ledger, Bundle]]:
-    """Open the ledger of existing reports without its lock, beside the process that may be writing its rows.
+    """Open the ledger of existing reports without its lock: nothing but corrections and signatures can be inserted.
 
     Raises:
         OutputError: There is none, or it is damaged.
@@ -57,6 +68,20 @@ def _bundle_of(ledger: Ledger, out: Path) -> Bundle:
     return bundle
 
 
+def watch_has_stopped(out: Path) -> bool:
+    """Whether a watch wrote these reports, and nothing does now."""
+    directory = _ledger_directory(out)
+    if not any(line.startswith(WATCH) for line in _holders(directory)):
+        return False
+    lock = filelock.FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return False
+    lock.release()
+    return True
+
+
 def has_slide(out: Path, slide_dir: Path) -> bool:
     """Whether the ledger of a folder of reports has an open slide of this folder; asked without the lock.
 
@@ -72,7 +97,7 @@ def has_slide(out: Path, slide_dir: Path) -> bool:
 
 
 @contextmanager
-def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = ()) -> Iterator[Ledger]:
+def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = (), command: str = "batch") -> Iterator[Ledger]:
     """Open and lock the ledger of a folder of reports, for one bundle.
 
     Args:
@@ -80,11 +105,12 @@ def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = ()) -> Iterat
         bundle: The bundle that will classify.
         fresh: Folders of slides to start anew: their reports are moved to a folder `before-TIME` in `out`, and their
             rows stay in the ledger as those of closed slides.
+        command: As of `existing_ledger`.
 
     Raises:
         OutputError: It is in use, made by another bundle, damaged, or cannot be written.
     """
-    with _locked(out) as directory, Ledger(directory / LEDGER) as ledger:
+    with _locked(out, command) as directory, Ledger(directory / LEDGER) as ledger:
         ledger.bind(bundle)
         ledger.begin_closing(os.fsencode(slide_dir.resolve()) for slide_dir in fresh)
         _move_aside(out, ledger)
@@ -92,22 +118,59 @@ def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = ()) -> Iterat
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[Path]:
+def _locked(out: Path, command: str) -> Iterator[Path]:
     """Lock a folder of reports; yields the folder of its ledger."""
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         directory = _ledger_directory(out)
         lock = filelock.FileLock(directory / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise OutputError(
-                f"{out} is in use by another cartcls: wait for it or stop it, or choose another --out"
-            ) from None
+        if not (_is_free(lock, SHORT) or (_is_station(directory) and _is_free(lock, STATION_PATIENCE))):
+            raise OutputError(f"{out} is in use by another cartcls{_what_to_do(directory)}")
     try:
+        _note_holder(directory, command)
         yield directory
     finally:
         lock.release()
+
+
+def _is_free(lock: filelock.BaseFileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def _holders(directory: Path) -> list[str]:
+    """Command and process that had the lock last; and the last watch, if that was another."""
+    try:
+        return (directory / HOLDER).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _note_holder(directory: Path, command: str) -> None:
+    """Note who has the lock; it is a hint for messages, and a disk that is full does without."""
+    watched = [line for line in _holders(directory) if line.startswith(WATCH) and command != WATCH][-1:]
+    with suppress(OSError):
+        (directory / HOLDER).write_text("\n".join([f"{command} {os.getpid()}", *watched]) + "\n", encoding="utf-8")
+
+
+def _is_station(directory: Path) -> bool:
+    return any(line.startswith(f"{REVIEW} ") for line in _holders(directory)[:1])
+
+
+def _what_to_do(directory: Path) -> str:
+    """Who has the lock, and how to go on."""
+    holder, _, process = (_holders(directory) or [""])[0].rpartition(" ")
+    if holder == WATCH:
+        return (
+            f" (watch, process {process}), which runs until it is stopped: stop it, run this command, and start it"
+            " again (as a service: systemctl stop, then start). Labels can be corrected beside it: cartcls review"
+        )
+    if holder == "batch":
+        return f" (batch, process {process}): run this command when it has ended, or choose another --out"
+    return f"{f' ({holder}, process {process})' if holder else ''}: try again when it has ended"
 
 
 def _ledger_directory(out: Path) -> Path:

@@ -29,12 +29,13 @@ class Ledger:
 
         Args:
             file: Its file.
-            reviews_only: Whether it is opened beside the process that writes rows.
+            reviews_only: Whether it is opened beside the process that writes rows, to insert corrections and
+                signatures.
 
         Raises:
             OutputError: It is on a network share, damaged, of another version, or cannot be written.
         """
-        self._database = Database(file)
+        self._database = Database(file, reviews_only)
         if reviews_only:
             return
         with self._database.transaction():
@@ -51,6 +52,11 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def take_corrections(self) -> None:
+        """Put the corrections that a station has inserted into the rows of all open slides."""
+        for slide in self.slides():
+            slide.take_corrections()
 
     def bind(self, bundle: Bundle) -> None:
         """Record the bundle that makes all rows.
@@ -97,6 +103,15 @@ class Ledger:
         """All open slides, in the order in which they were added."""
         return self._slides()
 
+    def slide(self, number: int) -> SlideLedger | None:
+        """The open slide of a number; None where there is none."""
+        return next(iter(self._slides("AND id = ?", number)), None)
+
+    @property
+    def database(self) -> Database:
+        """Where it is."""
+        return self._database
+
     def begin_closing(self, sources: Iterable[bytes]) -> None:
         """Close the slides of folders, so that these can be added anew; their rows and corrections stay."""
         query = "UPDATE slides SET state = 'closing' WHERE state = 'open' AND source = ?"
@@ -123,6 +138,6 @@ class Ledger:
         """Whether a report is that of a closed slide."""
         return bool(self._database.number("SELECT count(*) FROM slides WHERE state != 'open' AND report = ?", report))
 
-    def _slides(self, condition: str = "", *values: bytes, state: str = "open") -> list[SlideLedger]:
+    def _slides(self, condition: str = "", *values: bytes | int, state: str = "open") -> list[SlideLedger]:
         query = f"SELECT id, source, name, report FROM slides WHERE state = ? {condition} ORDER BY id"
         return [SlideLedger(self._database, Slide(*row)) for row in self._database.execute(query, (state, *values))]

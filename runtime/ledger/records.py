@@ -10,7 +10,7 @@ from ..images.decode import Fingerprint
 from ..images.levels import FULL_RANGE, Levels
 from .slide_info import SlideInfo
 
-OTHER = "other: "
+OTHER, TAKEN_BACK = "other: ", ""
 FIELDS = "fields"  # folder of a report
 
 Status = Literal["ok", "review", "rejected", "duplicate", "empty", "gone"]
@@ -18,6 +18,9 @@ State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined"
 
 Box = tuple[int, int, int, int]
 """Where a cell lies in its field: left side, upper side, width and height, in the file's pixels."""
+
+Picture = tuple[int, str, Box | None]
+"""What a person sees: number of the cell, digest of its file, and its box in a field."""
 
 WAITING: tuple[State, ...] = ("seen", "queued", "retry")
 MAX_ATTEMPTS = 5  # kills that an image did not cause may hit it twice, hardly ever five times
@@ -191,6 +194,11 @@ class Cell:
         return self.x, self.y, self.w, self.h
 
     @property
+    def picture(self) -> Picture:
+        """What is seen of it."""
+        return self.seq, self.sha256 or "", self.box
+
+    @property
     def confidence(self) -> float | None:
         """Probability of the label."""
         return max(self.probabilities, default=None)
@@ -239,10 +247,12 @@ class Correction:
         seq: Number of the cell.
         sha256: Digest of the image that the person saw.
         from_label: The label before.
-        to_label: The label now; the same if it was confirmed.
+        to_label: The label now; the same if it was confirmed; `TAKEN_BACK` where there is none of a person any more.
         corrected_by: Name of that person.
         corrected_at: UTC, ISO 8601.
         box: Where the cell lies in its field; None where the file is one cell.
+        comment: What the person said of it.
+        in_bulk: Whether it was confirmed with all cells of its class at once.
     """
 
     seq: int
@@ -252,9 +262,22 @@ class Correction:
     corrected_by: str
     corrected_at: str
     box: Box | None = None
+    comment: str = ""
+    in_bulk: bool = False
+
+    @property
+    def picture(self) -> Picture:
+        """What the person saw."""
+        return self.seq, self.sha256, self.box
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether a cell can be corrected, and is still what the person saw."""
+        return cell.can_be_corrected and self.picture == cell.picture
 
     def applied_to(self, cell: Cell) -> Cell:
         """The cell's row with this correction."""
+        if self.to_label == TAKEN_BACK:
+            return replace(cell, corrected_label=None, corrected_by=None, corrected_at=None)
         return replace(
             cell,
             corrected_label=self.to_label,

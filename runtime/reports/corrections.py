@@ -1,4 +1,4 @@
-"""Corrections that were saved from a page: those of cells that count are all applied, or none."""
+"""Corrections that were saved from pages: those of cells that count are all applied, or none."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from .summary import Summary, summarize
 from .table import CSV, project
 
 COLUMNS = ["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"]
-LONGEST_NAME = 60
+LONGEST_NAME, LONGEST_COMMENT = 60, 500
 PROBLEMS_SHOWN = 10
 
 
@@ -52,44 +52,87 @@ class Corrected:
 
 
 def correct(out: Path, file: Path, by: str) -> Corrected:
-    """Check a file of corrections that a page saved, record them in the ledger, and update the report.
+    """Apply one file of corrections; see `correct_all`."""
+    (done,) = correct_all(out, [file], by)
+    return done
 
-    Rows of cells that are not counted now, because their file is gone or a copy of another, are left out.
+
+def correct_all(out: Path, files: Sequence[Path], by: str) -> list[Corrected]:
+    """Check files of corrections that pages saved, record them in the ledger, and update the reports.
+
+    All files are checked before one is applied. Rows of cells that are not counted now, because their file is gone or a
+    copy of another, are left out.
 
     Args:
         out: Folder of reports.
-        file: `corrections.csv`; a spreadsheet may have saved it again, also with `;` between the columns. Rows that are
-            applied already are skipped.
+        files: `corrections.csv` of one slide each; a spreadsheet may have saved it again, also with `;` between the
+            columns. Rows that are applied already are skipped.
         by: Name of the person who made them.
 
+    Returns:
+        What became of each file.
+
     Raises:
-        CorrectionError: The file does not match the report; nothing was recorded.
+        CorrectionError: A file does not match the report; nothing was recorded.
         OutputError: There is no ledger, it is in use, damaged or cannot be written, and nothing was recorded; or the
             report cannot be written: then the corrections are in the ledger, and `cartcls rebuild` shows them.
     """
     by = by.strip()
-    if not by or not by.isprintable() or by[0] in "=+-@" or len(by) > LONGEST_NAME:
-        raise CorrectionError(f"{by!r} is not a name: --by takes up to {LONGEST_NAME} letters, not = + - @ first")
-    rows = _read(file)
-    with existing_ledger(out) as (ledger, bundle):
-        slide, run = _slide(ledger, bundle, file, rows)
-        cells, directory = {cell.seq: cell for cell in slide.cells()}, out / slide.slide.name
-        new = [row for row in rows if not _is_applied(row, cells)]
-        left_out = {row: why for row in map(_number, new) if (why := _not_counted(cells.get(row)))}
-        corrections = _check(file, [row for row in new if _number(row) not in left_out], cells, bundle, by)
-        with writing(
-            f"the report of {slide.slide.name} in {out}",
-            then=f"nothing in {file} was applied: run `cartcls rebuild` first",
-        ):
-            moved = project(slide, bundle, directory / CSV)  # first what a killed process may have left
-            before = summarize(bundle, run, cells_of(slide, bundle), SlideState.of(slide))
-            slide.correct(corrections, [made.applied_to(cells[made.seq]) for made in corrections])
-        with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
-            moved = project(slide, bundle, directory / CSV) or moved
-            after = write_pages(slide, bundle, run, directory)
-    confirmed = sum(correction.from_label == correction.to_label for correction in corrections)
-    changed, already = len(corrections) - confirmed, len(rows) - len(new)
-    return Corrected(directory, confirmed, changed, already, left_out, moved, before, after)
+    if problem := no_name(by):
+        raise CorrectionError(f"{problem}: say another --by")
+    rows = {file: _read(file) for file in dict.fromkeys(files)}
+    with existing_ledger(out, "correct") as (ledger, bundle):
+        cells: dict[str, dict[int, Cell]] = {}
+        checked = [_checked(ledger, bundle, file, rows[file], by, cells) for file in rows]
+        return [_apply(out, bundle, prepared) for prepared in checked]
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A file that matches its slide.
+
+    Attributes:
+        rows: The rows that change.
+    """
+
+    file: Path
+    slide: SlideLedger
+    run: Run
+    corrections: list[Correction]
+    rows: list[Cell]
+    already: int
+    left_out: dict[int, str]
+
+
+def _checked(
+    ledger: Ledger, bundle: Bundle, file: Path, rows: list[dict[str, str]], by: str, known: dict[str, dict[int, Cell]]
+) -> _Checked:
+    """Check a file, and note in `known`, by report, what its slide's cells are once it is applied."""
+    slide, run = _slide(ledger, bundle, file, rows)
+    cells = known.setdefault(slide.slide.report, {cell.seq: cell for cell in slide.cells()})
+    new = [row for row in rows if not _is_applied(row, cells)]
+    left_out = {row: why for row in map(_number, new) if (why := _not_counted(cells.get(row)))}
+    corrections = _check(file, [row for row in new if _number(row) not in left_out], cells, bundle, by)
+    changed = [made.applied_to(cells[made.seq]) for made in corrections]
+    cells.update((cell.seq, cell) for cell in changed)
+    return _Checked(file, slide, run, corrections, changed, len(rows) - len(new), left_out)
+
+
+def _apply(out: Path, bundle: Bundle, checked: _Checked) -> Corrected:
+    slide, run, directory = checked.slide, checked.run, out / checked.slide.slide.name
+    with writing(
+        f"the report of {slide.slide.name} in {out}",
+        then=f"nothing in {checked.file} was applied: run `cartcls rebuild` first",
+    ):
+        moved = project(slide, bundle, directory / CSV)  # first what a killed process may have left
+        before = summarize(bundle, run, cells_of(slide, bundle), SlideState.of(slide))
+        slide.correct(checked.corrections, checked.rows)
+    with writing(directory, then="the corrections are recorded: run `cartcls rebuild` later"):
+        moved = project(slide, bundle, directory / CSV) or moved
+        after = write_pages(slide, bundle, run, directory)
+    confirmed = sum(made.from_label == made.to_label for made in checked.corrections)
+    changed = len(checked.corrections) - confirmed
+    return Corrected(directory, confirmed, changed, checked.already, checked.left_out, moved, before, after)
 
 
 def _read(file: Path) -> list[dict[str, str]]:
@@ -166,7 +209,10 @@ def _check(
         if problem:
             problems.append(f"no. {row['seq']}: {problem}")
         cell = cells.get(number)
-        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at, cell and cell.box))
+        said = (row.get("comment") or "").strip()
+        if len(said) > LONGEST_COMMENT or not all(letter.isprintable() for letter in said):
+            problems.append(f"no. {row['seq']}: its comment has up to {LONGEST_COMMENT} letters on one line")
+        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at, cell and cell.box, said))
     if problems:
         shown = list(dict.fromkeys(problems))
         more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []
@@ -187,10 +233,17 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
             f"it was edited twice: the file says it was {row['from']}, but it is {cell.corrected_label} now, by"
             f" {cell.corrected_by} at {cell.corrected_at}; open the page again"
         )
-    return _no_label(row["from"], bundle) or _no_label(row["to"], bundle)
+    return no_label(row["from"], bundle) or no_label(row["to"], bundle)
 
 
-def _no_label(label: str, bundle: Bundle) -> str:
+def no_name(name: str) -> str:
+    """Why a text is no person's name; empty where it is."""
+    if name and name == name.strip() and name.isprintable() and name[0] not in "=+-@" and len(name) <= LONGEST_NAME:
+        return ""
+    return f"{name[:LONGEST_NAME]!r} is not a name, which has up to {LONGEST_NAME} letters, not = + - @ first"
+
+
+def no_label(label: str, bundle: Bundle) -> str:
     """Why a text is not a label; empty where it is."""
     names = {entry.name for entry in bundle.classes}
     if (known := _existing_label(label, bundle)) is not None:

@@ -92,7 +92,7 @@ def export_reviewed(out: Path, folder: Path) -> Exported:
     with writing(folder):
         if folder.exists() and not (folder / EXPORT).is_file():
             raise OutputError(f"{folder} exists and is not an export: move it away, or name another folder")
-    with existing_ledger(out) as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
+    with existing_ledger(out, "correct") as (ledger, bundle), writing(folder), whole_folder(folder) as unfinished:
         slides, missing, groups = [], {}, ["path,slide\n"]
         for slide in ledger.slides():
             counts, paths, lost = _export_slide(slide, out, unfinished, bundle)

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,24 +23,24 @@ from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..files import replace_file
 from ..images import thumbnail
 from ..inference.classifier import crops_of
-from ..inference.predictions import NO_NUMBER
-from ..ledger.records import OTHER, Cell, FieldRecord, Run, field_picture
+from ..ledger.records import OTHER, Cell, Run
+from ..ledger.signatures import Signature
 from ..ledger.slide_ledger import SlideLedger
 from .finding import MEANING
+from .page_data import MAPS, ROW_FIELDS, ROWS, fields_of, maps_of, reasons, row_of, write_script
 from .slide_review import TOO_FEW, UNLIKE, cells_of
 from .slide_state import SlideState
 from .summary import Summary, summarize
 from .table import CSV
 
 PAGE, SUMMARY, DATA = "report.html", "summary.json", "cells"
-ROWS, MAPS = 500, 100  # cells in a file of rows (and of the fields that begin with them), and of heat maps
 PICTURES = 6  # of each reason
 PROVENANCE = (
     *("slide", "source", "bundle", "bundle_sha256", "bundle_split", "bundle_adjustment", "levels", "scale"),
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
-REPEATED, SEEN_TWICE = "same bytes as an earlier cell", "same cell in a field that overlaps this one"
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "fields.js", "field.js", "tools.js")
+LIVE_SCRIPTS = tuple("kept.js" if name == "corrections.js" else name for name in SCRIPTS)
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 
@@ -77,14 +76,12 @@ def write_pages(
     numbers = every if changed is None else list(changed)
     for chunk in sorted({(number - 1) // ROWS for number in (every if every_row else numbers)}):
         first, end = (bisect_left(cells, (chunk + more) * ROWS + 1, key=lambda cell: cell.seq) for more in (0, 1))
-        rows = [list(_row(cell).values()) for cell in cells[first:end]]
-        _write_script(directory / DATA / f"rows-{chunk:04d}.js", "rows", rows)
+        write_script(directory / DATA, "rows", chunk, [row_of(cell) for cell in cells[first:end]])
     for chunk in sorted({(number - 1) // MAPS for number in numbers}):
-        maps = ledger.maps(chunk * MAPS + 1, (chunk + 1) * MAPS)
-        packed = {seq: base64.b64encode(data).decode() for seq, data in maps.items()}
-        _write_script(directory / DATA / f"maps-{chunk:04d}.js", "maps", packed)
+        write_script(directory / DATA, "maps", chunk, maps_of(ledger, chunk))
     if summary.smudges is not UNSET:
-        _write_fields(directory, ledger.fields(), set(numbers))
+        for chunk, fields in fields_of(ledger.fields(), set(numbers)).items():
+            write_script(directory / DATA, "fields", chunk, fields)
     replace_file(directory / SUMMARY, (json.dumps(msgspec.to_builtins(summary), indent=2) + "\n").encode())
     own = list(ledger.cells()) if summary.alarm else None
     page = render_page(bundle, ledger.slide.report, cells, summary, ledger.has_maps(), own)
@@ -99,6 +96,7 @@ def render_page(
     summary: Summary,
     has_maps: bool,
     own: Sequence[Cell] | None = None,
+    live: Mapping[str, object] | None = None,
 ) -> str:
     """Render `report.html`: the differential or finding, what was flagged, its provenance, and a place for the cells.
 
@@ -109,6 +107,7 @@ def render_page(
         summary: Their summary.
         has_maps: Whether thumbnails show a heat map beside the cell.
         own: The rows by what each picture says, after an alarm: what was flagged is counted by them.
+        live: What the page of a station knows beside that; None for a page that is opened from disk.
     """
     classes, places = bundle.classes, {entry.name: index for index, entry in enumerate(bundle.classes)}
     without = summary.differential_without_proposals or summary.finding_without_proposals
@@ -117,7 +116,9 @@ def render_page(
     return render(
         PAGE,
         classes,
-        scripts=SCRIPTS,
+        scripts=SCRIPTS if live is None else LIVE_SCRIPTS,
+        live=live is not None,
+        signatures=_last_signatures(summary.signatures),
         summary=summary,
         rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(summary.rows)],
         labels=[(row.name, row.title, row.count) for row in summary.rows]
@@ -136,17 +137,20 @@ def render_page(
         of_fields=summary.smudges is not UNSET,
         info=summary.info or None,
         absolute=summary.absolute_counts or None,
-        meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps),
+        meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps) | dict(live or {}),
     )
 
 
-def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
+def render(
+    template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), live: bool = False, **values: Any
+) -> str:
     """Render one of the package's templates; all values are escaped, and no other script can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
         scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
+        live: Whether it may ask the station that it comes from.
         **values: Values for the template.
     """
     dark = "oklch(from {0} max(l, .66) c h)"  # light enough for the dark theme
@@ -161,23 +165,19 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; style-src {_allow(style)}"
+    asks = "form-action 'self'; connect-src 'self'" if live else "form-action 'none'"
+    policy = f"default-src 'none'; base-uri 'none'; {asks}; img-src 'self'; style-src {_allow(style)}"
     if code:
         policy += f"; script-src {_allow(code)} 'self'"
-    return environment.get_template(template).render(values, style=Markup(style), script=Markup(code), policy=policy)
+    values |= {"live": live, "style": Markup(style), "script": Markup(code), "policy": policy}
+    return environment.get_template(template).render(values)
 
 
-def reasons(cell: Cell) -> list[str]:
-    """Why a cell is not `ok`, as a sentence, without figures and names, so that cells can be grouped by reason."""
-    if cell.status == "duplicate":
-        return [REPEATED if cell.same_cell_as is None else SEEN_TWICE]
-    return [re.sub(r"\s*\([^()]*\)\s*$", "", reason) for reason in _told(cell).split("; ") if reason]
-
-
-def _told(cell: Cell) -> str:
-    """The reason of a cell; that of a file which was rejected is stored without its subject."""
-    subject = "" if cell.status != "rejected" or cell.reason == NO_NUMBER else "the file "
-    return subject + cell.reason
+def _last_signatures(signatures: Sequence[Signature]) -> list[Signature]:
+    """Those that hold; where none does, those that were made last, for the same rows."""
+    return [made for made in signatures if not made.is_void] or [
+        made for made in signatures if made.digest == signatures[-1].digest
+    ]
 
 
 def _counted(summary: Summary) -> int:
@@ -196,50 +196,6 @@ def _allow(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _write_script(file: Path, kind: str, data: object) -> None:
-    """Write data as a script, the only form in which a page that was opened from disk may read a file."""
-    text = f"cartcls.{kind}({json.dumps(data, separators=(',', ':'))})\n".encode()  # ASCII, whatever is in it
-    if not file.exists() or file.read_bytes() != text:
-        replace_file(file, text)
-
-
-def _write_fields(directory: Path, fields: Mapping[int, FieldRecord], numbers: set[int]) -> None:
-    """Write the files of fields that have rows with these numbers; a field is where its first row is."""
-    chunks: dict[int, list[object]] = {(number - 1) // ROWS: [] for number in numbers}
-    changed = {(field.seqs[0] - 1) // ROWS for field in fields.values() if not numbers.isdisjoint(field.seqs)}
-    chunks |= {chunk: [] for chunk in changed}
-    for field in fields.values():
-        if (chunk := (field.seqs[0] - 1) // ROWS) in chunks:
-            picture = field_picture(field.seqs[0])
-            chunks[chunk].append([picture, field.width, field.height, field.smudges, field.seqs])
-    for chunk, data in chunks.items():
-        _write_script(directory / DATA / f"fields-{chunk:04d}.js", "fields", data)
-
-
-def _row(cell: Cell) -> dict[str, object]:
-    """The data of a cell for the page; probabilities in 10,000ths."""
-    return {
-        "seq": cell.seq,
-        "path": cell.path,
-        "status": cell.status,
-        "reason": _told(cell),
-        "reasons": reasons(cell),
-        "label": cell.label,
-        "probabilities": [round(10_000 * p) for p in cell.probabilities],
-        "thumbnail": cell.thumbnail,
-        "sha256": cell.sha256,
-        "width": cell.width,
-        "height": cell.height,
-        "analysedAt": cell.analysed_at,
-        "corrected": cell.corrected_label,
-        "correctedBy": cell.corrected_by,
-        "correctedAt": cell.corrected_at,
-        "part": cell.part,
-        "box": cell.box,
-        "sameCellAs": cell.same_cell_as,
-    }
-
-
 def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bool) -> dict[str, object]:
     places = {entry.name: index for index, entry in enumerate(bundle.classes)}
     of_fields = summary.smudges is not UNSET
@@ -253,13 +209,14 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
         "slide": summary.slide,
         "bundle_sha256": bundle.sha256,
         "classes": classes,
-        "fields": list(_row(Cell(1, "", "ok", "", ""))),
+        "fields": ROW_FIELDS,
         "files": -(-last // ROWS),
         "ofFields": of_fields,
         "notSearched": [entry.name for entry in bundle.classes if of_fields and entry.kind == "platelet"],
         "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
         "mapsInFile": MAPS,
+        "rowsInFile": ROWS,
         "data": DATA,
         "notACell": NOT_A_CELL,
         "unsure": UNSURE,

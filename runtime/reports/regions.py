@@ -97,7 +97,7 @@ def export_regions(out: Path, name: str, folder: Path | None = None) -> tuple[Pa
         OutputError: There is no ledger, or no such slide, or it is not one of fields, or the folder cannot be written.
     """
     folder = folder or out / name / REGIONS
-    with existing_ledger(out) as (ledger, bundle):
+    with existing_ledger(out, "regions") as (ledger, bundle):
         slide = _slide_of_fields(out, name, ledger)
         with writing(folder):
             if folder.exists() and not (folder / INDEX).is_file() and not _is_empty(folder):

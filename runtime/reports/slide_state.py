@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..ledger.records import Facts
+from ..ledger.signatures import Signature, signatures_of
 from ..ledger.slide_ledger import SlideLedger
 
 NO_FACTS = Facts()
@@ -19,6 +20,7 @@ class SlideState:
         facts: What is settled for all rows.
         smudges: Number of smudges in its fields.
         unlooked: Places of the images that have no row yet, in path order.
+        signatures: All of the slide, the latest last.
     """
 
     waiting: int = 0
@@ -26,10 +28,11 @@ class SlideState:
     facts: Facts = NO_FACTS
     smudges: int = 0
     unlooked: Sequence[int] = ()
+    signatures: Sequence[Signature] = ()
 
     @classmethod
     def of(cls, ledger: SlideLedger) -> "SlideState":
         """That of a slide in a ledger."""
         facts = ledger.facts()
         unlooked = ledger.unlooked() if facts.leukocytes is not None else ()
-        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked)
+        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked, signatures_of(ledger))

@@ -10,6 +10,7 @@ from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
 from ..ledger.records import Cell, Facts, Run
+from ..ledger.signatures import Signature
 from ..ledger.slide_info import SlideInfo
 from . import slide_warnings
 from .differential import AbsoluteCounts, Differential, DifferentialRow, absolute_counts, differential
@@ -62,6 +63,7 @@ class Summary(Struct, frozen=True, kw_only=True):
             (of every cell where the bundle is not calibrated), there was one, and no image waits but those that were
             not to be looked at.
         reviewers: Names of those who reviewed cells.
+        signatures: Of the slide, the latest last; those that were made for other rows than the present ones are void.
         others: Number of cells by labels that are not classes of the bundle; in no differential.
         differential: Of all cells, proposals by their label. Its intervals count the model's errors until the review is
             complete; not after an alarm, nor where the bundle has no calibration: they are not known there. None where
@@ -96,6 +98,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     reviewed: int
     review_complete: bool
     reviewers: list[str]
+    signatures: list[Signature]
     relabelled: int
     not_a_cell: int
     others: dict[str, int]
@@ -183,6 +186,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         awaiting_review=proposed.total(),
         reviewed=statuses["reviewed"],
         review_complete=complete,
+        signatures=list(state.signatures),
         reviewers=sorted({cell.corrected_by for cell in labelled if cell.corrected_by}),
         relabelled=sum(cell.corrected_label not in (None, UNSURE, cell.label) for cell in labelled),
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),

@@ -115,7 +115,7 @@ def project(ledger: SlideLedger, bundle: Bundle, file: Path) -> Path | None:
                 mtime_ns = os.fstat(handle.fileno()).st_mtime_ns
                 ledger.move_cursor(Cursor(ledger.next_seq() - 1, written, False, crc, mtime_ns, review.key))
             return None
-    moved = None if is_ours or file.read_bytes() == _whole(ledger, bundle) else _move_aside(file)
+    moved = None if is_ours or file.read_bytes() == whole_table(ledger, bundle) else _move_aside(file)
     rebuild(ledger, bundle, file)
     return moved
 
@@ -126,15 +126,21 @@ def rebuild(ledger: SlideLedger, bundle: Bundle, file: Path) -> None:
     Raises:
         OSError: The file cannot be written; it stays as it was.
     """
-    data = _whole(ledger, bundle)
+    data = whole_table(ledger, bundle)
     replace_file(file, data)
     mtime_ns, review = file.stat().st_mtime_ns, review_of(ledger, bundle)
     ledger.move_cursor(Cursor(ledger.next_seq() - 1, len(data), False, zlib.crc32(data), mtime_ns, review.key))
 
 
+def is_behind(ledger: SlideLedger, file: Path) -> bool:
+    """Whether a slide's CSV is as it was written, and rows were replaced since, such as by a station's corrections."""
+    cursor = ledger.cursor()
+    return cursor.stale and file.exists() and zlib.crc32(file.read_bytes()) == cursor.crc
+
+
 def verify(ledger: SlideLedger, bundle: Bundle, file: Path) -> list[Difference]:
     """Compare a slide's CSV with the ledger, line by line."""
-    expected = _whole(ledger, bundle).decode().splitlines(keepends=True)
+    expected = whole_table(ledger, bundle).decode().splitlines(keepends=True)
     found = file.read_bytes().decode("utf-8", "surrogateescape").splitlines(keepends=True) if file.exists() else []
     differences = []
     matcher = SequenceMatcher(None, expected, found, autojunk=False)
@@ -153,7 +159,8 @@ def _move_aside(file: Path) -> Path:
     return file.rename(free_name(file.with_name(f"{file.name}{DAMAGED}")))
 
 
-def _whole(ledger: SlideLedger, bundle: Bundle) -> bytes:
+def whole_table(ledger: SlideLedger, bundle: Bundle) -> bytes:
+    """A slide's CSV as it is to be."""
     return _encoded(csv_header(bundle), *_lines(ledger, bundle))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..ledger.records import Cell
+from ..ledger.records import TAKEN_BACK, Cell
 from ..ledger.slide_ledger import SlideLedger
 
 
@@ -19,13 +19,15 @@ class GivenLabels:
         corrections = ledger.corrections()
         self._slide, self._notify = ledger.slide.name, notify
         self._made = {(made.seq, made.sha256, made.box): made for made in corrections}
-        self._in_effect = {made.seq: made for made in corrections}
+        last = {made.seq: made for made in corrections}
+        self._in_effect = {seq: made for seq, made in last.items() if made.to_label != TAKEN_BACK}
 
     def applied_to(self, cell: Cell) -> Cell:
         """A new row with its label, if the picture is still the one that the person saw."""
         made = self._made.get((cell.seq, cell.sha256 or "", cell.box))
         if made and cell.can_be_corrected:
-            self._in_effect[cell.seq] = made
+            if made.to_label != TAKEN_BACK:
+                self._in_effect[cell.seq] = made
             return made.applied_to(cell)
         if lost := self._in_effect.pop(cell.seq, None):
             self._notify(

@@ -12,7 +12,8 @@ from ..fields.reading import Part
 from ..files import replace_file
 from ..images import thumbnail
 from ..inference.predictions import Prediction
-from ..ledger.records import Cell, Status, field_picture, now
+from ..ledger.records import Cell, FieldRecord, LedgerImage, Result, Status, field_picture, now
+from .attempts import QUARANTINED
 
 THUMBNAILS = "thumbnails"
 
@@ -147,3 +148,14 @@ def _draw(row: Row, directory: Path, bundle: Bundle) -> None:
     caption = f"{entry.title}  {prediction.confidence:.2f}"
     picture = thumbnail.thumbnail(prediction.reading.small, prediction.heat_map, caption, entry.color)
     replace_file(directory / cell.thumbnail, picture)
+
+
+def result_of(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:
+    """The result of an image, by its last prediction."""
+    reading, view, field = last.reading, last.view, None
+    done = reading.empty or any(cell.label and cell.status != "gone" for cell in cells)
+    state = "reported" if done else "quarantined" if reading.error == QUARANTINED else "rejected"
+    if view:
+        smudges = tuple((one.x, one.y, one.w, one.h) for one in view.smudges)
+        field = FieldRecord(view.width, view.height, smudges, view.plane)
+    return Result(image, state, reading.fingerprint, cells, field)

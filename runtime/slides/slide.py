@@ -13,19 +13,20 @@ from ..images.discover import needs_encoding, readable_name, short_digest, slide
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
-from ..ledger.records import FIELDS, WAITING, Cell, FieldRecord, LedgerImage, Result, Run
+from ..ledger.records import FIELDS, WAITING, Cell, LedgerImage, Run
+from ..ledger.signatures import last_signature
 from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
 from .agreement import agree, with_scale
-from .attempts import QUARANTINED, Attempts
+from .attempts import Attempts
 from .counted import Identity, first_of_each, identity, orphans_of
 from .given_labels import GivenLabels
 from .numbering import Numbering
 from .overlaps import Overlaps
-from .pipeline import THUMBNAILS, Row, make_cell, whole_files, with_thumbnails
+from .pipeline import THUMBNAILS, Row, make_cell, result_of, whole_files, with_thumbnails
 from .recognize import Recognition
 from .slide_info_file import SlideInfoFile
 
@@ -86,7 +87,9 @@ class SlideWork:
         for name in (THUMBNAILS, FIELDS) if classifier.fields else (THUMBNAILS,):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
-        self._labels, self.info = GivenLabels(self.ledger, notify), SlideInfoFile(slide_dir, self.ledger, notify)
+        self.ledger.take_corrections()
+        self.info = SlideInfoFile(slide_dir, self.ledger, notify)
+        self._labels, self._signed = GivenLabels(self.ledger, notify), 0
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
         self._project()
@@ -140,6 +143,16 @@ class SlideWork:
         recognition.take_over(newly)
         self._save_recognized(recognition)
         return recognition.settled, recognition.paths
+
+    def take_reviews(self) -> bool:
+        """Put what a station has inserted since the last time into rows and table; whether the page is older."""
+        signed, self._signed = self._signed, last_signature(self.ledger)
+        if corrected := self.ledger.take_corrections():
+            self._labels = GivenLabels(self.ledger, self._notify)
+            if self._changed is not None:
+                self._changed.update(corrected)
+            self._project()
+        return bool(corrected) or signed != self._signed
 
     def record(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
         """Record new images, and those that vanished before they could be read."""
@@ -221,6 +234,7 @@ class SlideWork:
             OSError: They cannot be written; the older ones stay.
         """
         started = time.monotonic()
+        self.take_reviews()
         bundle, review = self._classifier.bundle, review_of(self.ledger, self._classifier.bundle).key
         summary = write_pages(
             self.ledger, bundle, self._shown, self.directory, self._changed, every_row=review != self._paged
@@ -278,9 +292,10 @@ class SlideWork:
             cells.append(row.cell)
             if row.prediction.ends_file:
                 attempts.end(image)
-                results.append(_result(image, row.prediction, [*cells, *numbers.withdrawn(image, len(cells))]))
+                results.append(result_of(image, row.prediction, [*cells, *numbers.withdrawn(image, len(cells))]))
                 cells = []
         self._note_deep(batch)
+        self.take_reviews()
         if self._overlaps and (search := self._classifier.fields) and search.diameter:
             results, others = self._overlaps.marked(results, search.diameter)
         self.ledger.report(results, others)
@@ -322,17 +337,6 @@ class SlideWork:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")
-
-
-def _result(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:
-    """The result of an image, by its last prediction."""
-    reading, view, field = last.reading, last.view, None
-    done = reading.empty or any(cell.label and cell.status != "gone" for cell in cells)
-    state = "reported" if done else "quarantined" if reading.error == QUARANTINED else "rejected"
-    if view:
-        smudges = tuple((one.x, one.y, one.w, one.h) for one in view.smudges)
-        field = FieldRecord(view.width, view.height, smudges, view.plane)
-    return Result(image, state, reading.fingerprint, cells, field)
 
 
 def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:

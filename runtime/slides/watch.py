@@ -95,6 +95,7 @@ class Watch:
         self._slides: dict[bytes, WatchedSlide] = {}
         self._told: set[str] = set()
         self._checked, self._scanned = clock(), float("-inf")
+        self._changes = 0
         self.full = False
         self.cost = 0.0
         self.done = 0
@@ -153,7 +154,10 @@ class Watch:
             self._scan()
             self._scanned, self.cost = started, 0.0 if self.away else self._clock() - started
         done = 0
+        changes, self._changes = self._changes, self._ledger.database.changes()
         for slide in self.slides:
+            if changes != self._changes:  # a station has inserted something
+                slide.page_due |= slide.work.take_reviews()
             done += self._classify(slide)
             self._alive()
         self.done += done

@@ -25,7 +25,7 @@ def shown(page: Page) -> list[int]:
 def saved(page: Page, file: Path) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.click("#save")
-    assert download.value.suggested_filename == "corrections.csv"
+    assert download.value.suggested_filename == "corrections-slide.csv"
     download.value.save_as(file)
     with file.open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))

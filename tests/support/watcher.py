@@ -27,8 +27,10 @@ from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
+from cartcls.runtime.ledger.correction_table import last_correction
+from cartcls.runtime.ledger.database import Database
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import Cursor
+from cartcls.runtime.ledger.records import Cursor, Slide
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.table import csv_header, csv_line
 from cartcls.runtime.slides import capture, pipeline, service
@@ -151,6 +153,17 @@ def look_without_a_pause() -> None:
     TIMINGS.update(poll=0.0)
 
 
+def forget_reviews() -> None:
+    """Take only the corrections that are inserted from now on."""
+    begin = SlideLedger.__init__
+
+    def begin_late(self: SlideLedger, database: Database, slide: Slide) -> None:
+        begin(self, database, slide)
+        self._taken = last_correction(self.database)
+
+    SlideLedger.__init__ = begin_late
+
+
 def search_fields() -> None:
     """Not wrong: files are whole fields."""
     FIELDS.append(FieldSearch(mpp_of(HOME_DIAMETER)))
@@ -172,6 +185,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "frozen-beating": freeze_and_beat_on,
     "leak": leak,
     "no-pause": look_without_a_pause,
+    "forgetful": forget_reviews,
     "one-thread": one_thread,
     "fields": search_fields,
 }
@@ -182,7 +196,7 @@ def main(captures: Path, out: Path, mutants: list[str], once: bool) -> None:
     for mutant in mutants:
         MUTANTS[mutant]()
     bundle, stop = without_checks(load_bundle()), Stop()
-    with open_ledger(out, bundle) as ledger, stop.on_signals():
+    with open_ledger(out, bundle, command="watch") as ledger, stop.on_signals():
         print("watching", flush=True)
         timings = AT_ONCE if once else WatchTimings(**TIMINGS)
         model = Classifier(bundle, FakeBackend(), fields=FIELDS[0] if FIELDS else None)

@@ -43,6 +43,7 @@ async function drawCell() {
   }
   drawProbabilities(cell);
   drawReason(cell);
+  if (meta.live) drawOriginal(cell);
   if (meta.ofFields) drawPlace(cell);
   byId("relabel").hidden = !canBeCorrected(cell);
   byId("relabel")
@@ -81,7 +82,7 @@ function drawReason(cell) {
 function drawChange(cell) {
   const entry = corrections.entries.get(cell.seq);
   const changed = entry && entry.to !== entry.from;
-  byId("change").textContent = changed ? `changed here, was ${title(entry.from)}` : entry ? "confirmed here" : "";
+  byId("change").textContent = changed ? `changed here, was ${title(entry.from)}` : entry ? HERE : "";
 }
 
 function drawProbabilities(cell) {

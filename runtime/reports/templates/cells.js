@@ -41,8 +41,10 @@ const cartcls = {
     ),
 };
 
+const fileOf = (kind, number) => `${meta.data}/${kind}-${String(number).padStart(4, "0")}.js`;
+
 function load(kind, number) {
-  const file = `${meta.data}/${kind}-${String(number).padStart(4, "0")}.js`;
+  const file = fileOf(kind, number);
   if (!loading.has(file)) {
     loading.set(
       file,

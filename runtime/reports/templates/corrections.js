@@ -1,6 +1,9 @@
 // Corrections: stored in this browser until the report has them.
 
+const HERE = "confirmed here";
 const corrections = { entries: new Map(), lost: [], saved: true, key: `cartcls ${meta.report}` };
+
+const isKnown = () => true; // who reviews is said when the corrections are applied
 
 function restore() {
   try {
@@ -52,12 +55,26 @@ function relabel(cell, to) {
   drawCard(cell);
 }
 
+function startCorrections() {
+  byId("save").addEventListener("click", save);
+  byId("discard").addEventListener("click", discard);
+  window.addEventListener("beforeunload", (event) => {
+    if (!corrections.saved) event.preventDefault();
+  });
+  showUnsaved();
+}
+
+const fileName = () => `corrections-${meta.slide}.csv`;
+const pathOf = (seq) => cells.find((cell) => cell.seq === seq)?.path ?? "";
+/** A word of a command line, as a shell takes it. */
+const quoted = (word) => (/^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
 function csv() {
   const quote = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
   const rows = [...corrections.entries.values()]
     .sort((a, b) => a.seq - b.seq)
-    .map((entry) => [meta.report, meta.slide, meta.bundle_sha256, entry.seq, entry.sha256, entry.from, entry.to]);
-  return [["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to"], ...rows]
+    .map((entry) => [meta.report, meta.slide, meta.bundle_sha256, entry.seq, entry.sha256, entry.from, entry.to, pathOf(entry.seq), ""]);
+  return [["report", "slide", "bundle_sha256", "seq", "sha256", "from", "to", "path", "comment"], ...rows]
     .map((row) => row.map(quote).join(",") + "\n")
     .join("");
 }
@@ -65,7 +82,7 @@ function csv() {
 function save() {
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-  link.download = "corrections.csv";
+  link.download = fileName();
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   corrections.saved = true;
@@ -90,8 +107,8 @@ function showUnsaved() {
   const many = `${count} correction${count === 1 ? "" : "s"}`;
   const state = corrections.saved
     ? [
-        `${many} saved to corrections.csv, among this browser's downloads. In that folder, run `,
-        make("code", "", "cartcls correct OUT corrections.csv --by NAME"),
+        `${many} saved to ${fileName()}, among this browser's downloads. In that folder, run `,
+        make("code", "", `cartcls correct OUT ${quoted(fileName())} --by NAME`),
         " where OUT is the folder that holds this report's folder, and NAME is yours.",
       ]
     : [`${many}, not saved yet`];

@@ -5,22 +5,32 @@ function group(cell) {
   return awaitsReview(cell) ? "For review" : saved(cell);
 }
 
-function applyFilter() {
-  const kept = cells.filter(
-    (cell) =>
-      (!filter.label || isLabelled(cell, filter.label)) &&
-      (filter.status ? STATUSES[filter.status](cell) : isThere(cell) || filter.reason) &&
-      (!filter.reason || cell.reasons.includes(filter.reason)),
-  );
+const matches = (cell) =>
+  (!filter.label || isLabelled(cell, filter.label)) &&
+  (filter.status ? STATUSES[filter.status](cell) : isThere(cell) || filter.reason) &&
+  (!filter.reason || cell.reasons.includes(filter.reason));
+
+/** Group cells; in a group they stand in the order that they have. */
+function groupAll(kept) {
   const named = new Map();
-  for (const cell of kept) named.has(group(cell)) ? named.get(group(cell)).push(cell) : named.set(group(cell), [cell]);
+  for (const [name, cell] of kept) named.has(name) ? named.get(name).push(cell) : named.set(name, [cell]);
   const known = ["For review", ...classOf.keys()],
     last = Object.values(LEFT_OUT);
   const others = [...named.keys()].filter((name) => !known.includes(name) && !last.includes(name)).sort();
   groups = [...known, ...others, ...last]
     .filter((name) => named.has(name))
-    .map((name) => ({ name, cells: named.get(name).sort(byConfidence) }));
+    .map((name) => ({ name, cells: named.get(name) }));
   found = groups.flatMap((entry) => entry.cells);
+}
+
+/** Add cells that arrived, each as the last of its group: those that are shown stay where they are. */
+function addToGroups(added) {
+  const shown = groups.flatMap((entry) => entry.cells.map((cell) => [entry.name, cell]));
+  groupAll([...shown, ...added.filter(matches).map((cell) => [group(cell), cell])]);
+}
+
+function applyFilter() {
+  groupAll(cells.filter(matches).sort(byConfidence).map((cell) => [group(cell), cell]));
   page = 0;
   current = null;
   drawPage();
@@ -127,7 +137,7 @@ function card(cell) {
   );
   if (entry)
     text.append(
-      entry.to === entry.from ? " · confirmed here" : " ",
+      entry.to === entry.from ? ` · ${HERE}` : " ",
       entry.to === entry.from ? "" : make("s", "", title(entry.from)),
     );
   else if (cell.corrected !== null)

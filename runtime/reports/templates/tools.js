@@ -13,6 +13,7 @@ function relabelByKey(key, cell) {
     return true;
   }
   if (!entry && !(key in to)) return false;
+  if (!isKnown(() => relabelByKey(key, cell))) return true;
   relabel(cell, entry ? entry.name : to[key]);
   if (to[key] !== null) goToNext();
   return true;
@@ -60,7 +61,7 @@ function askOther(cell) {
 
 /** Keys are for the current cell, wherever the focus is, but where it needs them itself. */
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("other").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog.asks[open]")) return;
   if (meta.ofFields && !byId("cell").open && onFieldKey(event)) return;
   if (!current) return;
   const opened = byId("cell").open,
@@ -102,6 +103,7 @@ function follow(link) {
 }
 
 function showFilter() {
+  if (meta.live) showBulk();
   byId("labels")
     .querySelectorAll("button")
     .forEach((element) => element.setAttribute("aria-pressed", element.dataset.label === filter.label));
@@ -134,7 +136,8 @@ function tally(values) {
   return counts;
 }
 
-function buildTools() {
+/** The choices of class with their counts, and those of status and reason. */
+function fillFilters() {
   const labels = new Set(cells.filter(canBeCorrected).flatMap((cell) => [saved(cell), countedAs(cell)])),
     count = (name) => cells.filter(name ? (cell) => isLabelled(cell, name) : isThere).length;
   const known = [...classOf.keys()].filter((name) => labels.has(name)),
@@ -155,6 +158,11 @@ function buildTools() {
     [...tally(cells.flatMap((cell) => cell.reasons))].sort((a, b) => b[1] - a[1]),
     "any",
   );
+  byId("reason").value = filter.reason;
+}
+
+function buildTools() {
+  fillFilters();
   const choices = [
     ...meta.classes.map((entry) => [entry.key, entry.title, entry.name]),
     ...RESERVED.map(([key, name]) => [key, name, { n: meta.notACell, u: meta.unsure }[key] ?? ""]),
@@ -170,15 +178,23 @@ function buildTools() {
   }
 }
 
+function sortCells() {
+  cells.sort((a, b) => a.seq - b.seq);
+  const has = (said) => (cell) => cell.reasons.some((reason) => reason.startsWith(said));
+  saidOfAll = meta.ofWholeSlides.filter((said) => cells.filter(canBeCorrected).every(has(said)));
+}
+
+function showTimes() {
+  document.querySelectorAll("time").forEach((element) => (element.textContent = when(element.dateTime)));
+}
+
 async function start() {
   const whole = await Promise.all(
     ["rows", ...(meta.ofFields ? ["fields"] : [])].flatMap((kind) =>
       Array.from({ length: meta.files }, (_, number) => load(kind, number)),
     ),
   );
-  cells.sort((a, b) => a.seq - b.seq);
-  const has = (said) => (cell) => cell.reasons.some((reason) => reason.startsWith(said));
-  saidOfAll = meta.ofWholeSlides.filter((said) => cells.filter(canBeCorrected).every(has(said)));
+  sortCells();
   if (meta.ofFields) joinFields();
   restore();
   buildTools();
@@ -203,23 +219,18 @@ async function start() {
     event.preventDefault(); // or it would press what gets the focus when the box closes
     byId("other-set").click();
   });
-  byId("save").addEventListener("click", save);
-  byId("discard").addEventListener("click", discard);
   document.addEventListener("keydown", onKey);
-  document.querySelectorAll("a[data-label], a[data-status], a[data-reason]").forEach((link) =>
-    link.addEventListener("click", (event) => {
-      event.preventDefault();
-      follow(link);
-    }),
-  );
-  document.querySelectorAll("time").forEach((element) => (element.textContent = when(element.dateTime)));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-label], a[data-status], a[data-reason]");
+    if (!link) return;
+    event.preventDefault();
+    follow(link);
+  });
+  showTimes();
   window.addEventListener("beforeprint", () => showAll(true));
   window.addEventListener("afterprint", () => showAll(false));
-  window.addEventListener("beforeunload", (event) => {
-    if (!corrections.saved) event.preventDefault();
-  });
   applyFilter();
-  showUnsaved();
+  startCorrections();
   if (whole.includes(false))
     byId("shown").textContent += ` · files are missing in ${meta.data}/: copy the whole folder of the report`;
   document.body.dataset.ready = Math.round(performance.now());

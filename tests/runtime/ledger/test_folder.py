@@ -12,7 +12,7 @@ from samples import RUN
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger import folder as folders
-from cartcls.runtime.ledger.folder import LEDGER, LOCK, existing_ledger, open_ledger
+from cartcls.runtime.ledger.folder import HOLDER, LEDGER, LOCK, existing_ledger, open_ledger
 from cartcls.runtime.ledger.ledger import Ledger
 
 
@@ -77,7 +77,7 @@ def begun(out: Path, bundle: Bundle) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.startswith(LEDGER)}
+    return {path.name for path in folder.iterdir() if not path.name.startswith(LEDGER)} - {HOLDER}
 
 
 def test_only_named_slides_are_started_anew(begun: Path, bundle: Bundle):

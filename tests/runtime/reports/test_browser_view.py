@@ -195,8 +195,8 @@ def test_what_is_to_be_done_with_a_saved_file_is_told(page: Page, tmp_path: Path
     page.keyboard.press("3")
     saved(page, tmp_path / "corrections.csv")
     assert unsaved(page) == (
-        "1 correction saved to corrections.csv, among this browser's downloads. In that folder, run"
-        " cartcls correct OUT corrections.csv --by NAME"
+        "1 correction saved to corrections-slide.csv, among this browser's downloads. In that folder, run"
+        " cartcls correct OUT corrections-slide.csv --by NAME"
         " where OUT is the folder that holds this report's folder, and NAME is yours."
     )
 

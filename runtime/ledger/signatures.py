@@ -1,0 +1,64 @@
+"""Signatures of slides: each holds for the rows that it was made for, and no others."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from .cell_table import COLUMNS, values_of
+from .slide_rows import SlideRows
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A person's signature of a slide.
+
+    Attributes:
+        slide: Name of the slide's report.
+        signer: Name of that person.
+        signed_at: UTC, ISO 8601.
+        digest: SHA-256 of the rows that were signed, as `digest_of` gives it.
+        number: 1 for the first signer of these rows, 2 for the second.
+        is_void: Whether the rows are others now.
+    """
+
+    slide: str
+    signer: str
+    signed_at: str
+    digest: str
+    number: int
+    is_void: bool
+
+
+def digest_of(slide: SlideRows) -> str:
+    """SHA-256 of all rows of a slide with their persons' labels, its report and its bundle, as canonical JSON.
+
+    Keys are sorted, there are no spaces, text is UTF-8, and no number is one that JSON does not have.
+    """
+    (bundle,) = slide.database.execute("SELECT sha256 FROM bundle").fetchone() or ("",)
+    rows = [dict(zip(COLUMNS, values_of(cell), strict=True)) for cell in slide.cells()]
+    content = {"report": slide.slide.report, "bundle_sha256": bundle, "rows": rows}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def signatures_of(slide: SlideRows) -> list[Signature]:
+    """All signatures of a slide, the latest last; those of other rows than the present ones are void."""
+    query = "SELECT rows_sha256, signed_by, signed_at FROM signatures WHERE slide = ? ORDER BY id"
+    found = list(slide.database.execute(query, (slide.slide.id,)))
+    present, numbers, signatures = digest_of(slide) if found else "", dict[str, int](), list[Signature]()
+    for digest, signer, signed_at in found:
+        numbers[digest] = numbers.get(digest, 0) + 1
+        name, number = slide.slide.name, numbers[digest]
+        signatures.append(Signature(name, signer, signed_at, digest, number, digest != present))
+    return signatures
+
+
+def last_signature(slide: SlideRows) -> int:
+    """Number of the last signature of a slide; 0 where there is none."""
+    return slide.database.number("SELECT max(id) FROM signatures WHERE slide = ?", slide.slide.id)
+
+
+def save_signature(slide: SlideRows, signer: str, signed_at: str, digest: str) -> None:
+    """Save a signature; within a transaction."""
+    query = "INSERT INTO signatures (slide, rows_sha256, signed_by, signed_at) VALUES (?, ?, ?, ?)"
+    slide.database.execute(query, (slide.slide.id, digest, signer, signed_at))

@@ -1,0 +1,55 @@
+"""The pages of the station."""
+
+from collections.abc import Sequence
+
+from ..reports.page import render, render_page
+from ..reports.page_data import ROW_FIELDS
+from .desk import Desk
+from .reviews import Shown, why_not_signed
+from .slides import SlideView, banners
+
+STATES = ("to review", "to sign", "signed", "void", "alarm", "rejected", "arriving")
+
+
+def worklist(desk: Desk) -> str:
+    """The page of all slides."""
+    return render(
+        "worklist.html",
+        (),
+        scripts=("worklist.js",),
+        live=True,
+        lines=desk.lines(),
+        states=STATES,
+        banners=banners(desk.out),
+        revision=desk.revision(),
+        folder=desk.out.resolve().name,
+    )
+
+
+def enter(wrong: bool) -> str:
+    """The page that asks for the token."""
+    return render("enter.html", (), live=True, wrong=wrong)
+
+
+def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:
+    """The page of a slide."""
+    live = {**state(desk, view, shown), "live": True, "fields": [*ROW_FIELDS, "base"]}
+    own = list(view.ledger.cells()) if view.summary.alarm else None
+    report, has_maps = view.ledger.slide.report, view.ledger.has_maps()
+    return render_page(desk.bundle, report, view.cells, view.summary, has_maps, own, live)
+
+
+def state(desk: Desk, view: SlideView, shown: Shown) -> dict[str, object]:
+    """What the page of a slide asks for again and again."""
+    return {
+        "revision": view.revision,
+        "chunks": view.digests,
+        "banners": [*banners(desk.out), *_alarm(view)],
+        "refusals": why_not_signed(view, shown),
+    }
+
+
+def _alarm(view: SlideView) -> Sequence[str]:
+    if not view.summary.alarm or view.summary.review_complete:
+        return ()
+    return (f"Alarm: this slide is unlike home ({view.summary.alarm}), and every cell is for review",)

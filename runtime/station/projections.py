@@ -1,0 +1,50 @@
+"""Writes the reports of slides whose corrections no other process puts into them."""
+
+from datetime import datetime
+from pathlib import Path
+
+from ..errors import OutputError
+from ..ledger.folder import REVIEW, existing_ledger
+from ..ledger.ledger import Ledger
+from ..ledger.slide_ledger import SlideLedger
+from ..reports.page import DATA, PAGE, write_pages
+from ..reports.table import CSV, project
+from .desk import Desk
+
+
+def write_reports(desk: Desk) -> bool:
+    """Write table, summary and page of the slides that are due, unless another process has the lock and does so.
+
+    Returns:
+        Whether it was done.
+
+    Raises:
+        OSError: They cannot be written; they stay due.
+    """
+    try:
+        with existing_ledger(desk.out, REVIEW) as (ledger, bundle):
+            for number in sorted(desk.due):
+                slide = ledger.slide(number)
+                run = slide and slide.last_run()
+                if slide and run:
+                    directory = desk.out / slide.slide.name
+                    (directory / DATA).mkdir(parents=True, exist_ok=True)
+                    write_pages(slide, bundle, run, directory)  # first, so that the table shows what is not done
+                    project(slide, bundle, directory / CSV)
+                desk.due.discard(number)
+    except OutputError:  # it is in use
+        return False
+    return True
+
+
+def find_due(ledger: Ledger, out: Path) -> set[int]:
+    """Numbers of the slides whose reports a process that was killed may have left behind their ledger."""
+    return {slide.slide.id for slide in ledger.slides() if slide.last_run() and _is_due(slide, out / slide.slide.name)}
+
+
+def _is_due(slide: SlideLedger, directory: Path) -> bool:
+    page, last = directory / PAGE, slide.last_reviewed()
+    if slide.cursor().stale or not page.exists():
+        return True
+    made = datetime.fromisoformat(last.replace("Z", "+00:00")).timestamp() if last else 0.0
+    return made + 1 > page.stat().st_mtime

@@ -1,0 +1,196 @@
+"""What reviewers do at the station: correct, take back, confirm in bulk, and sign. Each is in the ledger on return.
+
+Nothing is written but corrections and signatures; the process that writes rows puts them into these.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from ..bundle.bundle import Bundle
+from ..errors import CorrectionError
+from ..ledger.correction_table import correction_numbers, read_corrections, save_corrections
+from ..ledger.records import TAKEN_BACK, Cell, Correction, now
+from ..ledger.signatures import digest_of, save_signature
+from ..ledger.slide_ledger import SlideLedger
+from ..reports.corrections import no_label, no_name
+from .slides import SlideView
+
+Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+Shown = set[tuple[int, str, str | None]]
+"""Cells whose card was in view, each with the digest of its file and the label that it had."""
+
+
+class Changed(CorrectionError):
+    """What a person saw is not what there is now."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A label that a person gives a cell.
+
+    Attributes:
+        seq: Number of the cell.
+        sha256: Digest of the file that the person saw.
+        base: Number of the last correction that the person knew of; 0 for none.
+        to: The label; None to take back the last one.
+        by: Name of the person.
+    """
+
+    seq: Number
+    sha256: str
+    base: Number
+    to: str | None
+    by: str
+
+
+def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
+    """Save a correction; one that is there already, because the answer to it was lost, is not saved again.
+
+    Raises:
+        Changed: Somebody else has labelled the cell since, or its image has changed.
+        CorrectionError: It cannot be corrected, or there is no such label or name.
+        OSError: It cannot be written.
+    """
+    with slide.database.transaction():
+        made = read_corrections(slide.database, slide.slide.id, wish.seq)
+        cell = slide.present(wish.seq)
+        if cell is None:
+            raise CorrectionError("there is no such cell")
+        numbers = correction_numbers(slide.database, slide.slide.id, wish.seq)
+        if numbers[-1] != wish.base:
+            if _is_repeated(wish, made, numbers):
+                return
+            last = made[-1]
+            raise Changed(f"{last.corrected_by} has labelled it {last.to_label or 'as the model does'} since")
+        if cell.sha256 != wish.sha256:
+            raise Changed("its image has changed since: look at the new one")
+        if problem := _problem(cell, wish, bundle):
+            raise CorrectionError(problem)
+        to = _label_before(made) if wish.to is None else wish.to
+        if to != TAKEN_BACK or cell.corrected_label is not None:
+            save_corrections(slide.database, slide.slide.id, [_correction(cell, to, wish.by)])
+
+
+def _problem(cell: Cell, wish: Wish, bundle: Bundle) -> str:
+    """Why a cell cannot get a label from a person; empty where it can."""
+    if not cell.can_be_corrected:
+        return f"it is {cell.status}, and not counted: {cell.reason}"
+    return no_name(wish.by) or ("" if wish.to is None else no_label(wish.to, bundle))
+
+
+def _is_repeated(wish: Wish, made: Sequence[Correction], numbers: Sequence[int]) -> bool:
+    """Whether the last correction is this very one, made after the one that the person knew of."""
+    to = _label_before(made[:-1]) if wish.to is None else wish.to
+    return numbers[-2:-1] == [wish.base] and (made[-1].to_label, made[-1].corrected_by) == (to, wish.by)
+
+
+def _label_before(made: Iterable[Correction]) -> str:
+    """The label that a cell has when its last one is taken back."""
+    labels = [TAKEN_BACK]
+    for correction in made:
+        if len(labels) > 1 and correction.to_label == labels[-2]:
+            labels.pop()  # to what it was before: that took the last one back
+        elif correction.to_label != labels[-1]:
+            labels.append(correction.to_label)
+    return labels[-2] if len(labels) > 1 else TAKEN_BACK
+
+
+def confirm_in_bulk(view: SlideView, bundle: Bundle, label: str, by: str, shown: Shown) -> int:
+    """Confirm all `ok` cells of a class that the person was shown.
+
+    Returns:
+        How many.
+
+    Raises:
+        Changed: The slide is not as in the view.
+        CorrectionError: A person looks at each cell of the class, or the name is none.
+        OSError: They cannot be written.
+    """
+    entry = next((known for known in bundle.classes if known.name == label), None)
+    if entry is None or entry.always_review:
+        raise CorrectionError(f"{label}: a person looks at each of these cells")
+    if problem := no_name(by):
+        raise CorrectionError(problem)
+    cells = [cell for cell in view.cells if cell.label == label and is_for_bulk(cell) and _seen(cell) in shown]
+    with view.ledger.database.transaction():
+        _check_unchanged(view)
+        made = [_correction(cell, label, by, in_bulk=True) for cell in cells]
+        save_corrections(view.ledger.database, view.ledger.slide.id, made)
+    return len(cells)
+
+
+def is_for_bulk(cell: Cell) -> bool:
+    """Whether a cell can be confirmed with others."""
+    return cell.status == "ok" and cell.corrected_label is None
+
+
+def note_shown(view: SlideView, cells: Iterable[tuple[int, str]], shown: Shown) -> None:
+    """Note cells whose card was in view, by number and label; one that has another label by now was not seen."""
+    by_seq = view.by_seq
+    shown.update(_seen(cell) for seq, label in cells if (cell := by_seq.get(seq)) and cell.present_label == label)
+
+
+def not_shown(view: SlideView, shown: Shown) -> Counter[str]:
+    """How many cells of each class a person was not shown under their present label."""
+    labelled = [cell for cell in view.cells if cell.can_be_corrected]
+    return Counter(str(cell.present_label) for cell in labelled if _seen(cell) not in shown)
+
+
+def why_not_signed(view: SlideView, shown: Shown) -> list[str]:
+    """What keeps a person from signing a slide."""
+    titles = {row.name: row.title for row in view.summary.rows}
+    summary, missing = view.summary, not_shown(view, shown)
+    reasons = []
+    if not any(cell.can_be_corrected for cell in view.cells):
+        reasons.append("there is no cell")
+    if summary.awaiting_review:
+        reasons.append(_many(summary.awaiting_review, "cell awaits", "cells await") + " review")
+    if summary.waiting:
+        reasons.append(_many(summary.waiting, "image waits", "images wait") + " to be classified")
+    if missing:
+        counts = ", ".join(f"{count} {titles.get(label, label)}" for label, count in missing.most_common())
+        reasons.append(f"not shown to you, so scroll through them: {counts}")
+    return reasons
+
+
+def sign(view: SlideView, by: str, shown: Shown) -> None:
+    """Sign a slide.
+
+    Raises:
+        Changed: The slide is not as in the view.
+        CorrectionError: It cannot be signed now, the name is none, or the person has signed it already.
+        OSError: It cannot be written.
+    """
+    valid = [made for made in view.summary.signatures if not made.is_void]
+    reasons = [no_name(by)] if no_name(by) else why_not_signed(view, shown)
+    if by in (made.signer for made in valid):
+        reasons = [f"{by} has signed it already: a second signer is somebody else"]
+    elif len(valid) > 1:
+        reasons = ["it has two signatures"]
+    if reasons:
+        raise CorrectionError("; ".join(reasons))
+    with view.ledger.database.transaction():
+        _check_unchanged(view)
+        save_signature(view.ledger, by, now(), digest_of(view.ledger))
+
+
+def _check_unchanged(view: SlideView) -> None:
+    if view.ledger.revision() != view.revision:
+        raise Changed("the slide has changed since you saw it: look again")
+
+
+def _correction(cell: Cell, to: str, by: str, in_bulk: bool = False) -> Correction:
+    sha256, before = str(cell.sha256), str(cell.present_label)
+    return Correction(cell.seq, sha256, before, to, by, now(), cell.box, in_bulk=in_bulk)
+
+
+def _seen(cell: Cell) -> tuple[int, str, str | None]:
+    return cell.seq, cell.sha256 or "", cell.present_label
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"

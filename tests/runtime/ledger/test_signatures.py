@@ -1,0 +1,54 @@
+import hashlib
+import json
+from pathlib import Path
+
+from samples import TIME, a_cell, begun_slide
+
+from cartcls.runtime.ledger.records import Correction, Result
+from cartcls.runtime.ledger.signatures import digest_of, save_signature, signatures_of
+from cartcls.runtime.ledger.slide_ledger import SlideLedger
+
+
+def report(slide: SlideLedger, *seqs: int) -> None:
+    slide.discover([b"%d.jpg" % seq for seq in seqs])
+    images = slide.images()
+    slide.report([Result(images[b"%d.jpg" % seq], "reported", None, [a_cell(seq)]) for seq in seqs])
+
+
+def sign(slide: SlideLedger, signer: str) -> None:
+    with slide.database.transaction():
+        save_signature(slide, signer, TIME, digest_of(slide))
+
+
+def test_a_signature_holds_for_the_rows_that_were_signed_and_no_others(tmp_path: Path):
+    with begun_slide(tmp_path) as slide:
+        report(slide, 1, 2)
+        assert signatures_of(slide) == []
+        sign(slide, "Anna")
+        sign(slide, "Ben")
+        shown = [(found.slide, found.signer, found.number, found.is_void) for found in signatures_of(slide)]
+        assert shown == [("s", "Anna", 1, False), ("s", "Ben", 2, False)]
+        report(slide, 3)
+        assert [found.is_void for found in signatures_of(slide)] == [True, True]
+        sign(slide, "Ben")
+        assert [(found.number, found.is_void) for found in signatures_of(slide)] == [(1, True), (2, True), (1, False)]
+
+
+def test_a_correction_voids_a_signature_and_the_same_label_again_does_not_restore_it(tmp_path: Path):
+    with begun_slide(tmp_path) as slide:
+        report(slide, 1)
+        sign(slide, "Anna")
+        made = Correction(1, f"{1:064x}", "lymphocyte", "monocyte", "Ben", TIME)
+        slide.correct([made], [made.applied_to(a_cell(1))])
+        assert signatures_of(slide)[0].is_void
+
+
+def test_the_digest_is_that_of_canonical_json(tmp_path: Path):
+    with begun_slide(tmp_path) as slide:
+        report(slide, 1)
+        (row,) = slide.cells()
+        content = {name: getattr(row, name) for name in row.__dataclass_fields__ if name != "maps"}
+        content["probabilities"] = json.dumps(row.probabilities)
+        whole = {"bundle_sha256": "", "report": slide.slide.report, "rows": [content]}
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert digest_of(slide) == hashlib.sha256(text.encode()).hexdigest()

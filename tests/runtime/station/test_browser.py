@@ -1,0 +1,143 @@
+"""A reviewer at the station while a watch runs, is killed, and goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browsing import CHROMIUM, FLAGS, IN_CI, shown
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from trial import Trial
+
+from cartcls.runtime.reports.rebuild import verify_reports
+
+PATIENCE = 60_000.0  # ms
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if not (CHROMIUM or IN_CI):
+        pytest.skip("no chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[Trial]:
+    """A watch with three cells."""
+    made = Trial(tmp_path)
+    for number in range(3):
+        made.put(number)
+    made.start()
+    made.until_done()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def link(trial: Trial) -> Iterator[str]:
+    """Of a station beside the watch."""
+    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(trial.out), "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as station:
+        assert station.stdout is not None
+        yield station.stdout.readline().strip()
+        station.terminate()
+        assert station.wait(60) == 0
+
+
+@pytest.fixture
+def page(chromium: Browser, link: str) -> Iterator[Page]:
+    """The slide at the station; it may complain of nothing, and ask for nothing from elsewhere."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page, said, asked = context.new_page(), [], []
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(link)
+    page.click("text=captures")
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    assert [line for line in said if "409 (Conflict)" not in line] == []  # the later one of two is told
+    origin = link.partition("/?")[0]
+    assert [url for url in asked if not url.startswith(f"{origin}/")] == []
+    context.close()
+
+
+def count(page: Page, label: str) -> str:
+    return page.locator(f"table.differential tr:has(a[data-label='{label}']) td.number").first.inner_text()
+
+
+def see_all(page: Page) -> None:
+    """Scroll through all cells, until nothing keeps the reviewer from signing."""
+    for seq in shown(page):
+        page.locator(f".cell[data-seq='{seq}']").scroll_into_view_if_needed()
+        expect(page.locator(f".cell[data-seq='{seq}'] img")).to_have_js_property("complete", True)
+    expect(page.locator("#sign")).to_be_enabled()
+
+
+def test_a_slide_is_reviewed_and_signed_beside_a_watch(page: Page, trial: Trial):
+    page.evaluate("window.sameDocument = true")
+    assert sorted(shown(page)) == [1, 2, 3]
+    for number in range(3, 6):
+        trial.put(number)
+    expect(page.locator("#cells .cell")).to_have_count(6)
+    expect(page.locator("#sign")).to_be_disabled()
+
+    page.locator(".cell").first.focus()
+    page.keyboard.press("3")  # monocyte; it asks who reviews first
+    page.fill("#who-name", "<b>Anna</b>")
+    page.keyboard.press("Enter")
+    page.keyboard.press("3")
+    page.keyboard.press("n")
+    expect(page.locator(".cell:has-text('by <b>Anna</b>')")).to_have_count(3)
+    expect(page.locator("table.differential tr:has(a[data-label='monocyte']) td.number").first).to_have_text("2")
+    assert count(page, "eosinophil") == "3"
+
+    trial.send(signal.SIGKILL)
+    expect(page.locator("#banners")).to_contain_text("The watch has stopped")
+    trial.start()
+    expect(page.locator("#banners")).to_be_empty()
+    trial.until(lambda: sum(row["corrected_by"] == "<b>Anna</b>" for row in trial.rows()) == 3, "labels are lost")
+
+    see_all(page)
+    page.click("#sign")
+    expect(page.locator(".signed")).to_contain_text("Signed. <b>Anna</b>")
+    trial.put(6)
+    expect(page.locator(".signed")).to_contain_text("Signature void: the rows have changed since.")
+    expect(page.locator("#cells .cell")).to_have_count(7)
+    assert page.evaluate("window.sameDocument")
+    assert trial.send(signal.SIGTERM) == 0
+    (slide,) = verify_reports(trial.out)
+    assert [(made.signer, made.is_void) for made in slide.signatures] == [("<b>Anna</b>", True)]
+    assert slide.differences == [] and not slide.passes
+
+
+def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link: str, chromium: Browser):
+    context = chromium.new_context()
+    other = context.new_page()
+    other.set_default_timeout(PATIENCE)
+    other.goto(link)
+    other.click("text=captures")
+    for one, name in ((page, "Anna"), (other, "Ben")):
+        one.wait_for_selector("body[data-ready]")
+        one.evaluate(f"station.reviewer = '{name}'")
+    page.evaluate("askForChanges = async () => {}")  # hears nothing of the other
+    other.locator(".cell[data-seq='1']").focus()
+    other.keyboard.press("3")
+    expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Ben, was eosinophil")
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("1")
+    expect(page.locator("#unsaved-text")).to_contain_text("Ben has labelled it monocyte since")
+    expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Ben, was eosinophil")
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("1")
+    expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    context.close()

@@ -1,0 +1,87 @@
+"""Reports on the disk follow what was done at the station, whoever writes them."""
+
+import csv
+import json
+import os
+import threading
+from pathlib import Path
+
+from asking import Browser
+
+from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.ledger import folder as folders
+from cartcls.runtime.ledger.folder import REVIEW, existing_ledger, open_ledger, review_ledger, watch_has_stopped
+from cartcls.runtime.reports.rebuild import verify_reports
+from cartcls.runtime.station.projections import find_due, write_reports
+
+
+def relabel(browser: Browser) -> None:
+    row = browser.client.get("/slides/1/rows/0").json()[0]
+    wish = {"seq": 1, "sha256": row[8], "base": row[-1], "to": "monocyte", "by": "Anna"}
+    assert browser.client.post("/slides/1/corrections", json=wish).status_code == 200
+
+
+def label_in_table(out: Path) -> str:
+    with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+        return next(csv.DictReader(file))["label"]
+
+
+def test_the_station_writes_them_where_nobody_else_does(browser: Browser, out: Path):
+    relabel(browser)
+    assert label_in_table(out) == "eosinophil"
+    assert browser.desk.due == {1}
+    assert write_reports(browser.desk)
+    assert browser.desk.due == set()
+    assert label_in_table(out) == "monocyte"
+    assert json.loads((out / "slide" / "summary.json").read_text())["reviewers"] == ["Anna"]
+    assert [slide.differences for slide in verify_reports(out)] == [[]]
+
+
+def test_it_leaves_them_to_who_has_the_ledger(browser: Browser, out: Path, bundle: Bundle):
+    relabel(browser)
+    with open_ledger(out, bundle):
+        assert not write_reports(browser.desk)
+        assert browser.desk.due == {1}
+
+
+def test_the_next_station_writes_what_a_killed_one_left(browser: Browser, out: Path):
+    os.utime(out / "slide" / "report.html", (2e9, 2e9))
+    with review_ledger(out) as (ledger, _):
+        assert find_due(ledger, out) == set()
+    os.utime(out / "slide" / "report.html", (1, 1))
+    relabel(browser)
+    with review_ledger(out) as (ledger, _):
+        assert find_due(ledger, out) == {1}
+
+
+def test_a_table_that_only_lacks_corrections_is_no_difference(browser: Browser, out: Path):
+    relabel(browser)
+    assert [slide.differences for slide in verify_reports(out)] == [[]]
+    assert label_in_table(out) == "monocyte"
+
+
+def test_a_watch_that_begins_waits_until_the_station_has_written(out: Path, bundle: Bundle):
+    writing, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with existing_ledger(out, REVIEW):
+            writing.set()
+            done.wait(60)
+
+    station = threading.Thread(target=write)
+    station.start()
+    writing.wait(60)
+    threading.Timer(2 * folders.SHORT, done.set).start()
+    with open_ledger(out, bundle, command="watch"):
+        assert done.is_set()
+    station.join()
+
+
+def test_it_is_known_that_a_watch_has_stopped(out: Path, bundle: Bundle):
+    assert not watch_has_stopped(out)  # there was none
+    with open_ledger(out, bundle, command="watch"):
+        assert not watch_has_stopped(out)
+    assert watch_has_stopped(out)
+    with existing_ledger(out, REVIEW):
+        pass
+    assert watch_has_stopped(out)  # a station that writes is no watch
