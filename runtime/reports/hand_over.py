@@ -1,6 +1,5 @@
 """Hands the result of a slide on to another system, as FHIR R4B or CSV."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,25 +10,25 @@ from ..ledger.folder import review_ledger
 from ..ledger.hand_over_table import HandOver
 from ..ledger.ledger import Ledger
 from ..ledger.records import now
+from ..ledger.signatures import signatures_of
 from ..ledger.slide_ledger import SlideLedger
 from .hand_over_csv import as_csv
 from .hand_over_fhir import as_fhir
 from .slide_review import slide_review
 from .slide_state import SlideState
 from .summary import Summary, summarize
-from .told import Signature, Told, signed_digest, status_of
+from .told import Told, signed_digest, status_of
 
 Format = Literal["fhir", "csv"]
 
 
-def hand_over(out: Path, name: str, form: Format, signatures: Sequence[Signature], is_test: bool = True) -> bytes:
+def hand_over(out: Path, name: str, form: Format, is_test: bool = True) -> bytes:
     """Make what another system gets of a slide, and note that it was handed on; also while a run goes on.
 
     Args:
         out: Folder of reports.
         name: Name of the slide's report.
         form: FHIR R4B as JSON, or one wide row of CSV.
-        signatures: All of the slide, the latest last.
         is_test: Whether it is marked as test data.
 
     Raises:
@@ -37,7 +36,7 @@ def hand_over(out: Path, name: str, form: Format, signatures: Sequence[Signature
     """
     with review_ledger(out) as (ledger, bundle), writing(f"the ledger of {out}"):
         slide = _slide(out, name, ledger)
-        told = _told(slide, bundle, ledger, signatures, is_test)
+        told = _told(slide, bundle, ledger, is_test)
         content = as_fhir(told, bundle) if form == "fhir" else as_csv(told, bundle)
         made = HandOver(form, told.status, signed_digest(told.signatures, told.info), now())
         ledger.note_hand_over(slide.slide, made)
@@ -52,7 +51,7 @@ def _slide(out: Path, name: str, ledger: Ledger) -> SlideLedger:
     return slide
 
 
-def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, signatures: Sequence[Signature], is_test: bool) -> Told:
+def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, is_test: bool) -> Told:
     info, name = slide.facts().info, slide.slide.name
     if info is None or not info.sample:
         raise OutputError(
@@ -62,7 +61,7 @@ def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, signatures: Sequen
     summary = _summary(slide, bundle)
     if not sum(row.count for row in summary.rows) + sum(summary.others.values()):
         raise OutputError(f"{name} has no cell that counts: there is nothing to hand on")
-    valid = [made for made in signatures if not made.is_void]
+    valid = [made for made in signatures_of(slide) if not made.is_void]
     issued = valid[-1].signed_at if valid else now()
     return Told(
         slide.slide.report,

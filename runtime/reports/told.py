@@ -7,11 +7,12 @@ signed any more, what follows corrects it: `amended`. Everything else is `partia
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from ..ledger.hand_over_table import HandOver
+from ..ledger.signatures import Signature
 from ..ledger.slide_info import SlideInfo
 from .summary import Summary
 
@@ -19,30 +20,6 @@ RESEARCH_ONLY = "For Research Use Only. Not for use in diagnostic procedures."
 FINAL, AMENDED, PARTIAL = "final", "amended", "partial"
 
 Status = Literal["final", "amended", "partial"]
-
-
-class Signature(Protocol):
-    """A person's signature of a slide."""
-
-    @property
-    def signer(self) -> str:
-        """Name of that person."""
-        ...
-
-    @property
-    def signed_at(self) -> str:
-        """UTC, ISO 8601."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Digest of the rows that were signed."""
-        ...
-
-    @property
-    def is_void(self) -> bool:
-        """Whether the rows are others now."""
-        ...
 
 
 @dataclass(frozen=True)

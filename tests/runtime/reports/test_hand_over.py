@@ -2,8 +2,6 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ from reviewer import classify, corrections, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
-from cartcls.runtime.ledger.folder import LEDGER, existing_ledger
-from cartcls.runtime.ledger.ledger import Ledger
+from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.signatures import digest_of, save_signature
 from cartcls.runtime.reports import loinc
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.hand_over import hand_over
@@ -35,14 +33,6 @@ platelets = "no clumps"
 """
 
 
-@dataclass(frozen=True)
-class Signed:
-    signer: str = "B. Haematologist"
-    signed_at: str = "2026-01-02T03:04:05Z"
-    digest: str = "a" * 64
-    is_void: bool = False
-
-
 @pytest.fixture
 def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
     """Reports of a slide of eight cells: five eosinophils, an erythroblast, a `blast`, and a monocyte, of a person."""
@@ -53,9 +43,16 @@ def out(slide: Path, tmp_path: Path, bundle: Bundle) -> Path:
     return out
 
 
-def fhir(out: Path, signatures: Sequence[Signed] = (), is_test: bool = True) -> dict[str, list[Resource]]:
+def sign(out: Path, signer: str = "B. Haematologist", signed_at: str = "2026-01-02T03:04:05Z") -> None:
+    with existing_ledger(out) as (ledger, _):
+        (slide,) = ledger.slides()
+        with slide.database.transaction():
+            save_signature(slide, signer, signed_at, digest_of(slide))
+
+
+def fhir(out: Path, is_test: bool = True) -> dict[str, list[Resource]]:
     """Resources by type, after they were validated."""
-    content = hand_over(out, "slide", "fhir", signatures, is_test)
+    content = hand_over(out, "slide", "fhir", is_test)
     FhirBundle.model_validate_json(content)
     found: dict[str, list[Resource]] = {}
     for entry in json.loads(content)["entry"]:
@@ -64,8 +61,8 @@ def fhir(out: Path, signatures: Sequence[Signed] = (), is_test: bool = True) -> 
     return found
 
 
-def row(out: Path, signatures: Sequence[Signed] = ()) -> dict[str, str]:
-    text = hand_over(out, "slide", "csv", signatures).decode("utf-8-sig")
+def row(out: Path) -> dict[str, str]:
+    text = hand_over(out, "slide", "csv").decode("utf-8-sig")
     (found,) = csv.DictReader(io.StringIO(text))
     return found
 
@@ -140,7 +137,8 @@ def test_nothing_in_it_is_markup(slide: Path, tmp_path: Path, bundle: Bundle):
     folder = make_slide(slide, tmp_path / "slide")
     (folder / "slide.toml").write_text('sample = "<script>alert(1)</script>"', encoding="utf-8")
     out = classify(folder, bundle)
-    (report,) = fhir(out, [Signed(signer="<img src=x>")])["DiagnosticReport"]
+    sign(out, "<img src=x>")
+    (report,) = fhir(out)["DiagnosticReport"]
     assert "<script>" not in report["text"]["div"] and "<img" not in report["text"]["div"]
 
 
@@ -157,37 +155,44 @@ def test_no_code_says_automated_and_none_is_the_discouraged_panel():
 
 
 def test_final_only_where_signed_and_amended_after_a_signed_one_left(out: Path):
-    def status(*signatures: Signed) -> tuple[object, set[object]]:
-        found = fhir(out, signatures)
+    def status() -> tuple[object, set[object]]:
+        found = fhir(out)
         return found["DiagnosticReport"][0]["status"], {item["status"] for item in found["Observation"]}
 
-    signed = Signed()
-    void = replace(signed, is_void=True)
     assert status() == ("partial", {"preliminary"})
-    assert status(void) == ("partial", {"preliminary"})  # nothing signed was handed on
-    assert status(signed) == ("final", {"final"})
-    assert status(signed) == ("final", {"final"})  # the same again
-    assert status(void) == ("amended", {"amended"})
+    sign(out)
+    assert status() == ("final", {"final"})
+    assert status() == ("final", {"final"})  # the same again
+    correct(out, corrections(out, (4, "lymphocyte")), "A. Reader")
     assert status() == ("amended", {"amended"})
-    again = Signed("C. Second", "2026-01-03T03:04:05Z", "b" * 64)
-    assert status(void, again) == ("amended", {"amended"})
-    (report,) = fhir(out, [void, again])["DiagnosticReport"]
-    assert report["issued"] == again.signed_at
+    sign(out, "C. Second", "2026-01-03T03:04:05Z")
+    assert status() == ("amended", {"amended"})
+    (report,) = fhir(out)["DiagnosticReport"]
+    assert report["issued"] == "2026-01-03T03:04:05Z"
     assert report["resultsInterpreter"] == [{"display": "C. Second"}]
     assert "This replaces a signed report" in report["conclusion"]
     assert "Not signed" not in report["conclusion"]
 
 
+def test_a_void_signature_that_never_left_is_none(out: Path):
+    sign(out)
+    correct(out, corrections(out, (4, "lymphocyte")), "A. Reader")
+    assert fhir(out)["DiagnosticReport"][0]["status"] == "partial"
+
+
 def test_another_sample_identifier_corrects_what_left(out: Path, bundle: Bundle):
-    assert row(out, [Signed()])["status"] == "final"
+    sign(out)
+    assert row(out)["status"] == "final"
     (out.parent / "slide" / "slide.toml").write_text(INFO.replace("26-0815", "26-0816"), encoding="utf-8")
     classify(out.parent / "slide", bundle)
-    found = row(out, [Signed()])
+    found = row(out)
     assert (found["sample"], found["status"]) == ("26-0816", "amended")
 
 
 def test_two_signers_of_the_same_rows(out: Path):
-    (report,) = fhir(out, [Signed(), Signed("C. Second", "2026-01-03T03:04:05Z")])["DiagnosticReport"]
+    sign(out)
+    sign(out, "C. Second", "2026-01-03T03:04:05Z")
+    (report,) = fhir(out)["DiagnosticReport"]
     assert report["status"] == "final" and report["issued"] == "2026-01-03T03:04:05Z"
     assert [item["display"] for item in report["resultsInterpreter"]] == [
         "B. Haematologist",
@@ -196,12 +201,14 @@ def test_two_signers_of_the_same_rows(out: Path):
 
 
 def test_ids_are_the_same_each_time(out: Path):
-    first, second = (fhir(out, [Signed()]) for _ in range(2))
+    sign(out)
+    first, second = (fhir(out) for _ in range(2))
     assert first == second
 
 
 def test_one_wide_row(out: Path):
-    found = row(out, [Signed()])
+    sign(out)
+    found = row(out)
     assert (found["sample"], found["second_id"], found["slide"], found["status"]) == (
         "26-0815",
         "O-4711",
@@ -214,6 +221,7 @@ def test_one_wide_row(out: Path):
     assert (found["white_count"], found["corrected_white_count"]) == ("10.0", "8.571")
     assert (found["others"], found["test_data"], found["notice"]) == ("other: blast (1)", "1", RESEARCH_ONLY)
     assert not [name for name in found if "platelet" in name and not name.startswith("comment_")]
+    correct(out, corrections(out, (4, "lymphocyte")), "A. Reader")
     assert row(out)["status"] == "amended"
 
 
@@ -228,24 +236,22 @@ def test_without_a_sample_identifier_there_is_one_clear_error(slide: Path, tmp_p
     folder = make_slide(slide, tmp_path / "slide")
     out = classify(folder, bundle)
     with pytest.raises(OutputError, match="slide has no sample identifier, and the name of its folder is none"):
-        hand_over(out, "slide", "fhir", ())
+        hand_over(out, "slide", "fhir")
     (folder / "slide.toml").write_text('stain = "Wright"', encoding="utf-8")
     classify(folder, bundle)
     with pytest.raises(OutputError, match="no sample identifier"):
-        hand_over(out, "slide", "csv", ())
+        hand_over(out, "slide", "csv")
     with pytest.raises(OutputError, match="has no slide 'x': give --slide one of those there: slide"):
-        hand_over(out, "x", "csv", ())
+        hand_over(out, "x", "csv")
 
 
-def test_it_works_while_a_run_holds_the_ledger_and_on_a_ledger_of_before(out: Path):
-    with Ledger(out / LEDGER) as ledger:
-        ledger._database.execute("DROP TABLE hand_overs")
+def test_it_works_while_a_run_holds_the_ledger(out: Path):
+    sign(out)
     with existing_ledger(out) as (ledger, _):
-        assert row(out, [Signed()])["status"] == "final"
+        assert row(out)["status"] == "final"
         (slide,) = ledger.slides()
         (made,) = ledger.hand_overs(slide.slide)
         assert (made.format, made.status, len(made.digest)) == ("csv", "final", 64)
-    assert row(out)["status"] == "amended"
 
 
 def test_a_finding_has_counts_without_percentages(slide: Path, tmp_path: Path, bundle: Bundle):
