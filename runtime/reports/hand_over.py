@@ -22,14 +22,16 @@ from .told import Signature, Told, signed_digest, status_of
 Format = Literal["fhir", "csv"]
 
 
-def hand_over(out: Path, name: str, form: Format, signatures: Sequence[Signature], is_test: bool = True) -> bytes:
+def hand_over(
+    out: Path, name: str, form: Format, signatures: Sequence[Signature] | None = None, is_test: bool = True
+) -> bytes:
     """Make what another system gets of a slide, and note that it was handed on; also while a run goes on.
 
     Args:
         out: Folder of reports.
         name: Name of the slide's report.
         form: FHIR R4B as JSON, or one wide row of CSV.
-        signatures: All of the slide, the latest last.
+        signatures: All of the slide, the latest last; None for those in its ledger.
         is_test: Whether it is marked as test data.
 
     Raises:
@@ -37,11 +39,17 @@ def hand_over(out: Path, name: str, form: Format, signatures: Sequence[Signature
     """
     with review_ledger(out) as (ledger, bundle), writing(f"the ledger of {out}"):
         slide = _slide(out, name, ledger)
-        told = _told(slide, bundle, ledger, signatures, is_test)
+        signed = _signatures_in(slide) if signatures is None else signatures
+        told = _told(slide, bundle, ledger, signed, is_test)
         content = as_fhir(told, bundle) if form == "fhir" else as_csv(told, bundle)
         made = HandOver(form, told.status, signed_digest(told.signatures, told.info), now())
         ledger.note_hand_over(slide.slide, made)
     return content
+
+
+def _signatures_in(slide: SlideLedger) -> Sequence[Signature]:
+    """All signatures of a slide, the latest last."""
+    return ()  # JOIN: `return signatures_of(slide)`, of `ledger.signatures`
 
 
 def _slide(out: Path, name: str, ledger: Ledger) -> SlideLedger:
