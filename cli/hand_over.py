@@ -35,5 +35,4 @@ def hand_over(
 
     from ..runtime.reports.hand_over import hand_over as run
 
-    content = run(out, slide, form.value, is_test=not not_test)
-    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.write(run(out, slide, form.value, is_test=not not_test))
