@@ -50,12 +50,14 @@ class Reviewer:
     Attributes:
         kept: Number of the cell by label; each label is given once.
         wrong: What the station said that it should not have.
+        asked: The last label that was asked for: told to stop meanwhile, nobody knows whether it is kept.
     """
 
     base: str
     link: Callable[[], str]
     kept: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    asked: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def work(self) -> None:
@@ -72,6 +74,7 @@ class Reviewer:
         if not cells:
             return
         row, label = chance.choice(cells), f"other: {len(self.kept)}"
+        self.asked = label
         wish = {"seq": row[0], "sha256": row[8], "base": row[-1], "to": label, "by": "Anna"}
         answer = self._until_answered(client, "POST", "/slides/1/corrections", wish)
         if answer is None:  # told to stop before it was known: it may be kept or not
