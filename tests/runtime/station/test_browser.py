@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from browsing import CHROMIUM, FLAGS, IN_CI, shown
@@ -16,6 +17,7 @@ from trial import Trial
 from cartcls.runtime.reports.rebuild import verify_reports
 
 PATIENCE = 60_000.0  # ms
+AXE = os.environ.get("AXE")  # axe.min.js of the npm package axe-core
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +194,45 @@ def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url("**/slides/1/")
+
+
+def test_the_token_can_be_typed(chromium: Browser, link: str):
+    address, _, token = link.partition("/?token=")
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.fill("#token", "a guess")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_contain_text("That is not the token")
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=captures")
+    assert page.url == f"{address}/"
+    context.close()
+
+
+@pytest.mark.skipif(not (AXE or IN_CI), reason="AXE does not name axe.min.js of the npm package axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_problem(chromium: Browser, link: str, scheme: Literal["light", "dark"]):
+    context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{link.partition('/?')[0]}/enter")
+    assert problems(page) == []
+    page.goto(link)
+    page.wait_for_selector("body[data-ready]")
+    assert problems(page) == []
+    page.click("text=captures")
+    page.wait_for_selector("body[data-ready]")
+    assert problems(page) == []
+    page.locator(".cell").first.focus()
+    page.keyboard.press("c")
+    page.wait_for_selector("#who[open]")
+    assert problems(page) == []
+    context.close()
+
+
+def problems(page: Page) -> list[str]:
+    page.evaluate(Path(str(AXE)).read_text(encoding="utf-8"))
+    return [violation["id"] for violation in page.evaluate("axe.run()")["violations"]]
