@@ -74,8 +74,7 @@ class SlideWork:
         classifier = agree(self.ledger, classifier, slide_dir, out, go_on)
         run = replace(run, slide=self.ledger.slide.name)
         self.directory = out / run.slide
-        self.page_cost = 0.0
-        self._slide_dir, self._root = slide_dir, os.fsencode(slide_dir)
+        self.page_cost, self._slide_dir, self._root = 0.0, slide_dir, os.fsencode(slide_dir)
         self._classifier, self._notify = classifier, notify
         self._first_of: dict[Identity, tuple[int, str]] | None = None
         self._overlaps = Overlaps(self.ledger) if classifier.fields else None

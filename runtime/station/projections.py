@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
+from ..bundle.bundle import Bundle
 from ..errors import OutputError
 from ..ledger.folder import REVIEW, existing_ledger
 from ..ledger.ledger import Ledger
@@ -24,17 +25,27 @@ def write_reports(desk: Desk) -> bool:
     try:
         with existing_ledger(desk.out, REVIEW) as (ledger, bundle):
             for number in sorted(desk.due):
-                slide = ledger.slide(number)
-                run = slide and slide.last_run()
-                if slide and run:
-                    directory = desk.out / slide.slide.name
-                    (directory / DATA).mkdir(parents=True, exist_ok=True)
-                    write_pages(slide, bundle, run, directory)  # first, so that the table shows what is not done
-                    project(slide, bundle, directory / CSV)
-                desk.due.discard(number)
+                desk.due.discard(number)  # first: what is inserted from now on makes it due again
+                try:
+                    _write(ledger, bundle, desk.out, number)
+                except OSError:
+                    desk.due.add(number)
+                    raise
     except OutputError:  # it is in use
         return False
     return True
+
+
+def _write(ledger: Ledger, bundle: Bundle, out: Path, number: int) -> None:
+    slide = ledger.slide(number)
+    run = slide and slide.last_run()
+    if slide is None or run is None:
+        return
+    slide.take_corrections()
+    directory = out / slide.slide.name
+    (directory / DATA).mkdir(parents=True, exist_ok=True)
+    write_pages(slide, bundle, run, directory)  # first, so that a table that is behind shows what was not done
+    project(slide, bundle, directory / CSV)
 
 
 def find_due(ledger: Ledger, out: Path) -> set[int]:

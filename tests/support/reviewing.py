@@ -50,12 +50,14 @@ class Reviewer:
     Attributes:
         kept: Number of the cell by label; each label is given once.
         wrong: What the station said that it should not have.
+        asked: The last label that was asked for: told to stop meanwhile, nobody knows whether it is kept.
     """
 
     base: str
     link: Callable[[], str]
     kept: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
+    asked: str = ""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def work(self) -> None:
@@ -67,19 +69,24 @@ class Reviewer:
 
     def _label(self, client: httpx.Client, chance: random.Random) -> None:
         """Give one cell a label that no other has."""
-        rows = self._until_answered(client, "GET", "/slides/1/rows/0").json()
-        cells = [row for row in rows if row[2] == "ok"]
+        found = self._until_answered(client, "GET", "/slides/1/rows/0")
+        cells = [row for row in found.json() if row[2] == "ok"] if found else []
         if not cells:
             return
         row, label = chance.choice(cells), f"other: {len(self.kept)}"
+        self.asked = label
         wish = {"seq": row[0], "sha256": row[8], "base": row[-1], "to": label, "by": "Anna"}
         answer = self._until_answered(client, "POST", "/slides/1/corrections", wish)
+        if answer is None:  # told to stop before it was known: it may be kept or not
+            return
         if answer.status_code != 200:
             self.wrong.append(f"{label}: {answer.status_code} {answer.text[:200]}")
         self.kept[label] = row[0]
 
-    def _until_answered(self, client: httpx.Client, method: str, path: str, body: object = None) -> httpx.Response:
-        while True:
+    def _until_answered(
+        self, client: httpx.Client, method: str, path: str, body: object = None
+    ) -> httpx.Response | None:
+        while not self.stopping.is_set():
             try:
                 answer = client.request(method, path, json=body)
                 if answer.status_code not in (401, 503):
@@ -87,6 +94,7 @@ class Reviewer:
                 client.get(self.link())
             except httpx.TransportError:
                 time.sleep(0.02)
+        return None
 
 
 def main(out: Path, port: int, mutants: list[str]) -> None:

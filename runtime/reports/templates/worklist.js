@@ -39,8 +39,8 @@ function onKey(event) {
 
 /** Put in what has changed; the line that has the focus keeps it. */
 async function follow() {
-  const revision = await (await fetch("/revision")).text();
-  if (revision === byId("lines").dataset.revision) return;
+  const answer = await fetch("/revision");
+  if (!answer.ok || (await answer.text()) === byId("lines").dataset.revision) return;
   const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html"),
     focused = document.activeElement.closest("tr")?.dataset.name;
   for (const id of ["lines", "banners"]) byId(id).replaceWith(page.getElementById(id));

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samples import RUN, TIME, a_cell
@@ -25,7 +26,7 @@ def insert(folder: Path, seq: int, to: str, by: str = "Anna", sha256: str = "") 
             save_corrections(slide.database, slide.slide.id, [made])
 
 
-def report(slide: SlideLedger, *cells: int, **others: str) -> None:
+def report(slide: SlideLedger, *cells: int, **others: Any) -> None:
     slide.discover([b"%d.jpg" % seq for seq in cells])
     images = slide.images()
     slide.report([Result(images[b"%d.jpg" % seq], "reported", None, [a_cell(seq, **others)]) for seq in cells])

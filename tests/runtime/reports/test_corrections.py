@@ -16,7 +16,7 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import CorrectionError, OutputError
 from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
 from cartcls.runtime.ledger.records import Cell
-from cartcls.runtime.reports.corrections import correct, correct_all
+from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 
 Row = dict[str, Any]
@@ -317,60 +317,3 @@ def test_corrections_of_a_slide_that_was_started_anew_since_are_refused(out: Pat
     with pytest.raises(CorrectionError, match=r"older page of slide, .* \(--fresh\): open its present page"):
         correct(out, file, "Ada")
     assert not any(cell.corrected_by for cell in cells(out).values())
-
-
-def file_of(out: Path, name: str, *changes: tuple[int, str, str]) -> Path:
-    """A file of corrections of one of several slides, each with a comment."""
-    with existing_ledger(out) as (ledger, bundle):
-        (slide,) = [found for found in ledger.slides() if found.slide.name == name]
-        digests = {cell.seq: cell.sha256 for cell in slide.cells()}
-        lines = ["report,slide,bundle_sha256,seq,sha256,from,to,path,comment"]
-        for seq, to, said in changes:
-            lines.append(
-                f"{slide.slide.report},{name},{bundle.sha256},{seq},{digests[seq]},eosinophil,{to},x.jpg,{said}"
-            )
-    file = out.parent / f"corrections-{name}.csv"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
-
-
-@pytest.fixture
-def two(out: Path, folder: Path, bundle: Bundle) -> Path:
-    """Reports of two slides."""
-    shutil.copytree(folder, folder.with_name("other"))
-    return classify(folder.with_name("other"), bundle)
-
-
-def test_files_of_several_slides_are_applied_together_each_with_its_comments(two: Path):
-    files = [file_of(two, "slide", (1, "monocyte", "folded")), file_of(two, "other", (2, "basophil", ""))]
-    assert [(done.directory.name, done.changed) for done in correct_all(two, files, "Ada")] == [
-        ("slide", 1),
-        ("other", 1),
-    ]
-    with existing_ledger(two) as (ledger, _):
-        made = [correction for slide in ledger.slides() for correction in slide.corrections()]
-    assert [(found.to_label, found.comment) for found in made] == [("monocyte", "folded"), ("basophil", "")]
-    assert [(done.changed, done.already) for done in correct_all(two, files, "Ada")] == [(0, 1), (0, 1)]
-    assert not any(slide.differences for slide in verify_reports(two))
-
-
-def test_one_file_that_does_not_fit_keeps_all_from_being_applied(two: Path):
-    files = [file_of(two, "slide", (1, "monocyte", "")), file_of(two, "other", (2, "nonsense", ""))]
-    with pytest.raises(CorrectionError, match="corrections-other"):
-        correct_all(two, files, "Ada")
-    assert not any(cell.corrected_label for cell in cells(two).values())
-    with pytest.raises(CorrectionError, match="its comment has up to"):
-        correct_all(two, [file_of(two, "slide", (1, "monocyte", "x" * 501))], "Ada")
-
-
-def test_who_has_the_ledger_is_said_and_what_to_do(out: Path, bundle: Bundle, tmp_path: Path):
-    file = corrections(out, (1, "monocyte"))
-    for command, said in (
-        ("watch", rf"\(watch, process {os.getpid()}\).*: stop it, run this command, and start it again"),
-        ("batch", r"\(batch, process \d+\): run this command when it has ended"),
-        ("rebuild", r"\(rebuild, process \d+\): try again when it has ended"),
-    ):
-        with open_ledger(out, bundle, command=command):
-            for act in (lambda: correct(out, file, "Ada"), lambda: verify_reports(out), lambda: rebuild_reports(out)):
-                with pytest.raises(OutputError, match=said):
-                    act()

@@ -127,7 +127,7 @@ def test_each_answer_forbids_what_a_page_does_not_need(browser: Browser):
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     for path in ("/", "/slides/1/", "/enter"):
         page = browser.client.get(path).text
         policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]

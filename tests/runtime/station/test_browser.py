@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from browsing import CHROMIUM, FLAGS, IN_CI, shown
+from field_trial import FieldTrial
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from trial import Trial
 
 from cartcls.runtime.reports.rebuild import verify_reports
 
 PATIENCE = 60_000.0  # ms
+AXE = os.environ.get("AXE")  # axe.min.js of the npm package axe-core
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Iterator[Trial]:
-    """A watch with three cells."""
-    made = Trial(tmp_path)
+def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """A watch with three cells, or fields."""
+    made = getattr(request, "param", Trial)(tmp_path)
     for number in range(3):
         made.put(number)
     made.start()
@@ -141,3 +144,95 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
     expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
     context.close()
+
+
+@pytest.mark.parametrize("trial", [FieldTrial], indirect=True, ids=["fields"])
+def test_fields_come_while_they_are_watched_and_their_cells_are_relabelled_in_them(page: Page, trial: FieldTrial):
+    assert page.locator("#field-list .field").count() == 3
+    cells = page.locator("#cells .cell").count()
+    trial.put(4)
+    expect(page.locator("#field-list .field")).to_have_count(4)
+    expect(page.locator("#cells .cell")).to_have_count(cells + trial.count_of("00004.jpg"))
+    page.evaluate("station.reviewer = 'Anna'")
+    page.locator("#field-list .field").last.click()
+    page.wait_for_selector("#field[open] #sheet .box")
+    page.evaluate("openCell(shownField.cells[0])")
+    page.keyboard.press("3")
+    expect(page.locator("#facts")).to_contain_text("monocyte, by Anna")
+    page.click("#original summary")
+    expect(page.locator("#original img")).to_have_js_property("complete", True)
+    assert page.locator("#original img").evaluate("image => image.naturalWidth") > 50
+
+
+def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: Page, trial: Trial):
+    page.evaluate("station.reviewer = 'Anna'")
+    page.click("#labels button[data-label=eosinophil]")
+    expect(page.locator("#bulk")).to_have_text("Confirm all 3 ok cells")
+    see_all(page)
+    page.click("#bulk")
+    expect(page.locator("#unsaved-text")).to_have_text("3 confirmed.")
+    expect(page.locator("#bulk")).to_be_hidden()
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("Backspace")
+    expect(page.locator(".cell:has-text('confirmed by Anna')")).to_have_count(2)
+    expect(page.locator("#bulk")).to_have_text("Confirm the ok cell")
+
+
+def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
+    page.goto(link)
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator("#count").inner_text() == "1 slide"
+    page.keyboard.press("/")
+    page.keyboard.type("nothing like it")
+    assert page.locator("#count").inner_text() == "0 of 1 slides"
+    page.keyboard.press("Escape")
+    page.select_option("#state", "signed")
+    assert page.locator("#count").inner_text() == "0 of 1 slides"
+    page.select_option("#state", "to sign")
+    assert page.locator("#count").inner_text() == "1 slide"
+    page.locator("#search").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/slides/1/")
+
+
+def test_the_token_can_be_typed(chromium: Browser, link: str):
+    address, _, token = link.partition("/?token=")
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.fill("#token", "a guess")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_contain_text("That is not the token")
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=captures")
+    assert page.url == f"{address}/"
+    context.close()
+
+
+@pytest.mark.skipif(not (AXE or IN_CI), reason="AXE does not name axe.min.js of the npm package axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_problem(chromium: Browser, link: str, scheme: Literal["light", "dark"]):
+    context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{link.partition('/?')[0]}/enter")
+    assert problems(page) == []
+    page.goto(link)
+    page.wait_for_selector("body[data-ready]")
+    assert problems(page) == []
+    page.click("text=captures")
+    page.wait_for_selector("body[data-ready]")
+    assert problems(page) == []
+    page.locator(".cell").first.focus()
+    page.keyboard.press("c")
+    page.wait_for_selector("#who[open]")
+    assert problems(page) == []
+    context.close()
+
+
+def problems(page: Page) -> list[str]:
+    page.evaluate(Path(str(AXE)).read_text(encoding="utf-8"))
+    return [violation["id"] for violation in page.evaluate("axe.run()")["violations"]]

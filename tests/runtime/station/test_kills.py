@@ -13,7 +13,7 @@ def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StationTri
     watch, station = getattr(request, "param", ("", ""))
     made = StationTrial(tmp_path, *([watch] if watch else []), station=station)
     yield made
-    made.end()
+    made.end_both()
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,6 @@ def test_kill_nine_of_either_loses_and_doubles_no_label(trial: StationTrial, fil
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", [("", "early"), ("", "again"), ("forgetful", "")], indirect=True, ids=str)
 def test_the_trial_of_kills_finds_a_fault(trial: StationTrial):
-    kill_both_again_and_again(trial, 100, 30)
+    kill_both_again_and_again(trial, 60, 12)
     trial.send(signal.SIGTERM)
     assert trial.problems()
