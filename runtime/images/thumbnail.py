@@ -16,7 +16,7 @@ CAPTION, NAMES = 30, 22
 THE_CELL, GRAD_CAM, ATTENTION = "the cell", "Grad-CAM", "spatial attention"
 OUTLINE, AROUND = (0, 110, 0), (255, 255, 255)  # of a box: as in a field, with a white line around it
 STRENGTH = 0.45
-EVEN = 0.01  # a smaller difference within an attention is shown as none
+EVEN = 0.01  # the least difference within an attention that is shown in all colours
 JPEG_QUALITY = 85
 
 

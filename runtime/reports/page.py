@@ -117,6 +117,7 @@ def render_page(
     return render(
         PAGE,
         classes,
+        panels_of(bundle, has_maps),
         scripts=SCRIPTS,
         summary=summary,
         rows=[(places[row.name], row, without and without.rows[at]) for at, row in enumerate(summary.rows)],
@@ -134,16 +135,24 @@ def render_page(
         provenance={key: getattr(summary, key) for key in PROVENANCE if getattr(summary, key)},
         csv_name=CSV,
         of_fields=summary.smudges is not UNSET,
+        has_boxes=bundle.has_boxes,
+        has_attention=bundle.has_attention and has_maps,
         meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps),
     )
 
 
-def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), **values: Any) -> str:
+def panels_of(bundle: Bundle, has_maps: bool) -> int:
+    """How many pictures a thumbnail has side by side: the cell, its heat map, its attention."""
+    return 1 + has_maps + (has_maps and bundle.has_attention)
+
+
+def render(template: str, classes: Sequence[CellClass], panels: int, scripts: Sequence[str] = (), **values: Any) -> str:
     """Render one of the package's templates; all values are escaped, and no other script can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
+        panels: How many pictures a thumbnail has.
         scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
         **values: Values for the template.
     """
@@ -162,7 +171,9 @@ def render(template: str, classes: Sequence[CellClass], scripts: Sequence[str] =
     policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self'; style-src {_allow(style)}"
     if code:
         policy += f"; script-src {_allow(code)} 'self'"
-    return environment.get_template(template).render(values, style=Markup(style), script=Markup(code), policy=policy)
+    return environment.get_template(template).render(
+        values, panels=panels, style=Markup(style), script=Markup(code), policy=policy
+    )
 
 
 def reasons(cell: Cell) -> list[str]:
@@ -235,6 +246,7 @@ def _row(cell: Cell) -> dict[str, object]:
         "part": cell.part,
         "box": cell.box,
         "sameCellAs": cell.same_cell_as,
+        "boxFound": cell.box_found,
     }
 
 
@@ -257,6 +269,9 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
         "notSearched": [entry.name for entry in bundle.classes if of_fields and entry.kind == "platelet"],
         "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
+        "hasAttention": bundle.has_attention and has_maps,
+        "panels": panels_of(bundle, has_maps),
+        "pictures": [thumbnail.THE_CELL, thumbnail.GRAD_CAM, thumbnail.ATTENTION],
         "mapsInFile": MAPS,
         "data": DATA,
         "notACell": NOT_A_CELL,
