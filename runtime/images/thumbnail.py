@@ -90,7 +90,7 @@ def outlined(small: Image, box: npt.NDArray[np.float32]) -> Image:
     first = min(width - 1, round(x * width)), min(height - 1, round(y * height))
     last = max(first[0], round((x + w) * width) - 1), max(first[1], round((y + h) * height) - 1)
     picture = small.copy()
-    cv2.rectangle(picture, (first[0] - 1, first[1] - 1), (last[0] + 1, last[1] + 1), AROUND, 3)
+    cv2.rectangle(picture, (first[0] - 1, first[1] - 1), (last[0] + 1, last[1] + 1), AROUND, 1)
     cv2.rectangle(picture, first, last, OUTLINE, 1)
     return picture
 
