@@ -145,7 +145,9 @@ def _caption(text: str, color: str, width: int) -> Image:
     strip = PIL.Image.new("RGB", (width, CAPTION), "white")
     draw = PIL.ImageDraw.Draw(strip)
     draw.rectangle((0, 0, 6, CAPTION), fill=color)
-    draw.text((14, CAPTION / 2), text, fill="black", font=_font(), anchor="lm")
+    space, length = width - 18, draw.textlength(text, _font())
+    font = _font() if length <= space else _font(max(8, int(18 * space / length)))
+    draw.text((14, CAPTION / 2), text, fill="black", font=font, anchor="lm")
     return np.array(strip, np.uint8)
 
 
@@ -156,6 +158,6 @@ def _name(text: str, width: int) -> Image:
     return np.array(strip, np.uint8)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _font(size: int = 18) -> "PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont":
     return PIL.ImageFont.load_default(size=size)
