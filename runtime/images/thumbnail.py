@@ -145,7 +145,7 @@ def _caption(text: str, color: str, width: int) -> Image:
     strip = PIL.Image.new("RGB", (width, CAPTION), "white")
     draw = PIL.ImageDraw.Draw(strip)
     draw.rectangle((0, 0, 6, CAPTION), fill=color)
-    space, length = width - 18, draw.textlength(text, _font())
+    space, length = width - 20, draw.textlength(text, _font())
     font = _font() if length <= space else _font(max(8, int(18 * space / length)))
     draw.text((14, CAPTION / 2), text, fill="black", font=font, anchor="lm")
     return np.array(strip, np.uint8)
