@@ -15,7 +15,7 @@ from ..runtime.errors import DataError, OutputError
 from ..runtime.files import whole_folder, writing
 from ..runtime.inference.classifier import Classifier
 from ..runtime.ledger.records import Cell, Run
-from ..runtime.reports.page import render
+from ..runtime.reports.page import panels_of, render
 from ..runtime.reports.table import CSV, write_csv
 from ..runtime.slides.batch import classify_images, describe_run
 from .classes import classes_of_folders
@@ -102,7 +102,8 @@ def evaluate(
         mistakes.sort(key=lambda mistake: -(mistake[0].confidence or 0))
         classes = [(names.index(entry.name), entry) for entry in bundle.manifest.classes_as_read]
         values = {"evaluation": evaluation, "mistakes": mistakes, "by_class": classes, "titles": titles}
-        (folder / MISTAKES).write_text(render(MISTAKES, bundle.classes, **values), encoding="utf-8")
+        panels = panels_of(bundle, has_maps=any(cell.maps for cell in cells))
+        (folder / MISTAKES).write_text(render(MISTAKES, bundle.classes, panels, **values), encoding="utf-8")
     return evaluation
 
 

@@ -1,18 +1,19 @@
 """From a checkpoint to a bundle: graph, parity, provenance, model card."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET
 
 from ..calibration.cross_validation import CROSS_VALIDATED, CrossValidated
 from ..calibration.metrics import classification_metrics
 from ..calibration.ranges import range_cells
 from ..calibration.split import TRAINED, Split, check_split, class_of, read_split
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, write_bundle
-from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, Parity, ParityCheck, Precisions
+from ..runtime.bundle.manifest import SAFE_NAME, GraphInput, Manifest, Metrics, Parity, Precisions
 from ..runtime.bundle.provenance import Preprocessing
 from ..runtime.errors import DataError
 from ..runtime.files import whole_folder, writing
@@ -20,10 +21,10 @@ from ..runtime.images.resize import PREPROCESSING
 from ..runtime.inference.engine_store import Precision
 from ..runtime.inference.openvino_backend import OpenVINOBackend
 from ..runtime.inference.parity import Reference, infer_all
-from ..train.checkpoint import Checkpoint, load_checkpoint, predict
+from ..train.checkpoint import Checkpoint, load_checkpoint, predict, predict_further
 from ..train.images import LabelledImages, load_images
-from ..train.models.marzahl import MARZAHL
 from .classes import cell_classes, unknown_cells
+from .graph import further_outputs
 from .int8 import int8_bytes
 from .model_card import MODEL_CARD, model_card
 from .onnx_graph import onnx_bytes
@@ -66,16 +67,12 @@ def export_bundle(
         raise DataError(f"{out.name!r} cannot be a bundle's name: use letters, digits, space and . + - _ in --out")
     notice_text = NO_NOTICE if notice is None else _read_text(notice)
     trained = load_checkpoint(checkpoint)
-    if trained.arch == MARZAHL:
-        raise DataError(
-            f"{checkpoint} is of {MARZAHL}, and a bundle of {MARZAHL} comes later: to classify with a bundle, train"
-            " resnet18 or rcmnet on the same split"
-        )
     run = _Run(checkpoint, trained, data_dir)
     part = run.compared
     cells = run.images(part)
     logits = predict(trained.model, cells.images)
-    reference = Reference(cells.images, cells.labels, logits, trained.model.fc.bias.detach().numpy())
+    bias, further = trained.model.fc.bias.detach().numpy(), predict_further(trained.model, cells.images)
+    reference = Reference(cells.images, cells.labels, logits, bias, *further)
     graphs = _graphs(run, precision)
     parity = check_parity(reference, graphs.float32, graphs.shipped, graphs.half, graphs.int8)
     metrics = _metrics(run, cells, logits)
@@ -198,7 +195,7 @@ def _manifest(
     part, paths = compared
     width, height = trained.image_size
     classes = tuple(cell_classes(trained.classes))
-    checks = [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]
+    further = further_outputs(trained.model)
     return Manifest(
         name=name,
         classes=classes,
@@ -207,9 +204,10 @@ def _manifest(
         precision=Precisions("half, with float32 islands" if half else "float32", parity.cpu_precision),
         source=bundle_source(trained),
         metrics=metrics,
-        parity=Parity(part, "PyTorch, float32", checks),
+        parity=Parity(part, "PyTorch, float32", parity.recorded(paths)),
         files={},
         unknown_cells=unknown_cells(classes),
+        outputs=further or UNSET,
     )
 
 

@@ -1,4 +1,4 @@
-"""The graph that ships: what a bundle's `model.onnx` computes, from uint8 pixels to logits and heat maps."""
+"""The graph that ships: what a bundle's `model.onnx` computes, from uint8 pixels to logits and what explains them."""
 
 import copy
 from typing import cast
@@ -6,7 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..train.models.base import FeatureClassifier, MapClassifier, normalize
+from ..runtime.bundle.manifest import Further
+from ..train.models.base import AttentionClassifier, FeatureClassifier, MapClassifier, normalize
+from ..train.models.marzahl import Marzahl, within_picture
 
 
 class Graph(nn.Module):
@@ -52,7 +54,10 @@ class GraphWithMaps(Graph):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
-        last_map = self.feature_map(normalize(image).to(self.dtype)).float()  # (N, D, h, w)
+        return self.of_map(self.feature_map(normalize(image).to(self.dtype)).float())
+
+    def of_map(self, last_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of the last feature map A (N, D, h, w), float32."""
         features = last_map.mean((2, 3))
         _, channels, height, width = last_map.shape
         weights = self.fc.weight / (height * width)  # (K, D)
@@ -61,6 +66,52 @@ class GraphWithMaps(Graph):
         return self.fc(features), cams, features
 
 
+class GraphWithAttention(GraphWithMaps):
+    """A graph that also gives the spatial attention by which the network weighs positions."""
+
+    outputs = ("logits", "cams", "features", "attention")
+
+    def __init__(self, model: AttentionClassifier, half: bool):
+        """Wrap a copy of a model; see `Graph`."""
+        super().__init__(model, half)
+        self.map_and_attention = cast(AttentionClassifier, self.model).map_and_attention
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, K), cams (N, K, h, w), features (N, D) and attention in 0…1 (N, 1, h', w')."""
+        last_map, attention = self.map_and_attention(normalize(image).to(self.dtype))
+        return *self.of_map(last_map.float()), attention.float()
+
+
+class GraphWithBoxes(Graph):
+    """A graph that also gives the box of the cell, in shares of the picture. All after the body is float32."""
+
+    outputs = ("logits", "features", "boxes")
+
+    def __init__(self, model: Marzahl, half: bool):
+        """Wrap a copy of a model; see `Graph`."""
+        super().__init__(model, half)
+        copied = cast(Marzahl, self.model)
+        copied.hidden.float()
+        copied.box.float()
+        self.features_and_box = copied.features_and_box
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, K), features (N, D), and boxes (N, 4): upper left corner, width and height, within the picture."""
+        features, boxes = self.features_and_box(normalize(image).to(self.dtype))
+        return self.fc(features), features, within_picture(boxes)
+
+
 def graph_of(model: FeatureClassifier, half: bool) -> Graph:
-    """Wrap a model in the graph that ships: with maps where its head allows them exactly."""
+    """Wrap a model in the graph that ships: with maps where its head allows them exactly, attention and boxes."""
+    if isinstance(model, Marzahl):
+        return GraphWithBoxes(model, half)
+    if isinstance(model, AttentionClassifier):
+        return GraphWithAttention(model, half)
     return GraphWithMaps(model, half) if isinstance(model, MapClassifier) else Graph(model, half)
+
+
+def further_outputs(model: FeatureClassifier) -> tuple[Further, ...]:
+    """What the graph of a model gives beside logits, features and heat maps."""
+    if isinstance(model, Marzahl):
+        return ("boxes",)
+    return ("attention",) if isinstance(model, AttentionClassifier) else ()

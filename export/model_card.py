@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from ..calibration.cross_validation import BY_GROUP, BY_IMAGE
 from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord
-from ..runtime.bundle.manifest import CellClass, Manifest, Metrics, ParityCheck
+from ..runtime.bundle.manifest import CellClass, Further, Manifest, Metrics, ParityCheck
 from ..runtime.bundle.provenance import Provenance, stage_index
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -18,7 +20,8 @@ _CARD = """\
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
 It is made for pictures like those it was trained on: one cell in the middle, the same stain, microscope and
-magnification. **For research use only.** A person must look before anything is decided.{adjusted}{always}{finding}
+magnification. **For research use only.** A person must look before anything is decided.\
+{adjusted}{further}{always}{finding}
 
 ## What it is not for
 - Whole fields of view, unstained cells, other stains or cameras: nothing is known of its answers there.
@@ -36,8 +39,8 @@ Each names the part of the split that it was made on. The split is a **{source.s
 
 Parity with {referred} in float32, on the cells of `{part}`:
 
-| graph | run by | largest change of a probability | limit | of a logit | right | other answers | passed |
-|---|---|---|---|---|---|---|---|
+| graph | run by | largest change of a probability | limit | of a logit |{beside} right | other answers | passed |
+|---|---|---|---|---|---|---|---{rule}|
 {parity}
 
 On a CPU it runs in {precision.cpu}.{changed}
@@ -51,6 +54,15 @@ notice is in `NOTICE`. `proof.npz` holds the first cells of each class of `{part
 what it runs.
 """
 
+
+_FURTHER: dict[Further, str] = {
+    "boxes": "\nIt also tells the cell's box in the picture, which is no part of the label.",
+    "attention": "\nIt also gives its spatial attention: how much it weighs each place, whatever the label.",
+}
+_BESIDE: dict[Further, str] = {
+    "boxes": " of a box, as a share of the picture |",
+    "attention": " of an attention, from 0 to 1 |",
+}
 
 _FINDING = """
 Its reports give a finding, no differential: cells by label, and those that speak against it. That is no diagnosis."""
@@ -126,6 +138,9 @@ def model_card(manifest: Manifest) -> str:
         calibration=_calibration(manifest.calibration),
         referred=referred,
         part=manifest.parity.part,
+        further="".join(_FURTHER[name] for name in manifest.outputs or ()),
+        beside="".join(_BESIDE[name] for name in manifest.outputs or ()),
+        rule="|---" * len(manifest.outputs or ()),
         parity="\n".join(_parity(check, referred) for check in checks),
         changed=_changed(checks[-1].changed, referred),
         commands="\n".join([*_commands(source), *([] if source.members else [_epoch(source.epochs, source)])]),
@@ -231,8 +246,10 @@ def _changed(paths: list[str], reference: str) -> str:
 
 
 def _parity(check: ParityCheck, reference: str) -> str:
+    differences = check.max_box_difference, check.max_attention_difference
+    further = "".join(f" {difference:.5f} |" for difference in differences if difference is not UNSET)
     return (
         f"| {check.graph} | {check.runner} | {check.max_probability_difference:.5f} | {check.limit} |"
-        f" {check.max_logit_difference:.5f} | {check.correct} ({reference} {check.reference_correct})"
+        f" {check.max_logit_difference:.5f} |{further} {check.correct} ({reference} {check.reference_correct})"
         f" of {check.count} | {len(check.changed)} | {'yes' if check.passed else 'no'} |"
     )

@@ -1,11 +1,12 @@
 """Parity: whether an exported graph gives the same answers as the PyTorch model it came from."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import onnxruntime
 
+from ..runtime.bundle.manifest import ParityCheck
 from ..runtime.errors import ParityError
 from ..runtime.inference.backend import Outputs
 from ..runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
@@ -31,6 +32,14 @@ class ParityReport:
     def has_int8(self) -> bool:
         """Whether the 8-bit graph ships."""
         return self.cpu_precision == INT8
+
+    def recorded(self, paths: Sequence[str]) -> list[ParityCheck]:
+        """The checks as they go into `bundle.json`.
+
+        Args:
+            paths: Path of each cell.
+        """
+        return [_recorded(check, paths) for check in self.checks]
 
 
 def check_parity(
@@ -77,6 +86,11 @@ def onnxruntime_infer(model: bytes) -> Callable[[Images], Outputs]:
 
     def infer(images: Images) -> Outputs:
         arrays = {name: np.asarray(a) for name, a in zip(names, session.run(None, {"image": images}), strict=True)}
-        return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
+        return Outputs.of(arrays)
 
     return infer
+
+
+def _recorded(check: Check, paths: Sequence[str]) -> ParityCheck:
+    given = {name: value for name, value in asdict(check).items() if value is not None}
+    return ParityCheck(**{**given, "changed": [paths[index] for index in check.changed]})

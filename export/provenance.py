@@ -45,6 +45,7 @@ def _command(record: Provenance, arch: str) -> str:
         return f"{TRAIN} join {' '.join(f'{member.arch}.ckpt' for member in record.members)} --out RUN_DIR"
     stages = ",".join("{}x{}".format(*stage.size) + f":{stage.epochs}" for stage in record.stages)
     command = f"{TRAIN} fit DATA_DIR --split {record.split_file}"
+    command += " --boxes BOXES" if record.boxes_sha256 else ""
     if "select" not in record.data_sha256:  # the model on all cells
         command = f"{TRAIN} cross-validate DATA_DIR"
     command += f" --out RUN_DIR --arch {arch} --sizes {stages} --batch-size {record.batch_size}"

@@ -1,7 +1,7 @@
 """A bundle with another head, made where there is no PyTorch."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..calibration.adapted_head import HOME_CELLS
 from ..calibration.head import Head
 from ..calibration.metrics import classification_metrics
 from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
-from ..runtime.bundle.manifest import CellClass, Metrics, Parity, ParityCheck
+from ..runtime.bundle.manifest import CellClass, Metrics, Parity
 from ..runtime.bundle.provenance import Provenance
 from ..runtime.bundle.review import CALIBRATION, Gaussians
 from ..runtime.errors import BundleError, DataError
@@ -22,7 +22,7 @@ from ..runtime.inference.parity import Images, Reference, infer_all, is_half
 from .classes import unknown_cells
 from .head import read_head, replace_head
 from .model_card import MODEL_CARD, model_card
-from .parity import CELLS_PER_CLASS, ParityReport, check_parity, onnxruntime_infer
+from .parity import CELLS_PER_CLASS, check_parity, onnxruntime_infer
 from .recalibrated import check_writable
 from .retype import to_float32
 
@@ -99,9 +99,11 @@ def write_reheaded(
     float32 = to_float32(shipped)
     has_int8 = INT8_MODEL in bundle.manifest.files
     int8 = replace_head(read_bundle_file(bundle, INT8_MODEL), head) if has_int8 else b""
-    logits = infer_all(onnxruntime_infer(float32), cells.images).logits
+    expected = infer_all(onnxruntime_infer(float32), cells.images)
+    logits = expected.logits
     labels = logits.argmax(1) if cells.labels is None else cells.labels
-    reference = Reference(cells.images, labels, logits, head.bias.astype(np.float32))
+    bias = head.bias.astype(np.float32)
+    reference = Reference(cells.images, labels, logits, bias, expected.boxes, expected.attention)
     parity = check_parity(reference, float32, shipped, is_half(bundle), int8)
     manifest = replace(
         bundle.manifest,
@@ -111,7 +113,7 @@ def write_reheaded(
         calibration=None,
         source=source,
         metrics=_metrics(cells, logits, classes),
-        parity=Parity(cells.part, REFERENCE, _checks(parity, cells.paths)),
+        parity=Parity(cells.part, REFERENCE, parity.recorded(cells.paths)),
         reading_order=UNSET,
         report=bundle.manifest.report if tuple(classes) == bundle.classes else UNSET,
         unknown_cells=_unknown_cells(bundle, classes),
@@ -134,7 +136,3 @@ def _metrics(cells: ParityCells, logits: npt.NDArray[np.float32], classes: Seque
     if cells.labels is None:
         return {}
     return {cells.part: classification_metrics(cells.labels, logits, [entry.name for entry in classes])}
-
-
-def _checks(parity: ParityReport, paths: Sequence[str]) -> list[ParityCheck]:
-    return [ParityCheck(**{**asdict(check), "changed": [paths[i] for i in check.changed]}) for check in parity.checks]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..runtime.bundle.provenance import Provenance, stage_index
 from ..runtime.errors import DataError, install
-from .models.base import FeatureClassifier, normalize
+from .models.base import AttentionClassifier, FeatureClassifier, normalize
 from .models.build import build
+from .models.marzahl import Marzahl, within_picture
 from .models.rcmnet import interpolate_table
 
 TABLES = (".rel_height", ".rel_width")  # the image size sets their length
@@ -86,3 +87,21 @@ def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size:
     with torch.inference_mode():
         batches = torch.from_numpy(images).split(batch_size)
         return torch.cat([model(normalize(batch)) for batch in batches]).numpy()
+
+
+def predict_further(
+    model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.float32] | None]:
+    """What a model tells of uint8 images (N, H, W, 3) beside their logits.
+
+    Returns:
+        Boxes within the picture (N, 4), as `within_picture` has them, and spatial attention in 0…1 (N, 1, h, w),
+        float32; None for each that the model does not give.
+    """
+    with torch.inference_mode():
+        batches = map(normalize, torch.from_numpy(images).split(batch_size))
+        if isinstance(model, Marzahl):
+            return torch.cat([within_picture(model.class_and_box(batch)[1]) for batch in batches]).numpy(), None
+        if isinstance(model, AttentionClassifier):
+            return None, torch.cat([model.map_and_attention(batch)[1] for batch in batches]).numpy()
+    return None, None

@@ -81,6 +81,16 @@ class Bundle:
         return self.manifest.home_scale or None
 
     @property
+    def has_boxes(self) -> bool:
+        """Whether its graph tells the box of each cell."""
+        return "boxes" in (self.manifest.outputs or ())
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether its graph gives a spatial attention."""
+        return "attention" in (self.manifest.outputs or ())
+
+    @property
     def cpu_precision(self) -> str:
         """Precision of the OpenVINO backend: the fastest that gave the same answers at export."""
         return self.manifest.precision.cpu

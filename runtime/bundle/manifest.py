@@ -21,6 +21,7 @@ COLOR = re.compile(r"#[0-9a-f]{6}")
 
 Kind = Literal["leukocyte", "nrbc", "platelet", "other"]
 Report = Literal["differential", "finding"]
+Further = Literal["boxes", "attention"]
 KIND_ORDER: tuple[Kind, ...] = ("leukocyte", "nrbc", "platelet", "other")
 READING_ORDER = (
     *("neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil"),
@@ -133,7 +134,10 @@ class Metrics(Struct, frozen=True):
 
 
 class ParityCheck(Struct, frozen=True, kw_only=True):
-    """How one graph compared with PyTorch: as `inference.parity.Check`, the cells of `changed` by their paths."""
+    """How one graph compared with PyTorch: as `inference.parity.Check`, the cells of `changed` by their paths.
+
+    What the graph does not give is left out.
+    """
 
     graph: str
     runner: str
@@ -146,6 +150,8 @@ class ParityCheck(Struct, frozen=True, kw_only=True):
     cam_sum_error: float
     changed: list[str] = []
     passed: bool
+    max_box_difference: float | UnsetType = UNSET
+    max_attention_difference: float | UnsetType = UNSET
 
 
 class Parity(Struct, frozen=True):
@@ -173,6 +179,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
             it is for one folder of reports, and in their ledger.
         adjustment: How pictures are changed for the model; left out where they are not.
         home_scale: How large red cells are in the crops that it is for; left out where that is not known.
+        outputs: What the graph gives beside logits, features and heat maps: boxes of the cells, or a spatial attention;
+            left out where that is nothing.
     """
 
     format: int = FORMAT
@@ -192,6 +200,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     restricted_to: tuple[str, ...] | UnsetType = UNSET
     adjustment: Adjustment | UnsetType = UNSET
     home_scale: HomeScale | UnsetType = UNSET
+    outputs: tuple[Further, ...] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _check_name(self.name)

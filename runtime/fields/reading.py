@@ -68,6 +68,7 @@ class Part:
         found: Its box.
         scale: How much larger the model sees it than it is in the file.
         mpp: µm per pixel of the file.
+        crop: Width and height of its crop, in pixels of the training cells.
         other_scale: Whether the red cells of its field look like another magnification than the slide's.
     """
 
@@ -75,6 +76,7 @@ class Part:
     found: Found
     scale: float
     mpp: float
+    crop: tuple[int, int]
     other_scale: bool = False
 
 
@@ -205,7 +207,8 @@ def read_part(
     if not number or field.found is None:
         return field.file, None
     found, file = field.found.cells[number - 1], field.file
-    part = Part(number, found, crops.diameter / field.diameter, mpp_of(field.diameter), field.other_scale)
+    scale, size = crops.diameter / field.diameter, (crops.width, crops.height)
+    part = Part(number, found, scale, mpp_of(field.diameter), size, field.other_scale)
     try:
         crop = crop_of(field, (found.x, found.y, found.w, found.h), crops)
     except ImageError as error:

@@ -82,6 +82,21 @@ def maps_of_picture(maps: npt.NDArray[np.float32], scale: float) -> npt.NDArray[
     return down @ maps @ across.T
 
 
+def box_of_picture(box: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
+    """A box in an adjusted picture, as a box in the picture itself, of which it may show more or less.
+
+    Args:
+        box: Upper left corner, width and height, in shares of the picture, float32, (4,).
+        scale: Of the adjustment.
+
+    Returns:
+        Likewise, within the picture.
+    """
+    low, high = ((corner - 0.5) / np.float32(scale) + 0.5 for corner in (box[:2], box[:2] + box[2:]))
+    low, high = low.clip(0, 1), high.clip(0, 1)
+    return np.concatenate([low, high - low])
+
+
 def _parts_shown(count: int, scale: float) -> npt.NDArray[np.float32]:
     """How much of each of `count` strips of a picture each strip of the adjusted one shows, (count, count)."""
     edges = (np.arange(count + 1) - count / 2) * scale + count / 2  # of the picture's, in strips of the adjusted one

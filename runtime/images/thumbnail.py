@@ -1,4 +1,4 @@
-"""Thumbnails: a cell beside its heat map."""
+"""Thumbnails: a cell beside its heat map, and beside the attention of the model where it has one."""
 
 from functools import lru_cache
 
@@ -12,8 +12,11 @@ import PIL.ImageFont
 from .resize import Image
 
 HEIGHT = 180
-CAPTION = 30
+CAPTION, NAMES = 30, 22
+THE_CELL, GRAD_CAM, ATTENTION = "the cell", "Grad-CAM", "spatial attention"
+OUTLINE, AROUND = (0, 110, 0), (255, 255, 255)  # of a box: as in a field, with a white line around it
 STRENGTH = 0.45
+EVEN = 0.01  # the least difference within an attention that is shown in all colours
 JPEG_QUALITY = 85
 
 
@@ -35,15 +38,17 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
     return np.asarray(cv2.blendLinear(crop, colored, 1 - weight, weight), np.uint8)
 
 
-def pack(cams: npt.NDArray[np.float32]) -> bytes:
+def pack(cams: npt.NDArray[np.float32], attention: npt.NDArray[np.float32] | None = None) -> bytes:
     """Pack the heat maps of all classes of a cell, for a page that shows any of them.
 
     Args:
         cams: Class activation maps before their ReLU, float32, (K, h, w).
+        attention: Spatial attention in 0…1, float32, (h', w'); None where the model has none.
 
     Returns:
         K, h and w as one byte each; per class the peak of its map, in 255ths of the highest of all; then each map after
-        its ReLU, in 255ths of its own peak, as `overlay` takes it. Empty where a size needs more than a byte.
+        its ReLU, in 255ths of its own peak, as `overlay` takes it; then the lowest and highest attention, in 255ths.
+        Empty where a size needs more than a byte.
     """
     if max(cams.shape) > 255:
         return b""
@@ -51,7 +56,11 @@ def pack(cams: npt.NDArray[np.float32]) -> bytes:
     peaks = positive.max((1, 2))
     strengths = np.rint(255 * peaks / max(float(peaks.max()), 1e-12)).astype(np.uint8)
     maps = np.rint(255 * positive / np.maximum(peaks, 1e-12)[:, None, None]).astype(np.uint8)
-    return bytes(cams.shape) + strengths.tobytes() + maps.tobytes()
+    packed = bytes(cams.shape) + strengths.tobytes() + maps.tobytes()
+    if attention is None:
+        return packed
+    span = np.array([attention.min(), attention.max()])
+    return packed + np.rint(255 * np.nan_to_num(span).clip(0, 1)).astype(np.uint8).tobytes()
 
 
 @lru_cache(maxsize=1)
@@ -69,20 +78,61 @@ def shrink(crop: Image) -> Image:
     return np.asarray(cv2.resize(crop, (width, HEIGHT), interpolation=interpolation), np.uint8)
 
 
-def thumbnail(small: Image, cam: npt.NDArray[np.float32] | None, caption: str, color: str) -> bytes:
-    """Draw a crop beside the crop under its heat map, with a caption below.
+def outlined(small: Image, box: npt.NDArray[np.float32]) -> Image:
+    """Draw a box on a copy of a crop: a thin line, with a white one around it, that both show on any cell.
+
+    Args:
+        small: Crop, RGB, uint8, (H, W, 3).
+        box: Upper left corner, width and height, in shares of it, (4,).
+    """
+    height, width = small.shape[:2]
+    x, y, w, h = (float(value) for value in box)
+    first = min(width - 1, round(x * width)), min(height - 1, round(y * height))
+    last = max(first[0], round((x + w) * width) - 1), max(first[1], round((y + h) * height) - 1)
+    picture = small.copy()
+    cv2.rectangle(picture, (first[0] - 1, first[1] - 1), (last[0] + 1, last[1] + 1), AROUND, 1)
+    cv2.rectangle(picture, first, last, OUTLINE, 1)
+    return picture
+
+
+def stretched(attention: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Attention (h, w) from 0 at its lowest to 1 at its highest, as `overlay` shows it; 0 where it is even."""
+    low, high = float(attention.min()), float(attention.max())
+    return (attention - low) / max(high - low, EVEN)
+
+
+def thumbnail(
+    small: Image,
+    cam: npt.NDArray[np.float32] | None,
+    caption: str,
+    color: str,
+    box: npt.NDArray[np.float32] | None = None,
+    attention: npt.NDArray[np.float32] | None = None,
+) -> bytes:
+    """Draw a crop beside the crop under its heat map, and under its attention, with a caption below.
 
     Args:
         small: Crop as `shrink` gives it, RGB, uint8, (H, W, 3).
-        cam: Map of the predicted class, float32, (h, w); None draws the crop alone.
+        cam: Map of the predicted class, float32, (h, w); None draws no such picture.
         caption: Label and confidence.
         color: Colour of the class, `#rrggbb`.
+        box: Where the model finds the cell: upper left corner, width and height, in shares of the crop, (4,); None
+            draws none.
+        attention: Spatial attention in 0…1, float32, (h, w); None draws no such picture. With it, each picture has its
+            name.
 
     Returns:
         A JPEG file.
     """
-    panels = [small] if cam is None else [small, overlay(small, cam)]
-    picture = np.concatenate([np.concatenate(panels, axis=1), _caption(caption, color, small.shape[1] * len(panels))])
+    panels = {THE_CELL: small if box is None else outlined(small, box)}
+    if cam is not None:
+        panels[GRAD_CAM] = overlay(small, cam)
+    if attention is not None:
+        panels[ATTENTION] = overlay(small, stretched(attention))
+    strips = [np.concatenate(list(panels.values()), axis=1)]
+    if attention is not None:
+        strips.append(np.concatenate([_name(name, small.shape[1]) for name in panels], axis=1))
+    picture = np.concatenate([*strips, _caption(caption, color, small.shape[1] * len(panels))])
     picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not ok:
@@ -95,10 +145,19 @@ def _caption(text: str, color: str, width: int) -> Image:
     strip = PIL.Image.new("RGB", (width, CAPTION), "white")
     draw = PIL.ImageDraw.Draw(strip)
     draw.rectangle((0, 0, 6, CAPTION), fill=color)
-    draw.text((14, CAPTION / 2), text, fill="black", font=_font(), anchor="lm")
+    space, length = width - 20, draw.textlength(text, _font())
+    font = _font() if length <= space else _font(max(8, int(18 * space / length)))
+    draw.text((14, CAPTION / 2), text, fill="black", font=font, anchor="lm")
     return np.array(strip, np.uint8)
 
 
-@lru_cache(maxsize=1)
-def _font() -> "PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont":
-    return PIL.ImageFont.load_default(size=18)
+@lru_cache(maxsize=64)
+def _name(text: str, width: int) -> Image:
+    strip = PIL.Image.new("RGB", (width, NAMES), "white")
+    PIL.ImageDraw.Draw(strip).text((width / 2, NAMES / 2), text, fill="black", font=_font(14), anchor="mm")
+    return np.array(strip, np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int = 18) -> "PIL.ImageFont.FreeTypeFont | PIL.ImageFont.ImageFont":
+    return PIL.ImageFont.load_default(size=size)

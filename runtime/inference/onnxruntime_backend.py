@@ -91,7 +91,7 @@ class CudaBackend:
         arrays = {
             name: np.asarray(result, np.float32)[:count] for name, result in zip(self._outputs, results, strict=True)
         }
-        return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
+        return Outputs.of(arrays)
 
 
 def open_onnxruntime(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BackendError
-from .backend import Outputs
+from .backend import OUTPUTS, Outputs
 from .compiled_store import CompiledStore
 from .predictions import softmax
 
@@ -72,7 +72,7 @@ class OpenVINOBackend:
         if self._recomputes and unsure.any():
             for name, values in self._run(self._exact(), images[unsure]).items():
                 outputs[name][unsure] = values
-        return Outputs(outputs["logits"], outputs["features"], outputs.get("cams"))
+        return Outputs.of(outputs)
 
     def close(self) -> None:
         """Release the compiled graph."""
@@ -90,7 +90,7 @@ class OpenVINOBackend:
     def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Give parts of the images to requests as these become free; each runs on its own threads."""
         parts = np.array_split(images, min(PARTS * len(requests) if len(requests) > 1 else 1, len(images)))
-        names = [name for name in ("logits", "features", "cams") if name in self.shapes]
+        names = [name for name in OUTPUTS if name in self.shapes]
         found: list[list[npt.NDArray[np.float32]]] = [[] for _ in parts]
 
         def keep(request: Any, index: int) -> None:

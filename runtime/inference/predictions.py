@@ -11,7 +11,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.calibration import NOT_CALIBRATED
 from ..bundle.review import assess
 from ..fields.reading import OTHER_SCALE, Part, View
-from ..images.adjust import maps_of_picture
+from ..images.adjust import box_of_picture, maps_of_picture
 from ..images.reading import Reading, Source
 from .backend import Outputs
 
@@ -45,6 +45,10 @@ class Prediction:
         stain: Distance of its colours from theirs; None likewise.
         part: The cell of a field that it is about; None where the file is one cell, or a field that has none.
         view: What is kept of the field; None where the file is one cell, or cannot be used.
+        box: Where the model finds the cell: x and y of the upper left corner, width and height, in shares of the
+            picture as it is (of a field's cell: of its crop), float32, (4,); None where the model gives none.
+        attention: Spatial attention of the model, the same for all classes, in 0…1, float32, (h, w), over the picture
+            as it is; None where the model has none.
     """
 
     source: Source
@@ -59,6 +63,8 @@ class Prediction:
     stain: float | None = None
     part: Part | None = None
     view: View | None = None
+    box: npt.NDArray[np.float32] | None = None
+    attention: npt.NDArray[np.float32] | None = None
 
     @property
     def status(self) -> Literal["ok", "review", "rejected", "empty"]:
@@ -158,12 +164,21 @@ def _prediction(
         found.distance if found else None,
         found.stain if found else None,
         part,
+        box=None if outputs.boxes is None else _box(outputs.boxes[row], bundle),
+        attention=None if outputs.attention is None else _over_picture(outputs.attention[row], bundle)[0],
     )
 
 
-def _over_picture(cams: npt.NDArray[np.float32], bundle: Bundle) -> npt.NDArray[np.float32]:
-    """Heat maps where the cell is, which the model may have seen larger or smaller."""
-    return maps_of_picture(cams, bundle.adjustment.scale) if bundle.adjustment else cams
+def _over_picture(maps: npt.NDArray[np.float32], bundle: Bundle) -> npt.NDArray[np.float32]:
+    """Maps where the cell is, which the model may have seen larger or smaller."""
+    return maps_of_picture(maps, bundle.adjustment.scale) if bundle.adjustment else maps
+
+
+def _box(box: npt.NDArray[np.float32], bundle: Bundle) -> npt.NDArray[np.float32] | None:
+    """Likewise a box; None where it has not-a-number."""
+    if not np.isfinite(box).all():
+        return None
+    return box_of_picture(box, bundle.adjustment.scale) if bundle.adjustment else box
 
 
 def _allowed(bundle: Bundle) -> npt.NDArray[np.bool_]:

@@ -179,7 +179,7 @@ class TensorRTBackend:
                 buffers.count = 0
             raise
         self._context.save_kernels()
-        return Outputs(arrays["logits"], arrays["features"], arrays.get("cams"))
+        return Outputs.of(arrays)
 
     def _submit(self, images: npt.NDArray[np.uint8], buffers: Buffers) -> None:
         count, size = len(images), padded(len(images))

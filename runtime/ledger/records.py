@@ -17,7 +17,7 @@ Status = Literal["ok", "review", "rejected", "duplicate", "empty", "gone"]
 State = Literal["seen", "queued", "retry", "reported", "rejected", "quarantined", "gone", "vanished"]
 
 Box = tuple[int, int, int, int]
-"""Where a cell lies in its field: left side, upper side, width and height, in the file's pixels."""
+"""Where a cell lies in its field, or picture: left side, upper side, width and height, in pixels."""
 
 Picture = tuple[int, str, Box | None]
 """What a person sees: number of the cell, digest of its file, and its box in a field."""
@@ -156,6 +156,11 @@ class Cell:
         mpp: µm per pixel of the file.
         at_edge: Whether the field's border may cut it.
         same_cell_as: Number of the row in which the same cell is counted, of a field that overlaps this one.
+        box_x: Left side of the box in which the model finds the cell, in pixels of the picture, or of the crop where it
+            is of a field; None where the model gives no box.
+        box_y: Upper side of that box.
+        box_w: Its width.
+        box_h: Its height.
     """
 
     seq: int
@@ -185,6 +190,17 @@ class Cell:
     mpp: float | None = None
     at_edge: bool | None = None
     same_cell_as: int | None = None
+    box_x: int | None = None
+    box_y: int | None = None
+    box_w: int | None = None
+    box_h: int | None = None
+
+    @property
+    def box_found(self) -> Box | None:
+        """Where the model finds it in its picture, or crop; None where the model gives no box."""
+        if self.box_x is None or self.box_y is None or self.box_w is None or self.box_h is None:
+            return None
+        return self.box_x, self.box_y, self.box_w, self.box_h
 
     @property
     def box(self) -> Box | None:

@@ -116,6 +116,7 @@ def render_page(
     return render(
         PAGE,
         classes,
+        panels_of(bundle, has_maps),
         scripts=SCRIPTS if live is None else LIVE_SCRIPTS,
         live=live is not None,
         signatures=_last_signatures(summary.signatures),
@@ -137,18 +138,31 @@ def render_page(
         of_fields=summary.smudges is not UNSET,
         info=summary.info or None,
         absolute=summary.absolute_counts or None,
+        has_boxes=bundle.has_boxes,
+        has_attention=bundle.has_attention and has_maps,
         meta=_meta(bundle, report, summary, max((cell.seq for cell in cells), default=0), has_maps) | dict(live or {}),
     )
 
 
+def panels_of(bundle: Bundle, has_maps: bool) -> int:
+    """How many pictures a thumbnail has side by side: the cell, its heat map, its attention."""
+    return 1 + has_maps + (has_maps and bundle.has_attention)
+
+
 def render(
-    template: str, classes: Sequence[CellClass], scripts: Sequence[str] = (), live: bool = False, **values: Any
+    template: str,
+    classes: Sequence[CellClass],
+    panels: int = 2,
+    scripts: Sequence[str] = (),
+    live: bool = False,
+    **values: Any,
 ) -> str:
     """Render one of the package's templates; all values are escaped, and no other script can run in it.
 
     Args:
         template: Name of the template.
         classes: Their colours are `--color` of the style classes `k0`, `k1`, ….
+        panels: How many pictures a thumbnail has.
         scripts: Names of scripts beside the template, joined to one: the only one in the page that may run.
         live: Whether it may ask the station that it comes from.
         **values: Values for the template.
@@ -170,7 +184,7 @@ def render(
     if code:
         policy += f"; script-src {_allow(code)} 'self'"
     values |= {"live": live, "style": Markup(style), "script": Markup(code), "policy": policy}
-    return environment.get_template(template).render(values)
+    return environment.get_template(template).render(values, panels=panels)
 
 
 def _last_signatures(signatures: Sequence[Signature]) -> list[Signature]:
@@ -215,6 +229,9 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
         "notSearched": [entry.name for entry in bundle.classes if of_fields and entry.kind == "platelet"],
         "crop": crops and [crops.width, crops.height],
         "hasMaps": has_maps,
+        "hasAttention": bundle.has_attention and has_maps,
+        "panels": panels_of(bundle, has_maps),
+        "pictures": [thumbnail.THE_CELL, thumbnail.GRAD_CAM, thumbnail.ATTENTION],
         "mapsInFile": MAPS,
         "rowsInFile": ROWS,
         "data": DATA,

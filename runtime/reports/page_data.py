@@ -84,6 +84,7 @@ def _row(cell: Cell) -> dict[str, object]:
         "part": cell.part,
         "box": cell.box,
         "sameCellAs": cell.same_cell_as,
+        "boxFound": cell.box_found,
     }
 
 

@@ -17,6 +17,7 @@ from ..ledger.slide_ledger import SlideLedger
 from .slide_review import promise_of, review_of
 
 CSV, DAMAGED = "cells.csv", ".damaged"
+BOX = ("box_x", "box_y", "box_w", "box_h")  # of bundles whose graph gives boxes
 ENCODING = "utf-8-sig"  # with a byte order mark, for spreadsheets
 
 
@@ -45,6 +46,7 @@ def csv_header(bundle: Bundle) -> str:
     names = ["seq", "slide", "path", "path_encoded", "part", "x", "y", "w", "h", "scale", "mpp", "at_edge"]
     names += ["label", "model_label", "confidence", "status", "reason"]
     names += ["promise", *(f"p_{entry.name}" for entry in bundle.classes)]
+    names += BOX if bundle.has_boxes else ()
     names += ["corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
     names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
     return _csv(names)
@@ -69,7 +71,9 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell, has_alarm: bool = False) -> s
     row: list[object] = [cell.seq, run.slide, cell.path, int(cell.path_encoded)]
     row += [cell.part, cell.x, cell.y, cell.w, cell.h, _rounded(cell.scale), _rounded(cell.mpp)]
     row += ["" if cell.at_edge is None else int(cell.at_edge), label, cell.label, confidence]
-    row += [cell.present_status, reason, promise, *probabilities, cell.corrected_by, cell.corrected_at]
+    row += [cell.present_status, reason, promise, *probabilities]
+    row += (getattr(cell, name) for name in BOX) if bundle.has_boxes else ()
+    row += [cell.corrected_by, cell.corrected_at]
     row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
     row += [bundle.name, bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
     return _csv(row)

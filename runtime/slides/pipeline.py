@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from ..bundle.bundle import Bundle
 from ..fields.reading import Part
 from ..files import replace_file
@@ -59,13 +61,14 @@ def make_cell(
         sha256=reading.sha256,
         width=None if prediction.label is None else reading.width,
         height=None if prediction.label is None else reading.height,
-        maps=b"" if cams is None else thumbnail.pack(cams),
+        maps=b"" if cams is None else thumbnail.pack(cams, prediction.attention),
         distance=prediction.distance,
         stain=prediction.stain,
         path_encoded=path_encoded,
     )
     cell = counted_once(cell, first)
-    return _in_field(cell, prediction.part) if prediction.part else cell
+    cell = _in_field(cell, prediction.part) if prediction.part else cell
+    return cell if prediction.box is None else _with_box(cell, prediction)
 
 
 def counted_once(cell: Cell, first: tuple[int, str] | None) -> Cell:
@@ -80,6 +83,16 @@ def _in_field(cell: Cell, part: Part) -> Cell:
     found = part.found
     box = replace(cell, part=part.number, x=found.x, y=found.y, w=found.w, h=found.h)
     return replace(box, scale=part.scale, mpp=part.mpp, at_edge=found.at_edge)
+
+
+def _with_box(cell: Cell, prediction: Prediction) -> Cell:
+    """The row with the box in which the model finds the cell, in whole pixels."""
+    assert prediction.box is not None
+    reading = prediction.reading
+    size = prediction.part.crop if prediction.part else (reading.width or 0, reading.height or 0)
+    corners = np.concatenate([prediction.box[:2], prediction.box[:2] + prediction.box[2:]])
+    x, y, right, below = np.rint(corners * np.array([*size, *size], np.float32)).astype(int).tolist()
+    return replace(cell, box_x=x, box_y=y, box_w=right - x, box_h=below - y)
 
 
 def whole_files(batches: Iterable[Sequence[Row]], one_by_one: bool = False) -> Iterator[list[Row]]:
@@ -100,7 +113,7 @@ def whole_files(batches: Iterable[Sequence[Row]], one_by_one: bool = False) -> I
 
 def _without_pixels(row: Row) -> Row:
     """A row whose thumbnail was drawn."""
-    prediction = replace(row.prediction, cams=None, reading=replace(row.prediction.reading, small=None))
+    prediction = replace(row.prediction, cams=None, attention=None, reading=replace(row.prediction.reading, small=None))
     return replace(row, prediction=prediction)
 
 
@@ -146,7 +159,8 @@ def _draw(row: Row, directory: Path, bundle: Bundle) -> None:
         return
     entry = bundle.classes[prediction.index]
     caption = f"{entry.title}  {prediction.confidence:.2f}"
-    picture = thumbnail.thumbnail(prediction.reading.small, prediction.heat_map, caption, entry.color)
+    explained = prediction.heat_map, caption, entry.color, prediction.box, prediction.attention
+    picture = thumbnail.thumbnail(prediction.reading.small, *explained)
     replace_file(directory / cell.thumbnail, picture)
 
 

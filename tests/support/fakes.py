@@ -14,10 +14,13 @@ from msgspec import structs
 
 from cartcls.runtime.bundle.bundle import MANIFEST, MANIFEST_DIGEST, Bundle, manifest_digest
 from cartcls.runtime.bundle.calibration import Limits, SlideLimits, Typical
+from cartcls.runtime.bundle.manifest import Further
 from cartcls.runtime.bundle.review import Calibration, Gaussians
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.inference.backend import Outputs, Progress
+
+ATTENTION = np.linspace(0.2, 0.8, 36, dtype=np.float32).reshape(6, 6)  # from the upper left to the lower right
 
 
 class FakeBackend:
@@ -31,8 +34,11 @@ class FakeBackend:
         logit: float = 5.0,
         maps: bool = True,
         seen: list[int] | None = None,
+        box: tuple[float, float, float, float] | None = None,
+        attention: bool = False,
     ):
         self.fail, self.logit, self.maps, self.seen = fail, logit, maps, seen
+        self.box, self.attention = box, attention
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         self.fail()
@@ -41,7 +47,12 @@ class FakeBackend:
         logits = np.zeros((len(images), 8), np.float32)
         logits[:, 1] = self.logit
         maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
-        return Outputs(logits, np.zeros((len(images), 3072), np.float32), maps)
+        outputs = Outputs(logits, np.zeros((len(images), 3072), np.float32), maps)
+        return replace(
+            outputs,
+            boxes=None if self.box is None else np.array([self.box] * len(images), np.float32),
+            attention=np.stack([ATTENTION[None]] * len(images)) if self.attention else None,
+        )
 
     def close(self) -> None:
         pass
@@ -97,6 +108,11 @@ def of_two_classes(bundle: Bundle) -> Bundle:
     classes = tuple(structs.replace(entry, kind="other") for entry in two)
     manifest = structs.replace(bundle.manifest, classes=classes, unknown_cells="")
     return uncalibrated(replace(bundle, manifest=manifest))
+
+
+def giving(bundle: Bundle, *further: Further) -> Bundle:
+    """The same bundle, whose graph gives more."""
+    return replace(bundle, manifest=structs.replace(bundle.manifest, outputs=further))
 
 
 def giving_findings(bundle: Bundle) -> Bundle:

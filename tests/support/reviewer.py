@@ -24,12 +24,18 @@ def make_slide(cells: Path, folder: Path, count: int = 8) -> Path:
     return folder
 
 
-def classify(folder: Path, bundle: Bundle, told: list[str] | None = None, fields: FieldSearch | None = None) -> Path:
+def classify(
+    folder: Path,
+    bundle: Bundle,
+    told: list[str] | None = None,
+    fields: FieldSearch | None = None,
+    backend: FakeBackend | None = None,
+) -> Path:
     """Classify a slide; the reports are beside it."""
     out = folder.parent / "out"
     with open_ledger(out, bundle) as ledger:
         notify = (told if told is not None else []).append
-        classify_slide(folder, out, Classifier(bundle, FakeBackend(), fields=fields), ledger, notify=notify)
+        classify_slide(folder, out, Classifier(bundle, backend or FakeBackend(), fields=fields), ledger, notify=notify)
     return out
 
 

@@ -39,8 +39,14 @@ def expected(model: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArr
     return {name: np.asarray(answer) for name, answer in zip(names, session.run(names, {"image": images}), strict=True)}
 
 
-def small_graph(classes: int, size: int = SIZE) -> bytes:
-    """An ONNX graph with the ports of a bundle's: each pixel of an image takes part in its answer."""
+def small_graph(classes: int, size: int = SIZE, further: bool = False) -> bytes:
+    """An ONNX graph with the ports of a bundle's: each pixel of an image takes part in its answer.
+
+    Args:
+        classes: K.
+        size: Width and height of its input.
+        further: Whether it gives boxes and an attention too.
+    """
     height = width = size
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(height * width * 3, classes)).astype(np.float32) / 255
@@ -60,6 +66,16 @@ def small_graph(classes: int, size: int = SIZE) -> bytes:
         helper.make_node("Slice", ["pixels", "few", "many", "axis"], ["features"]),
     ]
     outputs = {"logits": [classes], "features": [5], "cams": [classes, 1, 1]}
+    if further:
+        initial += [
+            helper.make_tensor("box", TensorProto.INT64, [1], [4]),
+            helper.make_tensor("square", TensorProto.INT64, [4], [0, 1, 2, 2]),
+        ]
+        nodes += [
+            helper.make_node("Slice", ["pixels", "few", "box", "axis"], ["boxes"]),
+            helper.make_node("Reshape", ["boxes", "square"], ["attention"]),
+        ]
+        outputs |= {"boxes": [4], "attention": [1, 2, 2]}
     graph = helper.make_graph(
         nodes,
         "small",

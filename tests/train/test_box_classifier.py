@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from cartcls.calibration.boxes import Box, write_boxes
 from cartcls.calibration.split import list_images, read_split
-from cartcls.export.bundle import export_bundle
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError, InterruptedRun
 from cartcls.train import training
@@ -91,9 +90,7 @@ def test_the_heads_are_trained_first_and_then_all_also_after_an_interruption(
     assert read_run(out).boxes_sha256
 
 
-def test_without_a_start_all_is_trained_at_once_and_export_is_refused(
-    tmp_path: Path, data_dir: Path, split_file: Path, boxes: Path
-):
+def test_without_a_start_all_is_trained_at_once(tmp_path: Path, data_dir: Path, split_file: Path, boxes: Path):
     out = tmp_path / "run"
     metrics = fit(data_dir, split_file, out, TrainingSettings(SIZES[:1], "marzahl", batch_size=8, boxes=boxes))
     assert metrics
@@ -104,9 +101,6 @@ def test_without_a_start_all_is_trained_at_once_and_export_is_refused(
     true = data.true_boxes(select)
     assert true is not None
     assert mean_overlap(trained.model, select.images, true) == pytest.approx(metrics.iou)
-    with pytest.raises(DataError, match=r"a bundle of marzahl comes later: .* train resnet18"):
-        export_bundle(out / "best.ckpt", tmp_path / "bundle")
-    assert not (tmp_path / "bundle").exists()
 
 
 def test_boxes_travel_with_their_cells(data_dir: Path, split_file: Path, boxes: Path):

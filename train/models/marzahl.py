@@ -39,8 +39,13 @@ class Marzahl(FeatureClassifier):
 
     def class_and_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K) and boxes (N, 4) of normalised images (N, 3, H, W)."""
+        features, boxes = self.features_and_box(x)
+        return self.fc(features), boxes
+
+    def features_and_box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Input of the last linear layer (N, 512) and boxes (N, 4), float32, of normalised images (N, 3, H, W)."""
         pooled = self._pooled(x)
-        return self.fc(self.hidden(pooled)), 2 * (torch.sigmoid(self.box(pooled).float()) - 0.5)
+        return self.hidden(pooled).float(), 2 * (torch.sigmoid(self.box(pooled).float()) - 0.5)
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Average and maximum of the last feature map, side by side, (N, 1024)."""
@@ -67,6 +72,12 @@ def marzahl_loss(logits: Tensor, boxes: Tensor, labels: Tensor, true_boxes: Tens
 def stretched(shares: Tensor) -> Tensor:
     """Boxes in shares of the picture (N, 4) as the network gives them: 2·(share − ½)."""
     return 2 * (shares - 0.5)
+
+
+def within_picture(boxes: Tensor) -> Tensor:
+    """Upper left corner, width and height (N, 4), in shares of the picture, of what it has of the network's boxes."""
+    low, high = (corner.clamp(0, 1) for corner in _corners(boxes))
+    return torch.cat([low, high - low], 1)
 
 
 def intersection_over_union(first: Tensor, second: Tensor) -> Tensor:

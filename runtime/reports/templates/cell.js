@@ -16,7 +16,8 @@ function openCell(cell) {
   if (!byId("cell").open) byId("cell").showModal();
 }
 
-function view(element, cell) {
+/** One of the pictures that a thumbnail has side by side, by its place: the cell, Grad-CAM, attention. */
+function view(element, cell, place = 0) {
   const width = thumbnailWidth(cell);
   element.style.aspectRatio = `${width} / ${meta.thumbnailHeight}`;
   element.replaceChildren();
@@ -24,7 +25,8 @@ function view(element, cell) {
   const picture = make("img");
   picture.src = cell.thumbnail;
   picture.alt = "";
-  picture.style.width = meta.hasMaps ? "200%" : "100%";
+  picture.style.width = `${100 * meta.panels}%`;
+  picture.style.left = `${-100 * place}%`;
   element.append(picture);
 }
 
@@ -40,6 +42,10 @@ async function drawCell() {
   if (cell.thumbnail) {
     view(byId("crop"), cell);
     view(byId("heat"), cell);
+  }
+  if (meta.hasAttention) {
+    byId("attention").parentElement.hidden = !cell.thumbnail;
+    view(byId("attention"), cell, 2);
   }
   drawProbabilities(cell);
   drawReason(cell);
@@ -57,6 +63,7 @@ async function drawCell() {
         ? "not reviewed"
         : `${title(cell.corrected)}, by ${cell.correctedBy}, ${when(cell.correctedAt)}`,
     pixels: cell.box ? `${cell.box[2]} × ${cell.box[3]}, at ${cell.box[0]}, ${cell.box[1]}` : cell.width ? `${cell.width} × ${cell.height}` : "",
+    "box of the cell": cell.boxFound ? `${cell.boxFound[2]} × ${cell.boxFound[3]}, at ${cell.boxFound[0]}, ${cell.boxFound[1]}${cell.part === null ? "" : " of its crop"}` : "",
     analysed: when(cell.analysedAt),
     "SHA-256": cell.sha256 ?? "",
   };
@@ -68,7 +75,16 @@ async function drawCell() {
   byId("heat-title").textContent = "";
   if (!cell.thumbnail || !meta.hasMaps) return;
   await load("maps", Math.floor((cell.seq - 1) / meta.mapsInFile));
-  if (cell === current) drawHeat(cell);
+  if (cell !== current) return;
+  drawHeat(cell);
+  if (meta.hasAttention) nameAttention(cell);
+}
+
+/** Beside the attention of the open cell stands how high it is, which the colours do not tell. */
+function nameAttention(cell) {
+  const span = maps.get(cell.seq)?.slice(-2);
+  const [low, high] = [...(span ?? [])].map((value) => decimals(value / 255));
+  byId("attention-title").textContent = span ? `from ${low} (no colour) to ${high} (red), whatever the class` : "";
 }
 
 /** Why the open cell is not `ok`; a duplicate of a cell leads to it. */

@@ -100,10 +100,11 @@ function showAll(all) {
   drawFields();
 }
 
-function halves(cell) {
+/** The pictures of a cell's thumbnail, without its caption. */
+function pictures(cell) {
   const half = make("span", "half"),
     width = thumbnailWidth(cell);
-  half.style.aspectRatio = `${meta.hasMaps ? 2 * width : width} / ${meta.thumbnailHeight}`;
+  half.style.aspectRatio = `${meta.panels * width} / ${meta.thumbnailHeight}`;
   const picture = make("img");
   picture.loading = printing ? "eager" : "lazy";
   picture.decoding = printing ? "sync" : "async";
@@ -111,6 +112,14 @@ function halves(cell) {
   picture.src = cell.thumbnail;
   half.append(picture);
   return half;
+}
+
+/** What the pictures of a card are; the text above the cells says it to those who cannot see them. */
+function names() {
+  const line = make("span", "names soft");
+  line.setAttribute("aria-hidden", "true");
+  line.append(...meta.pictures.map((name) => make("span", "", name)));
+  return line;
 }
 
 /** Why a cell is not `ok`, without what the top of the page says of every cell. */
@@ -129,7 +138,8 @@ function card(cell) {
     current = cell;
     rove(false);
   });
-  if (cell.thumbnail) element.append(halves(cell));
+  if (cell.thumbnail) element.append(pictures(cell));
+  if (cell.thumbnail && meta.hasAttention) element.append(names());
   const text = make("span", `text ${colorOf(label)}`);
   text.append(
     make("span", "chance soft", cell.thumbnail && label === cell.label ? decimals(confidence(cell)) : ""),

@@ -3,7 +3,7 @@ import pytest
 
 from cartcls.calibration.adjustment import stain_map
 from cartcls.calibration.picture_measures import density_moment
-from cartcls.runtime.images.adjust import Adjustment, adjust, maps_of_picture, optical_densities
+from cartcls.runtime.images.adjust import Adjustment, adjust, box_of_picture, maps_of_picture, optical_densities
 from cartcls.runtime.images.resize import Image
 
 OF_NONE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
@@ -79,6 +79,21 @@ def test_heat_lies_where_the_cell_is_in_the_picture_itself(scale: float):
         as_picture = (200 - found[place] / strength).clip(0, 255)[..., None].astype(np.uint8)
         assert centre_and_area(as_picture)[:2] == pytest.approx((row, column), abs=1)
     assert found[0].max() == pytest.approx(heat.max(), rel=0.05)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8, 1.3, 2.0])
+def test_a_box_lies_where_the_cell_is_in_the_picture_itself(scale: float):
+    dark = np.argwhere(adjust(dot((70, 50)), Adjustment(scale))[..., 0] < 100)
+    low, high = dark.min(0)[::-1] / (120, 121), (dark.max(0)[::-1] + 1) / (120, 121)
+    found = box_of_picture(np.array([*low, *(high - low)], np.float32), scale)
+    assert found * (120, 121, 120, 121) == pytest.approx((46, 66, 9, 9), abs=1.6)
+    assert found.dtype == np.float32
+
+
+def test_a_box_stays_within_the_picture():
+    whole = np.array([0, 0, 1, 1], np.float32)
+    assert box_of_picture(whole, 0.5).tolist() == [0, 0, 1, 1]  # what lies around a shrunk picture is none of it
+    assert box_of_picture(whole, 2.0).tolist() == [0.25, 0.25, 0.5, 0.5]
 
 
 def test_where_the_model_saw_nothing_there_is_no_heat():

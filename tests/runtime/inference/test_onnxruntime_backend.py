@@ -1,17 +1,18 @@
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from fake_gpu import FakeGpu, installed
-from small_graph import SIZE, expected
+from small_graph import SIZE, expected, small_graph
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, NotInstalledError, OutOfMemoryError, ParityError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import onnxruntime_backend
-from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH
+from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, OUTPUTS
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.onnxruntime_backend import PROVIDER, CudaBackend, open_onnxruntime
 
@@ -76,6 +77,16 @@ def test_it_gives_what_the_graph_gives(bundle: Bundle, crops: Image, runtime: Pr
     with pytest.raises(BackendError, match="ONNX Runtime failed"):
         cuda.infer(crops[:2, :100])
     cuda.close()
+
+
+def test_boxes_and_attention_are_passed_on(small: Bundle, runtime: PretendedRuntime):
+    model = small_graph(len(small.classes), further=True)
+    images = np.random.default_rng(3).integers(0, 256, (MAX_BATCH + 1, SIZE, SIZE, 3), np.uint8)
+    cuda, right = CudaBackend(replace(small, model=model)), expected(model, images)
+    found = cuda.infer(images)
+    cuda.close()
+    for name in OUTPUTS:
+        np.testing.assert_allclose(getattr(found, name), right[name], atol=1e-3)
 
 
 def test_float32_is_float32_and_no_algorithm_is_searched_for(small: Bundle, runtime: PretendedRuntime):

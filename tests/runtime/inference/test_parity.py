@@ -21,6 +21,7 @@ from cartcls.runtime.inference.parity import (
     Reference,
     answer_limit,
     compare,
+    explain,
     read_reference,
 )
 
@@ -29,6 +30,9 @@ NUMBERS = np.arange(COUNT)
 LABELS = NUMBERS % 3
 IMAGES = np.zeros((COUNT, 2, 2, 3), np.uint8) + NUMBERS[:, None, None, None].astype(np.uint8)
 REFERENCE = Reference(IMAGES, LABELS, 5 * np.eye(3, dtype=np.float32)[LABELS], np.array([1, 2, 3], np.float32))
+
+BOXES = np.linspace(0, 0.5, 4 * COUNT, dtype=np.float32).reshape(COUNT, 4)
+ATTENTION = np.linspace(0.1, 0.9, 6 * COUNT, dtype=np.float32).reshape(COUNT, 1, 2, 3)
 
 
 def graph(change: dict[int, list[float]] | None = None, maps: float | None = 0.0) -> Callable[[Images], Outputs]:
@@ -87,6 +91,37 @@ def test_maps_add_up_to_the_logits_or_there_are_none():
     assert (none.passed, none.cam_sum_error) == (True, 0)
 
 
+@pytest.mark.parametrize(
+    ("limit", "box", "attention"), [(FLOAT32_LIMIT, 0.001, 0.001), (HALF_LIMIT, 0.02, 0.05), (INT8_LIMIT, 0.1, 0.2)]
+)
+def test_boxes_and_attention_may_be_off_by_their_own_limit(limit: float, box: float, attention: float):
+    same, expected = graph(), replace(REFERENCE, boxes=BOXES, attention=ATTENTION)
+
+    def passed(boxes: np.ndarray | None, attentions: np.ndarray | None) -> bool:
+        def infer(images: Images) -> Outputs:
+            at = images[:, 0, 0, 0]
+            given = [None if array is None else array[at].astype(np.float32) for array in (boxes, attentions)]
+            return replace(same(images), boxes=given[0], attention=given[1])
+
+        return compare("", "", infer, expected, limit, batches=(3, 2)).passed
+
+    def moved(array: np.ndarray, by: float) -> np.ndarray:
+        return array + by * (np.arange(COUNT) == 4).reshape(-1, *[1] * (array.ndim - 1))
+
+    assert passed(moved(BOXES, 0.99 * box), moved(ATTENTION, 0.99 * attention))
+    assert not passed(moved(BOXES, 1.01 * box), ATTENTION)
+    assert not passed(BOXES, moved(ATTENTION, 1.01 * attention))
+    assert not passed(None, ATTENTION)
+    assert not passed(BOXES, ATTENTION[:, :, :1])
+    assert not passed(moved(BOXES, np.nan), ATTENTION)
+
+
+def test_what_is_off_is_said():
+    check = replace(checked(graph(), HALF_LIMIT), max_box_difference=0.125)
+    assert explain(check).endswith("by 0.0%, boxes by 0.1250 (limit 0.02)")
+    assert explain(replace(check, max_box_difference=None)).endswith("by 0.0%")
+
+
 def test_some_cells_of_each_class_or_all_of_them_again():
     first, twice = REFERENCE.first_of_each_class(1), REFERENCE.repeated(2)
     assert (first.labels.tolist(), first.images[:, 0, 0, 0].tolist()) == ([0, 1, 2], [0, 1, 2])
@@ -104,10 +139,13 @@ def bundle_with(bundle: Bundle, folder: Path, data: bytes) -> Bundle:
 
 
 def test_what_a_bundle_carries_comes_back(bundle: Bundle, tmp_path: Path):
-    found = read_reference(bundle_with(bundle, tmp_path, REFERENCE.to_bytes()))
+    given = replace(REFERENCE, boxes=BOXES, attention=ATTENTION)
+    found = read_reference(bundle_with(bundle, tmp_path, given.to_bytes()))
     for field in fields(Reference):
-        before, after = getattr(REFERENCE, field.name), getattr(found, field.name)
+        before, after = getattr(given, field.name), getattr(found, field.name)
         assert (before.dtype, before.tolist()) == (after.dtype, after.tolist())
+    without = read_reference(bundle_with(bundle, tmp_path, REFERENCE.to_bytes()))
+    assert (without.boxes, without.attention) == (None, None)
 
 
 def saved(**arrays: np.ndarray) -> bytes:

@@ -61,6 +61,23 @@ def test_heat_lies_over_the_picture_as_it_is_where_the_model_saw_it_larger(bundl
     assert prediction.heat_map.sum() == 36
 
 
+def test_box_and_attention_lie_over_the_picture_as_it_is(bundle: Bundle, cell: Reading):
+    attention = np.linspace(0, 1, 4, dtype=np.float32).reshape(1, 1, 2, 2)
+    given = replace(outputs(6), boxes=np.array([[0, 0.25, 0.5, 0.5]], np.float32), attention=attention)
+    (same,) = said(bundle, given, cell)
+    (larger,) = said(adjusting(bundle, Adjustment(2.0)), given, cell)
+    assert same.box is not None and same.attention is not None
+    assert (same.box.tolist(), same.attention.tolist()) == ([0, 0.25, 0.5, 0.5], attention[0, 0].tolist())
+    assert larger.box is not None and larger.attention is not None
+    assert larger.box.tolist() == [0.25, 0.375, 0.25, 0.25]
+    assert larger.attention == pytest.approx(attention[0, 0] / 4)  # half as wide and high, and nothing around it
+    (without,) = said(bundle, outputs(6), cell)
+    assert (without.box, without.attention) == (None, None)
+    given.boxes[0, 2] = np.nan  # type: ignore[index]
+    (broken,) = said(bundle, given, cell)
+    assert (broken.label, broken.box) == ("neutrophil", None)
+
+
 def test_what_cannot_be_read_says_why_and_has_nothing_else(bundle: Bundle):
     (gone,) = said(bundle, None, GONE)
     assert (gone.label, gone.index, gone.confidence, gone.heat_map, gone.distance) == (None,) * 5

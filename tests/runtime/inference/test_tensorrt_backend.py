@@ -18,7 +18,7 @@ from small_graph import SIZE, expected, small_graph
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError
-from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, Outputs, padded
+from cartcls.runtime.inference.backend import BATCHES, MAX_BATCH, OUTPUTS, Outputs, padded
 from cartcls.runtime.inference.cuda import CudaBindings, PyCuda, open_cuda
 from cartcls.runtime.inference.engine_store import RECIPE, BuildRecord, Engine
 from cartcls.runtime.inference.tensorrt_backend import SETS, Buffers, TensorRTBackend
@@ -74,10 +74,18 @@ def right(images: Images, bundle: Bundle) -> Answers:
 
 
 def same(outputs: Outputs, right: Answers, count: int = MANY) -> bool:
-    """Whether these are the right outputs of the first images."""
-    assert outputs.cams is not None
-    found = {"logits": outputs.logits, "features": outputs.features, "cams": outputs.cams}
+    """Whether these are the right outputs of the first images, and no others."""
+    found = {name: array for name in OUTPUTS if (array := getattr(outputs, name)) is not None}
+    assert found.keys() == right.keys()
     return all(np.allclose(found[name], right[name][:count], atol=1e-3) for name in right)
+
+
+def test_boxes_and_attention_are_passed_on(small: Bundle, engine: Engine, images: Images):
+    model, trt = small_graph(len(small.classes), further=True), FakeTensorRT("10.3.0", FakeGpu())
+    with opened(trt, replace(engine, data=model), small) as backend:
+        answers = expected(model, images)
+        assert {"boxes", "attention"} < answers.keys()
+        assert same(backend.infer(images), answers)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

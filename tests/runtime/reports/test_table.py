@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakes import giving
 from samples import RUN, TIME, a_cell, begun_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.records import Cell, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports import table
-from cartcls.runtime.reports.table import Difference, csv_header, csv_line, project, rebuild, verify, write_csv
+from cartcls.runtime.reports.table import BOX, Difference, csv_header, csv_line, project, rebuild, verify, write_csv
 
 COLUMNS = [
     *("seq", "slide", "path", "path_encoded", "part", "x", "y", "w", "h", "scale", "mpp", "at_edge"),
@@ -41,6 +42,31 @@ def test_a_cell_of_a_field_has_its_place(file: Path, bundle: Bundle):
     assert [first[name] for name in names] == ["3", "10", "20", "30", "40", "1.2346", "0.1000", "0"]
     assert second["at_edge"] == "1"
     assert {third[name] for name in names} == {""}
+
+
+def test_boxes_are_written_where_the_bundle_gives_them_and_come_back_from_a_ledger(
+    slide: SlideLedger, file: Path, bundle: Bundle
+):
+    cell = a_cell(1, box_x=10, box_y=0, box_w=30, box_h=40)
+    (without,) = written(bundle, file, cell)
+    assert list(without) == COLUMNS
+    finder = giving(bundle, "boxes")
+    first, second = written(finder, file, cell, a_cell(2))
+    place = COLUMNS.index("corrected_by")
+    assert list(first) == [*COLUMNS[:place], *BOX, *COLUMNS[place:]]
+    assert [first[name] for name in BOX] == ["10", "0", "30", "40"]
+    assert {second[name] for name in BOX} == {""}
+    assert first["corrected_by"] == "" and first["width"] == without["width"]
+    direct = file.read_bytes()
+    slide.discover([b"1", b"2"])
+    images = slide.images()
+    slide.report([Result(images[b"%d" % row.seq], "reported", None, [row]) for row in (cell, a_cell(2))])
+    assert [row.box_found for row in slide.cells()] == [(10, 0, 30, 40), None]
+    rebuild(slide, finder, file)
+    assert file.read_bytes() == direct
+    assert verify(slide, finder, file) == []
+    file.write_bytes(direct.replace(b",10,0,30,40,", b",11,0,30,40,"))
+    assert [difference.line for difference in verify(slide, finder, file)] == [2]
 
 
 def add(slide: SlideLedger, *labels: str, seq: int | None = None) -> None:

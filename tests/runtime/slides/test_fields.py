@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from fakes import FakeBackend
+from fakes import FakeBackend, giving
 from field_bench import FieldBench, glass, part, statuses
 from mosaic import Mosaic
 from msgspec import UNSET, structs
@@ -24,6 +24,8 @@ from cartcls.runtime.images.levels import Levels
 from cartcls.runtime.inference.predictions import Prediction
 from cartcls.runtime.ledger.records import MAX_ATTEMPTS
 from cartcls.runtime.reports.export_reviewed import export_reviewed
+from cartcls.runtime.reports.rebuild import rebuild_reports
+from cartcls.runtime.reports.table import BOX
 from cartcls.runtime.slides import agreement
 from cartcls.runtime.slides import slide as work
 
@@ -54,6 +56,28 @@ def test_each_cell_of_a_field_has_a_row_in_reading_order(bench: FieldBench, wide
     for name in ("000001", "000007", "000008"):
         with PIL.Image.open(bench.out / "slide" / "fields" / f"{name}.jpg") as picture:
             assert max(picture.size) <= 1600
+
+
+def test_a_box_is_in_the_pixels_of_its_crop_and_outlives_another_run(bench: FieldBench, wide: Mosaic):
+    bench.bundle = giving(bench.bundle, "boxes", "attention")
+    bench.put("a.png", part(wide, 0, 2))
+    rows = bench.batch(FakeBackend(box=(0.5, 0.25, 0.5, 0.75), attention=True))
+    crop = bench.bundle.home_scale
+    assert crop is not None
+    width, height = crop.crop_width, crop.crop_height
+    expected = [round(width / 2), round(height / 4)]
+    expected += [width - expected[0], height - expected[1]]
+    assert len(rows) > 2
+    for found in rows.values():
+        assert [int(found[name]) for name in BOX] == pytest.approx(expected, abs=1)
+        assert int(found["box_x"]) + int(found["box_w"]) == width
+        assert int(found["box_y"]) + int(found["box_h"]) == height
+    bench.put("b.png", part(wide, 4, 6))
+    after = bench.batch(FakeBackend(box=(0, 0, 0.5, 0.5), attention=True))
+    assert {name: after[name] for name in rows} == rows
+    assert after["b.png#1"]["box_x"] == "0"
+    rebuild_reports(bench.out)
+    assert bench.rows() == after
 
 
 def test_a_second_run_changes_nothing(bench: FieldBench, wide: Mosaic):

@@ -65,6 +65,49 @@ def test_heat_is_drawn_where_the_cell_is_not_where_the_model_saw_it(slide: Path,
     assert not changed[:30].any() and not changed[-30:].any() and not changed[:, :30].any()
 
 
+def found_by(backend: FakeBackend, slide: Path, bundle: Bundle) -> Prediction:
+    reading = read_cell(slide / "cell-01.jpg", bundle.width, bundle.height, bundle.adjustment)
+    assert reading.image is not None
+    (found,) = interpret(["cell-01.jpg"], [reading], backend.infer(reading.image[None]), bundle)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("box", "pixels"),
+    [
+        ((0.25, 0.5, 0.5, 0.25), (90, 182, 180, 90)),
+        ((0, 0, 1, 1), (0, 0, 360, 363)),
+        ((0.999, 0.999, 0.001, 0.001), (360, 363, 0, 0)),
+    ],
+)
+def test_a_row_holds_the_box_in_whole_pixels_of_the_picture(
+    slide: Path, bundle: Bundle, box: tuple[float, float, float, float], pixels: tuple[int, ...]
+):
+    cell = make_cell(found_by(FakeBackend(box=box), slide, bundle), 1, "a.jpg")
+    assert cell.box_found == pixels
+    assert all(type(value) is int for value in pixels)
+    assert cell.box is None  # which is of a field
+
+
+def test_box_and_attention_are_drawn_where_the_cell_is(slide: Path, bundle: Bundle, report: Path):
+    larger = adjusting(bundle, Adjustment(2.0))
+    found = found_by(FakeBackend(box=(0.0, 0.0, 1.0, 1.0), attention=True), slide, larger)
+    made = row(found, 1)
+    assert made.cell is not None and found.attention is not None and found.cams is not None
+    assert made.cell.box_found == (90, 91, 180, 181)
+    assert made.cell.maps == pack(found.cams, found.attention)
+    list(with_thumbnails([[made]], report, larger))
+    with PIL.Image.open(report / THUMBNAILS / "000001.jpg") as picture:
+        cell, _, attention = np.split(np.asarray(picture)[:180].astype(int), 3, axis=1)
+    assert found.reading.small is not None
+    line = np.abs(cell - found.reading.small).max(2) > 50
+    rows, columns = np.flatnonzero(line.sum(1) > 60), np.flatnonzero(line.sum(0) > 60)
+    assert (rows[0], rows[-1]) == pytest.approx((45, 134), abs=2)
+    assert (columns[0], columns[-1]) == pytest.approx((45, 133), abs=2)
+    changed = np.abs(attention - cell).max(2) > 40
+    assert changed[100:130, 100:130].mean() > 0.9 and not changed[:30].any()
+
+
 def test_what_a_person_must_look_at_says_all_reasons_and_how_far_it_is(prediction: Prediction):
     doubted = replace(prediction, reasons=("out of focus", "noisy"), distance=3.5, stain=2.5)
     cell = make_cell(doubted, 1, "a.jpg")
