@@ -103,9 +103,9 @@ def boxes(
         Path | None, typer.Option(help="Split file of the folder: the cells of fit and select alone.")
     ] = None,
 ) -> None:
-    """Find the box of the cell in each crop.
+    """Find the box of the cell or platelet in each crop.
 
-    Cells without a box, such as platelets, are named and left out.
+    Crops with none in the middle are named and left out.
     """
     from ..calibration.boxes import Box, find_boxes, write_boxes
     from ..calibration.split import TRAINED, check_split, list_images, read_split
