@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), one with boxes, and ensemble members."""
+    """The paper's model, its ablations (Table 4), comparisons (Table 5), two of other papers, and ensemble members."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -32,6 +32,7 @@ class Arch(str, Enum):
     resnet18_m = "resnet18_m"
     vgg19 = "vgg19"
     alexnet = "alexnet"
+    apl_sa = "apl_sa"
     marzahl = "marzahl"
     efficientnet_lite0 = "efficientnet_lite0"
     efficientnet_lite2 = "efficientnet_lite2"
@@ -136,7 +137,7 @@ def fit(
     arch: Annotated[
         Arch,
         typer.Option(
-            help="The paper's model, an ablation, a comparison, marzahl (needs --boxes), or an ensemble member."
+            help="The paper's model, an ablation, a comparison, apl_sa, marzahl (needs --boxes), or an ensemble member."
         ),
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
