@@ -68,6 +68,9 @@ Freeze = Annotated[
 Groups = Annotated[
     Path | None, typer.Option(help="CSV file with the columns path and patient (or slide): each stays in one part.")
 ]
+BoxesFile = Annotated[
+    Path | None, typer.Option("--boxes", help="Boxes of the cells, as `cartcls train boxes` writes them; for marzahl.")
+]
 BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 
 
@@ -147,9 +150,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Random seed of weights, order and augmentation.")] = 0,
     start: Start = None,
     freeze: Freeze = NONE,
-    boxes: Annotated[
-        Path | None, typer.Option(help="Boxes of the cells, as `cartcls train boxes` writes them; for marzahl.")
-    ] = None,
+    boxes: BoxesFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     compile: Compile = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
@@ -191,6 +192,7 @@ def cross_validate(
     batch_size: BatchSize = 32,
     start: Start = None,
     freeze: Freeze = NONE,
+    boxes: BoxesFile = None,
 ) -> None:
     """Measure a training by folds, then train on all cells.
 
@@ -198,15 +200,14 @@ def cross_validate(
     """
     stages = stages_of(sizes, "", 0)
     check_freeze(arch.value, start, freeze)
-    if arch is Arch.marzahl:
-        raise typer.BadParameter("marzahl is trained by `cartcls train fit` alone", param_hint="--arch")
+    check_boxes(arch.value, boxes)
     typer.echo(f"{folds * seeds + 1} trainings of {arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from .cross_validate import FINAL
         from .cross_validate import cross_validate as run
         from .training import LAST, TrainingSettings
 
-        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze)
+        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze, boxes=boxes)
         found = run(data_dir, out, settings, folds, seeds, groups)
     except KeyboardInterrupt:
         raise InterruptedRun("the same command goes on") from None
