@@ -32,6 +32,7 @@ class AplSa(AttentionClassifier):
         self.layer4 = residual_stage(256, 512, stride=2)
         self.fc = nn.Linear(512, num_classes)
         initialize(self)
+        nn.init.zeros_(self.attention.conv.weight)  # drawn weights saturate it, and it stays at the border of the map
 
     def map_and_attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Last feature map A (N, 512, H/32, W/32), and the attention in 0…1, (N, 1, H/16, W/16)."""

@@ -17,7 +17,13 @@ def cells(crops: Image) -> Tensor:
 @pytest.fixture
 def model() -> AplSa:
     torch.manual_seed(0)
-    return AplSa(8).eval()
+    model = AplSa(8).eval()
+    torch.nn.init.normal_(model.attention.conv.weight, std=0.02)
+    return model
+
+
+def test_at_first_all_positions_count_alike(cells: Tensor):
+    assert (AplSa(8).eval().map_and_attention(cells)[1] == 0.5).all()
 
 
 def test_the_attention_has_a_weight_for_each_position_before_the_last_stage(model: AplSa, cells: Tensor):
