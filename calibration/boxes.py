@@ -5,15 +5,21 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from ..runtime.bundle.manifest import HomeScale
 from ..runtime.errors import DataError, ImageError, ScaleError
-from ..runtime.fields.find import Found, find
+from ..runtime.fields.bodies import cytoplasm
+from ..runtime.fields.find import find
+from ..runtime.fields.nuclei import purple
 from ..runtime.fields.scale import red_cell_diameter
+from ..runtime.fields.stain import background, stain_of
 from ..runtime.files import replace_file, writing
 from ..runtime.images.decode import read_image
 from ..runtime.images.resize import Image
@@ -38,6 +44,7 @@ class Box:
     height: float
 
 
+BESIDE = 0.4  # diameters of a red cell between a platelet and the middle of its crop, at most
 NOTHING_FOUND = "no cell is found in its middle"
 COLUMNS = ("path", *(field.name for field in fields(Box)))
 
@@ -117,7 +124,9 @@ def write_boxes(file: Path, boxes: Mapping[str, Box]) -> None:
 
 
 def find_boxes(data_dir: Path, paths: Sequence[str], home: HomeScale | None) -> dict[str, Box | str]:
-    """Find the cell in the middle of each crop, on all cores.
+    """Find the cell or platelet in the middle of each crop, on all cores.
+
+    A platelet is what is purple where no white cell or erythroblast is found.
 
     Red cells tell the scale: those of all crops where they agree, else those of the crop, else `home`.
 
@@ -156,16 +165,36 @@ def _diameter(image: Image, home: HomeScale | None) -> float:
 
 
 def _box_of(image: Image, diameter: float) -> Box | str:
-    """Box of the found cell nearest to the middle of a crop; one beside the middle is another cell."""
+    """Box of the cell in the middle of a crop, else of the platelet there; one beside the middle is another cell."""
+    cells = _nearest(_cells(image, diameter), image, 0)
+    return cells or _nearest(_stained(image, diameter), image, BESIDE * diameter) or NOTHING_FOUND
+
+
+def _nearest(boxes: Iterable[Box], image: Image, beside: float) -> Box | None:
+    """The box whose middle is nearest to that of a crop, of those that reach it but for a number of pixels."""
     x, y = image.shape[1] / 2, image.shape[0] / 2
 
-    def distance(cell: Found) -> float:
-        return math.dist(cell.middle, (x, y))
+    def reaches(box: Box) -> bool:
+        across, down = x - box.x, y - box.y
+        return -beside <= across <= box.width + beside and -beside <= down <= box.height + beside
 
-    cell = min(find(image, diameter).cells, key=distance, default=None)
-    if cell is None or not (cell.x <= x <= cell.x + cell.w and cell.y <= y <= cell.y + cell.h):
-        return NOTHING_FOUND
-    return Box(cell.x, cell.y, cell.w, cell.h)
+    def distance(box: Box) -> float:
+        return math.dist((box.x + box.width / 2, box.y + box.height / 2), (x, y))
+
+    return min(filter(reaches, boxes), key=distance, default=None)
+
+
+def _cells(image: Image, diameter: float) -> list[Box]:
+    """Boxes of the white cells and erythroblasts of a crop."""
+    return [Box(cell.x, cell.y, cell.w, cell.h) for cell in find(image, diameter).cells]
+
+
+def _stained(image: Image, diameter: float) -> list[Box]:
+    """Boxes of all that is purple in a crop, of any size."""
+    stain = stain_of(image, diameter, background(image))
+    weak = cytoplasm(stain, purple(stain, diameter), diameter)
+    _, _, boxes, _ = cv2.connectedComponentsWithStats(weak)
+    return [Box(*sides) for sides in np.asarray(boxes)[1:, :4].tolist()]
 
 
 def _box(row: Mapping[str, str]) -> Box | None:

@@ -15,7 +15,7 @@ _CARD = """\
 # {manifest.name}
 
 {source.arch}{members}, {source.parameters:,} parameters, {size.width}x{size.height} pixels (width x height), \
-{precision.graph}.
+{precision.graph}.{reading}
 
 ## What it is for
 Sorting pictures of **single, stained blood cells** into {count} classes: {titles}.
@@ -66,6 +66,13 @@ _BESIDE: dict[Further, str] = {
 
 _FINDING = """
 Its reports give a finding, no differential: cells by label, and those that speak against it. That is no diagnosis."""
+
+_READINGS = {
+    "apl_sa": """
+It is the network of Yan et al. 2025 (doi 10.3389/fonc.2025.1619296): residual blocks and a spatial attention. Which
+layers is our reading: those of ResNet18, with CBAM's equation 3 before the last stage.""",
+}
+"""What is not known of an architecture, where a paper does not say it."""
 
 _CROSS_VALIDATED = """
 Cross-validated are models that were trained like this one on a part of the cells, each for cells that it had not seen.
@@ -124,6 +131,7 @@ def model_card(manifest: Manifest) -> str:
         precision=manifest.precision,
         source=source,
         members=_members(source),
+        reading=_READINGS.get(source.arch, ""),
         count=len(manifest.classes),
         titles=", ".join(entry.title for entry in manifest.classes),
         adjusted=_adjusted(manifest),

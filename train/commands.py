@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class Arch(str, Enum):
-    """The paper's model, its ablations (Table 4) and comparisons (Table 5), one with boxes, and ensemble members."""
+    """The paper's model, its ablations (Table 4), comparisons (Table 5), two of other papers, and ensemble members."""
 
     rcmnet = "rcmnet"
     resnet18 = "resnet18"
@@ -32,6 +32,7 @@ class Arch(str, Enum):
     resnet18_m = "resnet18_m"
     vgg19 = "vgg19"
     alexnet = "alexnet"
+    apl_sa = "apl_sa"
     marzahl = "marzahl"
     efficientnet_lite0 = "efficientnet_lite0"
     efficientnet_lite2 = "efficientnet_lite2"
@@ -66,6 +67,9 @@ Freeze = Annotated[
 ]
 Groups = Annotated[
     Path | None, typer.Option(help="CSV file with the columns path and patient (or slide): each stays in one part.")
+]
+BoxesFile = Annotated[
+    Path | None, typer.Option("--boxes", help="Boxes of the cells, as `cartcls train boxes` writes them; for marzahl.")
 ]
 BatchSize = Annotated[int, typer.Option(min=2, help="Images per step.")]
 
@@ -103,9 +107,9 @@ def boxes(
         Path | None, typer.Option(help="Split file of the folder: the cells of fit and select alone.")
     ] = None,
 ) -> None:
-    """Find the box of the cell in each crop.
+    """Find the box of the cell or platelet in each crop.
 
-    Cells without a box, such as platelets, are named and left out.
+    Crops with none in the middle are named and left out.
     """
     from ..calibration.boxes import Box, find_boxes, write_boxes
     from ..calibration.split import TRAINED, check_split, list_images, read_split
@@ -136,7 +140,7 @@ def fit(
     arch: Annotated[
         Arch,
         typer.Option(
-            help="The paper's model, an ablation, a comparison, marzahl (needs --boxes), or an ensemble member."
+            help="The paper's model, an ablation, a comparison, apl_sa, marzahl (needs --boxes), or an ensemble member."
         ),
     ] = Arch.rcmnet,
     epochs: Epochs = 30,
@@ -146,9 +150,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Random seed of weights, order and augmentation.")] = 0,
     start: Start = None,
     freeze: Freeze = NONE,
-    boxes: Annotated[
-        Path | None, typer.Option(help="Boxes of the cells, as `cartcls train boxes` writes them; for marzahl.")
-    ] = None,
+    boxes: BoxesFile = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     compile: Compile = False,
     devices: Annotated[str, typer.Option(help="Devices per machine: a number, or auto.")] = "auto",
@@ -190,6 +192,7 @@ def cross_validate(
     batch_size: BatchSize = 32,
     start: Start = None,
     freeze: Freeze = NONE,
+    boxes: BoxesFile = None,
 ) -> None:
     """Measure a training by folds, then train on all cells.
 
@@ -197,15 +200,14 @@ def cross_validate(
     """
     stages = stages_of(sizes, "", 0)
     check_freeze(arch.value, start, freeze)
-    if arch is Arch.marzahl:
-        raise typer.BadParameter("marzahl is trained by `cartcls train fit` alone", param_hint="--arch")
+    check_boxes(arch.value, boxes)
     typer.echo(f"{folds * seeds + 1} trainings of {arch.value}, epochs {epochs_of(stages)}: loading PyTorch", err=True)
     try:
         from .cross_validate import FINAL
         from .cross_validate import cross_validate as run
         from .training import LAST, TrainingSettings
 
-        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze)
+        settings = TrainingSettings(stages, arch.value, batch_size, start=start, freeze=freeze, boxes=boxes)
         found = run(data_dir, out, settings, folds, seeds, groups)
     except KeyboardInterrupt:
         raise InterruptedRun("the same command goes on") from None

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from ..calibration.boxes import read_boxes
 from ..calibration.cross_validation import (
     CROSS_VALIDATED,
     PREDICTIONS,
@@ -57,13 +58,15 @@ def cross_validate(
         groups_file: CSV `path,group` (patient or slide); all images of a group are in one fold.
 
     Raises:
-        DataError: The data cannot be used, or `out` was started with other data or settings.
+        DataError: The data or the boxes cannot be used, or `out` was started with other data or settings.
         KeyboardInterrupt: It was interrupted.
     """
     if settings.start:
         check_start(settings.start)
     check_unbiased(data_dir)
     cells = labelled_cells(data_dir, groups_file, say)
+    if settings.boxes:
+        read_boxes(settings.boxes, [*cells.paths, *cells.copy_of])
     divided = [folds(cells, count, seed) for seed in range(seeds)]
     with writing(out, DataError, "choose another --out"):
         open_folder(out, make_plan(data_dir, cells, settings, count) | {"seeds": seeds})
@@ -90,6 +93,7 @@ def make_plan(data_dir: Path, cells: LabelledCells, settings: TrainingSettings, 
     images = load_images(data_dir, cells.paths, cells.classes, SMALL, reading("all", len(cells.paths), SMALL))
     groups = None if cells.groups is None else hashlib.sha256("\n".join(cells.groups).encode()).hexdigest()
     start = read_start(settings.start, settings.arch).origin if settings.start else None
+    boxes = hashlib.sha256(settings.boxes.read_bytes()).hexdigest() if settings.boxes else None
     plan = {
         "arch": settings.arch,
         "stages": settings.stages,
@@ -99,6 +103,7 @@ def make_plan(data_dir: Path, cells: LabelledCells, settings: TrainingSettings, 
         "folds": count,
         "data_sha256": images.sha256,
         "groups_sha256": groups,
+        "boxes_sha256": boxes,
     }
     return msgspec.json.decode(msgspec.json.encode(plan))
 
@@ -178,7 +183,8 @@ def _data(
     run.mkdir(exist_ok=True)
     sweep(run)
     replace_file(run / "split.csv", file.getvalue().encode())
-    return CellData(data_dir, read_split(run / "split.csv"), settings.stages, settings.batch_size, settings.seed)
+    split = read_split(run / "split.csv")
+    return CellData(data_dir, split, settings.stages, settings.batch_size, settings.seed, settings.boxes)
 
 
 def _train(data: CellData, run: Path, settings: TrainingSettings, others: Mapping[str, str]) -> None:

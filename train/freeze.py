@@ -32,6 +32,7 @@ STAGES: dict[str, Stages] = {
     "resnet18_m": {**_RESNET, "bot": ("bot.",)},
     "vgg19": _baseline(((0, 2), (5, 7), (10, 12, 14, 16), (19, 21, 23, 25), (28, 30, 32, 34)), (3, 6)),
     "alexnet": _baseline(((0,), (3,), (6,), (8,), (10,)), (4, 7)),
+    "apl_sa": {**_RESNET, "layer4": ("attention.", "layer4.")},
     "marzahl": _MARZAHL,
     "efficientnet_lite0": _EFFICIENTNET,
     "efficientnet_lite2": _EFFICIENTNET,

@@ -282,6 +282,13 @@ def test_the_shipped_parity_holds():
         assert f"{metrics['report'].correct} of 392" in text
 
 
+def test_the_model_card_says_which_layers_no_paper_tells():
+    manifest = load_bundle().manifest
+    card = model_card(msgspec.structs.replace(manifest, source=msgspec.structs.replace(manifest.source, arch="apl_sa")))
+    assert "layers is our reading" in " ".join(card.split())
+    assert "our reading" not in model_card(manifest)
+
+
 def test_the_shipped_model_card_is_that_of_its_manifest():
     bundle = load_bundle()
     assert model_card(bundle.manifest) == (bundle.directory / "MODEL_CARD.md").read_text(encoding="utf-8")

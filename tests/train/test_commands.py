@@ -28,7 +28,8 @@ def test_what_cannot_be_frozen_is_refused_as_wrong_usage(
     [
         ("fit cells --split cells.csv --arch marzahl", "make them with `cartcls train boxes`"),
         ("fit cells --split cells.csv --boxes boxes.csv", "rcmnet has no use for boxes"),
-        ("cross-validate cells --arch marzahl", "marzahl is trained by `cartcls train fit` alone"),
+        ("cross-validate cells --arch marzahl", "make them with `cartcls train boxes`"),
+        ("cross-validate cells --boxes boxes.csv", "rcmnet has no use for boxes"),
     ],
 )
 def test_boxes_are_for_the_network_that_is_trained_on_them(tmp_path: Path, command: str, said: str):

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from cartcls.calibration.boxes import Box, write_boxes
 from cartcls.calibration.cross_validation import BY_GROUP, CrossValidated
+from cartcls.calibration.split import list_images
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError, InterruptedRun
 from cartcls.runtime.reports.export_reviewed import EXPORT, ExportedSlide, ExportSummary
@@ -106,3 +108,19 @@ def test_an_export_with_flagged_slides_is_refused(tmp_path: Path, two_classes: P
     with pytest.raises(DataError, match="only flagged cells were reviewed"):
         cross_validate(own, tmp_path / "out", SETTINGS, 2, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_with_a_box_is_cross_validated_too(tmp_path: Path, two_classes: Path):
+    paths = list_images(two_classes)
+    boxes, out = tmp_path / "boxes.csv", tmp_path / "out"
+    write_boxes(boxes, dict.fromkeys(paths[1:], Box(100, 100, 150, 150)))
+    settings = TrainingSettings([Stage((32, 32), 1)], "marzahl", boxes=boxes)
+    with pytest.raises(DataError, match=rf"no box for 1 image\(s\) \({paths[0]}\)"):
+        cross_validate(two_classes, out, settings, 2, 1)
+    write_boxes(boxes, dict.fromkeys(paths, Box(100, 100, 150, 150)))
+    found = cross_validate(two_classes, out, settings, 2, 1)
+    assert found.metrics.count == 8
+    assert load_checkpoint(out / "final" / "last.ckpt").arch == "marzahl"
+    write_boxes(boxes, dict.fromkeys(paths, Box(100, 100, 151, 150)))
+    with pytest.raises(DataError, match=r"started with other settings or data \(boxes_sha256\)"):
+        cross_validate(two_classes, out, settings, 2, 1)

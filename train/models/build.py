@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
+from .apl_sa import APL_SA, AplSa
 from .base import STRIDE, FeatureClassifier, MapClassifier
 from .baselines import BASELINES, Baseline
 from .efficientnet import EFFICIENTNETS, EfficientNetLite
@@ -32,6 +33,7 @@ def _rcmnet(arch: str, num_classes: int, image_size: tuple[int, int]) -> RCMNet:
 MODELS: dict[str, Callable[[str, int, tuple[int, int]], FeatureClassifier]] = {
     **dict.fromkeys(ARCHITECTURES, _rcmnet),
     **dict.fromkeys(BASELINES, lambda arch, num_classes, _: Baseline(arch, num_classes)),
+    APL_SA: lambda arch, num_classes, _: AplSa(num_classes),
     MARZAHL: lambda arch, num_classes, _: Marzahl(num_classes),
     **dict.fromkeys(EFFICIENTNETS, lambda arch, num_classes, _: EfficientNetLite(arch, num_classes)),
 }

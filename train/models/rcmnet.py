@@ -204,13 +204,13 @@ class RCMNet(MapClassifier):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _layer(64, 64, stride=1, cbam=cbam)
-        self.layer2 = _layer(64, 128, stride=2, cbam=cbam)
-        self.layer3 = _layer(128, 256, stride=2, cbam=cbam)
-        self.layer4 = _layer(256, 512, stride=2, cbam=cbam)
+        self.layer1 = residual_stage(64, 64, stride=1, cbam=cbam)
+        self.layer2 = residual_stage(64, 128, stride=2, cbam=cbam)
+        self.layer3 = residual_stage(128, 256, stride=2, cbam=cbam)
+        self.layer4 = residual_stage(256, 512, stride=2, cbam=cbam)
         self.bot = BoTBlock(512, heads=4, map_size=map_size) if attention else nn.Identity()
         self.fc = nn.Linear(512, num_classes)
-        self._initialize()
+        initialize(self)
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""
@@ -222,15 +222,18 @@ class RCMNet(MapClassifier):
         x = self.layer4(x)  # (N, 512, H/32, W/32)
         return self.bot(x)
 
-    def _initialize(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if isinstance(module, BasicBlock | BoTBlock):
-                nn.init.zeros_(module.last_bn.weight)  # each block starts as its shortcut
+
+def initialize(model: nn.Module) -> None:
+    """Draw the weights of a model of residual blocks; each block starts as its shortcut."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(module, BasicBlock | BoTBlock):
+            nn.init.zeros_(module.last_bn.weight)
 
 
-def _layer(channels_in: int, channels: int, stride: int, cbam: bool) -> nn.Sequential:
+def residual_stage(channels_in: int, channels: int, stride: int, cbam: bool = False) -> nn.Sequential:
+    """Two basic blocks; the first changes width and size."""
     return nn.Sequential(BasicBlock(channels_in, channels, stride, cbam), BasicBlock(channels, channels, 1, cbam))
 
 
