@@ -12,7 +12,7 @@ class HandOver:
     Attributes:
         format: Such as `fhir`.
         status: Such as `final`.
-        digest: Of the rows that were signed and of what was said of the slide; empty where the report was not signed.
+        digest: Of what was signed; empty where the report was not signed.
         handed_at: UTC, ISO 8601.
     """
 

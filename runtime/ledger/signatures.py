@@ -18,7 +18,7 @@ class Signature:
         signed_at: UTC, ISO 8601.
         digest: SHA-256 of the rows that were signed, as `digest_of` gives it.
         number: 1 for the first signer of these rows, 2 for the second.
-        is_void: Whether the rows are others now.
+        is_void: Whether the rows, or what the laboratory says of the slide, are others now.
     """
 
     slide: str
@@ -30,13 +30,15 @@ class Signature:
 
 
 def digest_of(slide: SlideRows) -> str:
-    """SHA-256 of all rows of a slide with their persons' labels, its report and its bundle, as canonical JSON.
+    """SHA-256 of all rows of a slide with their persons' labels, its facts, report and bundle, as canonical JSON.
 
     Keys are sorted, there are no spaces, text is UTF-8, and no number is one that JSON does not have.
     """
     (bundle,) = slide.database.execute("SELECT sha256 FROM bundle").fetchone() or ("",)
+    (facts,) = slide.database.execute("SELECT facts FROM slides WHERE id = ?", (slide.slide.id,)).fetchone()
     rows = [dict(zip(COLUMNS, values_of(cell), strict=True)) for cell in slide.cells()]
-    content = {"report": slide.slide.report, "bundle_sha256": bundle, "rows": rows}
+    info = json.loads(facts).get("info")  # what the laboratory says of the slide
+    content = {"report": slide.slide.report, "bundle_sha256": bundle, "info": info, "rows": rows}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

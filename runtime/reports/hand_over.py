@@ -1,5 +1,6 @@
 """Hands the result of a slide on to another system, as FHIR R4B or CSV."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,14 +11,14 @@ from ..ledger.folder import review_ledger
 from ..ledger.hand_over_table import HandOver
 from ..ledger.ledger import Ledger
 from ..ledger.records import now
-from ..ledger.signatures import signatures_of
+from ..ledger.signatures import Signature, signatures_of
 from ..ledger.slide_ledger import SlideLedger
 from .hand_over_csv import as_csv
 from .hand_over_fhir import as_fhir
 from .slide_review import slide_review
 from .slide_state import SlideState
 from .summary import Summary, summarize
-from .told import Told, signed_digest, status_of
+from .told import Told, status_of
 
 Format = Literal["fhir", "csv"]
 
@@ -38,7 +39,7 @@ def hand_over(out: Path, name: str, form: Format, is_test: bool = True) -> bytes
         slide = _slide(out, name, ledger)
         told = _told(slide, bundle, ledger, is_test)
         content = as_fhir(told, bundle) if form == "fhir" else as_csv(told, bundle)
-        made = HandOver(form, told.status, signed_digest(told.signatures, told.info), now())
+        made = HandOver(form, told.status, _digest(told.signatures), now())
         ledger.note_hand_over(slide.slide, made)
     return content
 
@@ -67,11 +68,16 @@ def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, is_test: bool) -> 
         slide.slide.report,
         summary,
         info,
-        status_of(signed_digest(valid, info), ledger.hand_overs(slide.slide)),
+        status_of(_digest(valid), ledger.hand_overs(slide.slide)),
         valid,
         issued,
         is_test,
     )
+
+
+def _digest(valid: Sequence[Signature]) -> str:
+    """Digest of what was signed; empty where no signature holds."""
+    return valid[-1].digest if valid else ""
 
 
 def _summary(slide: SlideLedger, bundle: Bundle) -> Summary:

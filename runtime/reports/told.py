@@ -4,12 +4,9 @@
 signed any more, what follows corrects it: `amended`. Everything else is `partial`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import msgspec
 
 from ..ledger.hand_over_table import HandOver
 from ..ledger.signatures import Signature
@@ -61,21 +58,11 @@ class Told:
         return said + [f"{text[0].upper()}{text[1:].rstrip('.')}." for text in found if text]
 
 
-def signed_digest(valid: Sequence[Signature], info: SlideInfo) -> str:
-    """Digest of the rows that were signed and of what the laboratory says of the slide; empty where it is not signed.
-
-    A signature is for the rows; a report with another sample identifier is another one all the same.
-    """
-    if not valid:
-        return ""
-    return hashlib.sha256(valid[-1].digest.encode() + msgspec.json.encode(info, order="sorted")).hexdigest()
-
-
 def status_of(digest: str, handed_on: Sequence[HandOver]) -> Status:
     """How binding a report is.
 
     Args:
-        digest: As `signed_digest` gives it for the slide as it is now.
+        digest: Of what was signed, where a signature holds; else empty.
         handed_on: What was handed on of it before, the latest last.
     """
     if any(made.digest not in ("", digest) for made in handed_on):

@@ -37,7 +37,7 @@ def cartcls(folder: Path, line: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arch", "further", "pictures"), [("marzahl", "boxes", 1)])
+@pytest.mark.parametrize(("arch", "further", "pictures"), [("marzahl", "boxes", 1), ("apl_sa", "attention", 3)])
 def test_it_comes_from_an_empty_folder_to_a_report(tmp_path: Path, arch: str, further: Further, pictures: int):
     labelled(tmp_path / "cells")
     cartcls(tmp_path, "train split cells --out cells.csv")

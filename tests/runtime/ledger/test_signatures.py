@@ -1,11 +1,13 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from samples import TIME, a_cell, begun_slide
 
 from cartcls.runtime.ledger.records import Correction, Result
 from cartcls.runtime.ledger.signatures import digest_of, save_signature, signatures_of
+from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 
 
@@ -43,12 +45,23 @@ def test_a_correction_voids_a_signature_and_the_same_label_again_does_not_restor
         assert signatures_of(slide)[0].is_void
 
 
+def test_another_sample_identifier_voids_a_signature(tmp_path: Path):
+    with begun_slide(tmp_path) as slide:
+        report(slide, 1)
+        slide.settle(replace(slide.facts(), info=SlideInfo(sample="1")))
+        sign(slide, "Anna")
+        slide.settle(replace(slide.facts(), leukocytes=100))
+        assert not signatures_of(slide)[0].is_void
+        slide.settle(replace(slide.facts(), info=SlideInfo(sample="2")))
+        assert signatures_of(slide)[0].is_void
+
+
 def test_the_digest_is_that_of_canonical_json(tmp_path: Path):
     with begun_slide(tmp_path) as slide:
         report(slide, 1)
         (row,) = slide.cells()
         content = {name: getattr(row, name) for name in row.__dataclass_fields__ if name != "maps"}
         content["probabilities"] = json.dumps(row.probabilities)
-        whole = {"bundle_sha256": "", "report": slide.slide.report, "rows": [content]}
+        whole = {"bundle_sha256": "", "info": None, "report": slide.slide.report, "rows": [content]}
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         assert digest_of(slide) == hashlib.sha256(text.encode()).hexdigest()
