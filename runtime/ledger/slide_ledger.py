@@ -21,8 +21,9 @@ from ..images.decode import Fingerprint
 from .cell_table import ADD, COLUMNS, LATEST, cell_of, values_of
 from .correction_table import fitting, last_correction, read_corrections, save_corrections
 from .database import Database, Value
+from .facts import Facts
 from .field_table import save_field
-from .records import WAITING, Cell, Correction, Cursor, Facts, LedgerImage, Result, Run, Slide
+from .records import WAITING, Cell, Correction, Cursor, LedgerImage, Result, Run, Slide
 from .slide_rows import COUNTED, RUN, SlideRows
 
 _ROW_OF_IMAGE = "SELECT min(seq) FROM cells WHERE image = images.id"

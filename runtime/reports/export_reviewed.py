@@ -19,8 +19,9 @@ from ..images.decode import RawFile, fingerprint, read_file
 from ..images.discover import find_images, readable_name
 from ..images.levels import Levels
 from ..inference.classifier import crops_of
+from ..ledger.facts import Facts
 from ..ledger.folder import existing_ledger
-from ..ledger.records import OTHER, Cell, Facts, LedgerImage, Slide
+from ..ledger.records import OTHER, Cell, LedgerImage, Slide
 from ..ledger.slide_ledger import SlideLedger
 
 EXPORT, GROUPS = "cartcls-export.json", "groups.csv"

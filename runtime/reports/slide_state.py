@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..ledger.records import Facts
+from ..ledger.facts import Facts
 from ..ledger.signatures import Signature, signatures_of
 from ..ledger.slide_ledger import SlideLedger
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ..bundle.bundle import Bundle
-from ..ledger.records import Cell, Facts
+from ..ledger.facts import Facts
+from ..ledger.records import Cell
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD
 from .slide_state import SlideState
 

@@ -9,7 +9,8 @@ from ..bundle.bundle import Bundle
 from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
-from ..ledger.records import Cell, Facts, Run
+from ..ledger.facts import Facts
+from ..ledger.records import Cell, Run
 from ..ledger.signatures import Signature
 from ..ledger.slide_info import SlideInfo
 from . import slide_warnings

@@ -12,7 +12,8 @@ from ..fields.scale import diameter_of, mpp_of
 from ..fields.slide_scale import FieldScale, slide_scale
 from ..images.levels import FULL_RANGE, Levels
 from ..inference.classifier import Classifier
-from ..ledger.records import MAX_ATTEMPTS, Facts, LedgerImage
+from ..ledger.facts import Facts
+from ..ledger.records import MAX_ATTEMPTS, LedgerImage
 from ..ledger.slide_ledger import SlideLedger
 
 MEASURED = 20  # fields with red cells, of which the median is the slide's scale

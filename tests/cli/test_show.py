@@ -8,7 +8,7 @@ from samples import RUN, a_cell
 
 from cartcls.cli import show
 from cartcls.runtime.bundle.bundle import Bundle
-from cartcls.runtime.ledger.records import Facts
+from cartcls.runtime.ledger.facts import Facts
 from cartcls.runtime.reports.slide_state import SlideState
 from cartcls.runtime.reports.summary import summarize
 

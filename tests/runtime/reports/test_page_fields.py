@@ -8,8 +8,9 @@ import pytest
 from samples import RUN, a_cell
 
 from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.ledger.facts import Facts
 from cartcls.runtime.ledger.ledger import Ledger
-from cartcls.runtime.ledger.records import Cell, Facts, FieldRecord, LedgerImage, Result
+from cartcls.runtime.ledger.records import Cell, FieldRecord, LedgerImage, Result
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.page import ROWS, render_page, write_pages
 from cartcls.runtime.reports.slide_state import SlideState

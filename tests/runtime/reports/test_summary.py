@@ -6,7 +6,7 @@ from samples import RUN, a_cell, differential_of, finding_of
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.images.adjust import Adjustment
-from cartcls.runtime.ledger.records import Facts
+from cartcls.runtime.ledger.facts import Facts
 from cartcls.runtime.reports.slide_state import SlideState
 from cartcls.runtime.reports.summary import summarize
 
