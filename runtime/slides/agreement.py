@@ -1,5 +1,6 @@
 """What is settled for a slide before its first row, so that all its rows are made alike."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,14 +11,35 @@ from ..fields.find import FINDER_VERSION
 from ..fields.reading import FieldSearch, measure_field
 from ..fields.scale import diameter_of, mpp_of
 from ..fields.slide_scale import FieldScale, slide_scale
+from ..images.discover import short_digest, slide_name
 from ..images.levels import FULL_RANGE, Levels
 from ..inference.classifier import Classifier
 from ..ledger.facts import Facts
+from ..ledger.ledger import Ledger
 from ..ledger.records import MAX_ATTEMPTS, LedgerImage
 from ..ledger.slide_ledger import SlideLedger
 
 MEASURED = 20  # fields with red cells, of which the median is the slide's scale
 SAME_SCALE = 1.001  # times
+
+
+def slide_in(ledger: Ledger, slide_dir: Path, out: Path) -> SlideLedger:
+    """The slide in the ledger; a new one gets a folder of its own.
+
+    Raises:
+        SlideError: That folder is taken.
+    """
+    source = os.fsencode(slide_dir.resolve())
+    slides = ledger.slides()
+    if known := [found for found in slides if found.slide.source == source]:
+        return known[0]
+    name = slide_name(slide_dir)
+    if name.casefold() in {found.slide.name.casefold() for found in slides}:  # for a share of Windows
+        name = f"{name}-{short_digest(slide_dir)}"
+    directory = out / name
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
+    return ledger.add_slide(source, name)
 
 
 def agree(

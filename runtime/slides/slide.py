@@ -7,20 +7,19 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import SlideError, batch_command
+from ..errors import batch_command
 from ..files import sweep
-from ..images.discover import needs_encoding, readable_name, short_digest, slide_name
+from ..images.discover import needs_encoding, readable_name
 from ..inference.classifier import Classifier
 from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
 from ..ledger.records import FIELDS, WAITING, Cell, LedgerImage, Run
 from ..ledger.signatures import last_signature
-from ..ledger.slide_ledger import SlideLedger
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
 from ..reports.summary import Summary
 from ..reports.table import CSV, project
-from .agreement import agree, with_scale
+from .agreement import agree, slide_in, with_scale
 from .attempts import Attempts
 from .counted import Identity, first_of_each, identity, orphans_of
 from .given_labels import GivenLabels
@@ -70,7 +69,7 @@ class SlideWork:
             SlideError: The folder of its report is taken, or it has rows that were made otherwise.
             OSError: The report cannot be written.
         """
-        self.ledger = _slide(slide_dir, out, ledger)
+        self.ledger = slide_in(ledger, slide_dir, out)
         classifier = agree(self.ledger, classifier, slide_dir, out, go_on)
         run = replace(run, slide=self.ledger.slide.name)
         self.directory = out / run.slide
@@ -336,18 +335,3 @@ class SlideWork:
         moved = project(self.ledger, self._classifier.bundle, self.directory / CSV)
         if moved is not None:
             self._notify(f"{self.directory / CSV} was changed by another program: moved to {moved}, and rewritten")
-
-
-def _slide(slide_dir: Path, out: Path, ledger: Ledger) -> SlideLedger:
-    """The slide in the ledger; a new one gets a folder of its own."""
-    source = os.fsencode(slide_dir.resolve())
-    slides = ledger.slides()
-    if known := [found for found in slides if found.slide.source == source]:
-        return known[0]
-    name = slide_name(slide_dir)
-    if name.casefold() in {found.slide.name.casefold() for found in slides}:  # for a share of Windows
-        name = f"{name}-{short_digest(slide_dir)}"
-    directory = out / name
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise SlideError(f"{directory} is not a report of this folder: move it away, or choose another --out")
-    return ledger.add_slide(source, name)

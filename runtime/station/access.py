@@ -1,6 +1,7 @@
 """Who may ask the station for what: its token, sessions, hosts, origins and the size of requests."""
 
 import ipaddress
+import re
 import secrets
 import socket
 from http.cookies import CookieError, SimpleCookie
@@ -72,9 +73,9 @@ class Hosts:
         self._port = port
 
     def allow(self, host: str) -> bool:
-        """Whether a `Host` is one of them, with its port."""
-        name, colon, port = host.rpartition(":")
-        if not colon or port != str(self._port):
+        """Whether a `Host` is one of them, with its port; a browser leaves out that of HTTP."""
+        name, _, port = (host if re.search(r":\d+$", host) else f"{host}:80").rpartition(":")
+        if port != str(self._port):
             return False
         return name.lower() in self._names or (self._any and _is_address(name.strip("[]")))
 

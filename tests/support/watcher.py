@@ -27,10 +27,8 @@ from cartcls.runtime.images import decode
 from cartcls.runtime.images.discover import find_images
 from cartcls.runtime.inference import classifier
 from cartcls.runtime.inference.backend import Outputs
-from cartcls.runtime.ledger.correction_table import last_correction
-from cartcls.runtime.ledger.database import Database
 from cartcls.runtime.ledger.folder import open_ledger
-from cartcls.runtime.ledger.records import Cursor, Slide
+from cartcls.runtime.ledger.records import Cursor
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
 from cartcls.runtime.reports.table import csv_header, csv_line
 from cartcls.runtime.slides import capture, pipeline, service
@@ -154,14 +152,8 @@ def look_without_a_pause() -> None:
 
 
 def forget_reviews() -> None:
-    """Take only the corrections that are inserted from now on."""
-    begin = SlideLedger.__init__
-
-    def begin_late(self: SlideLedger, database: Database, slide: Slide) -> None:
-        begin(self, database, slide)
-        self._taken = last_correction(self.database)
-
-    SlideLedger.__init__ = begin_late
+    """Leave the corrections that a station inserts to whoever has the ledger next."""
+    SlideLedger.take_corrections = lambda self: set()
 
 
 def search_fields() -> None:

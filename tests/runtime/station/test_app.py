@@ -15,7 +15,7 @@ from starlette.testclient import TestClient, httpx
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, review_ledger
-from cartcls.runtime.station.access import MAX_BODY
+from cartcls.runtime.station.access import MAX_BODY, Hosts
 from cartcls.runtime.station.desk import Desk
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -85,6 +85,23 @@ def test_a_cookie_that_is_made_up_is_none(browser: Browser):
 )
 def test_another_host_is_refused(browser: Browser, host: str):
     assert browser.client.get("/", headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("at", "port", "host", "is_allowed"),
+    [
+        ("127.0.0.1", 80, "127.0.0.1", True),
+        ("127.0.0.1", 80, "evil.example", False),
+        ("::1", 8765, "[::1]:8765", True),
+        ("192.0.2.7", 8765, "192.0.2.7:8765", True),
+        ("192.0.2.7", 8765, "192.0.2.8:8765", False),
+        ("0.0.0.0", 8765, "192.0.2.7:8765", True),
+        ("::", 8765, "[2001:db8::1]:8765", True),
+        ("0.0.0.0", 8765, "evil.example:8765", False),
+    ],
+)
+def test_a_station_has_its_addresses_and_no_other_name(at: str, port: int, host: str, is_allowed: bool):
+    assert Hosts(at, port).allow(host) == is_allowed
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:80", f"{BASE}.evil.example", ""])
