@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 import ray
+import ray._private.worker
+import ray.data
 
 from ..errors import BackendError
 from ..files import UNFINISHED, sweep, writing
@@ -160,9 +162,14 @@ def _silence() -> None:
     """Let Ray Data say nothing of its own; what matters comes as errors."""
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray._private.worker.print_to_stdstream = _drop  # has Ray print to stdout, whatever `log_to_driver` says
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.issue_detectors_config.detectors = []
+
+
+def _drop(data: object, ignore_prefix: bool = False) -> None:
+    pass
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
