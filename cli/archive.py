@@ -39,11 +39,11 @@ def archive(
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Classify many slides, on one machine or a cluster, into a Parquet table.
+    """Classify many slides, on a cluster too, into a table.
 
-    Each folder of images at any depth of SOURCE is a slide, with one file in TABLE that has the columns of cells.csv.
-    The same command again does the slides that are missing or whose files have changed. The exit code is 3 if some
-    images could not be read: each has a row with the reason; and 1 if some slides could not.
+    Each folder of images at any depth of SOURCE is a slide, with one Parquet file in TABLE that has the columns of
+    cells.csv. The same command again does the slides that are missing or whose files have changed. The exit code is
+    3 if some images could not be read: each has a row with the reason; and 1 if some slides could not.
     """
     from dataclasses import asdict
 
@@ -69,7 +69,7 @@ def archive(
         raise typer.Exit(EXIT_UNREADABLE)
 
 
-@app.command()
+@app.command("archive-summary")
 def archive_summary(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Folder that `archive` wrote.", show_default=False)],
 ) -> None:
