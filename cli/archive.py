@@ -50,7 +50,7 @@ def archive(
     from ..runtime.archive.archive import archive as run
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.errors import OutputError
-    from . import show
+    from . import show, show_archive
 
     loaded = load_bundle(bundle or SHIPPED)
     with show.progress("crops") as progress:
@@ -59,7 +59,7 @@ def archive(
         typer.echo(json.dumps(asdict(done), indent=2))
     else:
         show.unknown_cells(loaded)
-        show.archived(out, done)
+        show_archive.archived(out, done)
     if done.failed:
         raise OutputError(
             f"{len(done.failed)} of {done.slides} slides are not in {out} as they are now (see above): the same command"
