@@ -1,7 +1,7 @@
 """Cost of an archive: speed beside `Classifier.predict`, memory, and the time of a summary.
 
     python benchmarks/archives.py speed SLIDES [--rounds 3]     # folder of slides; both in turn
-    python benchmarks/archives.py memory SLIDES                 # highest memory of all processes, once each second
+    python benchmarks/archives.py memory SLIDES [--bundle DIR]  # highest memory of all processes
     python benchmarks/archives.py summary 1000000               # synthetic rows, 500 to a slide
 
 CPU seconds are those of a process and all that it started; beside other work they say more than images/s.
@@ -40,7 +40,8 @@ began = []
 def progress(done, count):
     if done:
         began.append((time.monotonic(), done))
-archive([sys.argv[1]], Path(sys.argv[2]), load_bundle(), "openvino", progress=progress)
+bundle = load_bundle(*map(Path, sys.argv[3:]))
+archive([sys.argv[1]], Path(sys.argv[2]), bundle, "openvino", progress=progress)
 (first, before), (last, done) = began[0], began[-1]
 print((done - before) / (last - first))
 """
@@ -131,9 +132,9 @@ def speed(slides: Path, rounds: int) -> None:
         )
 
 
-def memory(slides: Path) -> None:
+def memory(slides: Path, bundle: Path | None) -> None:
     """One archive."""
-    two, second = in_new_folder(lambda table: run(ARCHIVE, slides, table))
+    two, second = in_new_folder(lambda table: run(ARCHIVE, slides, table, *filter(None, [bundle])))
     count = len(list(slides.glob("*/*.jpg")))
     print(f"{count} crops: {second.memory:.0f} MB, {two:.1f} images/s, {second.cpu:.0f} CPU s", flush=True)
 
@@ -186,11 +187,12 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "memory", "summary"))
     parser.add_argument("which", help="folder of slides, or number of rows")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bundle", type=Path)
     given = parser.parse_args()
     if given.what == "speed":
         speed(Path(given.which), given.rounds)
     elif given.what == "memory":
-        memory(Path(given.which))
+        memory(Path(given.which), given.bundle)
     else:
         summary(int(given.which))
 

@@ -39,18 +39,18 @@ def archive(
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Classify many slides, on one machine or a cluster, into a Parquet table.
+    """Classify many slides, on a cluster too, into a table.
 
-    Each folder of images at any depth of SOURCE is a slide, with one file in TABLE that has the columns of cells.csv.
-    The same command again does the slides that are missing or whose files have changed. The exit code is 3 if some
-    images could not be read: each has a row with the reason; and 1 if some slides could not.
+    Each folder of images at any depth of SOURCE is a slide, with one Parquet file in TABLE that has the columns of
+    cells.csv. The same command again does the slides that are missing or whose files have changed. The exit code is
+    3 if some images could not be read: each has a row with the reason; and 1 if some slides could not.
     """
     from dataclasses import asdict
 
     from ..runtime.archive.archive import archive as run
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.errors import OutputError
-    from . import show
+    from . import show, show_archive
 
     loaded = load_bundle(bundle or SHIPPED)
     with show.progress("crops") as progress:
@@ -59,7 +59,7 @@ def archive(
         typer.echo(json.dumps(asdict(done), indent=2))
     else:
         show.unknown_cells(loaded)
-        show.archived(out, done)
+        show_archive.archived(out, done)
     if done.failed:
         raise OutputError(
             f"{len(done.failed)} of {done.slides} slides are not in {out} as they are now (see above): the same command"
@@ -69,7 +69,7 @@ def archive(
         raise typer.Exit(EXIT_UNREADABLE)
 
 
-@app.command()
+@app.command("archive-summary")
 def archive_summary(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="Folder that `archive` wrote.", show_default=False)],
 ) -> None:

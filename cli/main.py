@@ -247,7 +247,7 @@ def evaluate(
     backend: Backend = BackendName.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Count a bundle's mistakes on labelled cells, and show them.
+    """Count and show a bundle's mistakes on labelled cells.
 
     The exit code is 3 if some images could not be read: they are listed, and not in the figures.
     """
@@ -278,7 +278,7 @@ def doctor(
     bundle: BundleDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check what works here, what is missing, and how to fix it."""
+    """Check what works here, what is missing, how to fix it."""
     from dataclasses import asdict
 
     from ..runtime.bundle.bundle import SHIPPED

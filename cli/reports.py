@@ -68,7 +68,7 @@ def correct(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
 ) -> None:
-    """Apply a reviewer's corrections, and export reviewed cells.
+    """Apply a reviewer's corrections; export reviewed cells.
 
     A page saves the corrections, and the cells are to train on. All corrections are checked first: if one does not
     match, none is applied; those of cells that are no longer counted are left out. Nothing is overwritten: the ledger

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from ..calibration.evaluate import Evaluation
     from ..export.engine import EngineExport
     from ..export.parity import ParityReport
-    from ..runtime.archive.archive import Archived
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.bundle.calibration import CalibrationRecord, PromiseRecord
     from ..runtime.doctor import Finding
@@ -171,20 +170,6 @@ def finished(directory: Path, summary: "Summary") -> None:
     for line in remarks(summary):
         results.print(line, markup=False, soft_wrap=True)
     results.print(os.fspath(directory / PAGE), markup=False, soft_wrap=True)
-
-
-def archived(table: Path, done: "Archived") -> None:
-    """Print what a run of an archive did, and the folder of its table."""
-    rows = ", ".join(f"{count} {name}" for name, count in sorted(done.status.items()))
-    speed = f" in {done.seconds:.0f} s, {done.images / done.seconds:.0f} images/s" if done.seconds else ""
-    lines = [
-        f"{counted(done.slides, 'slide')}: {done.written} written, {done.unchanged} unchanged,"
-        f" {len(done.failed)} failed",
-        f"{counted(done.images, 'image')}{speed}: {rows}" if done.images else "",
-        f"warning: unlike home, every cell is for review: {counted(done.alarms, 'slide')}" if done.alarms else "",
-        os.fspath(table),
-    ]
-    results.print("\n".join(filter(None, lines)), markup=False, soft_wrap=True)
 
 
 def verified(found: "list[Verified]") -> None:

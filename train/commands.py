@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # as in `cartcls.cli.main`
-    help="Split a folder of labelled cells, and train a model on it.",
+    help="Split labelled cells, and train a model on them.",
 )
 
 

@@ -96,16 +96,7 @@ def archive(
         slides = list({slide.place: slide for source in sources for slide in find_slides(source, table)}.values())
         if not slides:
             raise OutputError(f"{', '.join(sources)}: no folder with images: name a folder of slides")
-        job = Job(
-            bundle.directory.resolve(),
-            bundle.sha256,
-            backend,
-            version("cartcls"),
-            features,
-            bundle.width,
-            bundle.height,
-            bundle.adjustment,
-        )
+        job = _job(bundle, backend, features)
         work = _Work(table, bundle, job, slides, progress, notify)
         try:
             with cluster(address):
@@ -123,6 +114,11 @@ def archive(
                 raise  # a fault of cartcls
             raise BackendError(f"the cluster failed: {str(error).strip().splitlines()[0]}") from None
     return work.archived
+
+
+def _job(bundle: Bundle, backend: str, features: bool) -> Job:
+    folder, size = bundle.directory.resolve(), (bundle.width, bundle.height)
+    return Job(folder, bundle.sha256, backend, version("cartcls"), features, *size, bundle.adjustment)
 
 
 class _Work:

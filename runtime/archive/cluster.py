@@ -2,8 +2,10 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 import ray
+import ray._private.worker
+import ray.data
 
 from ..errors import BackendError
 from ..files import UNFINISHED, sweep, writing
@@ -24,6 +28,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 LOCAL = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+REACHED_WITHIN = 10.0  # seconds
 FINEST = 10_000  # parts of a CPU that Ray counts
 
 
@@ -93,19 +98,28 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    folder = None if address else _new_folder()
+    if address:
+        _check_reached(address)
+    folder, before = None if address else _new_folder(), signal.getsignal(signal.SIGTERM)
     try:
         _connect(address, folder)
         _silence()
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray has put its own there
+        yield
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_reached(address: str) -> None:
+    """Check that something answers there: Ray itself would try for minutes, and then end the process."""
+    if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):
+        try:
+            socket.create_connection((found[1], int(found[2])), timeout=REACHED_WITHIN).close()
+        except (OSError, OverflowError) as error:
+            raise BackendError(f"the Ray cluster at {address} cannot be joined: {error}") from None
 
 
 def _new_folder() -> Path:
@@ -148,9 +162,14 @@ def _silence() -> None:
     """Let Ray Data say nothing of its own; what matters comes as errors."""
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray._private.worker.print_to_stdstream = _drop  # has Ray print to stdout, whatever `log_to_driver` says
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.issue_detectors_config.detectors = []
+
+
+def _drop(data: object, ignore_prefix: bool = False) -> None:
+    pass
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """A trial of an archive: something is killed in the middle, the same command goes on, and what is wrong is counted.
 
-As a program: `archive_trial.py SLIDES TABLE BUNDLE ADDRESS [append]` runs an archive; `append` is the mutant, which
-writes rows as they come, under a new name each time.
+As a program: `archive_trial.py SLIDES TABLE BUNDLE ADDRESS [append | deadly]` runs an archive. `append` is the mutant
+that writes rows as they come, under a new name each time; `deadly`: a file of the second slide ends what reads it.
 """
 
 import os
@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow
 from archives import problems
 from msgspec import structs
 from small_graph import small_graph
 
+from cartcls.runtime.archive.stages import Job, _Chunk, read_slides, unpacked
 from cartcls.runtime.bundle.bundle import MODEL, Bundle, write_bundle
 
 HERE = "here"  # in the place of an address
@@ -70,11 +72,11 @@ class ArchiveTrial:
         until(lambda: len(list(self.table.glob("[!._]*.parquet"))) > 2 or process.poll() is not None)
         assert process.poll() is None, f"it ended: {self._log.read_text()}"
 
-    def finish(self) -> str:
+    def finish(self, code: int = 0) -> str:
         """Wait for its end; what it said."""
         assert self._process is not None
-        code, said = self._process.wait(PATIENCE), self._log.read_text()
-        assert code == 0, said
+        found, said = self._process.wait(PATIENCE), self._log.read_text()
+        assert found == code, said
         return said
 
     def problems(self) -> list[str]:
@@ -134,11 +136,23 @@ def main(slides: str, table: str, bundle: str, address: str, *mutants: str) -> N
 
     if "append" in mutants:
         _append(module)
+    if "deadly" in mutants:
+        module.read_slides = deadly
     joined = None if address == HERE else address
     done = module.archive([slides], Path(table), load_bundle(Path(bundle)), "openvino", joined, notify=print)
     print(done)
     if done.failed:
         sys.exit(1)
+
+
+def deadly(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:
+    """Read slides; a file of the second one ends the process each time."""
+    for read in read_slides(table, job):
+        (chunk,) = unpacked(read)
+        assert isinstance(chunk, _Chunk)
+        if chunk.task == 1 and chunk.files:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield read
 
 
 def _append(module) -> None:  # type: ignore[no-untyped-def]

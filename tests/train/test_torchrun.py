@@ -24,7 +24,7 @@ def fit(notes: Path, many_cells: tuple[Path, Path], processes: int) -> Path:
     data, split = many_cells
     run = [sys.executable]
     if processes > 1:
-        run += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        run += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "--"]
     options = ["--split", split, "--out", notes / "run", "--start", SHIPPED, "--sizes", f"120x121:{EPOCHS}"]
     options += ["--batch-size", 32 // processes, "--devices", processes]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archive_trial import ArchiveTrial, descendants, kill, put_slides, until, write_small_bundle
+from archive_trial import HERE, ArchiveTrial, descendants, kill, put_slides, until, write_small_bundle
 from ray.cluster_utils import Cluster
 
+from cartcls.runtime.archive.table import parquet_files
 from cartcls.runtime.bundle.bundle import Bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
@@ -73,6 +74,17 @@ def test_a_killed_driver_goes_on_with_the_same_command(slides: Path, small: Path
 
 
 def test_the_trial_finds_rows_that_are_appended_without_a_commit(slides: Path, small: Path, tmp_path: Path):
-    trial = ArchiveTrial(slides, tmp_path / "table", small, "here", "append")
+    trial = ArchiveTrial(slides, tmp_path / "table", small, HERE, "append")
     killed_driver(trial)
     assert trial.problems()
+
+
+def test_a_file_that_ends_each_process_costs_its_slide_alone(slides: Path, small: Path, tmp_path: Path):
+    trial = ArchiveTrial(slides, tmp_path / "table", small, HERE, "deadly")
+    trial.start()
+    said = trial.finish(code=1).splitlines()
+    (line,) = [line for line in said if line.startswith("not in the table: ")]
+    assert line.endswith("its process ended 5 times: `cartcls batch` finds the file that does so")
+    assert len(said) == 2, said  # nothing of Ray's own
+    assert len(parquet_files(tmp_path / "table")) == 19
+    assert len(trial.problems()) == 100
