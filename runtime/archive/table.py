@@ -21,7 +21,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import decode_manifest, encode_manifest
 from ..errors import OutputError
 from ..files import replace_file, sweep, why_away, writing
-from ..reports.table import csv_header
+from ..reports.table import BOX, csv_header
 
 BINDING, LOCK = "_cartcls.json", "_lock"  # programs that read the folder leave out names with `_`
 FORMAT = 1
@@ -29,7 +29,7 @@ METADATA = b"cartcls"
 FEATURES = "features"
 TEXT, WHOLE, REAL, TIME = pyarrow.string(), pyarrow.int32(), pyarrow.float64(), pyarrow.timestamp("ms", "UTC")
 TYPES = {
-    **dict.fromkeys(("seq", "part", "x", "y", "w", "h", "width", "height"), WHOLE),
+    **dict.fromkeys(("seq", "part", "x", "y", "w", "h", "width", "height", *BOX), WHOLE),
     **dict.fromkeys(("scale", "mpp", "confidence"), REAL),
     **dict.fromkeys(("path_encoded", "at_edge"), pyarrow.bool_()),
     **dict.fromkeys(("corrected_at", "analysed_at"), TIME),
@@ -38,6 +38,7 @@ TYPES = {
 }
 UNITS = {
     **dict.fromkeys(("x", "y", "w", "h", "width", "height"), "pixel of the file"),
+    **dict.fromkeys(BOX, "pixel of the crop"),
     **dict.fromkeys(("scale", "confidence"), "1"),
     **{"mpp": "µm per pixel of the file", "corrected_at": "UTC", "analysed_at": "UTC", FEATURES: "1"},
 }

@@ -9,7 +9,7 @@ import polars
 import pyarrow
 import pyarrow.dataset
 import pytest
-from fakes import giving_findings, uncalibrated
+from fakes import giving, giving_findings, uncalibrated
 from msgspec import structs
 
 from cartcls.runtime.archive.table import (
@@ -24,7 +24,7 @@ from cartcls.runtime.archive.table import (
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger.records import Cell, Run
-from cartcls.runtime.reports.table import csv_line
+from cartcls.runtime.reports.table import BOX, csv_line
 
 RUN = Run("17", "/slides/17", "openvino", "f32", "CPU", "0.1.0", "2026-01-01T00:00:00Z")
 AT = "2026-01-01T00:00:01Z"
@@ -65,6 +65,11 @@ def test_a_file_has_the_columns_of_the_csv_with_types(table: Path, bundle: Bundl
     assert first["features"] == [0, 1, 2, 3]
     assert rows.schema.field("width").metadata == {b"unit": b"pixel of the file"}
     assert facts_of(table / "17-0.parquet") == facts(bundle)
+
+
+def test_boxes_that_a_network_gives_are_whole_numbers(bundle: Bundle):
+    types = schema_of(giving(bundle, "boxes"))
+    assert [str(types[name]) for name in BOX] == ["int32"] * 4
 
 
 def test_programs_that_read_tables_find_the_same(table: Path):
