@@ -22,7 +22,7 @@ def compare(
     ],
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to write.")] = Path("cartcls-comparison"),
 ) -> None:
-    """Compare reports with a reference, before a bundle is used.
+    """Compare reports with a reference, before use.
 
     Where both have the same cells: confusion, sensitivity, specificity and Cohen's kappa. Where they counted the same
     slides independently: two-sample limits, Bland-Altman, and Passing-Bablok from 40 slides. It writes a page and a

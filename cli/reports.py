@@ -17,7 +17,7 @@ def verify(
     out: ReportsDir,
     as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Compare tables with the ledger, and signatures with the rows.
+    """Compare tables and signatures with the ledger.
 
     Each row that was edited, lost or added is named, and each signature. The exit code is 1 if there is such a row, or
     a slide was signed and none of its signatures holds for its present rows.
