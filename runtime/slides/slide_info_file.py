@@ -42,10 +42,13 @@ class SlideInfoFile:
         self._told = ""
         self.note()
 
-    def note(self) -> bool:
+    def note(self, alive: Callable[[], None] = lambda: None) -> bool:
         """Record what the file says, where it has changed since it was last read.
 
         What it said before stays, where it is gone or cannot be used any more.
+
+        Args:
+            alive: Called once the folder has answered whether there is a file.
 
         Returns:
             Whether the ledger says something else now.
@@ -53,7 +56,16 @@ class SlideInfoFile:
         Raises:
             OSError: It cannot be recorded.
         """
-        found, facts = fingerprint(os.fsencode(self._file)), self._ledger.facts()
+        found: Fingerprint | None = None
+        try:
+            os.lstat(self._file)
+            found = fingerprint(self._file)
+        except FileNotFoundError:
+            pass
+        except OSError:  # its share does not answer
+            return False
+        alive()
+        facts = self._ledger.facts()
         if found is not None and found == self._seen:
             return False
         self._seen, changed = found, replace(facts, info_problem="")

@@ -73,8 +73,8 @@ class WatchedSlide:
             check: Whether files that have a row are checked, too.
         """
         there, known = set(paths), self.known
-        if check and self.work.info.note():
-            self.page_due = True
+        if check:
+            self.page_due |= self.work.info.note(self.capture.show_life)
         away = [path for path in known.keys() - there if not self.capture.is_unlisted(self.root, path)]
         new = [path for path in paths if path not in known or known[path].state in ("vanished", "gone")]
         new = [path for path in new if path not in self.arrivals]

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.folder import existing_ledger
 from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.reports.rebuild import rebuild_reports
-from cartcls.runtime.slides.slide_info_file import SlideInfoError, read_slide_info
+from cartcls.runtime.slides.slide_info_file import SlideInfoError, SlideInfoFile, read_slide_info
 
 WHOLE = """
 sample = "26-0815"
@@ -167,3 +168,23 @@ def test_what_else_is_settled_stays(slide: Path, tmp_path: Path, bundle: Bundle)
         after = ledger.slides()[0].facts()
     assert after.info == SlideInfo(sample="1")
     assert (after.levels, after.deep, after.fields) == (before.levels, before.deep, before.fields)
+
+
+def test_a_share_that_does_not_answer_changes_nothing_and_shows_no_life(
+    slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "slide.toml").write_text("sample = 1", encoding="utf-8")
+    with existing_ledger(classify(folder, bundle)) as (ledger, _):
+        (known,) = ledger.slides()
+        file, lived = SlideInfoFile(folder, known, lambda line: None), list[int]()
+        assert known.facts().info_problem
+        file.note(lambda: lived.append(1))
+        assert lived == [1]
+        monkeypatch.setattr(os, "lstat", away)
+        assert not file.note(lambda: lived.append(2))
+        assert known.facts().info_problem and lived == [1]
+
+
+def away(path: object) -> None:
+    raise OSError(errno.EHOSTDOWN, os.strerror(errno.EHOSTDOWN))
