@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from fakes import write_manifest
@@ -13,6 +14,7 @@ from cartcls.runtime.bundle import bundle as bundles
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
 from cartcls.runtime.bundle.manifest import decode_manifest
 from cartcls.runtime.errors import BackendError, BundleError
+from cartcls.runtime.inference import openvino_backend
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.parity import read_reference
 
@@ -90,7 +92,8 @@ class Canary:
         return Path.touch, (self.file,)
 
 
-def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Path):
+def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(openvino_backend, "SURE", 1.1)  # else its float32 graph is not looked at
     canary = pickle.dumps(Canary(tmp_path / "sings"))
     names = [file.name for file in copy.iterdir() if file.name not in ("bundle.json", "bundle.json.sha256")]
     names.sort(key=lambda name: name != "calibration.npz")  # first, while there still is a calibration
@@ -106,8 +109,9 @@ def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Pa
         change(copy, files={file: digests[file] for file in digests if file != "calibration.npz"}, calibration=None)
         altered = load_bundle(copy)
         if name == "model.onnx":
-            with pytest.raises(BackendError):
-                open_backend(altered, "openvino")
+            image = np.zeros((1, altered.height, altered.width, 3), np.uint8)
+            with pytest.raises(BackendError, match="OpenVINO cannot load the graph"):
+                open_backend(altered, "openvino").infer(image)
         if name == "proof.npz":
             with pytest.raises(BundleError):
                 read_reference(altered)
