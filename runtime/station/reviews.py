@@ -1,6 +1,6 @@
-"""What reviewers do at the station: correct, take back, confirm in bulk, and sign. Each is in the ledger on return.
+"""What reviewers do: correct, take back, confirm in bulk, type facts, and sign. Each is in the ledger on return.
 
-Nothing is written but corrections and signatures; the process that writes rows puts them into these.
+Nothing is written but corrections, facts and signatures; the process that writes rows puts them into these.
 """
 
 from collections import Counter
@@ -15,7 +15,9 @@ from ..errors import CorrectionError
 from ..ledger.correction_table import correction_numbers, read_corrections, save_corrections
 from ..ledger.records import TAKEN_BACK, Cell, Correction, now
 from ..ledger.signatures import digest_of, save_signature
+from ..ledger.slide_info import SlideInfo
 from ..ledger.slide_ledger import SlideLedger
+from ..ledger.typed_facts import TypedFacts, save_typed_facts
 from ..reports.corrections import no_label, no_name
 from .slides import SlideView
 
@@ -176,6 +178,31 @@ def sign(view: SlideView, by: str, shown: Shown) -> None:
     with view.ledger.database.transaction():
         _check_unchanged(view)
         save_signature(view.ledger, by, now(), digest_of(view.ledger))
+
+
+def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
+    """Save what a person typed of a slide, where it is something else than what counts already.
+
+    Args:
+        view: The slide as the person saw it.
+        by: Name of the person.
+        info: JSON of a `SlideInfo`.
+
+    Raises:
+        Changed: The slide is not as in the view.
+        CorrectionError: A fact cannot be right, or the name is none.
+        OSError: It cannot be written.
+    """
+    if problem := no_name(by):
+        raise CorrectionError(problem)
+    try:
+        told = msgspec.json.decode(info, type=SlideInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorrectionError(str(error)) from None
+    with view.ledger.database.transaction():
+        _check_unchanged(view)
+        if told != (view.ledger.info() or SlideInfo()):
+            save_typed_facts(view.ledger.database, view.ledger.slide.id, TypedFacts(told, by, now()))
 
 
 def _check_unchanged(view: SlideView) -> None:

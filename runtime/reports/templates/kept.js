@@ -286,6 +286,7 @@ function startCorrections() {
   showBulk();
   byId("reviewer").addEventListener("click", () => askReviewer());
   byId("sign").addEventListener("click", sign);
+  startInfo();
   byId("bulk").addEventListener("click", confirmInBulk);
   byId("discard").addEventListener("click", () => tell(""));
   byId("who-cancel").addEventListener("click", () => byId("who").close());

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient, httpx
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, review_ledger
+from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.station.access import MAX_BODY, Hosts
 from cartcls.runtime.station.desk import Desk
 
@@ -33,6 +34,11 @@ def label(client: TestClient, seq: int, to: str | None, by: str = "Anna", **othe
 
 def revision(client: TestClient) -> str:
     return client.get("/slides/1/state").json()["revision"]
+
+
+def tell(client: TestClient, info: object, by: str = "Anna", **others: object) -> httpx.Response:
+    """Type the facts of the slide."""
+    return client.post("/slides/1/facts", json={"by": by, "revision": revision(client), "info": info} | others)
 
 
 def see(client: TestClient) -> list[str]:
@@ -55,7 +61,7 @@ def test_nothing_is_shown_without_the_token(browser: Browser):
     assert "token" in stranger.get("/enter").text
     for path in ("/slides/1/state", "/slides/1/rows/0", "/slides/1/thumbnails/1.jpg", "/slides/1/originals/1.png"):
         assert stranger.get(path).status_code == 401
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert stranger.post(f"/slides/1/{path}", json={}).status_code == 401
 
 
@@ -112,11 +118,12 @@ def test_another_origin_changes_nothing(browser: Browser, origin: str):
     assert label(browser.client, 1, "monocyte").status_code == 403
     browser.client.headers.update({"Origin": BASE, "Sec-Fetch-Site": "cross-site"})
     assert label(browser.client, 1, "monocyte").status_code == 403
-    assert rows(browser.client)[1][12] is None
+    assert tell(browser.client, {"sample": "1"}).status_code == 403
+    assert rows(browser.client)[1][12] is None and "Typed by" not in browser.client.get("/slides/1/").text
 
 
 def test_a_page_that_changes_something_is_never_got(browser: Browser):
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert browser.client.get(f"/slides/1/{path}").status_code == 405
 
 
@@ -134,7 +141,7 @@ def test_a_large_request_is_refused_before_it_is_read(browser: Browser):
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"seq": "1"}', b"\xff", b"[" * 5000])
 def test_a_request_that_makes_no_sense_is_told_so(browser: Browser, body: bytes):
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert browser.client.post(f"/slides/1/{path}", content=body).status_code == 400
 
 
@@ -202,9 +209,11 @@ def test_markup_in_names_is_text(slide: Path, tmp_path: Path, bundle: Bundle):
         browser = Browser(Desk(out, ledger, found))
         browser.enter()
         assert label(browser.client, 1, f"other: {MARKUP}", by=MARKUP).status_code == 200
+        texts = ("sample", "second_id", "stain", "objective", "operator", "red_cells", "platelets")
+        assert tell(browser.client, dict.fromkeys(texts, f"{MARKUP}</script>"), by=MARKUP).status_code == 200
         for page in ("/", "/slides/1/"):
             text = browser.client.get(page).text
-            assert "<img src=x" not in text
+            assert "<img src=x" not in text and text.count("</script>") == text.count("<script")
         assert "&lt;img src=x" in browser.client.get("/slides/1/").text
 
 
@@ -290,6 +299,55 @@ def test_ok_cells_are_confirmed_at_once_when_they_were_shown(browser: Browser, o
 # signing
 
 
+def test_facts_are_typed_and_void_a_signature(browser: Browser, out: Path):
+    see(browser.client)
+    assert sign(browser.client).status_code == 200
+    info = {"sample": "26-0815", "mpp": 0.1, "white_count": 7, "white_count_corrected": True, "platelets": "no clumps"}
+    assert tell(browser.client, info).status_code == 200
+    with review_ledger(out) as (ledger, _):
+        assert ledger.slides()[0].info() == SlideInfo("26-0815", "", "", "", 0.1, "", 7.0, True, "", "no clumps")
+    page = browser.client.get("/slides/1/").text
+    assert "<dd>26-0815</dd>" in page and "Typed by Anna" in page and "Signature void" in page
+    assert "signature void" in browser.client.get("/").text
+    before = revision(browser.client)
+    assert tell(browser.client, info, by="Ben").status_code == 200  # the same again
+    assert revision(browser.client) == before
+    assert tell(browser.client, {}).status_code == 200
+    assert "26-0815" not in browser.client.get("/slides/1/").text
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"sample": "x" * 201}, "sample is one printable line of at most 200 letters, with no space around it"),
+        ({"red_cells": "x" * 2001}, "red_cells is one printable line of at most 2000"),
+        *(({"stain": text}, "stain is one printable line") for text in ("a\nb", " a", "\u202eabc", "\x00")),
+        ({"mpp": 7}, "mpp is µm per pixel, from 0.01 to 2"),
+        ({"mpp": "0.1"}, "Expected `float | null`, got `str`"),
+        ({"white_count": -1}, "white_count is in 10⁹ per litre"),
+        ({"white_count_corrected": True}, "white_count_corrected needs white_count"),
+        ({"patient": "x"}, "unknown field `patient`"),
+        *((wrong, "Expected `object`") for wrong in (None, [], "x", 1)),
+    ],
+)
+def test_what_cannot_be_a_fact_is_refused(browser: Browser, info: object, said: str):
+    before = revision(browser.client)
+    answer = tell(browser.client, info)
+    assert (answer.status_code, said in answer.text) == (422, True)
+    assert "\n" not in answer.text and revision(browser.client) == before
+
+
+def test_facts_are_typed_by_somebody_for_the_slide_that_was_seen(browser: Browser):
+    before = revision(browser.client)
+    assert tell(browser.client, {"sample": "1"}, by="").status_code == 422
+    assert tell(browser.client, {"sample": "1"}, more=1).status_code == 400
+    assert browser.client.post("/slides/9/facts", json={"by": "A", "revision": "", "info": {}}).status_code == 404
+    assert tell(browser.client, {"sample": "1"}).status_code == 200
+    answer = tell(browser.client, {"sample": "2"}, revision=before)
+    assert (answer.status_code, "has changed since" in answer.text) == (409, True)
+    assert "<dd>1</dd>" in browser.client.get("/slides/1/").text
+
+
 def test_a_slide_is_signed_by_two_who_have_seen_it(browser: Browser, out: Path):
     assert sign(browser.client).status_code == 422
     assert see(browser.client) == []
@@ -344,4 +402,5 @@ def test_the_station_writes_nothing_but_reviews(browser: Browser, out: Path):
             with pytest.raises(Exception, match=r"not authorized|prohibited"):
                 slide.database.execute(statement)
     label(browser.client, 1, "monocyte")
+    tell(browser.client, {"sample": "1"})
     assert before == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in before}
