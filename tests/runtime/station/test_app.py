@@ -245,6 +245,20 @@ def test_the_later_of_two_is_told_of_the_earlier_label(browser: Browser):
     assert label(browser.client, 1, "basophil", by="Ben").status_code == 200
 
 
+def test_a_label_has_a_comment(browser: Browser, out: Path):
+    assert label(browser.client, 1, "monocyte", comment=MARKUP).status_code == 200
+    assert rows(browser.client)[1][-2] == MARKUP
+    assert label(browser.client, 1, "monocyte", comment="surely").status_code == 200
+    assert rows(browser.client)[1][-2] == "surely"
+    for wrong in ("x" * 501, "a\nb"):
+        answer = label(browser.client, 1, "basophil", comment=wrong)
+        assert (answer.status_code, answer.text) == (422, "its comment has up to 500 letters on one line")
+    assert label(browser.client, 1, None).status_code == 200
+    assert (rows(browser.client)[1][12], rows(browser.client)[1][-2]) == (None, "")
+    with review_ledger(out) as (ledger, _):
+        assert [made.comment for made in ledger.slides()[0].corrections()] == [MARKUP, "surely", ""]
+
+
 def test_labels_are_taken_back_one_by_one(browser: Browser):
     for to in ("monocyte", "basophil", "unsure"):
         label(browser.client, 1, to)

@@ -167,6 +167,25 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     context.close()
 
 
+def test_a_label_that_is_made_while_the_page_is_asked_for_is_not_missed(page: Page):
+    page.evaluate("""() => {
+        const plain = ask, cell = cells.find((known) => known.seq === 2);
+        const wish = { seq: 2, sha256: cell.sha256, base: 0, to: "monocyte", by: "Ben" };
+        ask = async (path, body) => {
+            if (path === "") {
+                ask = plain;
+                await ask("corrections", wish);
+            }
+            return plain(path, body);
+        };
+        station.reviewer = "Anna";
+    }""")
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("3")
+    expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    expect(page.locator(".cell[data-seq='2']")).to_contain_text("by Ben")
+
+
 @pytest.mark.parametrize("trial", [FieldTrial], indirect=True, ids=["fields"])
 def test_fields_come_while_they_are_watched_and_their_cells_are_relabelled_in_them(page: Page, trial: FieldTrial):
     assert page.locator("#field-list .field").count() == 3
@@ -193,6 +212,19 @@ def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: P
     page.click("#bulk")
     expect(page.locator("#unsaved-text")).to_have_text("3 confirmed.")
     expect(page.locator("#bulk")).to_be_hidden()
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("Enter")
+    page.fill("#comment", "3 lobes, <b>n</b>")
+    page.locator("#comment").press("1")  # no label
+    page.keyboard.press("Enter")
+    expect(page.locator("#facts")).not_to_contain_text("lobes")
+    page.keyboard.press("3")
+    expect(page.locator("#facts")).to_contain_text("monocyte, by Anna")
+    expect(page.locator("#facts")).to_contain_text("3 lobes, <b>n</b>")
+    expect(page.locator("#comment")).to_have_value("")
+    page.keyboard.press("Backspace")
+    expect(page.locator("#facts")).not_to_contain_text("lobes")
+    page.keyboard.press("Escape")
     page.locator(".cell[data-seq='1']").focus()
     page.keyboard.press("Backspace")
     expect(page.locator(".cell:has-text('confirmed by Anna')")).to_have_count(2)
