@@ -9,46 +9,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from asking import BASE, Browser
+from asking import BASE, Browser, label, revision, rows, see, sign, tell
 from reviewer import classify
-from starlette.testclient import TestClient, httpx
+from starlette.testclient import httpx
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, review_ledger
-from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.station.access import MAX_BODY, Hosts
 from cartcls.runtime.station.desk import Desk
 
 MARKUP = "<img src=x onerror=alert(1)>"
-
-
-def rows(client: TestClient) -> dict[int, list]:
-    return {row[0]: row for row in client.get("/slides/1/rows/0").json()}
-
-
-def label(client: TestClient, seq: int, to: str | None, by: str = "Anna", **others: object) -> httpx.Response:
-    row = rows(client)[seq]
-    wish = {"seq": seq, "sha256": row[8], "base": row[-1], "to": to, "by": by}
-    return client.post("/slides/1/corrections", json=wish | others)
-
-
-def revision(client: TestClient) -> str:
-    return client.get("/slides/1/state").json()["revision"]
-
-
-def tell(client: TestClient, info: object, by: str = "Anna", **others: object) -> httpx.Response:
-    """Type the facts of the slide."""
-    return client.post("/slides/1/facts", json={"by": by, "revision": revision(client), "info": info} | others)
-
-
-def see(client: TestClient) -> list[str]:
-    """Look at all cells; returns what keeps from signing."""
-    cells = [[seq, row[12] or row[5]] for seq, row in rows(client).items() if row[2] in ("ok", "review")]
-    return client.post("/slides/1/shown", json={"cells": cells}).json()["refusals"]
-
-
-def sign(client: TestClient, by: str = "Anna") -> httpx.Response:
-    return client.post("/slides/1/signatures", json={"by": by, "revision": revision(client)})
 
 
 # who is let in
@@ -311,55 +281,6 @@ def test_ok_cells_are_confirmed_at_once_when_they_were_shown(browser: Browser, o
 
 
 # signing
-
-
-def test_facts_are_typed_and_void_a_signature(browser: Browser, out: Path):
-    see(browser.client)
-    assert sign(browser.client).status_code == 200
-    info = {"sample": "26-0815", "mpp": 0.1, "white_count": 7, "white_count_corrected": True, "platelets": "no clumps"}
-    assert tell(browser.client, info).status_code == 200
-    with review_ledger(out) as (ledger, _):
-        assert ledger.slides()[0].info() == SlideInfo("26-0815", "", "", "", 0.1, "", 7.0, True, "", "no clumps")
-    page = browser.client.get("/slides/1/").text
-    assert "<dd>26-0815</dd>" in page and "Typed by Anna" in page and "Signature void" in page
-    assert "signature void" in browser.client.get("/").text
-    before = revision(browser.client)
-    assert tell(browser.client, info, by="Ben").status_code == 200  # the same again
-    assert revision(browser.client) == before
-    assert tell(browser.client, {}).status_code == 200
-    assert "26-0815" not in browser.client.get("/slides/1/").text
-
-
-@pytest.mark.parametrize(
-    ("info", "said"),
-    [
-        ({"sample": "x" * 201}, "sample is one printable line of at most 200 letters, with no space around it"),
-        ({"red_cells": "x" * 2001}, "red_cells is one printable line of at most 2000"),
-        *(({"stain": text}, "stain is one printable line") for text in ("a\nb", " a", "\u202eabc", "\x00")),
-        ({"mpp": 7}, "mpp is µm per pixel, from 0.01 to 2"),
-        ({"mpp": "0.1"}, "Expected `float | null`, got `str`"),
-        ({"white_count": -1}, "white_count is in 10⁹ per litre"),
-        ({"white_count_corrected": True}, "white_count_corrected needs white_count"),
-        ({"patient": "x"}, "unknown field `patient`"),
-        *((wrong, "Expected `object`") for wrong in (None, [], "x", 1)),
-    ],
-)
-def test_what_cannot_be_a_fact_is_refused(browser: Browser, info: object, said: str):
-    before = revision(browser.client)
-    answer = tell(browser.client, info)
-    assert (answer.status_code, said in answer.text) == (422, True)
-    assert "\n" not in answer.text and revision(browser.client) == before
-
-
-def test_facts_are_typed_by_somebody_for_the_slide_that_was_seen(browser: Browser):
-    before = revision(browser.client)
-    assert tell(browser.client, {"sample": "1"}, by="").status_code == 422
-    assert tell(browser.client, {"sample": "1"}, more=1).status_code == 400
-    assert browser.client.post("/slides/9/facts", json={"by": "A", "revision": "", "info": {}}).status_code == 404
-    assert tell(browser.client, {"sample": "1"}).status_code == 200
-    answer = tell(browser.client, {"sample": "2"}, revision=before)
-    assert (answer.status_code, "has changed since" in answer.text) == (409, True)
-    assert "<dd>1</dd>" in browser.client.get("/slides/1/").text
 
 
 def test_a_slide_is_signed_by_two_who_have_seen_it(browser: Browser, out: Path):
