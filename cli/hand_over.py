@@ -27,9 +27,9 @@ def hand_over(
 ) -> None:
     """Print the result of a slide for another system.
 
-    FHIR R4B as JSON, or one row of CSV. The slide's slide.toml must have the identifier of the sample. The status is
-    final only where the slide is signed; a correction of a signed report that was handed on is amended; else it is
-    partial. It is marked as test data, and for research use only.
+    FHIR R4B as JSON, or one row of CSV. The identifier of the sample must be in the slide's slide.toml, or typed in
+    review. The status is final only where the slide is signed; a correction of a signed report that was handed on is
+    amended; else it is partial. It is marked as test data, and for research use only.
     """
     import sys
 

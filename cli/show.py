@@ -181,7 +181,7 @@ def verified(found: "list[Verified]") -> None:
             expected = f": the ledger has {difference.expected.rstrip()}" if difference.expected else ""
             results.print(f"  line {difference.line} {difference.problem}{expected}", markup=False, soft_wrap=True)
         for made in slide.signatures:
-            holds = "void: rows have changed since" if made.is_void else "holds"
+            holds = "void: the slide has changed since" if made.is_void else "holds"
             signed = f"  signed by {made.signer}, {made.signed_at}, {made.digest}: {holds}"
             results.print(signed, markup=False, soft_wrap=True)
 

@@ -13,19 +13,19 @@ from .schema import SCHEMA, TABLES
 
 PATIENCE = 30.0  # seconds that a process waits for another one that writes
 READS = {sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION}
-OF_REVIEWS = ("corrections", "signatures", "hand_overs")
+OF_REVIEWS = ("corrections", "signatures", "typed_facts", "hand_overs")
 
 Value = str | bytes | int | float | None
 
 
 class Database:
-    """An open file. One process writes rows; others insert corrections and signatures.
+    """An open file. One process writes rows; others insert corrections, signatures and typed facts.
 
     A transaction raises OSError where the disk is full (ENOSPC), fails (EIO), or another process writes for longer than
     `PATIENCE` (EBUSY); it has then changed nothing.
 
     Attributes:
-        reviews_only: Whether nothing but corrections and signatures can be inserted.
+        reviews_only: Whether nothing but the rows of `OF_REVIEWS` can be inserted.
     """
 
     def __init__(self, file: Path, reviews_only: bool = False):
@@ -33,7 +33,7 @@ class Database:
 
         Args:
             file: The file.
-            reviews_only: Whether nothing but corrections and signatures is to be inserted, and nothing else written:
+            reviews_only: Whether nothing but the rows of `OF_REVIEWS` is to be inserted, and nothing else written:
                 SQLite refuses it. Several threads may then use it, one at a time.
 
         Raises:
@@ -114,7 +114,7 @@ class Database:
 
 
 def _may_review(action: int, subject: str | None, *more: str | None) -> int:
-    """What SQLite may do for a process that reviews: read, and insert corrections and signatures."""
+    """What SQLite may do for a process that reviews: read, and insert into `OF_REVIEWS`."""
     if action == sqlite3.SQLITE_PRAGMA:
         return sqlite3.SQLITE_OK if subject == "data_version" else sqlite3.SQLITE_DENY
     inserts = action == sqlite3.SQLITE_INSERT and subject in OF_REVIEWS

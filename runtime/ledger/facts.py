@@ -19,7 +19,7 @@ class Facts:
         doubt: What speaks against it, for a person to read; empty where nothing does.
         finder: Version of what finds the cells; empty likewise.
         leukocytes: At how many the last run stopped, before it had looked at all fields; None where it did not.
-        info: What the laboratory says of the slide; None where it says nothing.
+        info: What `slide.toml` says of the slide; None where it says nothing. What was typed counts before it.
         info_problem: Why the file that says it cannot be used now; empty where it can, or there is none.
     """
 

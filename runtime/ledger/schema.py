@@ -105,6 +105,14 @@ CREATE TABLE signatures (
     signed_at TEXT NOT NULL
 );
 CREATE INDEX signatures_of_slide ON signatures (slide);
+CREATE TABLE typed_facts (
+    id INTEGER PRIMARY KEY,
+    slide INTEGER NOT NULL REFERENCES slides,
+    info TEXT NOT NULL,
+    typed_by TEXT NOT NULL,
+    typed_at TEXT NOT NULL
+);
+CREATE INDEX typed_facts_of_slide ON typed_facts (slide);
 CREATE TABLE hand_overs (
     id INTEGER PRIMARY KEY,
     slide INTEGER NOT NULL REFERENCES slides,

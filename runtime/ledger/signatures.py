@@ -4,6 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import msgspec
+
 from .cell_table import COLUMNS, values_of
 from .slide_rows import SlideRows
 
@@ -35,9 +37,8 @@ def digest_of(slide: SlideRows) -> str:
     Keys are sorted, there are no spaces, text is UTF-8, and no number is one that JSON does not have.
     """
     (bundle,) = slide.database.execute("SELECT sha256 FROM bundle").fetchone() or ("",)
-    (facts,) = slide.database.execute("SELECT facts FROM slides WHERE id = ?", (slide.slide.id,)).fetchone()
     rows = [dict(zip(COLUMNS, values_of(cell), strict=True)) for cell in slide.cells()]
-    info = json.loads(facts).get("info")  # what the laboratory says of the slide
+    info = msgspec.to_builtins(slide.info())
     content = {"report": slide.slide.report, "bundle_sha256": bundle, "info": info, "rows": rows}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,8 +7,8 @@ from msgspec import Struct
 LONGEST_NAME, LONGEST_COMMENT = 200, 2000
 
 
-class SlideInfo(Struct, frozen=True, omit_defaults=True):
-    """What a laboratory says of a slide, in its `slide.toml`.
+class SlideInfo(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a laboratory says of a slide, in its `slide.toml` or typed at a station.
 
     Attributes:
         sample: Identifier of the sample.

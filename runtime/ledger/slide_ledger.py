@@ -189,11 +189,6 @@ class SlideLedger(SlideRows):
         with self.database.transaction():
             self.database.execute("UPDATE slides SET alarm = ? WHERE id = ?", (alarm, self.slide.id))
 
-    def facts(self) -> Facts:
-        """What was settled for the slide before its first row."""
-        (found,) = self.database.execute("SELECT facts FROM slides WHERE id = ?", (self.slide.id,)).fetchone()
-        return msgspec.json.decode(found, type=Facts)
-
     def settle(self, facts: Facts) -> None:
         """Record what is settled for the slide."""
         with self.database.transaction():

@@ -3,11 +3,16 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from .cell_table import COLUMNS, LATEST, cell_of, read_last_counted
 from .correction_table import fitting, read_corrections
 from .database import Database, Value
+from .facts import Facts
 from .field_table import count_smudges, read_fields, read_planes
 from .records import Cell, Correction, FieldRecord, Run, Slide
+from .slide_info import SlideInfo
+from .typed_facts import TypedFacts, read_typed_facts
 
 COUNTED = f"status IN ('ok', 'review') AND {LATEST}"
 RUN = "name, source, backend, precision, device, version, started_at"
@@ -109,19 +114,36 @@ class SlideRows:
         return (self.row(seq), found[0]) if found else None
 
     def last_reviewed(self) -> str | None:
-        """When the last correction or signature of the slide was made; None where there is none."""
+        """When the last correction, signature or typed facts of the slide were made; None where there are none."""
         query = (
             "SELECT max(at) FROM (SELECT max(corrected_at) AS at FROM corrections WHERE slide = ?1"
-            " UNION ALL SELECT max(signed_at) FROM signatures WHERE slide = ?1)"
+            " UNION ALL SELECT max(signed_at) FROM signatures WHERE slide = ?1"
+            " UNION ALL SELECT max(typed_at) FROM typed_facts WHERE slide = ?1)"
         )
         (found,) = self.database.execute(query, (self.slide.id,)).fetchone()
         return found
 
+    def facts(self) -> Facts:
+        """What was settled for the slide before its first row."""
+        (found,) = self.database.execute("SELECT facts FROM slides WHERE id = ?", (self.slide.id,)).fetchone()
+        return msgspec.json.decode(found, type=Facts)
+
+    def typed(self) -> TypedFacts | None:
+        """What a person typed of the slide last; None where nothing was."""
+        return read_typed_facts(self.database, self.slide.id)
+
+    def info(self) -> SlideInfo | None:
+        """What the laboratory says of the slide: as it was typed last, else in `slide.toml`; None where nothing."""
+        if typed := self.typed():
+            return typed.info
+        return self.facts().info
+
     def revision(self) -> str:
-        """A text that changes with the rows, corrections, signatures, alarm and waiting images of the slide."""
+        """A text that changes with the rows, corrections, signatures, facts, alarm and waiting images of the slide."""
         query = (
             "SELECT (SELECT count(*) FROM cells WHERE slide = ?1), (SELECT count(*) FROM corrections WHERE slide = ?1),"
             " (SELECT count(*) FROM signatures WHERE slide = ?1), alarm, facts,"
+            " (SELECT count(*) FROM typed_facts WHERE slide = ?1),"
             " (SELECT count(*) FROM images WHERE slide = ?1),"
             " (SELECT count(*) FROM images WHERE slide = ?1 AND state IN ('seen', 'queued', 'retry'))"
             " FROM slides WHERE id = ?1"

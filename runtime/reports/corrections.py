@@ -210,8 +210,8 @@ def _check(
             problems.append(f"no. {row['seq']}: {problem}")
         cell = cells.get(number)
         said = (row.get("comment") or "").strip()
-        if len(said) > LONGEST_COMMENT or not all(letter.isprintable() for letter in said):
-            problems.append(f"no. {row['seq']}: its comment has up to {LONGEST_COMMENT} letters on one line")
+        if problem := no_comment(said):
+            problems.append(f"no. {row['seq']}: {problem}")
         corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at, cell and cell.box, said))
     if problems:
         shown = list(dict.fromkeys(problems))
@@ -241,6 +241,12 @@ def no_name(name: str) -> str:
     if name and name == name.strip() and name.isprintable() and name[0] not in "=+-@" and len(name) <= LONGEST_NAME:
         return ""
     return f"{name[:LONGEST_NAME]!r} is not a name, which has up to {LONGEST_NAME} letters, not = + - @ first"
+
+
+def no_comment(text: str) -> str:
+    """Why a text is no comment on a label; empty where it is."""
+    is_one = len(text) <= LONGEST_COMMENT and text.isprintable()
+    return "" if is_one else f"its comment has up to {LONGEST_COMMENT} letters on one line"
 
 
 def no_label(label: str, bundle: Bundle) -> str:

@@ -53,11 +53,11 @@ def _slide(out: Path, name: str, ledger: Ledger) -> SlideLedger:
 
 
 def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, is_test: bool) -> Told:
-    info, name = slide.facts().info, slide.slide.name
+    info, name = slide.info(), slide.slide.name
     if info is None or not info.sample:
         raise OutputError(
-            f"{name} has no sample identifier, and the name of its folder is none: write a line `sample = …` into"
-            " slide.toml in that folder, and let batch or watch read it"
+            f"{name} has no sample identifier, and the name of its folder is none: type it in cartcls review,"
+            " or write a line `sample = …` into slide.toml in that folder, and let batch or watch read it"
         )
     summary = _summary(slide, bundle)
     if not sum(row.count for row in summary.rows) + sum(summary.others.values()):

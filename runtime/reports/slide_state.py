@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from ..ledger.facts import Facts
 from ..ledger.signatures import Signature, signatures_of
+from ..ledger.slide_info import SlideInfo
 from ..ledger.slide_ledger import SlideLedger
+from ..ledger.typed_facts import TypedFacts
 
 NO_FACTS = Facts()
 
@@ -21,6 +23,7 @@ class SlideState:
         smudges: Number of smudges in its fields.
         unlooked: Places of the images that have no row yet, in path order.
         signatures: All of the slide, the latest last.
+        typed: What a person typed of the slide; None where nothing was.
     """
 
     waiting: int = 0
@@ -29,10 +32,17 @@ class SlideState:
     smudges: int = 0
     unlooked: Sequence[int] = ()
     signatures: Sequence[Signature] = ()
+    typed: TypedFacts | None = None
+
+    @property
+    def info(self) -> SlideInfo | None:
+        """What the laboratory says of the slide."""
+        return self.typed.info if self.typed else self.facts.info
 
     @classmethod
     def of(cls, ledger: SlideLedger) -> "SlideState":
         """That of a slide in a ledger."""
         facts = ledger.facts()
         unlooked = ledger.unlooked() if facts.leukocytes is not None else ()
-        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked, signatures_of(ledger))
+        signatures, typed = signatures_of(ledger), ledger.typed()
+        return cls(ledger.waiting(), ledger.alarm(), facts, ledger.smudges(), unlooked, signatures, typed)

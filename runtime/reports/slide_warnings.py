@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from ..bundle.bundle import Bundle
-from ..ledger.facts import Facts
 from ..ledger.records import Cell
 from .slide_review import NO_CELL, TOO_FEW, UNLIKE, WHOLE_FIELD
 from .slide_state import SlideState
@@ -86,12 +85,15 @@ def of_fields(bundle: Bundle, state: SlideState, images: int) -> list[str]:
     return [*doubt, f"stopped at {state.facts.leukocytes} {wanted}: {name} {places} of {images} not looked at"]
 
 
-def of_info(facts: Facts) -> list[str]:
+def of_info(state: SlideState) -> list[str]:
     """What is wrong with what the laboratory says of the slide."""
-    if not facts.info_problem:
+    if not state.facts.info_problem:
         return []
-    kept = "what it said before is kept" if facts.info else "nothing of it is known"
-    return [f"the file slide.toml cannot be used: {facts.info_problem}. Mend it; {kept}"]
+    if state.typed:
+        kept = "what was typed at the station counts"
+    else:
+        kept = "what it said before is kept" if state.facts.info else "nothing of it is known"
+    return [f"the file slide.toml cannot be used: {state.facts.info_problem}. Mend it; {kept}"]
 
 
 def _mean_nothing(images: int) -> str:

@@ -79,7 +79,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         scale: How large a red cell is in the slide's fields, and by what that is known; left out where each file is one
             cell.
         smudges: Smashed cells, clumps and debris in the fields, which are not counted; left out likewise.
-        info: What the laboratory says of the slide in `slide.toml`; left out where it says nothing.
+        info: What the laboratory says of the slide, typed or in `slide.toml`; left out where it says nothing.
+        info_typed_by, info_typed_at: Who typed it, and when; left out where it is that of `slide.toml`.
         absolute_counts: From the analyser's white count in it; left out where there is none.
     """
 
@@ -118,6 +119,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     scale: str | UnsetType = UNSET
     smudges: int | UnsetType = UNSET
     info: SlideInfo | UnsetType = UNSET
+    info_typed_by: str | UnsetType = UNSET
+    info_typed_at: str | UnsetType = UNSET
     absolute_counts: AbsoluteCounts | UnsetType = UNSET
     backend: str
     precision: str
@@ -174,7 +177,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
             *of_slide,
             *slide_warnings.of_images(bundle, len(fields), len(without), images),
             *slide_warnings.of_fields(bundle, state, images + waiting),
-            *slide_warnings.of_info(facts),
+            *slide_warnings.of_info(state),
         ],
         alarm=alarm,
         promise="" if of_slide and not alarm else promise_of(bundle, bool(alarm)),
@@ -207,8 +210,10 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         levels=facts.declared.sentence if facts.declared else UNSET,
         scale=_scale(facts) if facts.fields else UNSET,
         smudges=state.smudges if facts.fields else UNSET,
-        info=facts.info or UNSET,
-        absolute_counts=(absolute_counts(counts, facts.info) if counts else None) or UNSET,
+        info=state.info or UNSET,
+        info_typed_by=state.typed.typed_by if state.typed else UNSET,
+        info_typed_at=state.typed.typed_at if state.typed else UNSET,
+        absolute_counts=(absolute_counts(counts, state.info) if counts else None) or UNSET,
         backend=run.backend,
         precision=run.precision,
         device=run.device,

@@ -15,6 +15,7 @@ from ..inference.predictions import Prediction
 from ..ledger.ledger import Ledger
 from ..ledger.records import FIELDS, WAITING, Cell, LedgerImage, Run
 from ..ledger.signatures import last_signature
+from ..ledger.typed_facts import last_typed
 from ..reports.page import DATA, write_pages
 from ..reports.slide_review import review_of
 from ..reports.summary import Summary
@@ -87,7 +88,7 @@ class SlideWork:
         sweep(self.directory, *(self.directory / name for name in (THUMBNAILS, FIELDS, DATA)), locked=True)
         self.ledger.take_corrections()
         self.info = SlideInfoFile(slide_dir, self.ledger, notify)
-        self._labels, self._signed = GivenLabels(self.ledger, notify), 0
+        self._labels, self._told = GivenLabels(self.ledger, notify), (0, 0)
         self._changed: set[int] | None = None  # rows that are newer than the page; None: unknown
         self._paged = ""  # what the slide as a whole said of its cells when the page was written
         self._project()
@@ -144,13 +145,14 @@ class SlideWork:
 
     def take_reviews(self) -> bool:
         """Put what a station has inserted since the last time into rows and table; whether the page is older."""
-        signed, self._signed = self._signed, last_signature(self.ledger)
+        told = self._told
+        self._told = last_signature(self.ledger), last_typed(self.ledger.database, self.ledger.slide.id)
         if corrected := self.ledger.take_corrections():
             self._labels = GivenLabels(self.ledger, self._notify)
             if self._changed is not None:
                 self._changed.update(corrected)
             self._project()
-        return bool(corrected) or signed != self._signed
+        return bool(corrected) or told != self._told
 
     def record(self, new: Sequence[bytes], gone: Sequence[LedgerImage]) -> None:
         """Record new images, and those that vanished before they could be read."""

@@ -23,7 +23,7 @@ from . import pages
 from .access import ENTER, MAX_BODY, Access, Hosts, Sessions, TooLarge
 from .desk import Desk
 from .originals import original
-from .reviews import Changed, Number, Wish, confirm_in_bulk, correct, note_shown, sign, why_not_signed
+from .reviews import Changed, Number, Wish, confirm_in_bulk, correct, note_shown, sign, type_facts, why_not_signed
 from .slides import SlideView
 
 Body = TypeVar("Body")
@@ -68,6 +68,14 @@ class Sign(msgspec.Struct, forbid_unknown_fields=True):
     revision: str
 
 
+class Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """What a person typed of a slide as it was seen."""
+
+    by: str
+    revision: str
+    info: msgspec.Raw
+
+
 class Station:
     """Answers what the pages of the station ask for."""
 
@@ -86,7 +94,13 @@ class Station:
             "originals/{seq:count}.png": self._original,
             CSV: self._table,
         }
-        posts = {"corrections": self._correct, "shown": self._show, "bulk": self._bulk, "signatures": self._sign}
+        posts = {
+            "corrections": self._correct,
+            "shown": self._show,
+            "bulk": self._bulk,
+            "facts": self._tell,
+            "signatures": self._sign,
+        }
         return [
             Route("/", self._worklist),
             Route("/revision", self._revision),
@@ -210,6 +224,16 @@ class Station:
             return {"confirmed": confirm_in_bulk(view, self._desk.bundle, wish.label, wish.by, self._shown(request))}
 
         return self._on_what_was_seen(request, wish.revision, confirm)
+
+    async def _tell(self, request: Request) -> Response:
+        return await _answer(request, Facts, self._keep_facts)
+
+    def _keep_facts(self, request: Request, told: Facts) -> Response:
+        def keep(view: SlideView) -> object:
+            type_facts(view, told.by, told.info)
+            return {}
+
+        return self._on_what_was_seen(request, told.revision, keep)
 
     async def _sign(self, request: Request) -> Response:
         return await _answer(request, Sign, self._put_name)

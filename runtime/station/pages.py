@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
+from ..ledger.slide_info import SlideInfo
 from ..reports.page import render, render_page
 from ..reports.page_data import ROW_FIELDS
 from .desk import Desk
@@ -33,7 +36,8 @@ def enter(wrong: bool) -> str:
 
 def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:
     """The page of a slide."""
-    live = {**state(desk, view, shown), "live": True, "fields": [*ROW_FIELDS, "base"]}
+    info = msgspec.to_builtins(view.summary.info or SlideInfo())
+    live = {**state(desk, view, shown), "live": True, "fields": [*ROW_FIELDS, "comment", "base"], "info": info}
     own = list(view.ledger.cells()) if view.summary.alarm else None
     report, has_maps = view.ledger.slide.report, view.ledger.has_maps()
     return render_page(desk.bundle, report, view.cells, view.summary, has_maps, own, live)

@@ -1,11 +1,11 @@
-"""What reviewers do at the station: correct, take back, confirm in bulk, and sign. Each is in the ledger on return.
+"""What reviewers do: correct, take back, confirm in bulk, type facts, and sign. Each is in the ledger on return.
 
-Nothing is written but corrections and signatures; the process that writes rows puts them into these.
+Nothing is written but corrections, facts and signatures; the process that writes rows puts them into these.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
@@ -15,8 +15,10 @@ from ..errors import CorrectionError
 from ..ledger.correction_table import correction_numbers, read_corrections, save_corrections
 from ..ledger.records import TAKEN_BACK, Cell, Correction, now
 from ..ledger.signatures import digest_of, save_signature
+from ..ledger.slide_info import SlideInfo
 from ..ledger.slide_ledger import SlideLedger
-from ..reports.corrections import no_label, no_name
+from ..ledger.typed_facts import TypedFacts, save_typed_facts
+from ..reports.corrections import no_comment, no_label, no_name
 from .slides import SlideView
 
 Number = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
@@ -38,6 +40,7 @@ class Wish:
         base: Number of the last correction that the person knew of; 0 for none.
         to: The label; None to take back the last one.
         by: Name of the person.
+        comment: What the person says of it.
     """
 
     seq: Number
@@ -45,6 +48,7 @@ class Wish:
     base: Number
     to: str | None
     by: str
+    comment: str = ""
 
 
 def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
@@ -72,20 +76,24 @@ def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
             raise CorrectionError(problem)
         to = _label_before(made) if wish.to is None else wish.to
         if to != TAKEN_BACK or cell.corrected_label is not None:
-            save_corrections(slide.database, slide.slide.id, [_correction(cell, to, wish.by)])
+            save_corrections(
+                slide.database, slide.slide.id, [replace(_correction(cell, to, wish.by), comment=wish.comment)]
+            )
 
 
 def _problem(cell: Cell, wish: Wish, bundle: Bundle) -> str:
     """Why a cell cannot get a label from a person; empty where it can."""
     if not cell.can_be_corrected:
         return f"it is {cell.status}, and not counted: {cell.reason}"
-    return no_name(wish.by) or ("" if wish.to is None else no_label(wish.to, bundle))
+    return no_name(wish.by) or no_comment(wish.comment) or ("" if wish.to is None else no_label(wish.to, bundle))
 
 
 def _is_repeated(wish: Wish, made: Sequence[Correction], numbers: Sequence[int]) -> bool:
     """Whether the last correction is this very one, made after the one that the person knew of."""
     to = _label_before(made[:-1]) if wish.to is None else wish.to
-    return numbers[-2:-1] == [wish.base] and (made[-1].to_label, made[-1].corrected_by) == (to, wish.by)
+    last = made[-1]
+    same = (last.to_label, last.corrected_by, last.comment) == (to, wish.by, wish.comment)
+    return numbers[-2:-1] == [wish.base] and same
 
 
 def _label_before(made: Iterable[Correction]) -> str:
@@ -176,6 +184,31 @@ def sign(view: SlideView, by: str, shown: Shown) -> None:
     with view.ledger.database.transaction():
         _check_unchanged(view)
         save_signature(view.ledger, by, now(), digest_of(view.ledger))
+
+
+def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
+    """Save what a person typed of a slide, where it is something else than what counts already.
+
+    Args:
+        view: The slide as the person saw it.
+        by: Name of the person.
+        info: JSON of a `SlideInfo`.
+
+    Raises:
+        Changed: The slide is not as in the view.
+        CorrectionError: A fact cannot be right, or the name is none.
+        OSError: It cannot be written.
+    """
+    if problem := no_name(by):
+        raise CorrectionError(problem)
+    try:
+        told = msgspec.json.decode(info, type=SlideInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorrectionError(str(error)) from None
+    with view.ledger.database.transaction():
+        _check_unchanged(view)
+        if told != (view.ledger.info() or SlideInfo()):
+            save_typed_facts(view.ledger.database, view.ledger.slide.id, TypedFacts(told, by, now()))
 
 
 def _check_unchanged(view: SlideView) -> None:

@@ -32,7 +32,7 @@ class SlideView:
         revision: Changes with everything below.
         run: The run that made the latest rows.
         cells: All rows, as the slide makes them, in `seq` order.
-        bases: Number of the last correction of each cell that has one.
+        last: Number and comment of the last correction of each cell that has one.
         summary: Their summary.
     """
 
@@ -40,16 +40,17 @@ class SlideView:
     revision: str
     run: Run
     cells: Sequence[Cell]
-    bases: dict[int, int]
+    last: dict[int, tuple[int, str]]
     summary: Summary
 
     def rows(self, number: int) -> list[list[object]]:
-        """Rows of a file of the page, each with the number of its last correction."""
+        """Rows of a file of the page, each with the comment and number of its last correction."""
         return [self.row(cell) for cell in self.cells if (cell.seq - 1) // ROWS == number]
 
     def row(self, cell: Cell) -> list[object]:
         """A row as the page takes it."""
-        return [*row_of(cell), self.bases.get(cell.seq, 0)]
+        number, comment = self.last.get(cell.seq, (0, ""))
+        return [*row_of(cell), comment, number]
 
     @cached_property
     def digests(self) -> list[str]:
@@ -98,9 +99,9 @@ def view_of(slide: SlideLedger, bundle: Bundle) -> SlideView | None:
     if run is None:
         return None
     cells = cells_of(slide, bundle)
-    bases = last_of_each(slide.database, slide.slide.id)
+    last = last_of_each(slide.database, slide.slide.id)
     summary = summarize(bundle, run, cells, SlideState.of(slide))
-    return SlideView(slide, slide.revision(), run, cells, bases, summary)
+    return SlideView(slide, slide.revision(), run, cells, last, summary)
 
 
 def line_of(slide: SlideLedger, bundle: Bundle) -> Line | None:

@@ -56,4 +56,4 @@ def test_verify_names_signatures_and_fails_where_none_holds(out: Path):
         database.execute("UPDATE cells SET label = 'monocyte' WHERE seq = 1")
     done = verify()
     assert done.returncode == 1
-    assert done.stdout.endswith(": void: rows have changed since\n")
+    assert done.stdout.endswith(": void: the slide has changed since\n")

@@ -89,15 +89,25 @@ function relabel(cell, to) {
   if (!canBeCorrected(cell) || !isKnown(() => relabel(cell, to))) return;
   const pending = corrections.entries.get(cell.seq);
   const same = to === cell.corrected && cell.correctedBy === station.reviewer;
-  if (!pending && (to === null ? cell.corrected === null : same)) return;
-  const entry = { from: saved(cell), to: to ?? cell.label, wish: to, sha256: cell.sha256 };
+  const comment = takeComment(cell, to);
+  if (!pending && !comment && (to === null ? cell.corrected === null : same)) return;
+  const entry = { from: saved(cell), to: to ?? cell.label, wish: to, sha256: cell.sha256, comment };
   corrections.entries.set(cell.seq, entry);
   drawCard(cell);
   station.sending = station.sending.then(() => keep(cell, entry));
 }
 
+/** The comment that goes with a label, typed in the open cell. */
+function takeComment(cell, to) {
+  if (to === null || cell !== current || !byId("cell").open) return "";
+  const comment = byId("comment").value.replace(/\s+/g, " ").trim();
+  byId("comment").value = "";
+  return comment;
+}
+
 async function keep(cell, entry) {
-  const wish = { seq: cell.seq, sha256: entry.sha256, base: cell.base, to: entry.wish, by: station.reviewer };
+  const { sha256, comment } = entry,
+    wish = { seq: cell.seq, sha256, base: cell.base, to: entry.wish, by: station.reviewer, comment };
   try {
     const answer = await askUntilAnswered("corrections", wish);
     takeRows([(await answer.json()).row]);
@@ -107,6 +117,7 @@ async function keep(cell, entry) {
     const again = error.status === 409 ? " Press the key again to overwrite that." : "";
     tell(`No. ${cell.seq} was not labelled ${title(entry.to)}: ${refused.said}.${again}`);
     if (refused.row) takeRows([refused.row]);
+    if (cell === current) byId("comment").value ||= entry.comment;
   }
   if (corrections.entries.get(cell.seq) === entry) corrections.entries.delete(cell.seq);
   drawCard(cell);
@@ -166,7 +177,8 @@ async function takeChanges() {
   }
   const page = new DOMParser().parseFromString(await (await ask("")).text(), "text/html");
   for (const id of ["summary", "checks"]) byId(id).replaceWith(page.getElementById(id));
-  Object.assign(meta, JSON.parse(page.getElementById("meta").textContent));
+  const { revision, chunks } = state; // those of the page may be newer than the rows that were taken
+  Object.assign(meta, JSON.parse(page.getElementById("meta").textContent), { revision, chunks });
   showTimes();
   fillFilters();
   showBulk();
@@ -268,7 +280,10 @@ function drawOriginal(cell) {
   const place = byId("original"),
     text = place.querySelector("p");
   place.hidden = !cell.thumbnail;
+  byId("comment").parentElement.hidden = !canBeCorrected(cell);
   if (place.dataset.seq === String(cell.seq)) return;
+  if (place.dataset.of !== String(cell.seq)) byId("comment").value = ""; // it was typed for another cell
+  place.dataset.of = cell.seq;
   place.dataset.seq = cell.seq;
   text.textContent = "";
   if (!place.open) return;
@@ -286,6 +301,7 @@ function startCorrections() {
   showBulk();
   byId("reviewer").addEventListener("click", () => askReviewer());
   byId("sign").addEventListener("click", sign);
+  startInfo();
   byId("bulk").addEventListener("click", confirmInBulk);
   byId("discard").addEventListener("click", () => tell(""));
   byId("who-cancel").addEventListener("click", () => byId("who").close());
@@ -293,6 +309,11 @@ function startCorrections() {
     if (event.key !== "Enter") return;
     event.preventDefault();
     byId("who-set").click();
+  });
+  byId("comment").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    byId("relabel").querySelector("button").focus();
   });
   byId("original").addEventListener("toggle", () => {
     delete byId("original").dataset.seq;

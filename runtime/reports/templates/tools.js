@@ -66,7 +66,7 @@ function onKey(event) {
   if (!current) return;
   const opened = byId("cell").open,
     active = document.activeElement;
-  if (!opened && active.matches("select, input, .scroll")) return;
+  if (opened ? active.id === "comment" : active.matches("select, input, .scroll")) return;
   const steps = { ArrowRight: 1, ArrowLeft: -1 };
   if (!opened && !inView() && (event.key.startsWith("Arrow") || hasMeaning(event.key)))
     rove(true); // nothing is done to a cell that is out of sight: the next key is for it

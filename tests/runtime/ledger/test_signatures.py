@@ -9,6 +9,7 @@ from cartcls.runtime.ledger.records import Correction, Result
 from cartcls.runtime.ledger.signatures import digest_of, save_signature, signatures_of
 from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.ledger.slide_ledger import SlideLedger
+from cartcls.runtime.ledger.typed_facts import TypedFacts, save_typed_facts
 
 
 def report(slide: SlideLedger, *seqs: int) -> None:
@@ -54,6 +55,25 @@ def test_another_sample_identifier_voids_a_signature(tmp_path: Path):
         assert not signatures_of(slide)[0].is_void
         slide.settle(replace(slide.facts(), info=SlideInfo(sample="2")))
         assert signatures_of(slide)[0].is_void
+
+
+def test_typed_facts_count_before_the_file_and_void_a_signature(tmp_path: Path):
+    with begun_slide(tmp_path) as slide:
+        report(slide, 1)
+        assert slide.info() is None
+        slide.settle(replace(slide.facts(), info=SlideInfo(sample="file", stain="Wright")))
+        assert slide.info() == SlideInfo(sample="file", stain="Wright")
+        for number, info in enumerate([SlideInfo(sample="first"), SlideInfo(sample="second", mpp=0.1)]):
+            before = slide.revision()
+            sign(slide, "Anna")
+            with slide.database.transaction():
+                save_typed_facts(slide.database, slide.slide.id, TypedFacts(info, "Ben", f"2026-07-0{number + 1}"))
+            assert slide.info() == info  # no stain: as a whole
+            assert signatures_of(slide)[-1].is_void and slide.revision() != before
+        sign(slide, "Anna")
+        slide.settle(replace(slide.facts(), info=SlideInfo(sample="file again")))
+        assert slide.info() == SlideInfo(sample="second", mpp=0.1) and not signatures_of(slide)[-1].is_void
+        assert slide.last_reviewed() == max(TIME, "2026-07-02")
 
 
 def test_the_digest_is_that_of_canonical_json(tmp_path: Path):

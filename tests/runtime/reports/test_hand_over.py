@@ -12,8 +12,10 @@ from reviewer import classify, corrections, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
-from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.folder import existing_ledger, review_ledger
 from cartcls.runtime.ledger.signatures import digest_of, save_signature
+from cartcls.runtime.ledger.slide_info import SlideInfo
+from cartcls.runtime.ledger.typed_facts import TypedFacts, save_typed_facts
 from cartcls.runtime.reports import loinc
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.hand_over import hand_over
@@ -187,6 +189,24 @@ def test_another_sample_identifier_corrects_what_left(out: Path, bundle: Bundle)
     classify(out.parent / "slide", bundle)
     found = row(out)
     assert (found["sample"], found["status"]) == ("26-0816", "amended")
+
+
+def test_typed_facts_are_handed_on_in_place_of_the_file(out: Path, bundle: Bundle):
+    sign(out)
+    assert row(out)["status"] == "final"
+    with review_ledger(out) as (ledger, _):
+        (slide,) = ledger.slides()
+        with slide.database.transaction():
+            typed = TypedFacts(SlideInfo(sample="26-0817", white_count=20.0), "Anna", "2026-01-04T03:04:05Z")
+            save_typed_facts(slide.database, slide.slide.id, typed)
+    found = row(out)
+    assert (found["sample"], found["status"], found["stain"]) == ("26-0817", "amended", "")
+    assert (found["white_count"], found["absolute_eosinophil"]) == ("20.0", "14.286")
+    (specimen,) = fhir(out)["Specimen"]
+    assert [item["value"] for item in specimen["identifier"]] == ["26-0817"]
+    (out.parent / "slide" / "slide.toml").write_text(INFO.replace("26-0815", "26-0816"), encoding="utf-8")
+    classify(out.parent / "slide", bundle)
+    assert row(out)["sample"] == "26-0817"
 
 
 def test_two_signers_of_the_same_rows(out: Path):

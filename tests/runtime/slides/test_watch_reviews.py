@@ -10,6 +10,8 @@ from cartcls.runtime.ledger.correction_table import save_corrections
 from cartcls.runtime.ledger.folder import review_ledger
 from cartcls.runtime.ledger.records import Correction
 from cartcls.runtime.ledger.signatures import digest_of, save_signature
+from cartcls.runtime.ledger.slide_info import SlideInfo
+from cartcls.runtime.ledger.typed_facts import TypedFacts, save_typed_facts
 
 
 def insert(out: Path, seq: int, to: str) -> None:
@@ -52,6 +54,21 @@ def test_table_and_page_follow_corrections_and_signatures(scene: Scene, cells: l
     (signed,) = summary(scene.out)["signatures"]  # type: ignore[misc]
     assert signed["is_void"]
     assert scene.rows("s")["0.jpg"]["label"] == "monocyte"
+
+
+def test_summary_follows_typed_facts(scene: Scene, cells: list[bytes]):
+    put(scene.captures / "s", "0.jpg", cells[0])
+    put(scene.captures / "s", "slide.toml", b"sample = 'file'\nwhite_count = '7'")
+    scene.wait(20)
+    assert "nothing of it is known" in " ".join(summary(scene.out)["warnings"])  # type: ignore[arg-type]
+    with review_ledger(scene.out) as (ledger, _):
+        (slide,) = ledger.slides()
+        with slide.database.transaction():
+            save_typed_facts(slide.database, slide.slide.id, TypedFacts(SlideInfo(sample="typed"), "Anna", TIME))
+    scene.wait(20)
+    told = summary(scene.out)
+    assert (told["info"], told["info_typed_by"], told["info_typed_at"]) == ({"sample": "typed"}, "Anna", TIME)
+    assert "what was typed at the station counts" in " ".join(told["warnings"])  # type: ignore[arg-type]
 
 
 def test_a_file_that_changes_after_its_correction_has_a_new_row_without_it(scene: Scene, cells: list[bytes]):

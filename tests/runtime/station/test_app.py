@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from asking import BASE, Browser
+from asking import BASE, Browser, label, revision, rows, see, sign, tell
 from reviewer import classify
-from starlette.testclient import TestClient, httpx
+from starlette.testclient import httpx
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.ledger.folder import LEDGER, existing_ledger, review_ledger
@@ -19,30 +19,6 @@ from cartcls.runtime.station.access import MAX_BODY, Hosts
 from cartcls.runtime.station.desk import Desk
 
 MARKUP = "<img src=x onerror=alert(1)>"
-
-
-def rows(client: TestClient) -> dict[int, list]:
-    return {row[0]: row for row in client.get("/slides/1/rows/0").json()}
-
-
-def label(client: TestClient, seq: int, to: str | None, by: str = "Anna", **others: object) -> httpx.Response:
-    row = rows(client)[seq]
-    wish = {"seq": seq, "sha256": row[8], "base": row[-1], "to": to, "by": by}
-    return client.post("/slides/1/corrections", json=wish | others)
-
-
-def revision(client: TestClient) -> str:
-    return client.get("/slides/1/state").json()["revision"]
-
-
-def see(client: TestClient) -> list[str]:
-    """Look at all cells; returns what keeps from signing."""
-    cells = [[seq, row[12] or row[5]] for seq, row in rows(client).items() if row[2] in ("ok", "review")]
-    return client.post("/slides/1/shown", json={"cells": cells}).json()["refusals"]
-
-
-def sign(client: TestClient, by: str = "Anna") -> httpx.Response:
-    return client.post("/slides/1/signatures", json={"by": by, "revision": revision(client)})
 
 
 # who is let in
@@ -55,7 +31,7 @@ def test_nothing_is_shown_without_the_token(browser: Browser):
     assert "token" in stranger.get("/enter").text
     for path in ("/slides/1/state", "/slides/1/rows/0", "/slides/1/thumbnails/1.jpg", "/slides/1/originals/1.png"):
         assert stranger.get(path).status_code == 401
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert stranger.post(f"/slides/1/{path}", json={}).status_code == 401
 
 
@@ -112,11 +88,12 @@ def test_another_origin_changes_nothing(browser: Browser, origin: str):
     assert label(browser.client, 1, "monocyte").status_code == 403
     browser.client.headers.update({"Origin": BASE, "Sec-Fetch-Site": "cross-site"})
     assert label(browser.client, 1, "monocyte").status_code == 403
-    assert rows(browser.client)[1][12] is None
+    assert tell(browser.client, {"sample": "1"}).status_code == 403
+    assert rows(browser.client)[1][12] is None and "Typed by" not in browser.client.get("/slides/1/").text
 
 
 def test_a_page_that_changes_something_is_never_got(browser: Browser):
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert browser.client.get(f"/slides/1/{path}").status_code == 405
 
 
@@ -134,7 +111,7 @@ def test_a_large_request_is_refused_before_it_is_read(browser: Browser):
 
 @pytest.mark.parametrize("body", [b"", b"null", b"{}", b'{"seq": "1"}', b"\xff", b"[" * 5000])
 def test_a_request_that_makes_no_sense_is_told_so(browser: Browser, body: bytes):
-    for path in ("corrections", "bulk", "shown", "signatures"):
+    for path in ("corrections", "bulk", "facts", "shown", "signatures"):
         assert browser.client.post(f"/slides/1/{path}", content=body).status_code == 400
 
 
@@ -202,9 +179,11 @@ def test_markup_in_names_is_text(slide: Path, tmp_path: Path, bundle: Bundle):
         browser = Browser(Desk(out, ledger, found))
         browser.enter()
         assert label(browser.client, 1, f"other: {MARKUP}", by=MARKUP).status_code == 200
+        texts = ("sample", "second_id", "stain", "objective", "operator", "red_cells", "platelets")
+        assert tell(browser.client, dict.fromkeys(texts, f"{MARKUP}</script>"), by=MARKUP).status_code == 200
         for page in ("/", "/slides/1/"):
             text = browser.client.get(page).text
-            assert "<img src=x" not in text
+            assert "<img src=x" not in text and text.count("</script>") == text.count("<script")
         assert "&lt;img src=x" in browser.client.get("/slides/1/").text
 
 
@@ -234,6 +213,20 @@ def test_the_later_of_two_is_told_of_the_earlier_label(browser: Browser):
     assert (answer.status_code, answer.json()["said"]) == (409, "Anna has labelled it monocyte since")
     assert answer.json()["row"][12:14] == ["monocyte", "Anna"]
     assert label(browser.client, 1, "basophil", by="Ben").status_code == 200
+
+
+def test_a_label_has_a_comment(browser: Browser, out: Path):
+    assert label(browser.client, 1, "monocyte", comment=MARKUP).status_code == 200
+    assert rows(browser.client)[1][-2] == MARKUP
+    assert label(browser.client, 1, "monocyte", comment="surely").status_code == 200
+    assert rows(browser.client)[1][-2] == "surely"
+    for wrong in ("x" * 501, "a\nb"):
+        answer = label(browser.client, 1, "basophil", comment=wrong)
+        assert (answer.status_code, answer.text) == (422, "its comment has up to 500 letters on one line")
+    assert label(browser.client, 1, None).status_code == 200
+    assert (rows(browser.client)[1][12], rows(browser.client)[1][-2]) == (None, "")
+    with review_ledger(out) as (ledger, _):
+        assert [made.comment for made in ledger.slides()[0].corrections()] == [MARKUP, "surely", ""]
 
 
 def test_labels_are_taken_back_one_by_one(browser: Browser):
@@ -344,4 +337,5 @@ def test_the_station_writes_nothing_but_reviews(browser: Browser, out: Path):
             with pytest.raises(Exception, match=r"not authorized|prohibited"):
                 slide.database.execute(statement)
     label(browser.client, 1, "monocyte")
+    tell(browser.client, {"sample": "1"})
     assert before == {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in before}

@@ -11,7 +11,7 @@ from asking import Browser
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
 from cartcls.runtime.ledger.folder import REVIEW, existing_ledger, open_ledger, review_ledger, watch_has_stopped
-from cartcls.runtime.reports.rebuild import verify_reports
+from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 from cartcls.runtime.station.projections import find_due, write_reports
 
 
@@ -35,6 +35,23 @@ def test_the_station_writes_them_where_nobody_else_does(browser: Browser, out: P
     assert label_in_table(out) == "monocyte"
     assert json.loads((out / "slide" / "summary.json").read_text())["reviewers"] == ["Anna"]
     assert [slide.differences for slide in verify_reports(out)] == [[]]
+
+
+def test_typed_facts_are_in_summary_and_page_also_when_they_are_rebuilt(browser: Browser, out: Path):
+    told = {"by": "Anna", "info": {"sample": "26-0815", "white_count": 10.0}}
+    seen = browser.client.get("/slides/1/state").json()["revision"]
+    assert browser.client.post("/slides/1/facts", json={**told, "revision": seen}).status_code == 200
+    with review_ledger(out) as (ledger, _):
+        os.utime(out / "slide" / "report.html", (1, 1))
+        assert find_due(ledger, out) == {1}
+    assert write_reports(browser.desk)
+    for _ in range(2):
+        summary = json.loads((out / "slide" / "summary.json").read_text())
+        assert summary["info"] == told["info"] and summary["info_typed_by"] == "Anna"
+        assert summary["absolute_counts"]["white_count"] == 10.0
+        page = (out / "slide" / "report.html").read_text(encoding="utf-8")
+        assert "26-0815" in page and "Typed by Anna" in page and 'id="info"' not in page
+        rebuild_reports(out)
 
 
 def test_it_leaves_them_to_who_has_the_ledger(browser: Browser, out: Path, bundle: Bundle):
