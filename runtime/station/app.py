@@ -112,9 +112,9 @@ class Station:
 
     def _worklist(self, request: Request) -> Response:
         token = request.query_params.get("token")
-        if token is None:
+        if token is None and self._sessions.of(request.headers):
             return HTMLResponse(pages.worklist(self._desk))
-        return self._begin() if self._sessions.is_token(token) else RedirectResponse(ENTER, 303)
+        return self._begin() if self._sessions.is_token(token or "") else RedirectResponse(ENTER, 303)
 
     def _revision(self, request: Request) -> Response:
         return PlainTextResponse(self._desk.revision())

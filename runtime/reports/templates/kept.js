@@ -1,7 +1,8 @@
 // Corrections at a station: each is sent as it is made, and is in the ledger when the page says so. What else changes on
 // the slide comes by asking the station again and again.
 
-const HERE = "not kept yet";
+const HERE = "not kept yet",
+  WAITS = "what waits";
 const ASK_EVERY = 1000, // ms; four times as long where nobody looks at the page
   TRY_AGAIN = 2000,
   AT_A_TIME = 500; // cells that are told to have been shown
@@ -11,7 +12,7 @@ const station = {
   sending: Promise.resolve(),
   shown: new Map(), // cells whose card came into view and that the station was not told of, with their label
   refusals: [],
-  message: "",
+  said: new Map(), // what the reviewer was told and has not put away, by what it is about
   asking: null,
 };
 
@@ -25,27 +26,33 @@ async function ask(path, body) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Ask again until there is an answer, where the station does not answer, or is busy for a moment. */
+/** Ask again until it is kept or refused, where the station does not answer, was started again, or cannot write now. */
 async function askUntilAnswered(path, body) {
   for (;;) {
     try {
-      return await ask(path, body);
+      const answer = await ask(path, body);
+      tell(WAITS, "");
+      return answer;
     } catch (error) {
-      if (error.status !== undefined && error.status !== 503) throw error;
-      tell("The station does not answer. What is marked “not kept yet” is sent again until it does.");
+      if (error.status !== undefined && error.status !== 401 && error.status < 500) throw error;
+      const why = error.status === 401 ? "The station was started again: open its new link in this browser, too" : error.message;
+      const said = error.status === undefined ? "The station does not answer" : why;
+      tell(WAITS, `${said}. What is marked “not kept yet” is sent again until it is kept.`);
       await pause(TRY_AGAIN);
     }
   }
 }
 
-function tell(message) {
-  station.message = message;
+/** Say something of a cell, of what waits, or of a class, in place of what was said of it before. */
+function tell(of, message) {
+  if (message) station.said.set(of, message);
+  else station.said.delete(of);
   showUnsaved();
 }
 
 function showUnsaved() {
-  byId("unsaved").hidden = !station.message;
-  byId("unsaved-text").textContent = station.message;
+  byId("unsaved").hidden = !station.said.size;
+  byId("unsaved-text").textContent = [...station.said.values()].join(" ");
 }
 
 function restore() {
@@ -91,7 +98,7 @@ function relabel(cell, to) {
   const same = to === cell.corrected && cell.correctedBy === station.reviewer;
   const comment = takeComment(cell, to);
   if (!pending && !comment && (to === null ? cell.corrected === null : same)) return;
-  const entry = { from: saved(cell), to: to ?? cell.label, wish: to, sha256: cell.sha256, comment };
+  const entry = { from: saved(cell), to: to ?? cell.label, wish: to, sha256: cell.sha256, by: station.reviewer, comment };
   corrections.entries.set(cell.seq, entry);
   drawCard(cell);
   station.sending = station.sending.then(() => keep(cell, entry));
@@ -106,16 +113,16 @@ function takeComment(cell, to) {
 }
 
 async function keep(cell, entry) {
-  const { sha256, comment } = entry,
-    wish = { seq: cell.seq, sha256, base: cell.base, to: entry.wish, by: station.reviewer, comment };
+  const { sha256, by, comment } = entry,
+    wish = { seq: cell.seq, sha256, base: cell.base, to: entry.wish, by, comment };
   try {
     const answer = await askUntilAnswered("corrections", wish);
     takeRows([(await answer.json()).row]);
-    if (station.message) tell("");
+    tell(cell.seq, "");
   } catch (error) {
     const refused = error.status === 409 ? JSON.parse(error.message) : { said: error.message };
     const again = error.status === 409 ? " Press the key again to overwrite that." : "";
-    tell(`No. ${cell.seq} was not labelled ${title(entry.to)}: ${refused.said}.${again}`);
+    tell(cell.seq, `No. ${cell.seq} was not labelled ${title(entry.to)}: ${refused.said}.${again}`);
     if (refused.row) takeRows([refused.row]);
     if (cell === current) byId("comment").value ||= entry.comment;
   }
@@ -242,9 +249,9 @@ async function confirmInBulk() {
     const wish = { label: filter.label, by: station.reviewer, revision: meta.revision };
     const { confirmed } = await (await ask("bulk", wish)).json();
     const rest = wanted - confirmed;
-    tell(`${confirmed} confirmed.${rest > 0 ? ` ${rest} were not shown to you: scroll through them, and press it again.` : ""}`);
+    tell(filter.label, `${confirmed} confirmed.${rest > 0 ? ` ${rest} were not shown to you: scroll through them, and press it again.` : ""}`);
   } catch (error) {
-    tell(`Not confirmed: ${error.status === 409 ? JSON.parse(error.message).said : error.message}`);
+    tell(filter.label, `Not confirmed: ${error.status === 409 ? JSON.parse(error.message).said : error.message}`);
   }
   await askForChanges();
 }
@@ -303,7 +310,10 @@ function startCorrections() {
   byId("sign").addEventListener("click", sign);
   startInfo();
   byId("bulk").addEventListener("click", confirmInBulk);
-  byId("discard").addEventListener("click", () => tell(""));
+  byId("discard").addEventListener("click", () => {
+    station.said.clear();
+    showUnsaved();
+  });
   byId("who-cancel").addEventListener("click", () => byId("who").close());
   byId("who-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;

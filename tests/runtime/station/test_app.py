@@ -26,7 +26,7 @@ MARKUP = "<img src=x onerror=alert(1)>"
 
 def test_nothing_is_shown_without_the_token(browser: Browser):
     stranger = browser.another()
-    for page in ("/", "/slides/1/"):
+    for page in ("/", "/?xtoken=1", "/?token", "/?a=token=", "/slides/1/", "/slides/1/?token=1"):
         assert (stranger.get(page).status_code, stranger.get(page).headers["location"]) == (303, "/enter")
     assert "token" in stranger.get("/enter").text
     for path in ("/slides/1/state", "/slides/1/rows/0", "/slides/1/thumbnails/1.jpg", "/slides/1/originals/1.png"):

@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 from browsing import CHROMIUM, FLAGS, IN_CI, shown
 from field_trial import FieldTrial
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from trial import Trial
 
 from cartcls.runtime.reports.rebuild import verify_reports
@@ -67,7 +67,7 @@ def page(chromium: Browser, link: str) -> Iterator[Page]:
     page.click("text=captures")
     page.wait_for_selector("body[data-ready]")
     yield page
-    refused = ("409 (Conflict)", "422 (Unprocessable Entity)")  # the page says why
+    refused = ("401 (Un", "409 (Conflict)", "422 (Un", "507 (Insufficient Storage)")  # the page says why
     assert [line for line in said if not any(code in line for code in refused)] == []
     origin = link.partition("/?")[0]
     assert [url for url in asked if not url.startswith(f"{origin}/")] == []
@@ -160,11 +160,37 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     page.keyboard.press("1")
     expect(page.locator("#unsaved-text")).to_contain_text("Ben has labelled it monocyte since")
     expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Ben, was eosinophil")
+    page.locator(".cell[data-seq='2']").focus()
+    page.keyboard.press("1")
+    expect(page.locator(".cell[data-seq='2']")).to_contain_text("by Anna")
+    expect(page.locator("#unsaved-text")).to_contain_text("Ben has labelled it monocyte since")  # until it was read
     page.locator(".cell[data-seq='1']").focus()
     page.keyboard.press("1")
     expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    expect(page.locator("#unsaved")).to_be_hidden()
     expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
     context.close()
+
+
+def test_a_label_that_cannot_be_kept_now_is_sent_again_under_the_name_that_made_it(page: Page):
+    page.wait_for_selector("body[data-ready]")
+    page.evaluate("station.reviewer = 'Anna'")
+    refusals = [(507, "The disk is full"), (401, "Open the link that the station printed.")]
+
+    def answer(route: Route) -> None:
+        if not refusals:
+            return route.continue_()
+        status, said = refusals.pop()
+        return route.fulfill(status=status, body=said)
+
+    page.route("**/corrections", answer)
+    page.locator(".cell[data-seq='1']").focus()
+    page.keyboard.press("3")
+    expect(page.locator("#unsaved-text")).to_contain_text("was started again: open its new link")
+    page.evaluate("station.reviewer = 'Ben'")
+    expect(page.locator("#unsaved-text")).to_contain_text("The disk is full. What is marked “not kept yet”")
+    expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna, was")
+    expect(page.locator("#unsaved")).to_be_hidden()
 
 
 def test_a_label_that_is_made_while_the_page_is_asked_for_is_not_missed(page: Page):
