@@ -3,6 +3,7 @@
 import uuid
 
 import msgspec
+from msgspec import structs
 
 from ..bundle.bundle import Bundle
 from ..ledger.records import OTHER
@@ -193,18 +194,10 @@ class _Resources:
         value_quantity: Quantity | None = None,
         value_string: str | None = None,
     ) -> Observation:
-        """What the laboratory says of the slide."""
-        return Observation(
-            id=self._id(name),
-            meta=self._meta,
-            status=OF_OBSERVATIONS[self._told.status],
-            category=[LABORATORY],
-            code=code,
-            value_quantity=value_quantity,
-            value_string=value_string,
-            note=[Annotation(text=RESEARCH_ONLY), Annotation(text="As entered by the laboratory.")],
-            specimen=Reference(reference=_url(self._specimen)),
-        )
+        """What the laboratory says of the slide, which was not counted here."""
+        note = [Annotation(text=RESEARCH_ONLY), Annotation(text="As entered by the laboratory.")]
+        made = self._observation(name, code, value_quantity)
+        return structs.replace(made, value_string=value_string, note=note, method=None, device=None)
 
     def _method(self) -> str:
         reviewed = self._told.summary.reviewed

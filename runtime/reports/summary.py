@@ -159,16 +159,15 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
     cells = [cell for cell in cells if cell.status != "gone"]
     labelled = [cell for cell in cells if cell.can_be_corrected]
     counted, proposed = _counts(cells), _counts([cell for cell in cells if cell.awaits_review])
-    is_finding, decided = bundle.report == "finding", [cell for cell in cells if not cell.awaits_review]
     record, classes = bundle.manifest.calibration, _classes(bundle, counted, facts)
     looked_at_all = waiting == len(state.unlooked)
     complete, (fields, without) = looked_at_all and _is_reviewed(bundle, cells), slide_warnings.meaningless(cells)
-    of_slide, images = (
-        slide_warnings.of_slide(bundle, labelled, alarm, complete),
-        sum(cell.part in (None, 1) for cell in cells),
-    )
-    estimated = None if is_finding or complete or of_slide else _estimate(bundle, cells)
-    counts = None if is_finding else differential(counted, classes, estimated)
+    of_slide = slide_warnings.of_slide(bundle, labelled, alarm, complete)
+    images = sum(cell.part in (None, 1) for cell in cells)
+    estimated = None if complete or of_slide else _estimate(bundle, cells)
+    counts, found = _reported(bundle, cells, classes, estimated)
+    decided = [cell for cell in cells if not cell.awaits_review]
+    counts_without, found_without = _reported(bundle, decided, classes) if proposed else (None, None)
     return Summary(
         unknown_cells=bundle.manifest.unknown_cells,
         slide=run.slide,
@@ -196,11 +195,9 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         not_a_cell=sum(cell.corrected_label == NOT_A_CELL for cell in labelled),
         others={label: count for label, count in sorted(counted.items()) if label not in _names(bundle)},
         differential=counts,
-        differential_without_proposals=differential(counted - proposed, classes)
-        if proposed and not is_finding
-        else None,
-        finding=finding(cells, classes) if is_finding else None,
-        finding_without_proposals=finding(decided, classes) if is_finding and proposed else None,
+        differential_without_proposals=counts_without,
+        finding=found,
+        finding_without_proposals=found_without,
         calibrated=bundle.calibrated,
         calibration=_facts(record, holds=not of_slide and not bundle.manifest.restricted_to) if record else None,
         bundle=bundle.name,
@@ -254,6 +251,15 @@ def _is_reviewed(bundle: Bundle, cells: Sequence[Cell]) -> bool:
     marked = [cell for cell in cells if cell.can_be_corrected and (cell.status == "review" or not bundle.calibrated)]
     unsure = any(cell.awaits_review for cell in cells)
     return bool(marked) and not unsure and all(cell.corrected_label is not None for cell in marked)
+
+
+def _reported(
+    bundle: Bundle, cells: Sequence[Cell], classes: Sequence[CellClass], estimated: Estimate | None = None
+) -> tuple[Differential | None, Finding | None]:
+    """What the bundle reports of cells: a differential, or a finding."""
+    if bundle.report == "finding":
+        return None, finding(cells, classes)
+    return differential(_counts(cells), classes, estimated), None
 
 
 def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:

@@ -3,8 +3,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM, FLAGS, IN_CI
-from playwright.sync_api import Browser, Page, sync_playwright
+from browsing import chromium_started
+from playwright.sync_api import Browser, Page
 from reviewer import classify, make_slide
 
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -15,12 +15,8 @@ from cartcls.runtime.reports.rebuild import rebuild_reports
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not (CHROMIUM or IN_CI):
-        pytest.skip("no chromium is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium_started() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

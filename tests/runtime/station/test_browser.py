@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from browsing import CHROMIUM, FLAGS, IN_CI, shown
+from browsing import IN_CI, chromium_started, shown
 from field_trial import FieldTrial
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 from trial import Trial
 
 from cartcls.runtime.reports.rebuild import verify_reports
@@ -22,12 +22,8 @@ AXE = os.environ.get("AXE")  # axe.min.js of the npm package axe-core
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    if not (CHROMIUM or IN_CI):
-        pytest.skip("no chromium is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with chromium_started() as started:
+        yield started
 
 
 @pytest.fixture
@@ -86,6 +82,24 @@ def see_all(page: Page) -> None:
     expect(page.locator("#sign")).to_be_enabled()
 
 
+def type_facts(page: Page) -> None:
+    """Type what the laboratory says of the slide, twice wrongly."""
+    page.click("#type-facts")
+    page.fill("#info [name=sample]", "<b>26-0815</b>")
+    page.fill("#info [name=white_count]", "7,4 or so")
+    page.keyboard.press("Enter")
+    expect(page.locator("#info-said")).to_have_text("Not kept: 7,4 or so is no number.")
+    page.fill("#info [name=white_count]", "-7,4")
+    page.click("#info button:text('Keep')")
+    expect(page.locator("#info-said")).to_contain_text("Not kept: white_count is in 10⁹ per litre, above 0")
+    page.fill("#info [name=white_count]", "7,4")
+    page.keyboard.press("Enter")
+    expect(page.locator("#info")).to_be_hidden()
+    expect(page.locator("dl.info")).to_contain_text("<b>26-0815</b>")
+    expect(page.locator("#summary")).to_contain_text("Typed by <b>Anna</b>")
+    assert "7.4 × 10⁹/l" in page.locator("dl.info").inner_text()
+
+
 def test_a_slide_is_reviewed_and_signed_beside_a_watch(page: Page, trial: Trial):
     page.evaluate("window.sameDocument = true")
     assert sorted(shown(page)) == [1, 2, 3]
@@ -104,20 +118,7 @@ def test_a_slide_is_reviewed_and_signed_beside_a_watch(page: Page, trial: Trial)
     expect(page.locator("table.differential tr:has(a[data-label='monocyte']) td.number").first).to_have_text("2")
     assert count(page, "eosinophil") == "3"
 
-    page.click("#type-facts")
-    page.fill("#info [name=sample]", "<b>26-0815</b>")
-    page.fill("#info [name=white_count]", "7,4 or so")
-    page.keyboard.press("Enter")
-    expect(page.locator("#info-said")).to_have_text("Not kept: 7,4 or so is no number.")
-    page.fill("#info [name=white_count]", "-7,4")
-    page.click("#info button:text('Keep')")
-    expect(page.locator("#info-said")).to_contain_text("Not kept: white_count is in 10⁹ per litre, above 0")
-    page.fill("#info [name=white_count]", "7,4")
-    page.keyboard.press("Enter")
-    expect(page.locator("#info")).to_be_hidden()
-    expect(page.locator("dl.info")).to_contain_text("<b>26-0815</b>")
-    expect(page.locator("#summary")).to_contain_text("Typed by <b>Anna</b>")
-    assert "7.4 × 10⁹/l" in page.locator("dl.info").inner_text()
+    type_facts(page)
 
     trial.send(signal.SIGKILL)
     expect(page.locator("#banners")).to_contain_text("The watch has stopped")
