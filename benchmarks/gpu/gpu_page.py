@@ -87,8 +87,14 @@ ON_A_GPU = {
     "onnxruntime": "ONNX Runtime with CUDA",
     "tensorrt_rtx": "TensorRT for RTX on a GPU",
     "throughput": "Speed and memory on a GPU, beside PyTorch",
-    "fit": "Training at 360×363 on a GPU",
+    "fit": "Training in `make gpu`",
 }
+ONCE = (
+    (
+        "Training: the shipped members, and RCMNet and ResNet18 for 30 epochs at 360×363",
+        "once, by `cartcls train fit`'s own code ([training.md](training.md))",
+    ),
+)
 NEVER = (
     "The Dockerfile of [deploy.md](../deploy.md)",
     "A Jetson",
@@ -138,6 +144,8 @@ def page(results: Sequence[Result]) -> str:
     lines += [f"| {what} | CPU | {state} |" for what, state in ON_A_CPU]
     for step, what in ON_A_GPU.items():
         lines.append(f"| {what} | GPU | {_state(by_step.get(step))} |")
+    if by_step and not any(result["device"] == "cpu" for result in results):
+        lines += [f"| {what} | GPU | {state} |" for what, state in ONCE]
     lines += [f"| {what} | GPU | **never** |" for what in NEVER]
     if not _ran_tensorrt(by_step.get("tensorrt")):
         lines.append("| An engine of TensorRT 10 or 11 itself, loaded and run | GPU | **never** |")
