@@ -27,6 +27,7 @@ from .reviews import Changed, Number, Wish, confirm_in_bulk, correct, note_shown
 from .slides import SlideView
 
 Body = TypeVar("Body")
+ASK = "ask"  # for the token, in the query of `ENTER`
 CODES = {errno.EBUSY: 503, errno.ENOSPC: 507, errno.EDQUOT: 507}
 
 
@@ -120,7 +121,10 @@ class Station:
         return PlainTextResponse(self._desk.revision())
 
     def _enter(self, request: Request) -> Response:
-        return HTMLResponse(pages.enter(wrong=False))
+        """Ask for the token, but not before the station's own page has asked: only then is the cookie sent."""
+        if self._sessions.of(request.headers):
+            return RedirectResponse("/", 303)
+        return HTMLResponse(pages.enter() if ASK in request.query_params else pages.come_again(f"{ENTER}?{ASK}"))
 
     async def _let_in(self, request: Request) -> Response:
         given = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=4).get("token", [""])[0]

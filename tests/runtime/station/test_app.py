@@ -28,7 +28,8 @@ def test_nothing_is_shown_without_the_token(browser: Browser):
     stranger = browser.another()
     for page in ("/", "/?xtoken=1", "/?token", "/?a=token=", "/slides/1/", "/slides/1/?token=1"):
         assert (stranger.get(page).status_code, stranger.get(page).headers["location"]) == (303, "/enter")
-    assert "token" in stranger.get("/enter").text
+    assert 'content="0; url=/enter?ask"' in stranger.get("/enter").text
+    assert "token" in stranger.get("/enter?ask").text
     for path in ("/slides/1/state", "/slides/1/rows/0", "/slides/1/thumbnails/1.jpg", "/slides/1/originals/1.png"):
         assert stranger.get(path).status_code == 401
     for path in ("corrections", "bulk", "facts", "shown", "signatures"):
@@ -47,6 +48,15 @@ def test_a_token_that_is_guessed_lets_nobody_in_and_the_right_one_becomes_a_cook
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and token not in cookie
     assert stranger.get("/slides/1/state").status_code == 200
+
+
+def test_what_another_site_opens_is_asked_for_again_by_a_page_of_the_station(browser: Browser):
+    came = browser.another().get("/", headers={"Sec-Fetch-Site": "cross-site"})  # the cookie is not sent
+    assert came.headers["location"] == "/enter"
+    for page in ("/enter", "/enter?ask"):
+        assert browser.client.get(page).headers["location"] == "/"
+    for page in ("/enter?ask=//evil.example", "/enter?//evil.example"):
+        assert "evil" not in browser.another().get(page).text
 
 
 def test_a_cookie_that_is_made_up_is_none(browser: Browser):
@@ -122,8 +132,8 @@ def test_each_answer_forbids_what_a_page_does_not_need(browser: Browser):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert headers["referrer-policy"] == "same-origin"
-    for path in ("/", "/slides/1/", "/enter"):
-        page = browser.client.get(path).text
+    for path in ("/", "/slides/1/", "/enter", "/enter?ask"):
+        page = (browser.another() if "enter" in path else browser.client).get(path).text
         policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]
         assert "default-src &#39;none&#39;" in policy and "unsafe" not in policy
         assert re.search(r"\son\w+=|style=|<script src", page) is None

@@ -276,12 +276,30 @@ def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.wait_for_url("**/slides/1/")
 
 
+def test_a_link_in_a_mail_or_on_another_site_leads_in(chromium: Browser, link: str):
+    context, address = chromium.new_context(), link.partition("/?token=")[0]
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    context.route("http://mail.example/*", lambda route: route.fulfill(body=mail, content_type="text/html"))
+    for target in (link, f"{address}/", f"{address}/slides/1/"):
+        mail = f'<a href="{target}">review</a>'
+        page.goto("http://mail.example/")
+        with page.expect_request(f"{address}/enter"):  # the cookie is not sent
+            page.click("text=review")
+        page.wait_for_selector("text=captures")
+        assert page.url == f"{address}/"
+    (cookie,) = context.cookies()
+    assert cookie.get("sameSite") == "Strict"
+    context.close()
+
+
 def test_the_token_can_be_typed(chromium: Browser, link: str):
     address, _, token = link.partition("/?token=")
     context = chromium.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(address)
+    page.wait_for_url("**/enter?ask")
     page.fill("#token", "a guess")
     page.keyboard.press("Enter")
     expect(page.locator("[role=alert]")).to_contain_text("That is not the token")
@@ -298,7 +316,7 @@ def test_axe_finds_no_problem(chromium: Browser, link: str, scheme: Literal["lig
     context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(f"{link.partition('/?')[0]}/enter")
+    page.goto(f"{link.partition('/?')[0]}/enter?ask")
     assert problems(page) == []
     page.goto(link)
     page.wait_for_selector("body[data-ready]")
