@@ -19,7 +19,7 @@ def worklist(desk: Desk) -> str:
     return render(
         "worklist.html",
         (),
-        scripts=("worklist.js",),
+        scripts=("worklist.js", "station.js"),
         live=True,
         lines=desk.lines(),
         states=STATES,

@@ -16,14 +16,6 @@ const station = {
   asking: null,
 };
 
-/** Ask the station; an answer that is no success is an error with its status and what it said. */
-async function ask(path, body) {
-  const answer = await fetch(path, body === undefined ? {} : { method: "POST", body: JSON.stringify(body) });
-  if (answer.ok) return answer;
-  const text = await answer.text();
-  throw Object.assign(new Error(text), { status: answer.status });
-}
-
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Ask again until it is kept or refused, where the station does not answer, was started again, or cannot write now. */
@@ -35,8 +27,8 @@ async function askUntilAnswered(path, body) {
       return answer;
     } catch (error) {
       if (error.status !== undefined && error.status !== 401 && error.status < 500) throw error;
-      const why = error.status === 401 ? "The station was started again: open its new link in this browser, too" : error.message;
-      const said = error.status === undefined ? "The station does not answer" : why;
+      const why = error.status === 401 ? `${STARTED_AGAIN}: open its new link in this browser, too` : error.message;
+      const said = error.status === undefined ? AWAY : why;
       tell(WAITS, `${said}. What is marked “not kept yet” is sent again until it is kept.`);
       await pause(TRY_AGAIN);
     }
@@ -161,8 +153,7 @@ async function askForChanges() {
       try {
         await takeChanges();
       } catch (error) {
-        if (error.status === 401 || error.status === 404) showBanners([error.message]);
-        else showBanners(["The station does not answer: what you see may be old. Start it again: cartcls review"]);
+        showWhyOld(error);
       }
     }
     station.asking = null;
@@ -198,13 +189,6 @@ async function takeFields(number) {
   await load("fields", number);
   joinFields();
   drawFields();
-}
-
-function showBanners(banners) {
-  const said = banners.join("\n");
-  if (byId("banners").dataset.said === said) return;
-  byId("banners").dataset.said = said;
-  byId("banners").replaceChildren(...banners.map((text) => make("p", "note strong", `${text}.`)));
 }
 
 function showRefusals(refusals) {

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -38,15 +39,22 @@ def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
     made.end()
 
 
+@contextmanager
+def station(out: Path, port: str = "0") -> Iterator[str]:
+    """A station; its link."""
+    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(out), "--no-open", "--port", port]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+        assert process.wait(60) == 0
+
+
 @pytest.fixture
 def link(trial: Trial) -> Iterator[str]:
     """Of a station beside the watch."""
-    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(trial.out), "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as station:
-        assert station.stdout is not None
-        yield station.stdout.readline().strip()
-        station.terminate()
-        assert station.wait(60) == 0
+    with station(trial.out) as started:
+        yield started
 
 
 @pytest.fixture
@@ -274,6 +282,43 @@ def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.wait_for_url("**/slides/1/")
+
+
+def test_pages_say_that_they_are_old_while_the_station_is_away_and_go_on_after_its_new_link(
+    chromium: Browser, trial: Trial
+):
+    context = chromium.new_context()
+    listed, page = context.new_page(), context.new_page()
+    expect.set_options(timeout=PATIENCE)
+
+    def say(text: str) -> None:
+        for one in (listed, page):
+            expect(one.locator("#banners")).to_have_text(text)
+
+    with station(trial.out) as link:
+        for one in (listed, page):
+            one.set_default_timeout(PATIENCE)
+            one.goto(link)
+            one.wait_for_selector("body[data-ready]")
+        address = page.url
+        page.click("text=captures")
+        page.wait_for_url("**/slides/1/")
+        page.wait_for_selector("body[data-ready]")
+        say("")
+    say("The station does not answer: what you see may be old. Start it again: cartcls review.")
+    trial.put(3)
+    trial.until_done()
+    with station(trial.out, address.strip("/").rpartition(":")[2]) as link:
+        assert link.startswith(address)
+        say("The station was started again: what you see may be old. Open its new link in this browser, too.")
+        expect(listed.locator("#lines")).to_contain_text("of 3")
+        context.new_page().goto(link)
+        say("")
+        expect(listed.locator("#lines")).to_contain_text("of 4")
+        expect(page.locator("#cells .cell")).to_have_count(4)
+        page.route("**/state", lambda route: route.fulfill(status=404, body="There is no such slide."))
+        expect(page.locator("#banners")).to_have_text("There is no such slide.")
+        context.close()
 
 
 def test_a_link_in_a_mail_or_on_another_site_leads_in(chromium: Browser, link: str):
