@@ -114,7 +114,8 @@ async function keep(cell, entry) {
   } catch (error) {
     const refused = error.status === 409 ? JSON.parse(error.message) : { said: error.message };
     const again = error.status === 409 ? " Press the key again to overwrite that." : "";
-    tell(cell.seq, `No. ${cell.seq} was not labelled ${title(entry.to)}: ${refused.said}.${again}`);
+    const what = entry.wish === null ? "The label of no. # was not taken back" : `No. # was not labelled ${title(entry.to)}`;
+    tell(cell.seq, `${what.replace("#", cell.seq)}: ${refused.said}.${again}`);
     if (refused.row) takeRows([refused.row]);
     if (cell === current) byId("comment").value ||= entry.comment;
   }

@@ -249,6 +249,29 @@ def test_labels_are_taken_back_one_by_one(browser: Browser):
     assert seen == ["basophil", "monocyte", None, None]
 
 
+def test_a_label_is_taken_back_by_who_gave_it_alone(browser: Browser):
+    def back(by: str) -> str:
+        answer = label(browser.client, 1, None, by=by)
+        assert answer.status_code in (200, 422)
+        return answer.text if answer.status_code == 422 else ""
+
+    said = "{} labelled it {}, which nobody else takes back: give it your own label"
+    label(browser.client, 1, "monocyte", by="Ben")
+    assert back("Anna") == said.format("Ben", "monocyte")
+    label(browser.client, 1, "basophil", by="Anna")
+    assert back("Ben") == said.format("Anna", "basophil")
+    assert back("Anna") == ""
+    assert rows(browser.client)[1][12:14] == ["monocyte", "Anna"]  # which is Ben's still
+    assert back("Anna") == said.format("Ben", "monocyte")
+    label(browser.client, 1, "monocyte", by="Cleo")  # agrees
+    assert back("Ben") == said.format("Cleo", "monocyte")
+    assert back("Anna") == said.format("Ben and Cleo", "monocyte")
+    label(browser.client, 2, "monocyte", by="Ben")
+    assert label(browser.client, 2, None, by="Ben").status_code == 200
+    assert label(browser.client, 2, None, by="Anna").status_code == 200  # nothing is left to take back
+    assert [rows(browser.client)[seq][12] for seq in (1, 2)] == ["monocyte", None]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -178,6 +178,13 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
     expect(page.locator("#unsaved")).to_be_hidden()
     expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    other.locator(".cell[data-seq='2']").focus()
+    other.keyboard.press("Backspace")
+    expect(other.locator("#unsaved-text")).to_have_text(
+        "The label of no. 2 was not taken back: Anna labelled it "
+        "neutrophil, which nobody else takes back: give it your own label."
+    )
+    expect(other.locator(".cell[data-seq='2']")).to_contain_text("by Anna")
     context.close()
 
 
