@@ -42,9 +42,13 @@ function tell(of, message) {
   showUnsaved();
 }
 
+/** Show what is said, in what is open: all else is behind it, and cannot be reached. */
 function showUnsaved() {
-  byId("unsaved").hidden = !station.said.size;
-  byId("unsaved-text").textContent = [...station.said.values()].join(" ");
+  const place = ["cell", "field"].map(byId).find((known) => known?.open) ?? document.querySelector("main");
+  if (byId("unsaved").parentElement !== place) place.append(byId("unsaved"));
+  const text = [...station.said.values()].join(" ");
+  byId("unsaved").hidden = !text;
+  if (byId("unsaved-text").textContent !== text) byId("unsaved-text").textContent = text; // it is read out
 }
 
 function restore() {
@@ -96,14 +100,6 @@ function relabel(cell, to) {
   station.sending = station.sending.then(() => keep(cell, entry));
 }
 
-/** The comment that goes with a label, typed in the open cell. */
-function takeComment(cell, to) {
-  if (to === null || cell !== current || !byId("cell").open) return "";
-  const comment = byId("comment").value.replace(/\s+/g, " ").trim();
-  byId("comment").value = "";
-  return comment;
-}
-
 async function keep(cell, entry) {
   const { sha256, by, comment } = entry,
     wish = { seq: cell.seq, sha256, base: cell.base, to: entry.wish, by, comment };
@@ -117,7 +113,7 @@ async function keep(cell, entry) {
     const what = entry.wish === null ? "The label of no. # was not taken back" : `No. # was not labelled ${title(entry.to)}`;
     tell(cell.seq, `${what.replace("#", cell.seq)}: ${refused.said}.${again}`);
     if (refused.row) takeRows([refused.row]);
-    if (cell === current) byId("comment").value ||= entry.comment;
+    if (!comments.has(cell.seq)) setComment(cell, entry.comment);
   }
   if (corrections.entries.get(cell.seq) === entry) corrections.entries.delete(cell.seq);
   drawCard(cell);
@@ -273,9 +269,8 @@ function drawOriginal(cell) {
     text = place.querySelector("p");
   place.hidden = !cell.thumbnail;
   byId("comment").parentElement.hidden = !canBeCorrected(cell);
+  setComment(cell, comments.get(cell.seq) ?? "");
   if (place.dataset.seq === String(cell.seq)) return;
-  if (place.dataset.of !== String(cell.seq)) byId("comment").value = ""; // it was typed for another cell
-  place.dataset.of = cell.seq;
   place.dataset.seq = cell.seq;
   text.textContent = "";
   if (!place.open) return;
@@ -294,21 +289,18 @@ function startCorrections() {
   byId("reviewer").addEventListener("click", () => askReviewer());
   byId("sign").addEventListener("click", sign);
   startInfo();
+  startComments();
   byId("bulk").addEventListener("click", confirmInBulk);
   byId("discard").addEventListener("click", () => {
     station.said.clear();
     showUnsaved();
   });
+  for (const id of ["cell", "field"]) byId(id)?.addEventListener("close", showUnsaved);
   byId("who-cancel").addEventListener("click", () => byId("who").close());
   byId("who-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
     byId("who-set").click();
-  });
-  byId("comment").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
-    event.preventDefault();
-    byId("relabel").querySelector("button").focus();
   });
   byId("original").addEventListener("toggle", () => {
     delete byId("original").dataset.seq;
@@ -322,7 +314,7 @@ function startCorrections() {
           for (const element of node.matches(".cell") ? [node] : node.querySelectorAll(".cell")) inSight.observe(element);
   }).observe(byId("cells"), { childList: true, subtree: true });
   window.addEventListener("beforeunload", (event) => {
-    if (corrections.entries.size) event.preventDefault();
+    if (corrections.entries.size || comments.size) event.preventDefault();
   });
   (async () => {
     for (;;) {

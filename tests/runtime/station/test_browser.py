@@ -273,6 +273,44 @@ def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: P
     expect(page.locator("#bulk")).to_have_text("Confirm the ok cell")
 
 
+def test_a_comment_without_a_label_is_not_lost(page: Page):
+    page.evaluate("station.reviewer = 'Anna'")
+    first, second, *_ = shown(page)
+    open_first = f".cell[data-seq='{first}']"
+    page.click(open_first)
+    page.fill("#comment", "odd nucleus")
+    page.click("#after")
+    expect(page.locator("#comment")).to_have_value("")
+    said = "The comment on no. {} is kept only with a label: give the cell one."
+    expect(page.locator("#unsaved-text")).to_have_text(said.format(first))
+    page.click("#discard")  # it is not behind the open cell
+    expect(page.locator("#unsaved")).to_be_hidden()
+    page.fill("#comment", "another")
+    page.keyboard.press("Escape")
+    expect(page.locator("#unsaved-text")).to_have_text(
+        f"The comments on no. {first}, {second} are kept only with a label: give each cell one."
+    )
+    page.click(open_first)
+    expect(page.locator("#comment")).to_have_value("odd nucleus")
+    expect(page.locator("#unsaved-text")).to_have_text(said.format(second))
+    page.keyboard.press("Escape")
+    with page.expect_event("dialog") as asked:
+        page.evaluate("setTimeout(() => location.reload())")
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    page.locator(open_first).focus()
+    page.keyboard.press("3")
+    expect(page.locator(open_first)).to_contain_text("by Anna")
+    page.click(open_first)
+    expect(page.locator("#facts")).to_contain_text("odd nucleus")
+    expect(page.locator("#comment")).to_have_value("")
+    page.click("#after")
+    expect(page.locator("#comment")).to_have_value("another")
+    page.fill("#comment", "")
+    page.keyboard.press("Escape")
+    expect(page.locator("#unsaved")).to_be_hidden()
+
+
 def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.goto(link)
     page.wait_for_selector("body[data-ready]")
