@@ -138,7 +138,7 @@ def _note(comparison: Comparison) -> Verified:
 def _of_cells(same: SameCells) -> Iterator[str]:
     every = same.cells + same.only_reference
     if same.only_reference > MOST_APART * every:
-        yield f"{same.only_reference} of {every} cells of the reference are not in the reports: they are left out"
+        yield f"left out of {every} cells of the reference, since the reports do not have them: {same.only_reference}"
     if len(same.slides) == 1:
         yield "all cells are of one slide: there is no interval of κ, and other slides may differ"
     elif len(same.slides) < FEW_SLIDES:
