@@ -171,7 +171,7 @@ class Station:
     def _picture(self, request: Request, name: str) -> Response:
         with self._desk.slide(request.path_params["slide"]) as slide:
             file = slide and self._desk.out / slide.slide.name / name
-        if file is None or file.is_symlink() or not file.is_file():
+        if file is None or any(part.is_symlink() for part in (file, *file.parents[:2])) or not file.is_file():
             return PlainTextResponse("There is no such picture.", 404)
         return FileResponse(file, media_type="image/jpeg")
 

@@ -180,6 +180,23 @@ def test_an_original_that_is_a_link_or_has_changed_is_not_shown(browser: Browser
     assert browser.client.get("/slides/1/originals/1.png").status_code == 404
 
 
+def test_a_thumbnail_is_not_taken_through_a_link(browser: Browser, out: Path, tmp_path: Path):
+    def get() -> int:
+        return browser.client.get("/slides/1/thumbnails/1.jpg").status_code
+
+    for place in (out / "slide" / "thumbnails" / "000001.jpg", out / "slide" / "thumbnails", out / "slide"):
+        assert get() == 200
+        elsewhere = place.rename(tmp_path / "elsewhere")
+        place.symlink_to(elsewhere)
+        assert get() == 404
+        place.unlink()
+        elsewhere.rename(place)
+    linked = tmp_path / "linked"
+    linked.symlink_to(out)  # as whoever started the station named it
+    browser.desk.out = linked
+    assert get() == 200
+
+
 def test_markup_in_names_is_text(slide: Path, tmp_path: Path, bundle: Bundle):
     folder = tmp_path / MARKUP
     folder.mkdir()
