@@ -115,7 +115,7 @@ class Station:
         token = request.query_params.get("token")
         if token is None and self._sessions.of(request.headers):
             return HTMLResponse(pages.worklist(self._desk))
-        return self._begin() if self._sessions.is_token(token or "") else RedirectResponse(ENTER, 303)
+        return self._begin() if self._sessions.lets_in(token or "") else RedirectResponse(ENTER, 303)
 
     def _revision(self, request: Request) -> Response:
         return PlainTextResponse(self._desk.revision())

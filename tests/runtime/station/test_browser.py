@@ -45,8 +45,10 @@ def station(out: Path, port: str = "0") -> Iterator[str]:
     command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(out), "--no-open", "--port", port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.terminate()
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
         assert process.wait(60) == 0
 
 
