@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,8 +35,8 @@ class Comparison:
 
     Attributes:
         bundle: What made the reports.
-        reports: Their labels.
-        reference: Labels of the reference.
+        reports: Their labels, of cells that were compared.
+        reference: Labels of the reference, likewise.
         same: Agreement cell by cell; None where they have no cell in common.
         counts: Agreement of independent counts; None where they have cells in common.
         version: Version of cartcls.
@@ -55,10 +55,10 @@ class Comparison:
     def warnings(self) -> list[str]:
         """What must be known before any figure."""
         found = []
-        if self.reports.waiting:
-            found.append(f"{self.reports.waiting} cells of the reports await review: their labels are the model's")
-        if self.reference.waiting:
-            found.append(f"{self.reference.waiting} cells of the reference await review: it is not a person's yet")
+        for name, labels in (("reports", self.reports), ("reference", self.reference)):
+            if labels.waiting:
+                awaiting = "1 awaits" if labels.waiting == 1 else f"{labels.waiting} await"
+                found.append(f"of the compared cells of the {name}, {awaiting} review: the model's label counts")
         if self.same:
             found += _of_cells(self.same)
         if self.counts:
@@ -74,7 +74,7 @@ class Comparison:
     @property
     def cells(self) -> int:
         """Number of cells of the reports that were compared."""
-        return self.same.cells if self.same else sum(cell.slide in self.slides for cell in self.reports.cells)
+        return len(self.reports.cells)
 
 
 def compare(out: Path, reference: Path, folder: Path) -> Comparison:
@@ -97,13 +97,26 @@ def compare(out: Path, reference: Path, folder: Path) -> Comparison:
     counts = None if same else compare_counts(reports, labels, bundle)
     if counts and not counts.slides:
         raise DataError(f"{reference} has neither a cell nor a slide in common with {out}: {_slides(reports, labels)}")
-    comparison = Comparison(bundle, reports, labels, same, counts, version("cartcls"), now())
+    compared = _compared(reports, labels, same, counts)
+    comparison = Comparison(bundle, *compared, same, counts, version("cartcls"), now())
     with writing(folder), whole_folder(folder) as unfinished:
         (unfinished / PAGE).write_text(_page(comparison), encoding="utf-8")
         (unfinished / TABLE).write_text(_table(comparison), encoding=ENCODING)
     with writing("the note of what was verified"):
         note_verified(_note(comparison))
     return comparison
+
+
+def _compared(
+    reports: Labels, reference: Labels, same: SameCells | None, counts: Counts | None
+) -> tuple[Labels, Labels]:
+    """The cells that were compared: what is said of how they were labelled is of no others."""
+    if same:
+        ours, theirs = ([pair[at] for pair in same.pairs] for at in (0, 1))
+    else:
+        slides = set(counts.slides if counts else ())
+        ours, theirs = ([cell for cell in labels.cells if cell.slide in slides] for labels in (reports, reference))
+    return replace(reports, cells=ours), replace(reference, cells=theirs)
 
 
 def _slides(reports: Labels, reference: Labels) -> str:
@@ -125,7 +138,7 @@ def _note(comparison: Comparison) -> Verified:
 def _of_cells(same: SameCells) -> Iterator[str]:
     every = same.cells + same.only_reference
     if same.only_reference > MOST_APART * every:
-        yield f"{same.only_reference} of {every} cells of the reference are not in the reports: they are left out"
+        yield f"left out of {every} cells of the reference, since the reports do not have them: {same.only_reference}"
     if len(same.slides) == 1:
         yield "all cells are of one slide: there is no interval of κ, and other slides may differ"
     elif len(same.slides) < FEW_SLIDES:

@@ -24,7 +24,7 @@ from .method_comparison import (
 )
 from .references import LabelledCell, Labels
 
-Pair = tuple[str, str, str]  # slide, label in the reports, label in the reference
+Pair = tuple[LabelledCell, LabelledCell]  # in the reports, in the reference
 Interval = tuple[float, float]
 
 
@@ -61,6 +61,7 @@ class SameCells:
         slides: Names of the slides, in order.
         labels: Labels in order: those of the bundle's classes that occur, then others.
         tables: Counts by slide, (S, K, K): rows are the reference, columns the reports.
+        pairs: The cells, each in the reports and in the reference.
         only_reports: Cells of the reports that the reference does not have.
         only_reference: Cells of the reference that the reports do not have.
     """
@@ -68,6 +69,7 @@ class SameCells:
     slides: list[str]
     labels: list[str]
     tables: Ints
+    pairs: list[Pair]
     only_reports: int
     only_reference: int
 
@@ -201,14 +203,14 @@ def same_cells(reports: Labels, reference: Labels, bundle: Bundle) -> SameCells 
     pairs = _pairs(reports.cells, reference.cells)
     if not pairs:
         return None
-    found = {label for _, *labels in pairs for label in labels}
+    found = {cell.label for pair in pairs for cell in pair}
     classes = [entry.name for entry in bundle.manifest.classes_as_read if entry.name in found]
     labels = [*classes, *sorted(found.difference(classes))]
-    slides = sorted({slide for slide, _, _ in pairs})
+    slides = sorted({given.slide for given, _ in pairs})
     tables = np.zeros((len(slides), len(labels), len(labels)), np.int64)
-    for slide, given, true in pairs:
-        tables[slides.index(slide), labels.index(true), labels.index(given)] += 1
-    return SameCells(slides, labels, tables, len(reports.cells) - len(pairs), len(reference.cells) - len(pairs))
+    for given, true in pairs:
+        tables[slides.index(given.slide), labels.index(true.label), labels.index(given.label)] += 1
+    return SameCells(slides, labels, tables, pairs, len(reports.cells) - len(pairs), len(reference.cells) - len(pairs))
 
 
 def compare_counts(reports: Labels, reference: Labels, bundle: Bundle) -> Counts:
@@ -230,21 +232,21 @@ def compare_counts(reports: Labels, reference: Labels, bundle: Bundle) -> Counts
 
 
 def _pairs(reports: Sequence[LabelledCell], reference: Sequence[LabelledCell]) -> list[Pair]:
-    by_bytes, by_path = dict[tuple[object, ...], str](), dict[tuple[str, str], list[str]]()
+    by_bytes, by_path = dict[tuple[object, ...], LabelledCell](), dict[tuple[str, str], list[LabelledCell]]()
     for cell in reference:
         if cell.sha256:
-            by_bytes[cell.slide, cell.sha256, cell.box] = by_bytes[cell.sha256, cell.box] = cell.label
+            by_bytes[cell.slide, cell.sha256, cell.box] = by_bytes[cell.sha256, cell.box] = cell
         elif cell.path:
-            by_path.setdefault((cell.slide, cell.path), []).append(cell.label)
+            by_path.setdefault((cell.slide, cell.path), []).append(cell)
     in_file = Counter((cell.slide, cell.path) for cell in reports)
     pairs = []
     for cell in reports:
-        label = by_bytes.get((cell.slide, cell.sha256, cell.box)) or by_bytes.get((cell.sha256, cell.box))
+        found = by_bytes.get((cell.slide, cell.sha256, cell.box)) or by_bytes.get((cell.sha256, cell.box))
         key = cell.slide, cell.path
-        if label is None and cell.box is None and in_file[key] == len(by_path.get(key, ())) == 1:
-            (label,) = by_path[key]
-        if label is not None:
-            pairs.append((cell.slide, cell.label, label))
+        if found is None and cell.box is None and in_file[key] == len(by_path.get(key, ())) == 1:
+            (found,) = by_path[key]
+        if found is not None:
+            pairs.append((cell, found))
     return pairs
 
 

@@ -59,13 +59,15 @@ def read_csv(file: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file, by column.
 
     Raises:
-        DataError: It is malformed.
+        DataError: It is malformed, or has no commas between its columns.
         OSError: It cannot be opened.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
-            rows = []
+            columns, rows = reader.fieldnames or [], []
+            if len(columns) == 1 and (mark := next((mark for mark in ";\t" if mark in columns[0]), "")):
+                raise DataError(f"{file}: its columns are separated by {mark!r}: save it with commas between them")
             for row in reader:
                 if None in row or None in row.values():
                     count = len(reader.fieldnames or ())

@@ -8,7 +8,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.manifest import UNSURE
 from ..runtime.errors import DataError, OutputError
 from ..runtime.ledger.folder import review_ledger
-from ..runtime.ledger.records import Box
+from ..runtime.ledger.records import Box, Cell
 from ..runtime.reports.table import CSV
 from .classes import class_names, classes_of_folders
 from .groups import few, read_csv
@@ -28,6 +28,8 @@ class LabelledCell:
         label: Name of a class of the bundle, or another one.
         sha256: Digest of its file; None where that is not known.
         box: Where it lies in its field; None where the file is one cell.
+        by_person: Whether a person labelled it.
+        awaits_review: Whether a person is to look at it.
     """
 
     slide: str
@@ -35,6 +37,8 @@ class LabelledCell:
     label: str
     sha256: str | None = None
     box: Box | None = None
+    by_person: bool = True
+    awaits_review: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,22 @@ class Labels:
     Attributes:
         source: Where they come from.
         cells: Those with a label that is known.
-        by_person: How many of these a person labelled.
-        waiting: How many of these await review.
         left_out: Cells of which a person was unsure, or without a label.
     """
 
     source: Path
     cells: list[LabelledCell]
-    by_person: int
-    waiting: int = 0
     left_out: int = 0
+
+    @property
+    def by_person(self) -> int:
+        """How many of the cells a person labelled."""
+        return sum(cell.by_person for cell in self.cells)
+
+    @property
+    def waiting(self) -> int:
+        """How many of the cells await review."""
+        return sum(cell.awaits_review for cell in self.cells)
 
 
 def read_reports(out: Path) -> tuple[Bundle, Labels]:
@@ -69,10 +79,13 @@ def read_reports(out: Path) -> tuple[Bundle, Labels]:
             for cell in slide.cells()
             if cell.can_be_corrected and cell.label
         ]
-    known = [(name, cell) for name, cell in rows if cell.corrected_label != UNSURE]
-    cells = [LabelledCell(name, cell.path, cell.present_label or "", cell.sha256, cell.box) for name, cell in known]
-    decided, waiting = (sum(cell.is_decided for _, cell in known), sum(cell.awaits_review for _, cell in known))
-    return bundle, Labels(out, cells, decided, waiting, len(rows) - len(known))
+    known = [_labelled(name, cell) for name, cell in rows if cell.corrected_label != UNSURE]
+    return bundle, Labels(out, known, len(rows) - len(known))
+
+
+def _labelled(slide: str, cell: Cell) -> LabelledCell:
+    label = cell.present_label or ""
+    return LabelledCell(slide, cell.path, label, cell.sha256, cell.box, cell.is_decided, cell.awaits_review)
 
 
 def read_reference(source: Path, bundle: Bundle) -> Labels:
@@ -117,7 +130,7 @@ def _read_evaluation(folder: Path, bundle: Bundle) -> Labels:
         LabelledCell(row["slide"], row["path"], names[folder_name], row["sha256"] or None)
         for row, folder_name in zip(rows, classes, strict=True)
     ]
-    return Labels(folder, cells, len(cells))
+    return Labels(folder, cells)
 
 
 def _read_table(file: Path, bundle: Bundle) -> Labels:
@@ -129,7 +142,7 @@ def _read_table(file: Path, bundle: Bundle) -> Labels:
         if label:
             path = row["path"].strip().replace("\\", "/")
             cells.append(LabelledCell(slide, path, names.get(label.casefold(), label)))
-    return Labels(file, cells, len(cells), left_out=len(rows) - len(cells))
+    return Labels(file, cells, len(rows) - len(cells))
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

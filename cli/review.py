@@ -28,10 +28,10 @@ def review(
     from ..runtime.station.serve import is_of_this_machine, serve
     from . import show
 
-    def show_link(link: str) -> None:
+    def show_link(link: str, once: str) -> None:
         typer.echo(link)
         if not no_open and sys.stdout.isatty():
-            webbrowser.open(link)
+            webbrowser.open(once)  # all users of the machine can read what a browser is started with
 
     if not is_of_this_machine(host):
         show.notify(f"the network can reach {host}, and what is sent is not encrypted: use it behind a tunnel (ssh -L)")

@@ -111,7 +111,7 @@ def progress(slide: str, fields: bool = False) -> Iterator[ShowProgress]:
         task = bar.add_task(slide, total=None, unit="fields" if fields else "images")
 
         def show(done: int, total: int, cells: int | None = None) -> None:
-            found = f": {cells} cells" if fields and cells is not None else ""
+            found = f": {counted(cells, 'cell')}" if fields and cells is not None else ""
             bar.update(task, description=f"{slide}{found}", completed=done, total=total)
 
         yield show
@@ -193,9 +193,9 @@ def corrected(done: "Corrected") -> None:
     if done.moved:
         notify(f"the table was changed by another program: moved to {done.moved}, and rewritten")
     results.print(before_and_after(done))
-    results.print(f"{done.changed} labels changed, {done.confirmed} confirmed", markup=False)
+    results.print(f"{counted(done.changed, 'label')} changed, {done.confirmed} confirmed", markup=False)
     if done.already:
-        results.print(f"already applied: {done.already} rows of the file", markup=False)
+        results.print(f"already applied: {counted(done.already, 'row')} of the file", markup=False)
     for number, reason in done.left_out.items():
         results.print(f"left out: no. {number}: {reason}", markup=False, soft_wrap=True)
     for warning in done.after.warnings:
@@ -211,7 +211,7 @@ def reviewed(folder: Path, made: "Exported") -> None:
         messages.print(f"left out: {path}: {reason}", markup=False, soft_wrap=True)
     for slide in made.summary.slides:
         extent = "every counted cell was reviewed" if slide.reviewed == "all" else "only some cells were reviewed"
-        results.print(f"{slide.slide}: {slide.exported} cells, {extent}", markup=False, soft_wrap=True)
+        results.print(f"{slide.slide}: {counted(slide.exported, 'cell')}, {extent}", markup=False, soft_wrap=True)
     results.print(os.fspath(folder), markup=False, soft_wrap=True)
 
 
@@ -236,7 +236,7 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
     if metrics.macro_f1 is None:
         results.print("all cells are of one class: precision and F1 need cells of others", markup=False)
     if evaluation.unreadable:
-        results.print(f"warning: {len(evaluation.unreadable)} images could not be read", markup=False)
+        results.print(f"warning: {counted(len(evaluation.unreadable), 'image')} could not be read", markup=False)
     results.print(os.fspath(page), markup=False, soft_wrap=True)
 
 
@@ -283,7 +283,7 @@ def not_calibrated(directory: Path, guarantee: "PromiseRecord", kind: str = "err
 
 def standardised(directory: Path, cells: int) -> None:
     """Print what a standardised bundle is worth, and its path."""
-    results.print(f"features standardised by {cells} cells without a label", markup=False, soft_wrap=True)
+    results.print(f"features standardised by {counted(cells, 'cell')} without a label", markup=False, soft_wrap=True)
     results.print("not calibrated: every cell is for review. Calibrate it with `cartcls calibrate`", markup=False)
     results.print(os.fspath(directory), markup=False, soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from .show import notify, results
+from .show import counted, notify, results
 
 if TYPE_CHECKING:
     from ..calibration.compare import Comparison
@@ -55,7 +55,8 @@ def _counts(counts: "Counts") -> None:
         table.add_row(Text(found.entry.name), f"{found.median:.1f}", str(found.outside), *agreement)
     results.print(table)
     within = counts.checked - counts.outside
-    line = f"{within} of {counts.checked} percentages of {len(counts.slides)} slides are within the two-sample limits"
+    line = f"{within} of {counts.checked} percentages of {counted(len(counts.slides), 'slide')}"
+    line += " are within the two-sample limits"
     results.print(line, markup=False, soft_wrap=True)
 
 

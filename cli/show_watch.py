@@ -17,7 +17,7 @@ from ..runtime.bundle.bundle import Bundle
 from ..runtime.mounts import file_system, is_network
 from ..runtime.reports.summary import Summary
 from ..runtime.slides.watch import Watch
-from .show import counts, last_message, messages, notify
+from .show import counted, counts, last_message, messages, notify
 
 SLIDES_SHOWN = 12
 
@@ -77,16 +77,17 @@ def _print_counts(summary: Summary) -> None:
 def _view(watch: Watch, seconds: float) -> Table:
     summaries = [slide.summary for slide in watch.slides if slide.summary]
     cells = sum(summary.images - summary.waiting for summary in summaries)
+    found = f"{counted(len(summaries), 'slide')}, {counted(cells, 'cell')}"
     table = Table(
-        title=f"{len(summaries)} slides, {cells} cells, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
+        title=f"{found}, {watch.waiting()} waiting, {watch.done / seconds:.1f} images/s",
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),
         caption=Text(f"last message: {last_message[0]}") if last_message else None,
         caption_justify="left",
     )
-    counted = "finding" if any(summary.finding for summary in summaries) else "differential"
-    for name in ("slide", "cells", "for review", "waiting", "rejected", counted):
+    result = "finding" if any(summary.finding for summary in summaries) else "differential"
+    for name in ("slide", "cells", "for review", "waiting", "rejected", result):
         table.add_column(name)
     for summary in summaries[-SLIDES_SHOWN:]:
         rows = sorted(summary.rows, key=lambda row: -row.count)

@@ -117,7 +117,8 @@ def _verified(bundle: Bundle) -> Finding:
     last = last_verified()
     if last is None:
         return Finding("note", "verification", "no bundle was compared with a reference here: cartcls compare does so")
-    what = f"{last.slides} slides and {last.cells} cells, with {last.reference}, {last.compared_at}"
+    slides = "1 slide" if last.slides == 1 else f"{last.slides} slides"
+    what = f"{slides} and {last.cells} cells, with {last.reference}, {last.compared_at}"
     if last.bundle_sha256 == bundle.sha256:
         return Finding("ok", "verification", f"this bundle was compared: {what}")
     other = f"another bundle was verified than the one in use: {last.bundle} {last.bundle_sha256[:12]} ({what})"

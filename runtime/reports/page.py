@@ -40,7 +40,10 @@ PROVENANCE = (
     *("backend", "precision", "device", "version", "started_at", "last_analysed_at"),
 )  # of the summary
 SCRIPTS = ("cells.js", "corrections.js", "gallery.js", "cell.js", "fields.js", "field.js", "tools.js")
-LIVE_SCRIPTS = ("slide_info.js", *("kept.js" if name == "corrections.js" else name for name in SCRIPTS))
+LIVE_SCRIPTS = (
+    *("station.js", "slide_info.js", "comments.js"),
+    *("kept.js" if name == "corrections.js" else name for name in SCRIPTS),
+)
 KEYS = "123456789abdefghijklmpqrstvwxyz"  # without those for other labels: see `RESERVED` in `cells.js`
 
 

@@ -36,10 +36,25 @@ class Sessions:
     def __init__(self, port: int):
         self.token, self.cookie = secrets.token_urlsafe(TOKEN_BYTES), f"cartcls-{port}"
         self._known: set[str] = set()
+        self._tickets: set[str] = set()
 
     def is_token(self, text: str) -> bool:
         """Whether a text is the token; the time that it takes tells nothing."""
         return secrets.compare_digest(text.encode(), self.token.encode())
+
+    def ticket(self) -> str:
+        """Make a text that lets one browser in, once: what a browser is started with, others can read."""
+        ticket = secrets.token_urlsafe(TOKEN_BYTES)
+        self._tickets.add(ticket)
+        return ticket
+
+    def lets_in(self, text: str) -> bool:
+        """Whether a text is the token, or a ticket; a ticket is none any more then."""
+        try:
+            self._tickets.remove(text)  # of two threads, one succeeds
+        except KeyError:
+            return self.is_token(text)
+        return True
 
     def begin(self) -> str:
         """Begin a session; returns the value of its cookie."""

@@ -27,6 +27,7 @@ from .reviews import Changed, Number, Wish, confirm_in_bulk, correct, note_shown
 from .slides import SlideView
 
 Body = TypeVar("Body")
+ASK = "ask"  # for the token, in the query of `ENTER`
 CODES = {errno.EBUSY: 503, errno.ENOSPC: 507, errno.EDQUOT: 507}
 
 
@@ -114,13 +115,16 @@ class Station:
         token = request.query_params.get("token")
         if token is None and self._sessions.of(request.headers):
             return HTMLResponse(pages.worklist(self._desk))
-        return self._begin() if self._sessions.is_token(token or "") else RedirectResponse(ENTER, 303)
+        return self._begin() if self._sessions.lets_in(token or "") else RedirectResponse(ENTER, 303)
 
     def _revision(self, request: Request) -> Response:
         return PlainTextResponse(self._desk.revision())
 
     def _enter(self, request: Request) -> Response:
-        return HTMLResponse(pages.enter(wrong=False))
+        """Ask for the token, but not before the station's own page has asked: only then is the cookie sent."""
+        if self._sessions.of(request.headers):
+            return RedirectResponse("/", 303)
+        return HTMLResponse(pages.enter() if ASK in request.query_params else pages.come_again(f"{ENTER}?{ASK}"))
 
     async def _let_in(self, request: Request) -> Response:
         given = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=4).get("token", [""])[0]
@@ -167,7 +171,7 @@ class Station:
     def _picture(self, request: Request, name: str) -> Response:
         with self._desk.slide(request.path_params["slide"]) as slide:
             file = slide and self._desk.out / slide.slide.name / name
-        if file is None or file.is_symlink() or not file.is_file():
+        if file is None or any(part.is_symlink() for part in (file, *file.parents[:2])) or not file.is_file():
             return PlainTextResponse("There is no such picture.", 404)
         return FileResponse(file, media_type="image/jpeg")
 

@@ -19,7 +19,7 @@ def worklist(desk: Desk) -> str:
     return render(
         "worklist.html",
         (),
-        scripts=("worklist.js",),
+        scripts=("worklist.js", "station.js"),
         live=True,
         lines=desk.lines(),
         states=STATES,
@@ -29,9 +29,14 @@ def worklist(desk: Desk) -> str:
     )
 
 
-def enter(wrong: bool) -> str:
+def enter(wrong: bool = False) -> str:
     """The page that asks for the token."""
     return render("enter.html", (), live=True, wrong=wrong)
+
+
+def come_again(address: str) -> str:
+    """The page that asks for another one at once, as a page of this station: what another site opens has no cookie."""
+    return render("come_again.html", (), live=True, address=address)
 
 
 def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:

@@ -56,7 +56,8 @@ def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
 
     Raises:
         Changed: Somebody else has labelled the cell since, or its image has changed.
-        CorrectionError: It cannot be corrected, or there is no such label or name.
+        CorrectionError: It cannot be corrected, there is no such label or name, or somebody else gave the label that is
+            to be taken back.
         OSError: It cannot be written.
     """
     with slide.database.transaction():
@@ -72,7 +73,7 @@ def correct(slide: SlideLedger, bundle: Bundle, wish: Wish) -> None:
             raise Changed(f"{last.corrected_by} has labelled it {last.to_label or 'as the model does'} since")
         if cell.sha256 != wish.sha256:
             raise Changed("its image has changed since: look at the new one")
-        if problem := _problem(cell, wish, bundle):
+        if problem := _problem(cell, wish, bundle) or _of_others(wish, made):
             raise CorrectionError(problem)
         to = _label_before(made) if wish.to is None else wish.to
         if to != TAKEN_BACK or cell.corrected_label is not None:
@@ -88,6 +89,15 @@ def _problem(cell: Cell, wish: Wish, bundle: Bundle) -> str:
     return no_name(wish.by) or no_comment(wish.comment) or ("" if wish.to is None else no_label(wish.to, bundle))
 
 
+def _of_others(wish: Wish, made: Iterable[Correction]) -> str:
+    """Why a person cannot take the last label back: others gave it. Empty where that is not so."""
+    label, given_by = _labels(made)[-1]
+    others = " and ".join(sorted(given_by - {wish.by}))
+    if wish.to is not None or label == TAKEN_BACK or not others:
+        return ""
+    return f"{others} labelled it {label}, which nobody else takes back: give it your own label"
+
+
 def _is_repeated(wish: Wish, made: Sequence[Correction], numbers: Sequence[int]) -> bool:
     """Whether the last correction is this very one, made after the one that the person knew of."""
     to = _label_before(made[:-1]) if wish.to is None else wish.to
@@ -98,13 +108,20 @@ def _is_repeated(wish: Wish, made: Sequence[Correction], numbers: Sequence[int])
 
 def _label_before(made: Iterable[Correction]) -> str:
     """The label that a cell has when its last one is taken back."""
-    labels = [TAKEN_BACK]
+    return ([TAKEN_BACK] + [label for label, _ in _labels(made)])[-2]
+
+
+def _labels(made: Iterable[Correction]) -> list[tuple[str, set[str]]]:
+    """What can be taken back, the last one last, each with who gave it; the first is no label."""
+    labels = [(TAKEN_BACK, set[str]())]
     for correction in made:
-        if len(labels) > 1 and correction.to_label == labels[-2]:
+        if len(labels) > 1 and correction.to_label == labels[-2][0]:
             labels.pop()  # to what it was before: that took the last one back
-        elif correction.to_label != labels[-1]:
-            labels.append(correction.to_label)
-    return labels[-2] if len(labels) > 1 else TAKEN_BACK
+        elif correction.to_label == labels[-1][0]:
+            labels[-1][1].add(correction.corrected_by)
+        else:
+            labels.append((correction.to_label, {correction.corrected_by}))
+    return labels
 
 
 def confirm_in_bulk(view: SlideView, bundle: Bundle, label: str, by: str, shown: Shown) -> int:

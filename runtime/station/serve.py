@@ -20,14 +20,14 @@ SHUTDOWN = 3  # seconds that a browser may take to end what it asked for
 EVERY = 2.0  # seconds between two attempts to write reports that are due
 
 
-def serve(out: Path, host: str, port: int, show: Callable[[str], None], notify: Callable[[str], None]) -> None:
+def serve(out: Path, host: str, port: int, show: Callable[[str, str], None], notify: Callable[[str], None]) -> None:
     """Serve the pages of the station until SIGTERM or SIGINT.
 
     Args:
         out: Folder of reports.
         host: Address to listen at.
         port: Port to listen at; 0 for one that is free.
-        show: Called with the link once it can be opened.
+        show: Called with the link once it can be opened, and with one that works once.
         notify: Called with messages for the user.
 
     Raises:
@@ -42,7 +42,8 @@ def serve(out: Path, host: str, port: int, show: Callable[[str], None], notify: 
             uvicorn.Config(
                 application(desk, sessions, Hosts(host, port)),
                 lifespan="off",
-                log_level="warning",
+                ws="none",
+                log_level="error",  # a warning is of what a stranger asks for, such as a web socket
                 access_log=False,  # a link with the token would be in it
                 server_header=False,
                 timeout_graceful_shutdown=SHUTDOWN,
@@ -51,7 +52,8 @@ def serve(out: Path, host: str, port: int, show: Callable[[str], None], notify: 
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)  # signals are this thread's
         thread.start()
         shown = f"[{host}]" if ":" in host else host
-        show(f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}/?token={sessions.token}")
+        link = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}/?token="
+        show(link + sessions.token, link + sessions.ticket())
         told = ""
         while not stop() and thread.is_alive():
             stop.wait(EVERY)

@@ -8,6 +8,7 @@ import pytest
 from counted import count_slides
 from fakes import FakeBackend
 from reviewer import classify, corrections
+from samples import TIME
 
 from cartcls.calibration.compare import PAGE, TABLE, Comparison, compare
 from cartcls.calibration.evaluate import evaluate
@@ -15,7 +16,9 @@ from cartcls.calibration.split import list_images
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import DataError, OutputError
-from cartcls.runtime.ledger.folder import existing_ledger
+from cartcls.runtime.ledger.correction_table import save_corrections
+from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
+from cartcls.runtime.ledger.records import Correction
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.verified import last_verified
 
@@ -149,6 +152,29 @@ def test_a_line_from_40_slides_where_the_median_is_5_percent(tmp_path: Path, bun
     assert by_class["basophil"].line is None
     assert by_class["basophil"].why_no_line == "median below 5 %"
     assert found.counts.outside / found.counts.checked <= 0.06  # exact limits are passed by chance less than 5 in 100
+
+
+@pytest.mark.parametrize("path", ["{}.jpg", ""])
+def test_only_cells_that_were_compared_are_counted_as_reviewed_or_waiting(path: str, tmp_path: Path, bundle: Bundle):
+    counted = {"s-1": {"neutrophil": 4}, "s-2": {"neutrophil": 4}}
+    out, reference = (count_slides(tmp_path / name, bundle, counted) for name in ("out", "reference"))
+    for reports in (out, reference):
+        with open_ledger(reports, bundle) as ledger, ledger.database.transaction():
+            ledger.database.execute("UPDATE cells SET sha256 = 'x' || sha256 WHERE slide = 2")
+            for slide in ledger.slides():
+                cell = next(slide.cells())
+                made = Correction(cell.seq, str(cell.sha256), "neutrophil", "lymphocyte", "Anna", TIME)
+                save_corrections(ledger.database, slide.slide.id, [made])
+            ledger.database.execute("UPDATE cells SET status = 'review' WHERE seq IN (3, 4)")
+    manual = [("s-1", path.format(seq), "neutrophil") for seq in range(1, 5)]
+    found = compare(out, table(tmp_path / "manual.csv", manual), tmp_path / "to")
+    assert found.slides == ["s-1"]
+    assert (found.cells, found.reports.by_person, found.reports.waiting) == (4, 1, 2)
+    assert found.warnings[0] == "of the compared cells of the reports, 2 await review: the model's label counts"
+    one = count_slides(tmp_path / "one", bundle, {"s-1": counted["s-1"]})
+    found = compare(one, reference, tmp_path / "to")
+    assert (found.slides, found.cells) == (["s-1"], 4)
+    assert (found.reference.by_person, found.reference.waiting) == (1, 2)
 
 
 def test_it_works_while_a_run_holds_the_ledger(out: Path, labels: dict[str, str], tmp_path: Path):

@@ -8,7 +8,7 @@ A, B = (0, 0, 10, 10), (20, 0, 10, 10)
 
 
 def labels(*cells: LabelledCell) -> Labels:
-    return Labels(Path("x"), list(cells), 0)
+    return Labels(Path("x"), list(cells))
 
 
 def test_cells_of_a_field_go_by_their_boxes_and_never_by_its_path(bundle: Bundle):

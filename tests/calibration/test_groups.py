@@ -1,4 +1,20 @@
-from cartcls.calibration.groups import join_groups
+from pathlib import Path
+
+import pytest
+
+from cartcls.calibration.groups import join_groups, read_csv
+from cartcls.runtime.errors import DataError
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_that_a_spreadsheet_wrote_without_commas_is_told_how_to_mend(tmp_path: Path, mark: str):
+    file = tmp_path / "manual.csv"
+    file.write_text("slide,path,label\ns-1,x.jpg,ig; or promyelocyte\n".replace(",", mark), encoding="utf-8-sig")
+    with pytest.raises(DataError, match=r"manual.csv: its columns are separated by '.+': save it with commas"):
+        read_csv(file)
+    file.write_text("slide,a;b\nx\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: give it 2 values"):
+        read_csv(file)
 
 
 class Counted(str):

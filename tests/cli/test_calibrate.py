@@ -149,7 +149,8 @@ def test_the_view_of_a_watch_counts_what_awaits_review_and_keeps_the_last_messag
     summary = a_summary(bundle, "the colours have left")
     watch: Any = SimpleNamespace(slides=[SimpleNamespace(summary=summary)], waiting=lambda: 1, done=10)
     show.results.print(show_watch._view(watch, 1.0))
-    _, header, first, warning, message = capsys.readouterr().out.splitlines()
+    title, header, first, warning, message = capsys.readouterr().out.splitlines()
+    assert title.startswith("1 slide, 10 cells, 1 waiting")
     assert header.split() == ["slide", "cells", "for", "review", "waiting", "rejected", "differential"]
     assert first.split() == ["s-1", "7", "3", "1", "2", "7", "lymphocyte"]
     assert warning.index("the colours") == first.index("7 lymphocyte")

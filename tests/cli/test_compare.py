@@ -19,9 +19,10 @@ def test_figures_and_the_path_of_the_page(path: str, tmp_path: Path, bundle: Bun
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     out = count_slides(tmp_path / "out", bundle, {"s-1": {"neutrophil": 1}, "s-2": {"lymphocyte": 1}})
     rows = [("slide", "path", "label"), ("s-1", path, "neutrophil"), ("s-2", path, "lymphocyte")]
-    with (tmp_path / "manual.csv").open("w", newline="", encoding="utf-8") as handle:
+    csv_file = tmp_path / "manual.csv"
+    with csv_file.open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows(rows)
-    code, said, warned = run(out, tmp_path / "manual.csv", "--to", tmp_path / "to")
+    code, said, warned = run(out, csv_file, "--to", tmp_path / "to")
     assert code == 0
     assert said.splitlines()[-1] == str(tmp_path / "to" / "compare.html")
     if path:
@@ -31,3 +32,5 @@ def test_figures_and_the_path_of_the_page(path: str, tmp_path: Path, bundle: Bun
     else:
         assert "12 of 12 percentages of 2 slides are within the two-sample limits" in said
         assert warned == ""
+        csv_file.write_text("slide,path,label\ns-1,,neutrophil\n")
+        assert "6 of 6 percentages of 1 slide are within" in run(out, csv_file, "--to", tmp_path / "to")[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from reviewer import classify, make_slide
 from samples import TIME
+from starlette.testclient import httpx  # the one that Starlette goes with
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
@@ -38,6 +39,33 @@ def test_a_folder_without_reports_and_a_port_that_is_taken_are_clear_errors(out:
 )
 def test_it_is_known_whether_the_network_is_let_in(host: str, alone: bool):
     assert is_of_this_machine(host) == alone
+
+
+def test_the_browser_is_started_with_what_lets_in_once_and_a_stranger_leaves_no_word(out: Path, tmp_path: Path):
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "$1"\n')
+    browser.chmod(0o755)
+    screen, terminal = os.openpty()
+    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(out)]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True, env=environment) as station:
+        os.close(terminal)
+        try:
+            with open(screen, encoding="utf-8") as said:
+                printed, opened = said.readline().strip(), said.readline().strip()
+            address, _, token = printed.partition("?token=")
+            assert opened.startswith(f"{address}?token=") and token not in opened
+            for target, place in ((opened, "/"), (opened, "/enter"), (printed, "/"), (printed, "/")):
+                assert httpx.get(target).headers["location"] == place
+            asking = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+            assert httpx.get(address, headers={**asking, "Sec-WebSocket-Key": "A" * 24}).status_code == 303
+            with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2].strip("/")))) as stranger:
+                stranger.sendall(b"\x16\x03\x01 hello\r\n\r\n")
+                assert b"400" in stranger.recv(1000)
+        finally:
+            station.terminate()
+        assert station.communicate(timeout=60)[1] == ""
+        assert station.returncode == 0
 
 
 def test_verify_names_signatures_and_fails_where_none_holds(out: Path):

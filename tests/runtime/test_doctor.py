@@ -167,6 +167,9 @@ def test_which_bundle_was_verified(tmp_path: Path):
     one = Verified(
         bundle="mine", bundle_sha256="a" * 64, reference="/count.csv", slides=40, cells=8000, compared_at="2026-01-02"
     )
+    note_verified(structs.replace(one, slides=1))
+    (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
+    assert "1 slide and 8000 cells" in found.text
     note_verified(one)
     (found,) = by_subject(examine(SHIPPED, None, tmp_path))["verification"]
     assert found.level == "warning" and found.remedy

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from starlette.testclient import httpx  # the one that Starlette goes with
@@ -104,7 +105,7 @@ def main(out: Path, port: int, mutants: list[str]) -> None:
     for mutant in mutants:
         MUTANTS[mutant]()
     serve.EVERY = 0.3
-    serve.serve(out, "127.0.0.1", port, lambda link: print(link, flush=True), lambda line: print(line, file=sys.stderr))
+    serve.serve(out, "127.0.0.1", port, lambda link, _: print(link, flush=True), partial(print, file=sys.stderr))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ const classesOf = (cell) => meta.classes.filter((entry) => cell.part === null ||
 function openCell(cell) {
   current = cell;
   shownClass = classOf.get(cell.label) ?? meta.classes[0];
-  drawCell();
   if (!byId("cell").open) byId("cell").showModal();
+  drawCell();
 }
 
 /** One of the pictures that a thumbnail has side by side, by its place: the cell, Grad-CAM, attention. */

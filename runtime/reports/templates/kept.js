@@ -16,14 +16,6 @@ const station = {
   asking: null,
 };
 
-/** Ask the station; an answer that is no success is an error with its status and what it said. */
-async function ask(path, body) {
-  const answer = await fetch(path, body === undefined ? {} : { method: "POST", body: JSON.stringify(body) });
-  if (answer.ok) return answer;
-  const text = await answer.text();
-  throw Object.assign(new Error(text), { status: answer.status });
-}
-
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Ask again until it is kept or refused, where the station does not answer, was started again, or cannot write now. */
@@ -35,8 +27,8 @@ async function askUntilAnswered(path, body) {
       return answer;
     } catch (error) {
       if (error.status !== undefined && error.status !== 401 && error.status < 500) throw error;
-      const why = error.status === 401 ? "The station was started again: open its new link in this browser, too" : error.message;
-      const said = error.status === undefined ? "The station does not answer" : why;
+      const why = error.status === 401 ? `${STARTED_AGAIN}: open its new link in this browser, too` : error.message;
+      const said = error.status === undefined ? AWAY : why;
       tell(WAITS, `${said}. What is marked “not kept yet” is sent again until it is kept.`);
       await pause(TRY_AGAIN);
     }
@@ -50,9 +42,13 @@ function tell(of, message) {
   showUnsaved();
 }
 
+/** Show what is said, in what is open: all else is behind it, and cannot be reached. */
 function showUnsaved() {
-  byId("unsaved").hidden = !station.said.size;
-  byId("unsaved-text").textContent = [...station.said.values()].join(" ");
+  const place = ["cell", "field"].map(byId).find((known) => known?.open) ?? document.querySelector("main");
+  if (byId("unsaved").parentElement !== place) place.append(byId("unsaved"));
+  const text = [...station.said.values()].join(" ");
+  byId("unsaved").hidden = !text;
+  if (byId("unsaved-text").textContent !== text) byId("unsaved-text").textContent = text; // it is read out
 }
 
 function restore() {
@@ -104,14 +100,6 @@ function relabel(cell, to) {
   station.sending = station.sending.then(() => keep(cell, entry));
 }
 
-/** The comment that goes with a label, typed in the open cell. */
-function takeComment(cell, to) {
-  if (to === null || cell !== current || !byId("cell").open) return "";
-  const comment = byId("comment").value.replace(/\s+/g, " ").trim();
-  byId("comment").value = "";
-  return comment;
-}
-
 async function keep(cell, entry) {
   const { sha256, by, comment } = entry,
     wish = { seq: cell.seq, sha256, base: cell.base, to: entry.wish, by, comment };
@@ -122,9 +110,10 @@ async function keep(cell, entry) {
   } catch (error) {
     const refused = error.status === 409 ? JSON.parse(error.message) : { said: error.message };
     const again = error.status === 409 ? " Press the key again to overwrite that." : "";
-    tell(cell.seq, `No. ${cell.seq} was not labelled ${title(entry.to)}: ${refused.said}.${again}`);
+    const what = entry.wish === null ? "The label of no. # was not taken back" : `No. # was not labelled ${title(entry.to)}`;
+    tell(cell.seq, `${what.replace("#", cell.seq)}: ${refused.said}.${again}`);
     if (refused.row) takeRows([refused.row]);
-    if (cell === current) byId("comment").value ||= entry.comment;
+    if (!comments.has(cell.seq)) setComment(cell, entry.comment);
   }
   if (corrections.entries.get(cell.seq) === entry) corrections.entries.delete(cell.seq);
   drawCard(cell);
@@ -161,8 +150,7 @@ async function askForChanges() {
       try {
         await takeChanges();
       } catch (error) {
-        if (error.status === 401 || error.status === 404) showBanners([error.message]);
-        else showBanners(["The station does not answer: what you see may be old. Start it again: cartcls review"]);
+        showWhyOld(error);
       }
     }
     station.asking = null;
@@ -198,13 +186,6 @@ async function takeFields(number) {
   await load("fields", number);
   joinFields();
   drawFields();
-}
-
-function showBanners(banners) {
-  const said = banners.join("\n");
-  if (byId("banners").dataset.said === said) return;
-  byId("banners").dataset.said = said;
-  byId("banners").replaceChildren(...banners.map((text) => make("p", "note strong", `${text}.`)));
 }
 
 function showRefusals(refusals) {
@@ -288,9 +269,8 @@ function drawOriginal(cell) {
     text = place.querySelector("p");
   place.hidden = !cell.thumbnail;
   byId("comment").parentElement.hidden = !canBeCorrected(cell);
+  setComment(cell, comments.get(cell.seq) ?? "");
   if (place.dataset.seq === String(cell.seq)) return;
-  if (place.dataset.of !== String(cell.seq)) byId("comment").value = ""; // it was typed for another cell
-  place.dataset.of = cell.seq;
   place.dataset.seq = cell.seq;
   text.textContent = "";
   if (!place.open) return;
@@ -309,21 +289,18 @@ function startCorrections() {
   byId("reviewer").addEventListener("click", () => askReviewer());
   byId("sign").addEventListener("click", sign);
   startInfo();
+  startComments();
   byId("bulk").addEventListener("click", confirmInBulk);
   byId("discard").addEventListener("click", () => {
     station.said.clear();
     showUnsaved();
   });
+  for (const id of ["cell", "field"]) byId(id)?.addEventListener("close", showUnsaved);
   byId("who-cancel").addEventListener("click", () => byId("who").close());
   byId("who-name").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault();
     byId("who-set").click();
-  });
-  byId("comment").addEventListener("keydown", (event) => {
-    if (event.key !== "Enter") return;
-    event.preventDefault();
-    byId("relabel").querySelector("button").focus();
   });
   byId("original").addEventListener("toggle", () => {
     delete byId("original").dataset.seq;
@@ -337,7 +314,7 @@ function startCorrections() {
           for (const element of node.matches(".cell") ? [node] : node.querySelectorAll(".cell")) inSight.observe(element);
   }).observe(byId("cells"), { childList: true, subtree: true });
   window.addEventListener("beforeunload", (event) => {
-    if (corrections.entries.size) event.preventDefault();
+    if (corrections.entries.size || comments.size) event.preventDefault();
   });
   (async () => {
     for (;;) {

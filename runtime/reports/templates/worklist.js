@@ -2,6 +2,7 @@
 // The list of all slides: search, filter, keys; it follows what happens on them.
 const byId = (id) => document.getElementById(id);
 const ASK_EVERY = 2000; // ms
+let isOld = false; // since the station did not answer
 const shown = () => [...byId("lines").rows].filter((row) => !row.hidden);
 
 function filter() {
@@ -37,11 +38,21 @@ function onKey(event) {
   event.preventDefault();
 }
 
-/** Put in what has changed; the line that has the focus keeps it. */
+/** Put in what has changed; the line that has the focus keeps it. After the station was away, all is put in anew. */
 async function follow() {
-  const answer = await fetch("/revision");
-  if (!answer.ok || (await answer.text()) === byId("lines").dataset.revision) return;
-  const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html"),
+  try {
+    const revision = await (await ask("/revision")).text();
+    if (revision === byId("lines").dataset.revision && !isOld) return;
+    await takePage();
+    isOld = false;
+  } catch (error) {
+    isOld = true;
+    showWhyOld(error);
+  }
+}
+
+async function takePage() {
+  const page = new DOMParser().parseFromString(await (await ask("/")).text(), "text/html"),
     focused = document.activeElement.closest("tr")?.dataset.name;
   for (const id of ["lines", "banners"]) byId(id).replaceWith(page.getElementById(id));
   filter();
@@ -55,7 +66,7 @@ async function start() {
   document.body.dataset.ready = "1";
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, document.hidden ? 4 * ASK_EVERY : ASK_EVERY));
-    await follow().catch(() => {}); // a station that is away has nothing new
+    await follow();
   }
 }
 

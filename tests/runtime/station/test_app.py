@@ -28,7 +28,8 @@ def test_nothing_is_shown_without_the_token(browser: Browser):
     stranger = browser.another()
     for page in ("/", "/?xtoken=1", "/?token", "/?a=token=", "/slides/1/", "/slides/1/?token=1"):
         assert (stranger.get(page).status_code, stranger.get(page).headers["location"]) == (303, "/enter")
-    assert "token" in stranger.get("/enter").text
+    assert 'content="0; url=/enter?ask"' in stranger.get("/enter").text
+    assert "token" in stranger.get("/enter?ask").text
     for path in ("/slides/1/state", "/slides/1/rows/0", "/slides/1/thumbnails/1.jpg", "/slides/1/originals/1.png"):
         assert stranger.get(path).status_code == 401
     for path in ("corrections", "bulk", "facts", "shown", "signatures"):
@@ -47,6 +48,15 @@ def test_a_token_that_is_guessed_lets_nobody_in_and_the_right_one_becomes_a_cook
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and token not in cookie
     assert stranger.get("/slides/1/state").status_code == 200
+
+
+def test_what_another_site_opens_is_asked_for_again_by_a_page_of_the_station(browser: Browser):
+    came = browser.another().get("/", headers={"Sec-Fetch-Site": "cross-site"})  # the cookie is not sent
+    assert came.headers["location"] == "/enter"
+    for page in ("/enter", "/enter?ask"):
+        assert browser.client.get(page).headers["location"] == "/"
+    for page in ("/enter?ask=//evil.example", "/enter?//evil.example"):
+        assert "evil" not in browser.another().get(page).text
 
 
 def test_a_cookie_that_is_made_up_is_none(browser: Browser):
@@ -122,8 +132,8 @@ def test_each_answer_forbids_what_a_page_does_not_need(browser: Browser):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert headers["referrer-policy"] == "same-origin"
-    for path in ("/", "/slides/1/", "/enter"):
-        page = browser.client.get(path).text
+    for path in ("/", "/slides/1/", "/enter", "/enter?ask"):
+        page = (browser.another() if "enter" in path else browser.client).get(path).text
         policy = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)[0]
         assert "default-src &#39;none&#39;" in policy and "unsafe" not in policy
         assert re.search(r"\son\w+=|style=|<script src", page) is None
@@ -168,6 +178,23 @@ def test_an_original_that_is_a_link_or_has_changed_is_not_shown(browser: Browser
     file.unlink()
     os.mkfifo(file)
     assert browser.client.get("/slides/1/originals/1.png").status_code == 404
+
+
+def test_a_thumbnail_is_not_taken_through_a_link(browser: Browser, out: Path, tmp_path: Path):
+    def get() -> int:
+        return browser.client.get("/slides/1/thumbnails/1.jpg").status_code
+
+    for place in (out / "slide" / "thumbnails" / "000001.jpg", out / "slide" / "thumbnails", out / "slide"):
+        assert get() == 200
+        elsewhere = place.rename(tmp_path / "elsewhere")
+        place.symlink_to(elsewhere)
+        assert get() == 404
+        place.unlink()
+        elsewhere.rename(place)
+    linked = tmp_path / "linked"
+    linked.symlink_to(out)  # as whoever started the station named it
+    browser.desk.out = linked
+    assert get() == 200
 
 
 def test_markup_in_names_is_text(slide: Path, tmp_path: Path, bundle: Bundle):
@@ -237,6 +264,29 @@ def test_labels_are_taken_back_one_by_one(browser: Browser):
         label(browser.client, 1, None)
         seen.append(rows(browser.client)[1][12])
     assert seen == ["basophil", "monocyte", None, None]
+
+
+def test_a_label_is_taken_back_by_who_gave_it_alone(browser: Browser):
+    def back(by: str) -> str:
+        answer = label(browser.client, 1, None, by=by)
+        assert answer.status_code in (200, 422)
+        return answer.text if answer.status_code == 422 else ""
+
+    said = "{} labelled it {}, which nobody else takes back: give it your own label"
+    label(browser.client, 1, "monocyte", by="Ben")
+    assert back("Anna") == said.format("Ben", "monocyte")
+    label(browser.client, 1, "basophil", by="Anna")
+    assert back("Ben") == said.format("Anna", "basophil")
+    assert back("Anna") == ""
+    assert rows(browser.client)[1][12:14] == ["monocyte", "Anna"]  # which is Ben's still
+    assert back("Anna") == said.format("Ben", "monocyte")
+    label(browser.client, 1, "monocyte", by="Cleo")  # agrees
+    assert back("Ben") == said.format("Cleo", "monocyte")
+    assert back("Anna") == said.format("Ben and Cleo", "monocyte")
+    label(browser.client, 2, "monocyte", by="Ben")
+    assert label(browser.client, 2, None, by="Ben").status_code == 200
+    assert label(browser.client, 2, None, by="Anna").status_code == 200  # nothing is left to take back
+    assert [rows(browser.client)[seq][12] for seq in (1, 2)] == ["monocyte", None]
 
 
 @pytest.mark.parametrize(

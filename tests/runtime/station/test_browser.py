@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -38,15 +39,24 @@ def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
     made.end()
 
 
+@contextmanager
+def station(out: Path, port: str = "0") -> Iterator[str]:
+    """A station; its link."""
+    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(out), "--no-open", "--port", port]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
 @pytest.fixture
 def link(trial: Trial) -> Iterator[str]:
     """Of a station beside the watch."""
-    command = [sys.executable, "-m", "cartcls.cli", "review", os.fspath(trial.out), "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as station:
-        assert station.stdout is not None
-        yield station.stdout.readline().strip()
-        station.terminate()
-        assert station.wait(60) == 0
+    with station(trial.out) as started:
+        yield started
 
 
 @pytest.fixture
@@ -170,6 +180,13 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     expect(page.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
     expect(page.locator("#unsaved")).to_be_hidden()
     expect(other.locator(".cell[data-seq='1']")).to_contain_text("by Anna")
+    other.locator(".cell[data-seq='2']").focus()
+    other.keyboard.press("Backspace")
+    expect(other.locator("#unsaved-text")).to_have_text(
+        "The label of no. 2 was not taken back: Anna labelled it "
+        "neutrophil, which nobody else takes back: give it your own label."
+    )
+    expect(other.locator(".cell[data-seq='2']")).to_contain_text("by Anna")
     context.close()
 
 
@@ -258,6 +275,44 @@ def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: P
     expect(page.locator("#bulk")).to_have_text("Confirm the ok cell")
 
 
+def test_a_comment_without_a_label_is_not_lost(page: Page):
+    page.evaluate("station.reviewer = 'Anna'")
+    first, second, *_ = shown(page)
+    open_first = f".cell[data-seq='{first}']"
+    page.click(open_first)
+    page.fill("#comment", "odd nucleus")
+    page.click("#after")
+    expect(page.locator("#comment")).to_have_value("")
+    said = "The comment on no. {} is kept only with a label: give the cell one."
+    expect(page.locator("#unsaved-text")).to_have_text(said.format(first))
+    page.click("#discard")  # it is not behind the open cell
+    expect(page.locator("#unsaved")).to_be_hidden()
+    page.fill("#comment", "another")
+    page.keyboard.press("Escape")
+    expect(page.locator("#unsaved-text")).to_have_text(
+        f"The comments on no. {first}, {second} are kept only with a label: give each cell one."
+    )
+    page.click(open_first)
+    expect(page.locator("#comment")).to_have_value("odd nucleus")
+    expect(page.locator("#unsaved-text")).to_have_text(said.format(second))
+    page.keyboard.press("Escape")
+    with page.expect_event("dialog") as asked:
+        page.evaluate("setTimeout(() => location.reload())")
+    assert asked.value.type == "beforeunload"
+    asked.value.dismiss()
+    page.locator(open_first).focus()
+    page.keyboard.press("3")
+    expect(page.locator(open_first)).to_contain_text("by Anna")
+    page.click(open_first)
+    expect(page.locator("#facts")).to_contain_text("odd nucleus")
+    expect(page.locator("#comment")).to_have_value("")
+    page.click("#after")
+    expect(page.locator("#comment")).to_have_value("another")
+    page.fill("#comment", "")
+    page.keyboard.press("Escape")
+    expect(page.locator("#unsaved")).to_be_hidden()
+
+
 def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.goto(link)
     page.wait_for_selector("body[data-ready]")
@@ -276,12 +331,67 @@ def test_slides_are_found_by_search_state_and_key(page: Page, link: str):
     page.wait_for_url("**/slides/1/")
 
 
+def test_pages_say_that_they_are_old_while_the_station_is_away_and_go_on_after_its_new_link(
+    chromium: Browser, trial: Trial
+):
+    context = chromium.new_context()
+    listed, page = context.new_page(), context.new_page()
+    expect.set_options(timeout=PATIENCE)
+
+    def say(text: str) -> None:
+        for one in (listed, page):
+            expect(one.locator("#banners")).to_have_text(text)
+
+    with station(trial.out) as link:
+        for one in (listed, page):
+            one.set_default_timeout(PATIENCE)
+            one.goto(link)
+            one.wait_for_selector("body[data-ready]")
+        address = page.url
+        page.click("text=captures")
+        page.wait_for_url("**/slides/1/")
+        page.wait_for_selector("body[data-ready]")
+        say("")
+    say("The station does not answer: what you see may be old. Start it again: cartcls review.")
+    trial.put(3)
+    trial.until_done()
+    with station(trial.out, address.strip("/").rpartition(":")[2]) as link:
+        assert link.startswith(address)
+        say("The station was started again: what you see may be old. Open its new link in this browser, too.")
+        expect(listed.locator("#lines")).to_contain_text("of 3")
+        context.new_page().goto(link)
+        say("")
+        expect(listed.locator("#lines")).to_contain_text("of 4")
+        expect(page.locator("#cells .cell")).to_have_count(4)
+        page.route("**/state", lambda route: route.fulfill(status=404, body="There is no such slide."))
+        expect(page.locator("#banners")).to_have_text("There is no such slide.")
+        context.close()
+
+
+def test_a_link_in_a_mail_or_on_another_site_leads_in(chromium: Browser, link: str):
+    context, address = chromium.new_context(), link.partition("/?token=")[0]
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    context.route("http://mail.example/*", lambda route: route.fulfill(body=mail, content_type="text/html"))
+    for target in (link, f"{address}/", f"{address}/slides/1/"):
+        mail = f'<a href="{target}">review</a>'
+        page.goto("http://mail.example/")
+        with page.expect_request(f"{address}/enter"):  # the cookie is not sent
+            page.click("text=review")
+        page.wait_for_selector("text=captures")
+        assert page.url == f"{address}/"
+    (cookie,) = context.cookies()
+    assert cookie.get("sameSite") == "Strict"
+    context.close()
+
+
 def test_the_token_can_be_typed(chromium: Browser, link: str):
     address, _, token = link.partition("/?token=")
     context = chromium.new_context()
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(address)
+    page.wait_for_url("**/enter?ask")
     page.fill("#token", "a guess")
     page.keyboard.press("Enter")
     expect(page.locator("[role=alert]")).to_contain_text("That is not the token")
@@ -298,7 +408,7 @@ def test_axe_finds_no_problem(chromium: Browser, link: str, scheme: Literal["lig
     context = chromium.new_context(color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    page.goto(f"{link.partition('/?')[0]}/enter")
+    page.goto(f"{link.partition('/?')[0]}/enter?ask")
     assert problems(page) == []
     page.goto(link)
     page.wait_for_selector("body[data-ready]")
