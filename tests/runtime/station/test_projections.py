@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-from asking import Browser
+from asking import Browser, revision, see
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
@@ -35,6 +35,22 @@ def test_the_station_writes_them_where_nobody_else_does(browser: Browser, out: P
     assert label_in_table(out) == "monocyte"
     assert json.loads((out / "slide" / "summary.json").read_text())["reviewers"] == ["Anna"]
     assert [slide.differences for slide in verify_reports(out)] == [[]]
+
+
+def test_what_the_station_writes_itself_is_no_change_of_the_slide(browser: Browser):
+    relabel(browser)
+    see(browser.client)
+    seen = revision(browser.client)
+    assert write_reports(browser.desk)
+    wish = {"label": "eosinophil", "by": "Anna", "revision": seen}
+    assert browser.client.post("/slides/1/bulk", json=wish).json() == {"confirmed": 7}
+    seen = revision(browser.client)
+    assert write_reports(browser.desk)
+    answer = browser.client.post("/slides/1/signatures", json={"by": "Anna", "revision": seen})
+    assert answer.status_code == 200
+    seen, page = revision(browser.client), browser.client.get("/slides/1/").text
+    assert write_reports(browser.desk)
+    assert (revision(browser.client), browser.client.get("/slides/1/").text) == (seen, page)
 
 
 def test_typed_facts_are_in_summary_and_page_also_when_they_are_rebuilt(browser: Browser, out: Path):
