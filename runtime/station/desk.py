@@ -22,11 +22,13 @@ class Desk:
         out: Folder of reports.
         bundle: The bundle that made all rows.
         due: Numbers of the slides whose report on the disk is older than their corrections and signatures.
+        problem: Why reports on the disk cannot be written now; empty where they can.
     """
 
     def __init__(self, out: Path, ledger: Ledger, bundle: Bundle):
         self.out, self.bundle = out, bundle
         self.due: set[int] = set()
+        self.problem = ""
         self._ledger, self._lock = ledger, threading.RLock()
         self._views: OrderedDict[int, SlideView] = OrderedDict()
         self._lines: dict[int, tuple[str, Line | None]] = {}
@@ -64,7 +66,11 @@ class Desk:
     def revision(self) -> str:
         """A text that changes with the worklist, or with what its page says above it."""
         with self._lock:
-            return "-".join((*(slide.revision() for slide in self._ledger.slides()), *banners(self.out)))
+            return "-".join((*(slide.revision() for slide in self._ledger.slides()), *self.banners()))
+
+    def banners(self) -> list[str]:
+        """What a person must know of the folder of reports."""
+        return [*banners(self.out), *([self.problem] if self.problem else [])]
 
     def _view(self, number: int) -> SlideView | None:
         slide = self._ledger.slide(number)

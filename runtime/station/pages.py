@@ -9,7 +9,7 @@ from ..reports.page import render, render_page
 from ..reports.page_data import ROW_FIELDS
 from .desk import Desk
 from .reviews import Shown, why_not_signed
-from .slides import SlideView, banners
+from .slides import SlideView
 
 STATES = ("to review", "to sign", "signed", "void", "alarm", "rejected", "arriving")
 
@@ -23,7 +23,7 @@ def worklist(desk: Desk) -> str:
         live=True,
         lines=desk.lines(),
         states=STATES,
-        banners=banners(desk.out),
+        banners=desk.banners(),
         revision=desk.revision(),
         folder=desk.out.resolve().name,
     )
@@ -48,7 +48,7 @@ def state(desk: Desk, view: SlideView, shown: Shown) -> dict[str, object]:
     return {
         "revision": view.revision,
         "chunks": view.digests,
-        "banners": [*banners(desk.out), *_alarm(view)],
+        "banners": [*desk.banners(), *_alarm(view)],
         "refusals": why_not_signed(view, shown),
     }
 

@@ -1,18 +1,22 @@
 """Reports on the disk follow what was done at the station, whoever writes them."""
 
 import csv
+import errno
 import json
 import os
 import threading
 from pathlib import Path
 
+import pytest
 from asking import Browser, revision, see
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
 from cartcls.runtime.ledger.folder import REVIEW, existing_ledger, open_ledger, review_ledger, watch_has_stopped
+from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 from cartcls.runtime.station.projections import find_due, write_reports
+from cartcls.runtime.station.serve import write_due
 
 
 def relabel(browser: Browser) -> None:
@@ -75,6 +79,31 @@ def test_it_leaves_them_to_who_has_the_ledger(browser: Browser, out: Path, bundl
     with open_ledger(out, bundle):
         assert not write_reports(browser.desk)
         assert browser.desk.due == {1}
+
+
+def test_what_keeps_reports_from_being_written_is_told_unless_another_process_has_them(
+    browser: Browser, out: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    relabel(browser)
+    with open_ledger(out, bundle):
+        write_due(browser.desk, told.append)
+    assert (told, browser.desk.due) == ([], {1})
+
+    def fail(ledger: Ledger) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "take_corrections", fail)
+        for _ in range(2):
+            write_due(browser.desk, told.append)
+    assert browser.desk.due == {1}
+    (said,) = told
+    assert "cannot be written: No space left on device; labels are in the ledger" in said
+    assert said in browser.client.get("/slides/1/state").json()["banners"] and said in browser.client.get("/").text
+    write_due(browser.desk, told.append)
+    assert browser.client.get("/slides/1/state").json()["banners"] == []
+    assert (len(told), browser.desk.due, label_in_table(out)) == (1, set(), "monocyte")
 
 
 def test_the_next_station_writes_what_a_killed_one_left(browser: Browser, out: Path):
