@@ -1,4 +1,4 @@
-"""The station's ledger, beside that of the process that writes rows, and what each browser was shown."""
+"""The station's ledger, beside that of the process that writes rows, and what each person was shown."""
 
 import threading
 from collections import OrderedDict, defaultdict
@@ -32,7 +32,7 @@ class Desk:
         self._ledger, self._lock = ledger, threading.RLock()
         self._views: OrderedDict[int, SlideView] = OrderedDict()
         self._lines: dict[int, tuple[str, Line | None]] = {}
-        self._shown: defaultdict[tuple[str, int], Shown] = defaultdict(set)
+        self._shown: defaultdict[tuple[str, str, int], Shown] = defaultdict(set)
 
     @contextmanager
     def slide(self, number: int) -> Iterator[SlideLedger | None]:
@@ -48,9 +48,9 @@ class Desk:
         with self._lock:
             yield found
 
-    def shown(self, session: str, number: int) -> Shown:
-        """What a browser was shown of a slide."""
-        return self._shown[session, number]
+    def shown(self, session: str, person: str, number: int) -> Shown:
+        """What a person was shown of a slide in a browser."""
+        return self._shown[session, person, number]
 
     def lines(self) -> list[Line]:
         """The worklist, newest first."""

@@ -34,22 +34,29 @@ def enter(wrong: bool) -> str:
     return render("enter.html", (), live=True, wrong=wrong)
 
 
-def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:
+def slide_page(desk: Desk, view: SlideView) -> str:
     """The page of a slide."""
     info = msgspec.to_builtins(view.summary.info or SlideInfo())
-    live = {**state(desk, view, shown), "live": True, "fields": [*ROW_FIELDS, "comment", "base"], "info": info}
+    live = {**state(desk, view, "", set()), "live": True, "fields": [*ROW_FIELDS, "comment", "base"], "info": info}
     own = list(view.ledger.cells()) if view.summary.alarm else None
     report, has_maps = view.ledger.slide.report, view.ledger.has_maps()
     return render_page(desk.bundle, report, view.cells, view.summary, has_maps, own, live)
 
 
-def state(desk: Desk, view: SlideView, shown: Shown) -> dict[str, object]:
-    """What the page of a slide asks for again and again."""
+def state(desk: Desk, view: SlideView, by: str, shown: Shown) -> dict[str, object]:
+    """What the page of a slide asks for again and again.
+
+    Args:
+        desk: The ledger.
+        view: The slide.
+        by: Name of the person who looks at it; empty where it is not known.
+        shown: What that person was shown.
+    """
     return {
         "revision": view.revision,
         "chunks": view.digests,
         "banners": [*desk.banners(), *_alarm(view)],
-        "refusals": why_not_signed(view, shown),
+        "refusals": why_not_signed(view, by, shown),
     }
 
 

@@ -270,6 +270,8 @@ def test_ok_cells_are_confirmed_at_once_when_they_were_shown(browser: Browser, o
         return browser.client.post("/slides/1/bulk", json=wish)
 
     assert confirm().json() == {"confirmed": 0}
+    see(browser.client, "Ben")
+    assert confirm().json() == {"confirmed": 0}
     label(browser.client, 1, "monocyte")
     see(browser.client)
     assert confirm().json() == {"confirmed": 7}
@@ -291,15 +293,29 @@ def test_a_slide_is_signed_by_two_who_have_seen_it(browser: Browser, out: Path):
     assert "already" in sign(browser.client).text
     other = browser.another()
     browser.enter(other)
-    assert "not shown to you" in sign(other, "Ben").text
-    see(other)
+    for client, signer in ((browser.client, "Ben"), (other, "Anna"), (other, "Ben")):
+        refusals = client.get("/slides/1/state", params={"by": signer}).json()["refusals"]
+        assert refusals == ["not shown to you, so scroll through them: 8 eosinophil"]
+        if signer != "Anna":
+            assert sign(client, signer).text == refusals[0]
+    see(other, "Ben")
+    assert "not shown to you" in sign(browser.client, "Ben").text
     assert sign(other, "Ben").status_code == 200
+    see(other, "Cleo")
     assert "two signatures" in sign(other, "Cleo").text
     page = browser.client.get("/slides/1/").text
     assert "Signed.</b> Anna" in page and "Signed by a second person.</b> Ben" in page
     assert label(browser.client, 1, "monocyte").status_code == 200
     assert browser.client.get("/slides/1/").text.count("Signature void") == 2
     assert "signature void" in browser.client.get("/").text
+
+
+def test_what_is_shown_is_shown_to_somebody(browser: Browser):
+    said = "nobody has said who signs: press the button beside “Reviewer”"
+    assert browser.client.get("/slides/1/state").json()["refusals"] == [said]
+    for name in ("", "=cmd", "x" * 61):
+        answer = browser.client.post("/slides/1/shown", json={"by": name, "cells": [[1, "eosinophil"]]})
+        assert (answer.status_code, "is not a name" in answer.text) == (422, True)
 
 
 def test_a_slide_is_not_signed_while_a_cell_awaits_review(browser: Browser):

@@ -173,6 +173,30 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     context.close()
 
 
+def test_each_signer_has_to_look_at_the_cells(page: Page):
+    page.set_viewport_size({"width": 1280, "height": 400})
+
+    def be(name: str) -> None:
+        page.evaluate("byId('reviewer').click()")  # without scrolling
+        page.fill("#who-name", name)
+        page.keyboard.press("Enter")
+
+    missing = "not shown to you, so scroll through them: 3 eosinophil"
+    expect(page.locator("#refusals")).to_contain_text("nobody has said who signs")
+    be("Anna")
+    expect(page.locator("#refusals")).to_have_text(missing)
+    see_all(page)
+    page.evaluate("byId('sign').click()")
+    expect(page.locator(".signed")).to_contain_text("Signed. Anna")
+    with page.expect_response(lambda answer: '"by":"Ben"' in (answer.request.post_data or "")):
+        be("Ben")  # who has them in view
+    page.click("#sign")
+    expect(page.locator(".signed").last).to_contain_text("Signed by a second person. Ben")
+    page.evaluate("window.scrollTo(0, 0)")
+    be("Cleo")
+    expect(page.locator("#refusals")).to_have_text(missing)
+
+
 def test_a_label_that_cannot_be_kept_now_is_sent_again_under_the_name_that_made_it(page: Page):
     page.wait_for_selector("body[data-ready]")
     page.evaluate("station.reviewer = 'Anna'")
