@@ -197,6 +197,8 @@ def sign(view: SlideView, by: str, shown: Shown) -> None:
 def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
     """Save what a person typed of a slide, where it is something else than what counts already.
 
+    Where it says nothing, what was typed before is removed.
+
     Args:
         view: The slide as the person saw it.
         by: Name of the person.
@@ -216,6 +218,10 @@ def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
     with view.ledger.database.transaction():
         _check_unchanged(view)
         if told != (view.ledger.info() or SlideInfo()):
+            if told == SlideInfo() and view.ledger.typed() is None:
+                raise CorrectionError(
+                    "slide.toml in the slide's folder says this: change it there"
+                )
             save_typed_facts(view.ledger.database, view.ledger.slide.id, TypedFacts(told, by, now()))
 
 

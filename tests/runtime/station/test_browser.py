@@ -255,6 +255,28 @@ def test_fields_come_while_they_are_watched_and_their_cells_are_relabelled_in_th
     assert page.locator("#original img").evaluate("image => image.naturalWidth") > 50
 
 
+def test_facts_are_removed_where_their_fields_are_emptied(page: Page):
+    def keep() -> None:
+        page.keyboard.press("Enter")
+        expect(page.locator("#info")).to_be_hidden()
+
+    page.evaluate("station.reviewer = 'Anna'")
+    page.click("#type-facts")
+    page.fill("#info [name=sample]", "26-0815")
+    page.check("#info [name=white_count_corrected]")
+    page.fill("#info [name=white_count]", "7.4")
+    keep()
+    expect(page.locator("dl.info")).to_contain_text("without nucleated red cells")
+    page.click("#type-facts")
+    page.fill("#info [name=white_count]", "")
+    keep()
+    expect(page.locator("dl.info")).not_to_contain_text("White count")
+    page.click("#type-facts")
+    page.fill("#info [name=sample]", "")
+    keep()
+    expect(page.locator("#summary")).not_to_contain_text("Typed by")
+
+
 def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: Page, trial: Trial):
     page.evaluate("station.reviewer = 'Anna'")
     page.click("#labels button[data-label=eosinophil]")
