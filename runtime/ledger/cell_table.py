@@ -15,7 +15,8 @@ ADD = (
     f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(COLUMNS)))}"
 )
 SIGNED = [name for name in COLUMNS if name != "analysed_at"]  # a file that is rejected again at each start is no change
-_UNCORRECTED = [name for name in SIGNED if name not in ("corrected_label", "corrected_by", "corrected_at")]
+_OF_CORRECTIONS = ("corrected_label", "corrected_by", "corrected_at", "comment")
+_UNCORRECTED = [name for name in SIGNED if name not in _OF_CORRECTIONS]
 COUNT_CHANGE = (
     "UPDATE slides SET changes = changes + 1 WHERE id = ?1 AND NOT EXISTS ("
     "SELECT 1 FROM cells AS made JOIN cells AS old"

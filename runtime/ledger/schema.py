@@ -60,7 +60,7 @@ CREATE TABLE cells (
     probabilities TEXT NOT NULL,
     distance REAL, stain REAL,
     box_x REAL, box_y REAL, box_w REAL, box_h REAL,
-    corrected_label TEXT, corrected_by TEXT, corrected_at TEXT,
+    corrected_label TEXT, corrected_by TEXT, corrected_at TEXT, comment TEXT NOT NULL,
     thumbnail TEXT,
     sha256 TEXT,
     width INTEGER, height INTEGER,

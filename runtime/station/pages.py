@@ -37,7 +37,7 @@ def enter(wrong: bool) -> str:
 def slide_page(desk: Desk, view: SlideView) -> str:
     """The page of a slide."""
     info = msgspec.to_builtins(view.summary.info or SlideInfo())
-    live = {**state(desk, view, "", set()), "live": True, "fields": [*ROW_FIELDS, "comment", "base"], "info": info}
+    live = {**state(desk, view, "", set()), "live": True, "fields": [*ROW_FIELDS, "base"], "info": info}
     own = list(view.ledger.cells()) if view.summary.alarm else None
     report, has_maps = view.ledger.slide.report, view.ledger.has_maps()
     return render_page(desk.bundle, report, view.cells, view.summary, has_maps, own, live)

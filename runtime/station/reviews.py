@@ -219,9 +219,7 @@ def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
         _check_unchanged(view)
         if told != (view.ledger.info() or SlideInfo()):
             if told == SlideInfo() and view.ledger.typed() is None:
-                raise CorrectionError(
-                    "slide.toml in the slide's folder says this: change it there"
-                )
+                raise CorrectionError("slide.toml in the slide's folder says this: change it there")
             save_typed_facts(view.ledger.database, view.ledger.slide.id, TypedFacts(told, by, now()))
 
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from asking import Browser, revision, see
+from asking import Browser, label, revision, see
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
@@ -39,6 +39,16 @@ def test_the_station_writes_them_where_nobody_else_does(browser: Browser, out: P
     assert label_in_table(out) == "monocyte"
     assert json.loads((out / "slide" / "summary.json").read_text())["reviewers"] == ["Anna"]
     assert [slide.differences for slide in verify_reports(out)] == [[]]
+
+
+def test_a_comment_is_in_the_table_until_its_label_is_taken_back(browser: Browser, out: Path):
+    assert label(browser.client, 1, "monocyte", comment="3 lobes, <b>n</b>").status_code == 200
+    for said in ("3 lobes, <b>n</b>", ""):
+        assert write_reports(browser.desk)
+        with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+            assert next(csv.DictReader(file))["comment"] == said
+        assert [slide.differences for slide in verify_reports(out)] == [[]]
+        assert label(browser.client, 1, None).status_code == 200
 
 
 def test_what_the_station_writes_itself_is_no_change_of_the_slide(browser: Browser):
