@@ -214,12 +214,18 @@ function showRefusals(refusals) {
   byId("sign").disabled = refusals.length > 0;
 }
 
+/** Wait for the reviewer's own labels, and for what the slide became by them: they are no change by somebody else. */
+async function allKept() {
+  await station.sending;
+  await station.asking;
+  await tellShown();
+}
+
 async function sign() {
   if (!isKnown(sign)) return;
   byId("sign-said").textContent = "";
   try {
-    await station.sending;
-    await tellShown();
+    await allKept();
     await ask("signatures", { by: station.reviewer, revision: meta.revision });
     byId("sign-said").textContent = `Signed by ${station.reviewer}`;
   } catch (error) {
@@ -243,10 +249,9 @@ function showBulk() {
 
 async function confirmInBulk() {
   if (!isKnown(confirmInBulk)) return;
-  const wanted = forBulk().length;
   try {
-    await station.sending;
-    await tellShown();
+    await allKept();
+    const wanted = forBulk().length;
     const wish = { label: filter.label, by: station.reviewer, revision: meta.revision };
     const { confirmed } = await (await ask("bulk", wish)).json();
     const rest = wanted - confirmed;

@@ -277,6 +277,14 @@ def test_facts_are_removed_where_their_fields_are_emptied(page: Page):
     expect(page.locator("#summary")).not_to_contain_text("Typed by")
 
 
+def test_own_labels_that_are_being_kept_do_not_keep_from_confirming(page: Page):
+    page.evaluate("station.reviewer = 'Anna'")
+    page.click("#labels button[data-label=eosinophil]")
+    see_all(page)
+    page.evaluate("() => { relabel(cells.find((cell) => cell.seq === 1), 'monocyte'); confirmInBulk(); }")
+    expect(page.locator("#unsaved-text")).to_have_text("2 confirmed.")
+
+
 def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: Page, trial: Trial):
     page.evaluate("station.reviewer = 'Anna'")
     page.click("#labels button[data-label=eosinophil]")
