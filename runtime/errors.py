@@ -14,7 +14,8 @@
     ├── CorrectionError corrections of a reviewer do not match the report
     ├── ParityError     an exported graph gives other answers than the model
     ├── OutputError     a report cannot be written where it was asked for
-    │   └── SlideError      that of one slide; others can
+    │   ├── SlideError      that of one slide; others can
+    │   └── InUseError      because another process has the ledger
     ├── UsageError      the command line can mean two things: an option says which
     └── InterruptedRun  a person stopped it; says how far it came
 
@@ -84,6 +85,10 @@ class OutputError(CartclsError):
 
 class SlideError(OutputError):
     """One slide cannot be classified as it is; others can."""
+
+
+class InUseError(OutputError):
+    """Another process has the ledger."""
 
 
 class UsageError(CartclsError):

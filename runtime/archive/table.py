@@ -33,7 +33,8 @@ TYPES = {
     **dict.fromkeys(("scale", "mpp", "confidence"), REAL),
     **dict.fromkeys(("path_encoded", "at_edge"), pyarrow.bool_()),
     **dict.fromkeys(("corrected_at", "analysed_at"), TIME),
-    **dict.fromkeys(("slide", "path", "label", "model_label", "status", "reason", "promise", "corrected_by"), TEXT),
+    **dict.fromkeys(("slide", "path", "label", "model_label", "status", "reason", "promise"), TEXT),
+    **dict.fromkeys(("corrected_by", "comment"), TEXT),
     **dict.fromkeys(("thumbnail", "sha256", "bundle", "bundle_sha256", "backend", "precision", "version"), TEXT),
 }
 UNITS = {

@@ -14,6 +14,20 @@ ADD = (
     " SELECT ?1, (SELECT coalesce(max(version), 0) + 1 FROM cells WHERE slide = ?1 AND seq = ?2),"
     f" ?3, ?4, {', '.join(f'?{number}' for number in range(5, 5 + len(COLUMNS)))}"
 )
+SIGNED = [name for name in COLUMNS if name != "analysed_at"]  # a file that is rejected again at each start is no change
+_OF_CORRECTIONS = ("corrected_label", "corrected_by", "corrected_at", "comment")
+_UNCORRECTED = [name for name in SIGNED if name not in _OF_CORRECTIONS]
+COUNT_CHANGE = (
+    "UPDATE slides SET changes = changes + 1 WHERE id = ?1 AND NOT EXISTS ("
+    "SELECT 1 FROM cells AS made JOIN cells AS old"
+    " ON old.slide = made.slide AND old.seq = made.seq AND old.version = made.version - 1"
+    " WHERE made.slide = ?1 AND made.seq = ?2"
+    " AND made.version = (SELECT max(version) FROM cells WHERE slide = ?1 AND seq = ?2)"
+    f" AND ({', '.join(f'made.{name}' for name in _UNCORRECTED)})"
+    f" IS ({', '.join(f'old.{name}' for name in _UNCORRECTED)}))"
+)
+"""Counts the latest version of a row, unless it differs from the one before in its correction and time alone."""
+
 LATEST = "version = (SELECT max(version) FROM cells AS every WHERE every.slide = cells.slide AND every.seq = cells.seq)"
 
 

@@ -42,10 +42,9 @@ def correction_numbers(database: Database, slide: int, seq: int) -> list[int]:
     return [0, *(number for (number,) in database.execute(query, (slide, seq)))]
 
 
-def last_of_each(database: Database, slide: int) -> dict[int, tuple[int, str]]:
-    """Number and comment of the last correction of each cell that has one, by the number of the cell."""
-    query = "SELECT seq, max(id), comment FROM corrections WHERE slide = ? GROUP BY seq"  # of the row of that maximum
-    return {seq: (number, comment or "") for seq, number, comment in database.execute(query, (slide,))}
+def last_of_each(database: Database, slide: int) -> dict[int, int]:
+    """Number of the last correction of each cell that has one, by the number of the cell."""
+    return dict(database.execute("SELECT seq, max(id) FROM corrections WHERE slide = ? GROUP BY seq", (slide,)))
 
 
 def last_correction(database: Database) -> int:

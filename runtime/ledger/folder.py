@@ -12,7 +12,7 @@ import filelock
 import platformdirs
 
 from ..bundle.bundle import Bundle
-from ..errors import OutputError
+from ..errors import InUseError, OutputError
 from ..files import free_name, why_away, writing
 from ..mounts import file_system, is_network
 from .ledger import Ledger
@@ -33,7 +33,8 @@ def existing_ledger(out: Path, command: str = "another command") -> Iterator[tup
         command: What has it, for the message of those that it refuses meanwhile.
 
     Raises:
-        OutputError: There is none, or it is in use, damaged, or cannot be written.
+        InUseError: Another process has it.
+        OutputError: There is none, or it is damaged, or cannot be written.
     """
     _check_there(out)
     with _locked(out, command) as directory, Ledger(directory / LEDGER) as ledger:
@@ -108,7 +109,8 @@ def open_ledger(out: Path, bundle: Bundle, fresh: Iterable[Path] = (), command: 
         command: As of `existing_ledger`.
 
     Raises:
-        OutputError: It is in use, made by another bundle, damaged, or cannot be written.
+        InUseError: Another process has it.
+        OutputError: It is made by another bundle, damaged, or cannot be written.
     """
     with _locked(out, command) as directory, Ledger(directory / LEDGER) as ledger:
         ledger.bind(bundle)
@@ -125,7 +127,7 @@ def _locked(out: Path, command: str) -> Iterator[Path]:
         directory = _ledger_directory(out)
         lock = filelock.FileLock(directory / LOCK)
         if not (_is_free(lock, SHORT) or (_is_station(directory) and _is_free(lock, STATION_PATIENCE))):
-            raise OutputError(f"{out} is in use by another cartcls{_what_to_do(directory)}")
+            raise InUseError(f"{out} is in use by another cartcls{_what_to_do(directory)}")
     try:
         _note_holder(directory, command)
         yield directory

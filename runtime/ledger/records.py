@@ -106,6 +106,7 @@ class Cell:
         corrected_label: Label that a person gave it: a class, `not a cell`, `unsure`, or `other: ` and a name.
         corrected_by: Name of that person.
         corrected_at: UTC, ISO 8601.
+        comment: What that person said of it.
         maps: Heat maps of all classes, as `thumbnail.pack` gives them; empty where there are none. A ledger stores
             them apart from the row.
         distance: Distance of its features from the training cells; None where the bundle is not calibrated.
@@ -141,6 +142,7 @@ class Cell:
     corrected_label: str | None = None
     corrected_by: str | None = None
     corrected_at: str | None = None
+    comment: str = ""
     maps: bytes = b""
     distance: float | None = None
     stain: float | None = None
@@ -257,12 +259,13 @@ class Correction:
     def applied_to(self, cell: Cell) -> Cell:
         """The cell's row with this correction."""
         if self.to_label == TAKEN_BACK:
-            return replace(cell, corrected_label=None, corrected_by=None, corrected_at=None)
+            return replace(cell, corrected_label=None, corrected_by=None, corrected_at=None, comment="")
         return replace(
             cell,
             corrected_label=self.to_label,
             corrected_by=self.corrected_by,
             corrected_at=self.corrected_at,
+            comment=self.comment,
         )
 
 

@@ -1,6 +1,6 @@
 """The tables of a ledger. Some columns are not used yet: with them, the schema changes less often."""
 
-SCHEMA = 7
+SCHEMA = 8
 TABLES = """
 CREATE TABLE bundle (sha256 TEXT NOT NULL, manifest TEXT NOT NULL);
 CREATE TABLE slides (
@@ -11,6 +11,7 @@ CREATE TABLE slides (
     state TEXT NOT NULL DEFAULT 'open',
     facts TEXT NOT NULL DEFAULT '{}',
     alarm TEXT NOT NULL DEFAULT '',
+    changes INTEGER NOT NULL DEFAULT 0,
     csv_seq INTEGER NOT NULL DEFAULT 0,
     csv_bytes INTEGER NOT NULL DEFAULT 0,
     csv_crc INTEGER NOT NULL DEFAULT 0,
@@ -59,7 +60,7 @@ CREATE TABLE cells (
     probabilities TEXT NOT NULL,
     distance REAL, stain REAL,
     box_x REAL, box_y REAL, box_w REAL, box_h REAL,
-    corrected_label TEXT, corrected_by TEXT, corrected_at TEXT,
+    corrected_label TEXT, corrected_by TEXT, corrected_at TEXT, comment TEXT NOT NULL,
     thumbnail TEXT,
     sha256 TEXT,
     width INTEGER, height INTEGER,

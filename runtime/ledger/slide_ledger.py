@@ -18,7 +18,7 @@ from dataclasses import astuple
 import msgspec
 
 from ..images.decode import Fingerprint
-from .cell_table import ADD, COLUMNS, LATEST, cell_of, values_of
+from .cell_table import ADD, COLUMNS, COUNT_CHANGE, LATEST, cell_of, values_of
 from .correction_table import fitting, last_correction, read_corrections, save_corrections
 from .database import Database, Value
 from .facts import Facts
@@ -192,8 +192,11 @@ class SlideLedger(SlideRows):
     def settle(self, facts: Facts) -> None:
         """Record what is settled for the slide."""
         with self.database.transaction():
+            before = self.info()
             values = msgspec.json.encode(facts).decode(), self.slide.id
             self.database.execute("UPDATE slides SET facts = ? WHERE id = ?", values)
+            if self.info() != before:
+                self.database.execute("UPDATE slides SET changes = changes + 1 WHERE id = ?", (self.slide.id,))
 
     def correct(self, corrections: Sequence[Correction], rows: Iterable[Cell]) -> None:
         """Save corrections, and the corrected rows."""
@@ -287,6 +290,7 @@ class SlideLedger(SlideRows):
 
     def _add_row(self, image: int, run: int, cell: Cell) -> None:
         self.database.execute(ADD, (self.slide.id, cell.seq, image, run, *values_of(cell)))
+        self.database.execute(COUNT_CHANGE, (self.slide.id, cell.seq))
         query = "UPDATE slides SET csv_stale = 1 WHERE id = ? AND csv_seq >= ?"
         self.database.execute(query, (self.slide.id, cell.seq))
 

@@ -138,17 +138,33 @@ class SlideRows:
             return typed.info
         return self.facts().info
 
-    def revision(self) -> str:
-        """A text that changes with the rows, corrections, signatures, facts, alarm and waiting images of the slide."""
+    def history(self) -> dict[str, int]:
+        """Numbers that only grow: what was once changed and is as before again has others.
+
+        Returns:
+            `changes`: how often rows, but for corrections and times, or `slide.toml` where it counts have changed;
+            `last_correction` and `last_typed`: numbers of the slide's last correction, and of what was typed last.
+        """
         query = (
-            "SELECT (SELECT count(*) FROM cells WHERE slide = ?1), (SELECT count(*) FROM corrections WHERE slide = ?1),"
-            " (SELECT count(*) FROM signatures WHERE slide = ?1), alarm, facts,"
-            " (SELECT count(*) FROM typed_facts WHERE slide = ?1),"
+            "SELECT changes, (SELECT ifnull(max(id), 0) FROM corrections WHERE slide = ?1),"
+            " (SELECT ifnull(max(id), 0) FROM typed_facts WHERE slide = ?1) FROM slides WHERE id = ?1"
+        )
+        found = self.database.execute(query, (self.slide.id,)).fetchone()
+        return dict(zip(("changes", "last_correction", "last_typed"), found, strict=True))
+
+    def revision(self) -> str:
+        """A text that changes with the rows, corrections, signatures, facts, alarm and waiting images of the slide.
+
+        It stays when a correction that was inserted is put into its row.
+        """
+        query = (
+            "SELECT (SELECT count(*) FROM signatures WHERE slide = ?1), alarm, facts,"
+            " (SELECT count(*) FROM runs WHERE slide = ?1),"
             " (SELECT count(*) FROM images WHERE slide = ?1),"
             " (SELECT count(*) FROM images WHERE slide = ?1 AND state IN ('seen', 'queued', 'retry'))"
             " FROM slides WHERE id = ?1"
         )
-        found = self.database.execute(query, (self.slide.id,)).fetchone()
+        found = self.history(), self.database.execute(query, (self.slide.id,)).fetchone()
         return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
     def same_cells_as(self, seqs: Iterable[int]) -> list[Cell]:

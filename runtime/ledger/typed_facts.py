@@ -24,14 +24,18 @@ class TypedFacts:
 
 
 def read_typed_facts(database: Database, slide: int) -> TypedFacts | None:
-    """What was typed last of a slide, by its number; None where nothing was."""
+    """What was typed last of a slide, by its number; None where nothing was, or all of it was removed."""
     query = "SELECT info, typed_by, typed_at FROM typed_facts WHERE slide = ? ORDER BY id DESC LIMIT 1"
     found = database.execute(query, (slide,)).fetchone()
-    return TypedFacts(msgspec.json.decode(found[0], type=SlideInfo), *found[1:]) if found else None
+    typed = TypedFacts(msgspec.json.decode(found[0], type=SlideInfo), *found[1:]) if found else None
+    return typed if typed and typed.info != SlideInfo() else None
 
 
 def save_typed_facts(database: Database, slide: int, typed: TypedFacts) -> None:
-    """Save what was typed; within a transaction. What was typed before is kept, but does not count."""
+    """Save what was typed; within a transaction. What was typed before is kept, but does not count.
+
+    Where it says nothing, all that was typed is removed: `slide.toml` counts again.
+    """
     values = slide, msgspec.json.encode(typed.info).decode(), typed.typed_by, typed.typed_at
     database.execute("INSERT INTO typed_facts (slide, info, typed_by, typed_at) VALUES (?, ?, ?, ?)", values)
 

@@ -85,6 +85,7 @@ def _row(cell: Cell) -> dict[str, object]:
         "box": cell.box,
         "sameCellAs": cell.same_cell_as,
         "boxFound": cell.box_found,
+        "comment": cell.comment,
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import UNSURE
 from ..files import free_name, replace_file
+from ..images.discover import readable_name
 from ..ledger.records import Cell, Cursor, Run
 from ..ledger.slide_ledger import SlideLedger
 from .slide_review import promise_of, review_of
@@ -47,7 +48,7 @@ def csv_header(bundle: Bundle) -> str:
     names += ["label", "model_label", "confidence", "status", "reason"]
     names += ["promise", *(f"p_{entry.name}" for entry in bundle.classes)]
     names += BOX if bundle.has_boxes else ()
-    names += ["corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"]
+    names += ["corrected_by", "corrected_at", "comment", "thumbnail", "sha256", "width", "height"]
     names += ["bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"]
     return _csv(names)
 
@@ -73,7 +74,7 @@ def csv_line(bundle: Bundle, run: Run, cell: Cell, has_alarm: bool = False) -> s
     row += ["" if cell.at_edge is None else int(cell.at_edge), label, cell.label, confidence]
     row += [cell.present_status, reason, promise, *probabilities]
     row += (getattr(cell, name) for name in BOX) if bundle.has_boxes else ()
-    row += [cell.corrected_by, cell.corrected_at]
+    row += [cell.corrected_by, cell.corrected_at, cell.comment and readable_name(cell.comment.encode())]
     row += [cell.thumbnail, cell.sha256, cell.width, cell.height]
     row += [bundle.name, bundle.sha256, run.backend, run.precision, run.version, cell.analysed_at]
     return _csv(row)

@@ -65,6 +65,6 @@ def status_of(digest: str, handed_on: Sequence[HandOver]) -> Status:
         digest: Of what was signed, where a signature holds; else empty.
         handed_on: What was handed on of it before, the latest last.
     """
-    if any(made.digest not in ("", digest) for made in handed_on):
+    if any(made.digest not in ("", digest) or made.status == AMENDED for made in handed_on):
         return AMENDED
     return FINAL if digest else PARTIAL

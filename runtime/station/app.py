@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from ..errors import CorrectionError, ImageError
 from ..ledger.records import field_picture
+from ..reports.corrections import no_name
 from ..reports.page import DATA
 from ..reports.page_data import fields_of, maps_of, script_of
 from ..reports.table import CSV, whole_table
@@ -49,8 +50,9 @@ register_url_convertor("count", Count())
 
 
 class Shown(msgspec.Struct, forbid_unknown_fields=True):
-    """Cells whose card came into view, by number and label."""
+    """Cells whose card came into view, by number and label, and of whom."""
 
+    by: str
     cells: list[tuple[Number, str]]
 
 
@@ -140,10 +142,11 @@ class Station:
         with self._desk.view(number) as view:
             if view is None:
                 return _no_slide()
-            return HTMLResponse(pages.slide_page(self._desk, view, self._shown(request)))
+            return HTMLResponse(pages.slide_page(self._desk, view))
 
     def _state(self, request: Request) -> Response:
-        return self._of_view(request, lambda view: pages.state(self._desk, view, self._shown(request)))
+        by = request.query_params.get("by", "")
+        return self._of_view(request, lambda view: pages.state(self._desk, view, by, self._shown(request, by)))
 
     def _rows(self, request: Request) -> Response:
         return self._of_view(request, lambda view: view.rows(request.path_params["number"]))
@@ -213,19 +216,22 @@ class Station:
         return await _answer(request, Shown, self._note)
 
     def _note(self, request: Request, told: Shown) -> Response:
-        shown = self._shown(request)
+        if problem := no_name(told.by):
+            raise CorrectionError(problem)
+        shown = self._shown(request, told.by)
         with self._desk.view(request.path_params["slide"]) as view:
             if view is None:
                 return _no_slide()
             note_shown(view, told.cells, shown)
-            return JSONResponse({"refusals": why_not_signed(view, shown)})
+            return JSONResponse({"refusals": why_not_signed(view, told.by, shown)})
 
     async def _bulk(self, request: Request) -> Response:
         return await _answer(request, Bulk, self._confirm)
 
     def _confirm(self, request: Request, wish: Bulk) -> Response:
         def confirm(view: SlideView) -> object:
-            return {"confirmed": confirm_in_bulk(view, self._desk.bundle, wish.label, wish.by, self._shown(request))}
+            shown = self._shown(request, wish.by)
+            return {"confirmed": confirm_in_bulk(view, self._desk.bundle, wish.label, wish.by, shown)}
 
         return self._on_what_was_seen(request, wish.revision, confirm)
 
@@ -244,7 +250,7 @@ class Station:
 
     def _put_name(self, request: Request, wish: Sign) -> Response:
         def put_name(view: SlideView) -> object:
-            sign(view, wish.by, self._shown(request))
+            sign(view, wish.by, self._shown(request, wish.by))
             return {}
 
         return self._on_what_was_seen(request, wish.revision, put_name)
@@ -262,8 +268,8 @@ class Station:
             self._desk.due.add(request.path_params["slide"])
             return JSONResponse(made)
 
-    def _shown(self, request: Request) -> set[tuple[int, str, str | None]]:
-        return self._desk.shown(self._sessions.of(request.headers), request.path_params["slide"])
+    def _shown(self, request: Request, by: str) -> set[tuple[int, str, str | None]]:
+        return self._desk.shown(self._sessions.of(request.headers), by, request.path_params["slide"])
 
 
 def application(desk: Desk, sessions: Sessions, hosts: Hosts) -> Starlette:

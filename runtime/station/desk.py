@@ -1,4 +1,4 @@
-"""The station's ledger, beside that of the process that writes rows, and what each browser was shown."""
+"""The station's ledger, beside that of the process that writes rows, and what each person was shown."""
 
 import threading
 from collections import OrderedDict, defaultdict
@@ -22,15 +22,17 @@ class Desk:
         out: Folder of reports.
         bundle: The bundle that made all rows.
         due: Numbers of the slides whose report on the disk is older than their corrections and signatures.
+        problem: Why reports on the disk cannot be written now; empty where they can.
     """
 
     def __init__(self, out: Path, ledger: Ledger, bundle: Bundle):
         self.out, self.bundle = out, bundle
         self.due: set[int] = set()
+        self.problem = ""
         self._ledger, self._lock = ledger, threading.RLock()
         self._views: OrderedDict[int, SlideView] = OrderedDict()
         self._lines: dict[int, tuple[str, Line | None]] = {}
-        self._shown: defaultdict[tuple[str, int], Shown] = defaultdict(set)
+        self._shown: defaultdict[tuple[str, str, int], Shown] = defaultdict(set)
 
     @contextmanager
     def slide(self, number: int) -> Iterator[SlideLedger | None]:
@@ -46,9 +48,9 @@ class Desk:
         with self._lock:
             yield found
 
-    def shown(self, session: str, number: int) -> Shown:
-        """What a browser was shown of a slide."""
-        return self._shown[session, number]
+    def shown(self, session: str, person: str, number: int) -> Shown:
+        """What a person was shown of a slide in a browser."""
+        return self._shown[session, person, number]
 
     def lines(self) -> list[Line]:
         """The worklist, newest first."""
@@ -64,7 +66,11 @@ class Desk:
     def revision(self) -> str:
         """A text that changes with the worklist, or with what its page says above it."""
         with self._lock:
-            return "-".join((*(slide.revision() for slide in self._ledger.slides()), *banners(self.out)))
+            return "-".join((*(slide.revision() for slide in self._ledger.slides()), *self.banners()))
+
+    def banners(self) -> list[str]:
+        """What a person must know of the folder of reports."""
+        return [*banners(self.out), *([self.problem] if self.problem else [])]
 
     def _view(self, number: int) -> SlideView | None:
         slide = self._ledger.slide(number)

@@ -9,7 +9,7 @@ from ..reports.page import render, render_page
 from ..reports.page_data import ROW_FIELDS
 from .desk import Desk
 from .reviews import Shown, why_not_signed
-from .slides import SlideView, banners
+from .slides import SlideView
 
 STATES = ("to review", "to sign", "signed", "void", "alarm", "rejected", "arriving")
 
@@ -23,7 +23,7 @@ def worklist(desk: Desk) -> str:
         live=True,
         lines=desk.lines(),
         states=STATES,
-        banners=banners(desk.out),
+        banners=desk.banners(),
         revision=desk.revision(),
         folder=desk.out.resolve().name,
     )
@@ -39,22 +39,29 @@ def come_again(address: str) -> str:
     return render("come_again.html", (), live=True, address=address)
 
 
-def slide_page(desk: Desk, view: SlideView, shown: Shown) -> str:
+def slide_page(desk: Desk, view: SlideView) -> str:
     """The page of a slide."""
     info = msgspec.to_builtins(view.summary.info or SlideInfo())
-    live = {**state(desk, view, shown), "live": True, "fields": [*ROW_FIELDS, "comment", "base"], "info": info}
+    live = {**state(desk, view, "", set()), "live": True, "fields": [*ROW_FIELDS, "base"], "info": info}
     own = list(view.ledger.cells()) if view.summary.alarm else None
     report, has_maps = view.ledger.slide.report, view.ledger.has_maps()
     return render_page(desk.bundle, report, view.cells, view.summary, has_maps, own, live)
 
 
-def state(desk: Desk, view: SlideView, shown: Shown) -> dict[str, object]:
-    """What the page of a slide asks for again and again."""
+def state(desk: Desk, view: SlideView, by: str, shown: Shown) -> dict[str, object]:
+    """What the page of a slide asks for again and again.
+
+    Args:
+        desk: The ledger.
+        view: The slide.
+        by: Name of the person who looks at it; empty where it is not known.
+        shown: What that person was shown.
+    """
     return {
         "revision": view.revision,
         "chunks": view.digests,
-        "banners": [*banners(desk.out), *_alarm(view)],
-        "refusals": why_not_signed(view, shown),
+        "banners": [*desk.banners(), *_alarm(view)],
+        "refusals": why_not_signed(view, by, shown),
     }
 
 

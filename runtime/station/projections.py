@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
-from ..errors import OutputError
+from ..errors import InUseError
 from ..ledger.folder import REVIEW, existing_ledger
 from ..ledger.ledger import Ledger
 from ..ledger.slide_ledger import SlideLedger
@@ -21,6 +21,7 @@ def write_reports(desk: Desk) -> bool:
 
     Raises:
         OSError: They cannot be written; they stay due.
+        OutputError: The ledger cannot be used, or written; likewise.
     """
     try:
         with existing_ledger(desk.out, REVIEW) as (ledger, bundle):
@@ -31,7 +32,7 @@ def write_reports(desk: Desk) -> bool:
                 except OSError:
                     desk.due.add(number)
                     raise
-    except OutputError:  # it is in use
+    except InUseError:
         return False
     return True
 

@@ -165,8 +165,14 @@ def not_shown(view: SlideView, shown: Shown) -> Counter[str]:
     return Counter(str(cell.present_label) for cell in labelled if _seen(cell) not in shown)
 
 
-def why_not_signed(view: SlideView, shown: Shown) -> list[str]:
-    """What keeps a person from signing a slide."""
+def why_not_signed(view: SlideView, by: str, shown: Shown) -> list[str]:
+    """What keeps a person from signing a slide.
+
+    Args:
+        view: The slide.
+        by: Name of the person; empty where it is not known.
+        shown: What that person was shown.
+    """
     titles = {row.name: row.title for row in view.summary.rows}
     summary, missing = view.summary, not_shown(view, shown)
     reasons = []
@@ -176,7 +182,9 @@ def why_not_signed(view: SlideView, shown: Shown) -> list[str]:
         reasons.append(_many(summary.awaiting_review, "cell awaits", "cells await") + " review")
     if summary.waiting:
         reasons.append(_many(summary.waiting, "image waits", "images wait") + " to be classified")
-    if missing:
+    if not by:
+        reasons.append("nobody has said who signs: press the button beside “Reviewer”")
+    elif missing:
         counts = ", ".join(f"{count} {titles.get(label, label)}" for label, count in missing.most_common())
         reasons.append(f"not shown to you, so scroll through them: {counts}")
     return reasons
@@ -191,7 +199,7 @@ def sign(view: SlideView, by: str, shown: Shown) -> None:
         OSError: It cannot be written.
     """
     valid = [made for made in view.summary.signatures if not made.is_void]
-    reasons = [no_name(by)] if no_name(by) else why_not_signed(view, shown)
+    reasons = [no_name(by)] if no_name(by) else why_not_signed(view, by, shown)
     if by in (made.signer for made in valid):
         reasons = [f"{by} has signed it already: a second signer is somebody else"]
     elif len(valid) > 1:
@@ -205,6 +213,8 @@ def sign(view: SlideView, by: str, shown: Shown) -> None:
 
 def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
     """Save what a person typed of a slide, where it is something else than what counts already.
+
+    Where it says nothing, what was typed before is removed.
 
     Args:
         view: The slide as the person saw it.
@@ -225,6 +235,8 @@ def type_facts(view: SlideView, by: str, info: bytes | memoryview) -> None:
     with view.ledger.database.transaction():
         _check_unchanged(view)
         if told != (view.ledger.info() or SlideInfo()):
+            if told == SlideInfo() and view.ledger.typed() is None:
+                raise CorrectionError("slide.toml in the slide's folder says this: change it there")
             save_typed_facts(view.ledger.database, view.ledger.slide.id, TypedFacts(told, by, now()))
 
 

@@ -54,13 +54,27 @@ def serve(out: Path, host: str, port: int, show: Callable[[str, str], None], not
         shown = f"[{host}]" if ":" in host else host
         link = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}/?token="
         show(link + sessions.token, link + sessions.ticket())
-        told = ""
         while not stop() and thread.is_alive():
             stop.wait(EVERY)
-            told = _write(desk, told, notify)
+            write_due(desk, notify)
         server.should_exit = True
         thread.join()
-        _write(desk, told, notify)
+        write_due(desk, notify)
+
+
+def write_due(desk: Desk, notify: Callable[[str], None]) -> None:
+    """Write reports that are due; what keeps them from being written is told once, and stands on the pages."""
+    if not desk.due:
+        return
+    problem = ""
+    try:
+        write_reports(desk)
+    except (OSError, OutputError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or error
+        problem = f"Reports in {desk.out} cannot be written now: {why}; labels are in the ledger"
+        if problem != desk.problem:
+            notify(problem)
+    desk.problem = problem
 
 
 def is_of_this_machine(host: str) -> bool:
@@ -77,17 +91,3 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise OutputError(f"nothing can listen at {host}, port {port}: {error.strerror}; name another --port") from None
-
-
-def _write(desk: Desk, told: str, notify: Callable[[str], None]) -> str:
-    """Write reports that are due; returns what went wrong, told once."""
-    if not desk.due:
-        return told
-    try:
-        write_reports(desk)
-    except OSError as error:
-        said = f"reports in {desk.out} cannot be written now: {error.strerror or error}; labels are in the ledger"
-        if said != told:
-            notify(said)
-        return said
-    return ""

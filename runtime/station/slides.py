@@ -32,7 +32,7 @@ class SlideView:
         revision: Changes with everything below.
         run: The run that made the latest rows.
         cells: All rows, as the slide makes them, in `seq` order.
-        last: Number and comment of the last correction of each cell that has one.
+        last: Number of the last correction of each cell that has one.
         summary: Their summary.
     """
 
@@ -40,17 +40,16 @@ class SlideView:
     revision: str
     run: Run
     cells: Sequence[Cell]
-    last: dict[int, tuple[int, str]]
+    last: dict[int, int]
     summary: Summary
 
     def rows(self, number: int) -> list[list[object]]:
-        """Rows of a file of the page, each with the comment and number of its last correction."""
+        """Rows of a file of the page, each with the number of its last correction."""
         return [self.row(cell) for cell in self.cells if (cell.seq - 1) // ROWS == number]
 
     def row(self, cell: Cell) -> list[object]:
         """A row as the page takes it."""
-        number, comment = self.last.get(cell.seq, (0, ""))
-        return [*row_of(cell), comment, number]
+        return [*row_of(cell), self.last.get(cell.seq, 0)]
 
     @cached_property
     def digests(self) -> list[str]:

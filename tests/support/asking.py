@@ -45,10 +45,10 @@ def tell(client: TestClient, info: object, by: str = "Anna", **others: object) -
     return client.post("/slides/1/facts", json={"by": by, "revision": revision(client), "info": info} | others)
 
 
-def see(client: TestClient) -> list[str]:
+def see(client: TestClient, by: str = "Anna") -> list[str]:
     """Look at all cells; returns what keeps from signing."""
     cells = [[seq, row[12] or row[5]] for seq, row in rows(client).items() if row[2] in ("ok", "review")]
-    return client.post("/slides/1/shown", json={"cells": cells}).json()["refusals"]
+    return client.post("/slides/1/shown", json={"by": by, "cells": cells}).json()["refusals"]
 
 
 def sign(client: TestClient, by: str = "Anna") -> httpx.Response:

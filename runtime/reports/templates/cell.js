@@ -62,7 +62,7 @@ async function drawCell() {
       cell.corrected === null
         ? "not reviewed"
         : `${title(cell.corrected)}, by ${cell.correctedBy}, ${when(cell.correctedAt)}`,
-    comment: cell.comment ?? "",
+    comment: cell.comment,
     pixels: cell.box ? `${cell.box[2]} × ${cell.box[3]}, at ${cell.box[0]}, ${cell.box[1]}` : cell.width ? `${cell.width} × ${cell.height}` : "",
     "box of the cell": cell.boxFound ? `${cell.boxFound[2]} × ${cell.boxFound[3]}, at ${cell.boxFound[0]}, ${cell.boxFound[1]}${cell.part === null ? "" : " of its crop"}` : "",
     analysed: when(cell.analysedAt),

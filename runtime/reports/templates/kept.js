@@ -64,6 +64,7 @@ function askReviewer(act = () => {}) {
   byId("who-set").onclick = () => {
     const name = byId("who-name").value.replace(/\s+/g, " ").trim();
     if (!name) return;
+    if (station.reviewer && name !== station.reviewer) lookAnew();
     station.reviewer = name;
     try {
       localStorage.setItem("cartcls reviewer", name);
@@ -159,7 +160,7 @@ async function askForChanges() {
 }
 
 async function takeChanges() {
-  const state = await (await ask("state")).json();
+  const state = await (await ask(`state?by=${encodeURIComponent(station.reviewer)}`)).json();
   showBanners(state.banners);
   showRefusals(state.refusals);
   if (state.revision === meta.revision) return;
@@ -194,12 +195,18 @@ function showRefusals(refusals) {
   byId("sign").disabled = refusals.length > 0;
 }
 
+/** Wait for the reviewer's own labels, and for what the slide became by them: they are no change by somebody else. */
+async function allKept() {
+  await station.sending;
+  await station.asking;
+  await tellShown();
+}
+
 async function sign() {
   if (!isKnown(sign)) return;
   byId("sign-said").textContent = "";
   try {
-    await station.sending;
-    await tellShown();
+    await allKept();
     await ask("signatures", { by: station.reviewer, revision: meta.revision });
     byId("sign-said").textContent = `Signed by ${station.reviewer}`;
   } catch (error) {
@@ -223,10 +230,9 @@ function showBulk() {
 
 async function confirmInBulk() {
   if (!isKnown(confirmInBulk)) return;
-  const wanted = forBulk().length;
   try {
-    await station.sending;
-    await tellShown();
+    await allKept();
+    const wanted = forBulk().length;
     const wish = { label: filter.label, by: station.reviewer, revision: meta.revision };
     const { confirmed } = await (await ask("bulk", wish)).json();
     const rest = wanted - confirmed;
@@ -255,11 +261,24 @@ const inSight = new IntersectionObserver(
   { threshold: 0.5 },
 );
 
+/** What came into view is told of the person who reviews; before there is a name, it waits for that. */
 async function tellShown() {
-  while (station.shown.size) {
-    const told = [...station.shown].slice(0, AT_A_TIME);
-    showRefusals((await (await ask("shown", { cells: told })).json()).refusals);
-    for (const [seq, label] of told) if (station.shown.get(seq) === label) station.shown.delete(seq);
+  const { reviewer: by, shown } = station;
+  while (by && shown.size) {
+    const told = [...shown].slice(0, AT_A_TIME);
+    const { refusals } = await (await ask("shown", { by, cells: told })).json();
+    if (by === station.reviewer) showRefusals(refusals);
+    for (const [seq, label] of told) if (shown.get(seq) === label) shown.delete(seq);
+  }
+}
+
+/** Another person will review, who has seen nothing yet but what is in view now. */
+function lookAnew() {
+  tellShown().catch(() => {});
+  station.shown = new Map();
+  for (const element of byId("cells").querySelectorAll(".cell")) {
+    inSight.unobserve(element);
+    inSight.observe(element);
   }
 }
 

@@ -31,6 +31,7 @@ function typedInfo() {
     else if (text && !Number.isFinite(figure)) throw new Error(`${text} is no number`);
     else info[field.name] = text ? figure : null;
   }
+  info.white_count_corrected &&= info.white_count !== null;
   return info;
 }
 

@@ -74,8 +74,10 @@ def test_a_correction_fits_until_another_person_has_labelled_the_cell(page: Page
     change(page, out, lambda cell: replace(cell, label="neutrophil"))  # the model's, computed anew
     assert unsaved(page) == "1 correction, not saved yet"
     by_another = {"corrected_label": "platelet", "corrected_by": "Bo", "corrected_at": "2026-01-01T00:00:00Z"}
-    change(page, out, lambda cell: replace(cell, **by_another))
+    change(page, out, lambda cell: replace(cell, **by_another, comment="small, <b>pale</b>"))
     assert unsaved(page) == "1 correction no longer fits: no. 5"
+    page.locator(".cell[data-seq='5']").click()
+    assert "small, <b>pale</b>" in page.locator("#facts").inner_text()
 
 
 def test_a_list_of_choices_keeps_its_keys(page: Page):

@@ -1,5 +1,7 @@
 """Corrections of several slides in one call, and what is said where another command has the ledger."""
 
+import csv
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +13,7 @@ from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import CorrectionError, OutputError
 from cartcls.runtime.ledger.folder import existing_ledger, open_ledger
 from cartcls.runtime.reports.corrections import correct, correct_all
+from cartcls.runtime.reports.page_data import ROW_FIELDS
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 
 
@@ -39,6 +42,16 @@ def file_of(out: Path, name: str, *changes: tuple[int, str, str]) -> Path:
     return file
 
 
+def shown_comments(out: Path, name: str) -> list[str]:
+    """Comments in a slide's table, after they were compared with those of its page."""
+    with (out / name / "cells.csv").open(newline="", encoding="utf-8-sig") as table:
+        found = [row["comment"] for row in csv.DictReader(table)]
+    script = (out / name / "cells" / "rows-0000.js").read_text()
+    place = ROW_FIELDS.index("comment")
+    assert [row[place] for row in json.loads(script[len("cartcls.rows(") : -2])] == found
+    return [text for text in found if text]
+
+
 @pytest.fixture
 def two(out: Path, folder: Path, bundle: Bundle) -> Path:
     """Reports of two slides."""
@@ -57,6 +70,7 @@ def test_files_of_several_slides_are_applied_together_each_with_its_comments(two
     assert [(found.to_label, found.comment) for found in made] == [("monocyte", "folded"), ("basophil", "")]
     assert [(done.changed, done.already) for done in correct_all(two, files, "Ada")] == [(0, 1), (0, 1)]
     assert not any(slide.differences for slide in verify_reports(two))
+    assert (shown_comments(two, "slide"), shown_comments(two, "other")) == (["folded"], [])
 
 
 def test_one_file_that_does_not_fit_keeps_all_from_being_applied(two: Path):

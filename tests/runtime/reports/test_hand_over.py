@@ -13,13 +13,14 @@ from reviewer import classify, corrections, make_slide
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 from cartcls.runtime.ledger.folder import existing_ledger, review_ledger
+from cartcls.runtime.ledger.hand_over_table import HandOver
 from cartcls.runtime.ledger.signatures import digest_of, save_signature
 from cartcls.runtime.ledger.slide_info import SlideInfo
 from cartcls.runtime.ledger.typed_facts import TypedFacts, save_typed_facts
 from cartcls.runtime.reports import loinc
 from cartcls.runtime.reports.corrections import correct
 from cartcls.runtime.reports.hand_over import hand_over
-from cartcls.runtime.reports.told import RESEARCH_ONLY
+from cartcls.runtime.reports.told import RESEARCH_ONLY, status_of
 
 Resource = dict[str, Any]
 INFO = """
@@ -174,6 +175,31 @@ def test_final_only_where_signed_and_amended_after_a_signed_one_left(out: Path):
     assert report["resultsInterpreter"] == [{"display": "C. Second"}]
     assert "This replaces a signed report" in report["conclusion"]
     assert "Not signed" not in report["conclusion"]
+
+
+def test_what_was_amended_stays_so_when_files_and_facts_come_back(out: Path, bundle: Bundle):
+    folder, kept = out.parent / "slide", out.parent / "kept.jpg"
+    sign(out)
+    assert row(out)["status"] == "final"
+    file = folder / "cell-08.jpg"
+    file.rename(kept)
+    classify(folder, bundle)
+    assert row(out)["status"] == "amended"
+    kept.rename(file)
+    for info in (INFO.replace("26-0815", "26-0816"), INFO):
+        classify(folder, bundle)
+        found = row(out)
+        assert (found["status"], found["signed_by"]) == ("amended", "")
+        (folder / "slide.toml").write_text(info, encoding="utf-8")
+    classify(folder, bundle)
+    sign(out)
+    assert row(out)["status"] == "amended"
+
+
+def test_what_follows_an_amended_report_is_never_final():
+    made = [HandOver("csv", status, digest, "") for status, digest in (("final", "a"), ("amended", ""))]
+    assert status_of("a", made[:1]) == "final"
+    assert status_of("a", made) == "amended"
 
 
 def test_a_void_signature_that_never_left_is_none(out: Path):

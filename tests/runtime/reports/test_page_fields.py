@@ -58,7 +58,7 @@ def test_a_field_is_in_the_file_of_its_first_row(slide: SlideLedger, tmp_path: P
     assert [len(first), len(second)] == [2, 1]
     assert second[0][4] == [ROWS + 3, ROWS + 4]
     rows = (tmp_path / "cells" / "rows-0001.js").read_text()
-    assert json.loads(rows[len("cartcls.rows(") : -2])[0][-4:] == [3, [20, 2, 9, 8], None, None]
+    assert json.loads(rows[len("cartcls.rows(") : -2])[0][-5:] == [3, [20, 2, 9, 8], None, None, ""]
 
 
 @pytest.mark.parametrize(

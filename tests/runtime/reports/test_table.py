@@ -19,8 +19,8 @@ COLUMNS = [
     *("seq", "slide", "path", "path_encoded", "part", "x", "y", "w", "h", "scale", "mpp", "at_edge"),
     *("label", "model_label", "confidence", "status", "reason"),
     *("promise", "p_basophil", "p_eosinophil", "p_erythroblast", "p_ig", "p_lymphocyte", "p_monocyte", "p_neutrophil"),
-    *("p_platelet", "corrected_by", "corrected_at", "thumbnail", "sha256", "width", "height"),
-    *("bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
+    *("p_platelet", "corrected_by", "corrected_at", "comment", "thumbnail", "sha256", "width"),
+    *("height", "bundle", "bundle_sha256", "backend", "precision", "version", "analysed_at"),
 ]
 
 
@@ -100,6 +100,12 @@ def test_the_table_has_the_promised_columns(file: Path, bundle: Bundle):
     assert found[0]["p_platelet"] == found[0]["confidence"] == "0.930000"
     assert (found[0]["bundle_sha256"], found[0]["path_encoded"]) == (bundle.sha256, "0")
     assert (found[1]["label"], found[1]["p_basophil"], found[1]["reason"]) == ("", "", "is empty (0 bytes)")
+
+
+def test_a_comment_is_written_and_starts_no_formula(file: Path, bundle: Bundle):
+    comments = ("3 lobes, 50 % large", '=HYPERLINK("x")', "- or a blast", "")
+    found = written(bundle, file, *(a_cell(1, comment=text) for text in comments))
+    assert [row["comment"] for row in found] == [comments[0], '%3DHYPERLINK("x")', "%2D or a blast", ""]
 
 
 def test_a_corrected_row_says_what_counts_and_what_the_model_said(file: Path, bundle: Bundle):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from asking import BASE, Browser, label, revision, rows, see, sign, tell
+from asking import BASE, Browser, label, revision, rows, see, tell
 from reviewer import classify
 from starlette.testclient import httpx
 
@@ -320,6 +320,8 @@ def test_ok_cells_are_confirmed_at_once_when_they_were_shown(browser: Browser, o
         return browser.client.post("/slides/1/bulk", json=wish)
 
     assert confirm().json() == {"confirmed": 0}
+    see(browser.client, "Ben")
+    assert confirm().json() == {"confirmed": 0}
     label(browser.client, 1, "monocyte")
     see(browser.client)
     assert confirm().json() == {"confirmed": 7}
@@ -328,51 +330,6 @@ def test_ok_cells_are_confirmed_at_once_when_they_were_shown(browser: Browser, o
     with existing_ledger(out) as (ledger, _):
         made = ledger.slides()[0].corrections()
     assert [correction.in_bulk for correction in made] == [False] + [True] * 7
-
-
-# signing
-
-
-def test_a_slide_is_signed_by_two_who_have_seen_it(browser: Browser, out: Path):
-    assert sign(browser.client).status_code == 422
-    assert see(browser.client) == []
-    assert sign(browser.client, by="").status_code == 422
-    assert sign(browser.client).status_code == 200
-    assert "already" in sign(browser.client).text
-    other = browser.another()
-    browser.enter(other)
-    assert "not shown to you" in sign(other, "Ben").text
-    see(other)
-    assert sign(other, "Ben").status_code == 200
-    assert "two signatures" in sign(other, "Cleo").text
-    page = browser.client.get("/slides/1/").text
-    assert "Signed.</b> Anna" in page and "Signed by a second person.</b> Ben" in page
-    assert label(browser.client, 1, "monocyte").status_code == 200
-    assert browser.client.get("/slides/1/").text.count("Signature void") == 2
-    assert "signature void" in browser.client.get("/").text
-
-
-def test_a_slide_is_not_signed_while_a_cell_awaits_review(browser: Browser):
-    label(browser.client, 1, "unsure")
-    assert see(browser.client) == ["1 cell awaits review"]
-    assert sign(browser.client).text == "1 cell awaits review"
-    label(browser.client, 1, "eosinophil")
-    assert "not shown" not in " ".join(see(browser.client))
-    assert sign(browser.client).status_code == 200
-
-
-def test_a_slide_is_signed_as_it_was_seen(browser: Browser):
-    before = revision(browser.client)
-    see(browser.client)
-    label(browser.client, 1, "eosinophil")
-    answer = browser.client.post("/slides/1/signatures", json={"by": "Anna", "revision": before})
-    assert (answer.status_code, "has changed since" in answer.text) == (409, True)
-
-
-def test_a_cell_that_was_relabelled_since_was_not_shown(browser: Browser):
-    see(browser.client)
-    label(browser.client, 1, "monocyte")
-    assert sign(browser.client).text == "not shown to you, so scroll through them: 1 monocyte"
 
 
 def test_the_station_writes_nothing_but_reviews(browser: Browser, out: Path):

@@ -190,6 +190,30 @@ def test_the_later_of_two_reviewers_sees_what_the_earlier_said(page: Page, link:
     context.close()
 
 
+def test_each_signer_has_to_look_at_the_cells(page: Page):
+    page.set_viewport_size({"width": 1280, "height": 400})
+
+    def be(name: str) -> None:
+        page.evaluate("byId('reviewer').click()")  # without scrolling
+        page.fill("#who-name", name)
+        page.keyboard.press("Enter")
+
+    missing = "not shown to you, so scroll through them: 3 eosinophil"
+    expect(page.locator("#refusals")).to_contain_text("nobody has said who signs")
+    be("Anna")
+    expect(page.locator("#refusals")).to_have_text(missing)
+    see_all(page)
+    page.evaluate("byId('sign').click()")
+    expect(page.locator(".signed")).to_contain_text("Signed. Anna")
+    with page.expect_response(lambda answer: '"by":"Ben"' in (answer.request.post_data or "")):
+        be("Ben")  # who has them in view
+    page.click("#sign")
+    expect(page.locator(".signed").last).to_contain_text("Signed by a second person. Ben")
+    page.evaluate("window.scrollTo(0, 0)")
+    be("Cleo")
+    expect(page.locator("#refusals")).to_have_text(missing)
+
+
 def test_a_label_that_cannot_be_kept_now_is_sent_again_under_the_name_that_made_it(page: Page):
     page.wait_for_selector("body[data-ready]")
     page.evaluate("station.reviewer = 'Anna'")
@@ -246,6 +270,36 @@ def test_fields_come_while_they_are_watched_and_their_cells_are_relabelled_in_th
     page.click("#original summary")
     expect(page.locator("#original img")).to_have_js_property("complete", True)
     assert page.locator("#original img").evaluate("image => image.naturalWidth") > 50
+
+
+def test_facts_are_removed_where_their_fields_are_emptied(page: Page):
+    def keep() -> None:
+        page.keyboard.press("Enter")
+        expect(page.locator("#info")).to_be_hidden()
+
+    page.evaluate("station.reviewer = 'Anna'")
+    page.click("#type-facts")
+    page.fill("#info [name=sample]", "26-0815")
+    page.check("#info [name=white_count_corrected]")
+    page.fill("#info [name=white_count]", "7.4")
+    keep()
+    expect(page.locator("dl.info")).to_contain_text("without nucleated red cells")
+    page.click("#type-facts")
+    page.fill("#info [name=white_count]", "")
+    keep()
+    expect(page.locator("dl.info")).not_to_contain_text("White count")
+    page.click("#type-facts")
+    page.fill("#info [name=sample]", "")
+    keep()
+    expect(page.locator("#summary")).not_to_contain_text("Typed by")
+
+
+def test_own_labels_that_are_being_kept_do_not_keep_from_confirming(page: Page):
+    page.evaluate("station.reviewer = 'Anna'")
+    page.click("#labels button[data-label=eosinophil]")
+    see_all(page)
+    page.evaluate("() => { relabel(cells.find((cell) => cell.seq === 1), 'monocyte'); confirmInBulk(); }")
+    expect(page.locator("#unsaved-text")).to_have_text("2 confirmed.")
 
 
 def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: Page, trial: Trial):
@@ -363,7 +417,7 @@ def test_pages_say_that_they_are_old_while_the_station_is_away_and_go_on_after_i
         say("")
         expect(listed.locator("#lines")).to_contain_text("of 4")
         expect(page.locator("#cells .cell")).to_have_count(4)
-        page.route("**/state", lambda route: route.fulfill(status=404, body="There is no such slide."))
+        page.route("**/state?*", lambda route: route.fulfill(status=404, body="There is no such slide."))
         expect(page.locator("#banners")).to_have_text("There is no such slide.")
         context.close()
 

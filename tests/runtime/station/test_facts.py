@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 from asking import Browser, revision, see, sign, tell
+from reviewer import classify
 
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger.folder import review_ledger
 from cartcls.runtime.ledger.slide_info import SlideInfo
 
@@ -22,8 +24,33 @@ def test_facts_are_typed_and_void_a_signature(browser: Browser, out: Path):
     before = revision(browser.client)
     assert tell(browser.client, info, by="Ben").status_code == 200  # the same again
     assert revision(browser.client) == before
+    assert tell(browser.client, {"stain": "Wright"}).status_code == 200
+    page = browser.client.get("/slides/1/").text
+    assert "26-0815" not in page and "no clumps" not in page and "<dd>Wright</dd>" in page
+
+
+def test_facts_that_were_typed_can_be_removed(browser: Browser, out: Path, tmp_path: Path, bundle: Bundle):
+    def found() -> tuple[SlideInfo | None, bool]:
+        with review_ledger(out) as (ledger, _):
+            (slide,) = ledger.slides()
+            return slide.info(), "Typed by" in browser.client.get("/slides/1/").text
+
     assert tell(browser.client, {}).status_code == 200
-    assert "26-0815" not in browser.client.get("/slides/1/").text
+    assert tell(browser.client, {"sample": "typed"}).status_code == 200
+    see(browser.client)
+    assert sign(browser.client).status_code == 200
+    assert found() == (SlideInfo("typed"), True)
+    for info in ({}, {"sample": "typed"}):
+        assert tell(browser.client, info).status_code == 200
+        assert "Signature void" in browser.client.get("/slides/1/").text
+        assert found() == ((SlideInfo("typed"), True) if info else (None, False))
+    (tmp_path / "slide" / "slide.toml").write_text("sample = 'file'", encoding="utf-8")
+    classify(tmp_path / "slide", bundle)
+    assert found() == (SlideInfo("typed"), True)
+    assert tell(browser.client, {}).status_code == 200
+    assert found() == (SlideInfo("file"), False)
+    answer = tell(browser.client, {})
+    assert (answer.status_code, "slide.toml in the slide's folder says this" in answer.text) == (422, True)
 
 
 @pytest.mark.parametrize(

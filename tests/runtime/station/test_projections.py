@@ -1,18 +1,22 @@
 """Reports on the disk follow what was done at the station, whoever writes them."""
 
 import csv
+import errno
 import json
 import os
 import threading
 from pathlib import Path
 
-from asking import Browser
+import pytest
+from asking import Browser, label, revision, see
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
 from cartcls.runtime.ledger.folder import REVIEW, existing_ledger, open_ledger, review_ledger, watch_has_stopped
+from cartcls.runtime.ledger.ledger import Ledger
 from cartcls.runtime.reports.rebuild import rebuild_reports, verify_reports
 from cartcls.runtime.station.projections import find_due, write_reports
+from cartcls.runtime.station.serve import write_due
 
 
 def relabel(browser: Browser) -> None:
@@ -37,6 +41,32 @@ def test_the_station_writes_them_where_nobody_else_does(browser: Browser, out: P
     assert [slide.differences for slide in verify_reports(out)] == [[]]
 
 
+def test_a_comment_is_in_the_table_until_its_label_is_taken_back(browser: Browser, out: Path):
+    assert label(browser.client, 1, "monocyte", comment="3 lobes, <b>n</b>").status_code == 200
+    for said in ("3 lobes, <b>n</b>", ""):
+        assert write_reports(browser.desk)
+        with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+            assert next(csv.DictReader(file))["comment"] == said
+        assert [slide.differences for slide in verify_reports(out)] == [[]]
+        assert label(browser.client, 1, None).status_code == 200
+
+
+def test_what_the_station_writes_itself_is_no_change_of_the_slide(browser: Browser):
+    relabel(browser)
+    see(browser.client)
+    seen = revision(browser.client)
+    assert write_reports(browser.desk)
+    wish = {"label": "eosinophil", "by": "Anna", "revision": seen}
+    assert browser.client.post("/slides/1/bulk", json=wish).json() == {"confirmed": 7}
+    seen = revision(browser.client)
+    assert write_reports(browser.desk)
+    answer = browser.client.post("/slides/1/signatures", json={"by": "Anna", "revision": seen})
+    assert answer.status_code == 200
+    seen, page = revision(browser.client), browser.client.get("/slides/1/").text
+    assert write_reports(browser.desk)
+    assert (revision(browser.client), browser.client.get("/slides/1/").text) == (seen, page)
+
+
 def test_typed_facts_are_in_summary_and_page_also_when_they_are_rebuilt(browser: Browser, out: Path):
     told = {"by": "Anna", "info": {"sample": "26-0815", "white_count": 10.0}}
     seen = browser.client.get("/slides/1/state").json()["revision"]
@@ -59,6 +89,31 @@ def test_it_leaves_them_to_who_has_the_ledger(browser: Browser, out: Path, bundl
     with open_ledger(out, bundle):
         assert not write_reports(browser.desk)
         assert browser.desk.due == {1}
+
+
+def test_what_keeps_reports_from_being_written_is_told_unless_another_process_has_them(
+    browser: Browser, out: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    relabel(browser)
+    with open_ledger(out, bundle):
+        write_due(browser.desk, told.append)
+    assert (told, browser.desk.due) == ([], {1})
+
+    def fail(ledger: Ledger) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "take_corrections", fail)
+        for _ in range(2):
+            write_due(browser.desk, told.append)
+    assert browser.desk.due == {1}
+    (said,) = told
+    assert "cannot be written: No space left on device; labels are in the ledger" in said
+    assert said in browser.client.get("/slides/1/state").json()["banners"] and said in browser.client.get("/").text
+    write_due(browser.desk, told.append)
+    assert browser.client.get("/slides/1/state").json()["banners"] == []
+    assert (len(told), browser.desk.due, label_in_table(out)) == (1, set(), "monocyte")
 
 
 def test_the_next_station_writes_what_a_killed_one_left(browser: Browser, out: Path):
