@@ -14,6 +14,7 @@ from typing import Literal
 from .bundle.bundle import Bundle, load_bundle
 from .errors import BackendError, BundleError
 from .files import why_away
+from .inference.choose import open_openvino
 from .inference.cuda import NO_GPU, open_cuda, why_no_gpu
 from .inference.cuda_protocol import Gpu, check_copies
 from .inference.engine_store import build_record_for, engine_directories, find_engine
@@ -56,7 +57,7 @@ def examine(bundle_dir: Path, capture_dir: Path | None, out: Path) -> list[Findi
     except BundleError as error:
         findings.append(Finding("failure", "bundle", str(error), "reinstall cartcls, or copy the bundle again"))
     else:
-        findings += [_bundle(bundle), _verified(bundle), _engine(bundle, gpu)]
+        findings += [_bundle(bundle), _on_the_cpu(bundle, gpu), _verified(bundle), _engine(bundle, gpu)]
     findings += _folder("reports", _nearest(out), writes=True)
     if capture_dir is not None:
         findings += _folder("captures", capture_dir, writes=False)
@@ -110,6 +111,17 @@ def _bundle(bundle: Bundle) -> Finding:
     if bundle.calibrated:
         return Finding("ok", "bundle", f"{text}, calibrated, all digests match")
     return Finding("warning", "bundle", f"{text}, all digests match, {bundle.problem}", "review every cell yourself")
+
+
+def _on_the_cpu(bundle: Bundle, gpu: Gpu | None) -> Finding:
+    """Whether OpenVINO can load the model, and how many parts of a batch it runs side by side on this processor."""
+    try:
+        backend = open_openvino(bundle)
+    except BackendError as error:
+        return Finding("warning" if gpu else "failure", "model on the CPU", str(error), "pip install openvino")
+    streams, precision = backend.streams, backend.precision
+    backend.close()
+    return Finding("ok", "model on the CPU", f"{precision}; {streams} at a time, as OpenVINO chose for this processor")
 
 
 def _verified(bundle: Bundle) -> Finding:

@@ -19,7 +19,7 @@ TINT = 0.07
 LIGHT = 0.05
 FOCUS = (-0.6, 1.0)  # from sharper to softer
 
-ELSEWHERE = 0.6  # share of images that are varied as other laboratories differ: by the following, beside the above
+ELSEWHERE = 0.4  # share of images that are varied as other laboratories differ: by the following, beside the above
 FIELD = (-0.95, 0.35)  # logarithm of the width that is seen, against the crop's: from cells that fill it to small ones
 DYES = 0.18  # standard deviation of what each channel's optical density takes of the others'
 WIDE_STAIN = 0.35

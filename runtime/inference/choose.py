@@ -39,7 +39,7 @@ def open_backend(
     if name not in BACKENDS:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
     if name == "openvino":
-        return _open_openvino(bundle)
+        return open_openvino(bundle)
     reasons = []
     for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
         if name not in ("auto", candidate):
@@ -59,7 +59,7 @@ def open_backend(
             return opened
     if reasons and why_no_gpu() != NO_GPU:  # where there is none, the CPU is no surprise
         notify(f"using the CPU (openvino); {', '.join(reasons)}")
-    return _open_openvino(bundle)
+    return open_openvino(bundle)
 
 
 def _tensorrt_is_installed() -> bool:
@@ -76,7 +76,12 @@ _GPU_BACKENDS = {
 }
 
 
-def _open_openvino(bundle: Bundle) -> Backend:
+def open_openvino(bundle: Bundle) -> OpenVINOBackend:
+    """Load a bundle's graph, or its 8-bit graph, with OpenVINO, compiled if it was compiled before.
+
+    Raises:
+        BackendError: OpenVINO is not installed, or cannot load the graph.
+    """
     int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
     backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model, CompiledStore())
     for port, shape in {

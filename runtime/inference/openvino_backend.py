@@ -23,6 +23,7 @@ class OpenVINOBackend:
 
     Attributes:
         shapes: Shape of each input and output by name; None for a dynamic size.
+        streams: Number of parts of a batch that run side by side; OpenVINO chooses it for the processor and the graph.
     """
 
     name = "openvino"
@@ -50,6 +51,7 @@ class OpenVINOBackend:
             self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run in parallel
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
+        self.streams = len(self._requests)
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
             for port in (*compiled.inputs, *compiled.outputs)

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -45,8 +46,10 @@ def test_a_machine_with_nothing_can_still_classify(tmp_path: Path):
     assert {finding.subject for findings in found.values() for finding in findings if finding.level == "ok"} == {
         "CPU",
         "bundle",
+        "model on the CPU",
         "reports",
     }
+    assert re.search(r"; [1-9]\d* at a time, ", found["model on the CPU"][0].text)
     assert "cores, " in found["CPU"][0].text
     assert "all digests match" in found["bundle"][0].text
     assert found["reports"][0].text.startswith(str(tmp_path))

@@ -44,7 +44,7 @@ def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object, cuda: object, chosen: str, says: list[str]
 ):
     gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=cuda)
-    monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    monkeypatch.setattr(backends, "open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
     monkeypatch.setattr(backends, "why_no_gpu", lambda: "")
     said: list[str] = []
     assert open_backend(bundle, "auto", said.append).name == chosen
@@ -56,7 +56,7 @@ def test_where_there_is_no_gpu_the_cpu_is_taken_in_silence(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object
 ):
     gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=None)
-    monkeypatch.setattr(backends, "_open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    monkeypatch.setattr(backends, "open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
     monkeypatch.setattr(backends, "why_no_gpu", lambda: NO_GPU)
     said: list[str] = []
     assert open_backend(bundle, "auto", said.append).name == "openvino"

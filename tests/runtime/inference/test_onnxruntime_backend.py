@@ -138,7 +138,7 @@ def test_other_answers_are_refused_and_auto_goes_on(
     runtime.sign = -1
     entries = {"cuda": (lambda: True, open_onnxruntime)}
     monkeypatch.setattr("cartcls.runtime.inference.choose._GPU_BACKENDS", entries)
-    monkeypatch.setattr("cartcls.runtime.inference.choose._open_openvino", lambda bundle: "the CPU")
+    monkeypatch.setattr("cartcls.runtime.inference.choose.open_openvino", lambda bundle: "the CPU")
     monkeypatch.setattr("cartcls.runtime.inference.choose.why_no_gpu", lambda: "")
     said: list[str] = []
     with installed(FakeGpu(), "cuda-bindings"):

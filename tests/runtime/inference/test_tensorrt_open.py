@@ -104,7 +104,7 @@ def test_a_refused_build_is_remembered_and_auto_goes_on_with_the_reason(
     small: Bundle, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
 ):
     trt.sign = -1
-    monkeypatch.setattr(choose, "_open_openvino", lambda bundle: "the CPU")
+    monkeypatch.setattr(choose, "open_openvino", lambda bundle: "the CPU")
     for build in (True, True, False):  # a service starts again and again
         said: list[str] = []
         assert open_backend(small, "auto", said.append, build=build) == "the CPU"
@@ -146,7 +146,7 @@ def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_a_reason_for_the_next_back
 ):
     trt = FakeTensorRT(RTX_VERSION, FakeGpu())
     trt.gpu.capability = (9, 0)
-    monkeypatch.setattr(choose, "_open_openvino", lambda bundle: "the CPU")
+    monkeypatch.setattr(choose, "open_openvino", lambda bundle: "the CPU")
     said: list[str] = []
     with installed(trt.gpu, "cuda-bindings", trt):
         with pytest.raises(NoGpuError, match=r"tensorrt_rtx .* does not know A GPU \(sm90\)"):
