@@ -183,7 +183,8 @@ class _Work:
     def _finish(self, task: Task, rows: SlideRows) -> None:
         slide, archived = task.slide, self.archived
         if rows.unsettled == rows.expected:
-            self._fail(slide, f"{slide.source}: no file of it can be read")
+            reason = next(cell.reason for answer in rows.in_order for cell in answer.cells)
+            self._fail(slide, f"no file of it can be read: the first one {reason}")
             return
         run = Run(slide.name, slide.source, "", "", "", self._job.version, self._run.started_at)
         made = finished(rows, self._bundle, run)
@@ -211,7 +212,7 @@ class _Work:
 
     def _fail(self, slide: Slide, reason: str) -> None:
         self.archived.failed[slide.source] = reason
-        self._notify(f"not in the table: {slide.source}: {reason}")
+        self._notify(f"not in the table: {reason if slide.source in reason else f'{slide.source}: {reason}'}")
 
 
 def _listed(slides: Sequence[Slide], shares: Shares) -> Iterator[tuple[Slide, Listing | SlideError]]:
@@ -242,7 +243,7 @@ def _answers(tasks: Sequence[Task], job: Job, shares: Shares) -> Iterator[Answer
         batch_format="pyarrow",
         zero_copy_batch=True,
         fn_constructor_kwargs={"job": job},
-        compute=ray.data.ActorPoolStrategy(size=shares.workers),
+        compute=ray.data.ActorPoolStrategy(size=min(shares.workers, len(parts))),
         num_cpus=shares.cpus,
         num_gpus=shares.gpus or None,
     )

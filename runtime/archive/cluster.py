@@ -127,6 +127,7 @@ def _new_folder() -> Path:
     parent = Path(tempfile.gettempdir())
     sweep(parent)
     folder = parent / f"{UNFINISHED}ray-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)  # of one that had this number: in a container each may have it
     with writing(folder, BackendError):
         folder.mkdir(mode=0o700)
     return folder

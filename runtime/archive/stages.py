@@ -222,11 +222,19 @@ def _read(task: Task, job: Job) -> Iterator[_Chunk]:
     def read(file: File) -> Reading:
         return replace(folder.read(file, job.width, job.height, job.adjustment), small=None)
 
-    with ThreadPoolExecutor(REMOTE_THREADS if task.slide.uri else THREADS) as pool:
-        readings = in_order(pool, read, part, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
+    pool = ThreadPoolExecutor(REMOTE_THREADS if task.slide.uri else THREADS)
+    try:
+        waiting = in_order(pool, read, part, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
         for first in range(0, len(part), CHUNK):
             chunk = part[first : first + CHUNK]
-            yield _Chunk(task.number, task.first + first, chunk, [next(readings) for _ in chunk])
+            readings = [next(waiting) for _ in chunk]
+            if task.slide.uri and all(map(_is_unread, chunk, readings)):  # each next one would be waited for as long
+                raise SlideError(
+                    f"{task.slide.source} cannot be read: {readable_name(chunk[0].name)} {readings[0].error}"
+                )
+            yield _Chunk(task.number, task.first + first, chunk, readings)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _check_tries() -> None:
@@ -252,5 +260,9 @@ def _row(prediction: Prediction, name: bytes, seq: int) -> Cell:
 
 def _is_unsettled(file: File, reading: Reading) -> bool:
     """Whether a file may be another one, or readable, next time; damaged bytes stay damaged."""
-    unread = reading.incomplete and reading.sha256 is None and file.size != 0
-    return unread or not file.is_as(reading.fingerprint)
+    return _is_unread(file, reading) or not file.is_as(reading.fingerprint)
+
+
+def _is_unread(file: File, reading: Reading) -> bool:
+    """Whether there is a file whose bytes could not be read."""
+    return reading.incomplete and reading.sha256 is None and file.size != 0

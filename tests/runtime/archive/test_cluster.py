@@ -1,5 +1,10 @@
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 
+from cartcls.runtime.archive import cluster
 from cartcls.runtime.archive.cluster import share
 from cartcls.runtime.errors import BackendError
 
@@ -30,3 +35,13 @@ def test_a_cluster_that_cannot_work_is_refused_at_once():
         share([(0, 4)], None, gpu=True)
     with pytest.raises(BackendError, match="too small for 9999"):
         share([(1, 0)], 9999, gpu=False)
+
+
+def test_a_killed_run_with_the_number_of_this_process_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f".unfinished-ray-{os.getpid()}" / "session_latest"
+    left.mkdir(parents=True)
+    assert cluster._new_folder() == left.parent
+    assert not left.exists()

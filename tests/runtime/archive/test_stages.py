@@ -3,14 +3,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.fs
 import pytest
 
-from cartcls.runtime.archive import stages
-from cartcls.runtime.archive.places import Slide
+from cartcls.runtime.archive import places, stages
+from cartcls.runtime.archive.places import File, Slide
 from cartcls.runtime.archive.rows import SlideRows, finished
 from cartcls.runtime.archive.stages import Answer, Job, Listing, Model, Task, list_slides, packed, read_slides, unpacked
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
-from cartcls.runtime.errors import BundleError, SlideError
+from cartcls.runtime.errors import BundleError, IncompleteError, SlideError
+from cartcls.runtime.images.decode import RawFile
 from cartcls.runtime.ledger.records import Cell, Run
 
 RUN = Run("17", "/17", "", "", "", "0.1.0", "2026-01-01T00:00:00Z")
@@ -76,6 +78,27 @@ def test_a_slide_that_changed_since_it_was_listed_is_not_read(seventeen: Slide, 
     (chunk,) = read(task, bundle)
     assert "cannot be read" in str(chunk.error)
     assert isinstance(list_slides([seventeen])[0], SlideError)
+
+
+def test_a_store_that_no_longer_answers_costs_a_slide_one_chunk(
+    seventeen: Slide, bundle: Bundle, tried: object, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Path(seventeen.place)
+    for number in range(100):
+        shutil.copy(folder / "cell-01.jpg", folder / f"z-{number}.jpg")
+    system, asked = pyarrow.fs.SubTreeFileSystem(seventeen.place, pyarrow.fs.LocalFileSystem()), []
+
+    def away(self: object, file: File, listed: object) -> RawFile:
+        asked.append(file)
+        raise IncompleteError("cannot be read: AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(places, "_file_system", lambda uri: (system, ""))
+    there = Slide("store://17", "store://17", "")
+    task = Task(0, there, listing_of(there))
+    monkeypatch.setattr(places._Remote, "_read", away)
+    (chunk,) = read(task, bundle)
+    assert str(chunk.error) == "store://17 cannot be read: cell-01.jpg cannot be read: AWS Error NETWORK_CONNECTION"
+    assert len(asked) < task.listing.images
 
 
 def test_what_ends_its_process_each_time_costs_its_slide_alone(seventeen: Slide, bundle: Bundle, tried):  # type: ignore[no-untyped-def]
