@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +134,6 @@ def test_the_summary_has_the_figures_of_the_reports(made: tuple[Path, Archived],
                 assert found == [f"{value:.2f}" for value in (entry["percent"], low, high)]
 
 
-@pytest.mark.filterwarnings("error:The minimum number of concurrent actors")
 def test_the_same_command_does_what_has_changed(made: tuple[Path, Archived], root: Path, address: str, tmp_path: Path):
     table = Path(shutil.copytree(made[0], tmp_path / "table"))
     before = {file.name: file.stat().st_mtime_ns for file in parquet_files(table)}
@@ -144,7 +144,9 @@ def test_the_same_command_does_what_has_changed(made: tuple[Path, Archived], roo
     try:
         changed.write_bytes((root / SLIDES[0] / "cell-02.jpg").read_bytes())
         os.chmod(root / SLIDES[0] / "cell-01.jpg", 0o644)  # changes no byte
-        done = archive([(root / "2020").as_uri()], table, load_bundle(), "openvino", address, 2, features=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "The minimum number of concurrent actors")
+            done = archive([(root / "2020").as_uri()], table, load_bundle(), "openvino", address, 2, features=True)
     finally:
         changed.write_bytes(data)
         os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
