@@ -77,5 +77,7 @@ def archive_summary(
     Counts, differential with 95 % intervals, cells for review and alarm, as summary.json has them.
     """
     from ..runtime.archive.summary import summarize_table
+    from . import show
 
-    summarize_table(table, lambda line: typer.echo(line, nl=False))
+    if not summarize_table(table, lambda line: typer.echo(line, nl=False)):
+        show.notify(f"{table} has no slide yet: `cartcls archive` puts them there")

@@ -139,7 +139,8 @@ def unpacked(table: pyarrow.Table) -> Iterator[object]:
 
 def list_slides(slides: Sequence[Slide]) -> list[Listing | SlideError]:
     """List slides; of those that cannot be listed, say why."""
-    return [_list(slide) for slide in slides]
+    with ThreadPoolExecutor(REMOTE_THREADS if any(slide.uri for slide in slides) else 1) as pool:
+        return list(pool.map(_list, slides))
 
 
 def read_slides(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:

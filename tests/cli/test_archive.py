@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 from cartcls.cli import app
 from cartcls.runtime.archive import archive as archives
 from cartcls.runtime.archive.archive import Archived
+from cartcls.runtime.archive.table import open_table
+from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import OutputError
 
 WRITTEN = Archived(2, 1, 1, 3, Counter(ok=2, review=1), 1, 1.5)
@@ -48,3 +50,11 @@ def test_rejected_images_and_failed_slides_have_their_exit_codes(
     assert isinstance(failed.exception, OutputError)
     assert "1 of 2 slides are not in table" in str(failed.exception)
     assert (Path("table").exists(), bool(failed.stdout)) == (False, True)
+
+
+def test_a_table_without_a_slide_is_told(bundle: Bundle, tmp_path: Path):
+    with open_table(tmp_path / "table", bundle, features=False):
+        pass
+    done = CliRunner().invoke(app, ["archive-summary", str(tmp_path / "table")])
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "has no slide yet" in done.stderr.replace("\n", " ")

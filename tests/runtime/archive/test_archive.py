@@ -23,7 +23,7 @@ from cartcls.runtime.archive.rows import SlideRows
 from cartcls.runtime.archive.stages import Answer, Job, Listing, Task
 from cartcls.runtime.archive.table import facts_of, parquet_files
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
-from cartcls.runtime.errors import BackendError, BundleError, OutputError
+from cartcls.runtime.errors import BackendError, BundleError, OutputError, SlideError
 from cartcls.runtime.ledger.records import Cell
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -177,6 +177,21 @@ def test_a_slide_of_which_no_file_can_be_read_is_not_in_the_table(bundle: Bundle
         "not in the table: /slides/17: no file of it can be read: the first one cannot be opened: Permission denied"
     ]
     assert (work.archived.written, parquet_files(tmp_path)) == (0, [])
+
+
+def test_a_store_that_no_longer_answers_ends_the_run(bundle: Bundle, tmp_path: Path):
+    job = Job(tmp_path, bundle.sha256, "openvino", "0.1.0", False, bundle.width, bundle.height, None)
+    work = archives._Work(tmp_path, bundle, job, [], lambda done, count: None, lambda line: None)
+    slides = [Slide(f"s3://bucket/{number}", "s3://bucket", f"bucket/{number}") for number in range(40)]
+    error = SlideError("cannot be reached")
+    work._rows = {number: SlideRows(64) for number in range(40)}
+    for number, slide in enumerate(slides[:7]):
+        work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
+    work._take(Task(39, slides[39], Listing(64, "")), Answer(39, [Cell(1, "1.jpg", "ok", "", "")]))
+    with pytest.raises(SlideError, match="32 slides in a row could not be read"):
+        for number, slide in enumerate(slides[7:], 7):
+            work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
+    assert number == 7 + archives.AWAY - 1
 
 
 def test_an_empty_archive_and_a_missing_cluster_are_refused(root: Path, tmp_path: Path):

@@ -1,4 +1,5 @@
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,18 @@ def test_a_store_that_no_longer_answers_costs_a_slide_one_chunk(
     (chunk,) = read(task, bundle)
     assert str(chunk.error) == "store://17 cannot be read: cell-01.jpg cannot be read: AWS Error NETWORK_CONNECTION"
     assert len(asked) < task.listing.images
+
+
+def test_slides_of_a_store_are_listed_beside_each_other(monkeypatch: pytest.MonkeyPatch):
+    beside = threading.Barrier(2, timeout=20)
+
+    def listed(slide: Slide) -> Listing:
+        beside.wait()
+        return Listing(1, slide.path)
+
+    monkeypatch.setattr(stages, "_list", listed)
+    slides = [Slide(f"s3://{name}", f"s3://{name}", name) for name in "ab"]
+    assert list_slides(slides) == [Listing(1, "a"), Listing(1, "b")]
 
 
 def test_what_ends_its_process_each_time_costs_its_slide_alone(seventeen: Slide, bundle: Bundle, tried):  # type: ignore[no-untyped-def]
