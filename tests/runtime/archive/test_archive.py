@@ -191,7 +191,7 @@ def test_a_store_that_no_longer_answers_ends_the_run(bundle: Bundle, tmp_path: P
     with pytest.raises(SlideError, match="32 slides in a row could not be read"):
         for number, slide in enumerate(slides[7:], 7):
             work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
-    assert number == 7 + archives.AWAY - 1
+    assert len(work.archived.failed) == 7 + archives.AWAY
 
 
 def test_an_empty_archive_and_a_missing_cluster_are_refused(root: Path, tmp_path: Path):
