@@ -29,7 +29,7 @@ LISTED_AT_ONCE = 64  # slides of a task
 BLOCK = 8 << 20  # bytes that pass at once: less than a chunk of crops, so that each passes by itself
 TASKS_OF_A_PROCESS = 1000  # that reads; then another one is started
 CPU_ONLY = "openvino"
-AWAY = 32  # slides of stores that fail one after the other: each may be waited for minutes
+AWAY = 8  # slides of stores that fail one after the other: each may be waited for minutes
 
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]

@@ -188,7 +188,7 @@ def test_a_store_that_no_longer_answers_ends_the_run(bundle: Bundle, tmp_path: P
     for number, slide in enumerate(slides[:7]):
         work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
     work._take(Task(39, slides[39], Listing(64, "")), Answer(39, [Cell(1, "1.jpg", "ok", "", "")]))
-    with pytest.raises(SlideError, match="32 slides in a row could not be read"):
+    with pytest.raises(SlideError, match=f"{archives.AWAY} slides in a row could not be read"):
         for number, slide in enumerate(slides[7:], 7):
             work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
     assert len(work.archived.failed) == 7 + archives.AWAY
