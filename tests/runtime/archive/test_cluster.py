@@ -1,8 +1,10 @@
 import os
+import socket
 import tempfile
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RpcError
 
 from cartcls.runtime.archive import cluster
 from cartcls.runtime.archive.cluster import share
@@ -35,6 +37,18 @@ def test_a_cluster_that_cannot_work_is_refused_at_once():
         share([(0, 4)], None, gpu=True)
     with pytest.raises(BackendError, match="too small for 9999"):
         share([(1, 0)], 9999, gpu=False)
+
+
+def test_a_port_of_another_program_is_no_cluster(monkeypatch: pytest.MonkeyPatch):
+    def asked(address: str) -> None:
+        raise RpcError(f"no answer from {address}")  # as after 40 s
+
+    monkeypatch.setattr(cluster, "GcsClient", asked)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(BackendError, match=r"at (.*) cannot be joined: no answer from \1"),
+    ):
+        cluster._check_reached(f"127.0.0.1:{other.getsockname()[1]}")
 
 
 def test_a_killed_run_with_the_number_of_this_process_is_in_nobodys_way(
