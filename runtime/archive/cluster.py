@@ -147,7 +147,8 @@ def _connect(address: str | None, folder: Path | None) -> None:
         reason = str(error).strip().splitlines()[0]
         if address:
             raise BackendError(f"the Ray cluster at {address} cannot be joined: {reason}") from None
-        raise BackendError(f"Ray cannot be started on this machine: {reason}") from None
+        shorter = "; set TMPDIR to a folder with a shorter path" if "AF_UNIX path length" in reason else ""
+        raise BackendError(f"Ray cannot be started on this machine: {reason}{shorter}") from None
 
 
 @contextmanager

@@ -51,6 +51,14 @@ def test_a_port_of_another_program_is_no_cluster(monkeypatch: pytest.MonkeyPatch
         cluster._check_reached(f"127.0.0.1:{other.getsockname()[1]}")
 
 
+def test_a_path_that_is_too_long_for_ray_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (long := tmp_path / ("x" * 90)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(BackendError, match="set TMPDIR to a folder with a shorter path"), cluster.cluster(None):
+        pass
+    assert not list(long.iterdir())
+
+
 def test_a_killed_run_with_the_number_of_this_process_is_in_nobodys_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
