@@ -98,7 +98,7 @@ def test_a_store_that_no_longer_answers_costs_a_slide_one_chunk(
     task = Task(0, there, listing_of(there))
     monkeypatch.setattr(places._Remote, "_read", away)
     (chunk,) = read(task, bundle)
-    assert str(chunk.error) == "store://17 cannot be read: cell-01.jpg cannot be read: AWS Error NETWORK_CONNECTION"
+    assert str(chunk.error) == "store://17: cell-01.jpg cannot be read: AWS Error NETWORK_CONNECTION"
     assert len(asked) < task.listing.images
 
 
