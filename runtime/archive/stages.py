@@ -230,9 +230,7 @@ def _read(task: Task, job: Job) -> Iterator[_Chunk]:
             chunk = part[first : first + CHUNK]
             readings = [next(waiting) for _ in chunk]
             if task.slide.uri and all(map(_is_unread, chunk, readings)):  # each next one would be waited for as long
-                raise SlideError(
-                    f"{task.slide.source}: {readable_name(chunk[0].name)} {readings[0].error}"
-                )
+                raise SlideError(f"{task.slide.source}: {readable_name(chunk[0].name)} {readings[0].error}")
             yield _Chunk(task.number, task.first + first, chunk, readings)
     finally:
         pool.shutdown(cancel_futures=True)
