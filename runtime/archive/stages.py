@@ -34,6 +34,7 @@ THREADS, AHEAD = 2, 8  # of one task that reads
 REMOTE_THREADS = 16  # a store answers late
 TASK = 64 * CHUNK  # files of a slide that one task reads; each lists the slide again
 MAX_TRIES = 5  # of a task whose process or machine ended: what does so each time costs its slide, and no other
+MODEL_TRIES = 50  # of a chunk for the model: Ray also counts when it found no process, as after the loss of a machine
 ENDED = "its process ended {tries} times: `cartcls batch` finds the file that does so"
 
 
@@ -149,7 +150,7 @@ def read_slides(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:
     for task in unpacked(table):
         assert isinstance(task, Task)
         try:
-            _check_tries()
+            _check_tries(MAX_TRIES)
             yield from map(packed, _read(task, job))
         except CartclsError as error:
             yield packed(_Chunk(task.number, 0, (), (), error))
@@ -177,7 +178,7 @@ class Model:
         if chunk.error or self._classifier is None:
             return Answer(chunk.task, error=chunk.error or self._error, of_all=not chunk.error)
         try:
-            _check_tries()
+            _check_tries(MODEL_TRIES)
         except SlideError as error:
             return Answer(chunk.task, error=error)
         read = [(file.name, reading, None, None) for file, reading in zip(chunk.files, chunk.readings, strict=True)]
@@ -236,10 +237,10 @@ def _read(task: Task, job: Job) -> Iterator[_Chunk]:
         pool.shutdown(cancel_futures=True)
 
 
-def _check_tries() -> None:
+def _check_tries(most: int) -> None:
     """Give up what ended its process each time."""
     tries = global_worker.core_worker.get_current_task_attempt_number()  # pyright: ignore[reportAttributeAccessIssue]
-    if tries >= MAX_TRIES:
+    if tries >= most:
         raise SlideError(ENDED.format(tries=tries))
 
 

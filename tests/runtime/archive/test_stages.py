@@ -1,6 +1,7 @@
 import shutil
 import threading
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -126,6 +127,17 @@ def test_what_ends_its_process_each_time_costs_its_slide_alone(seventeen: Slide,
     (answer,) = unpacked(table)
     assert isinstance(answer, Answer)
     assert (answer.of_all, str(answer.error)) == (False, str(chunk.error))
+
+
+def test_the_loss_of_a_machine_is_no_fault_of_the_chunk_that_waited(seventeen: Slide, bundle: Bundle, tried):  # type: ignore[no-untyped-def]
+    (chunk,) = read(Task(0, seventeen, listing_of(seventeen)), bundle)
+    model = Model(replace(job(bundle), version=version("cartcls")))
+    for tries, rows in ((stages.MAX_TRIES + 2, 3), (stages.MODEL_TRIES, 0)):
+        tried(tries)
+        (table,) = model(packed(chunk))
+        (answer,) = unpacked(table)
+        assert isinstance(answer, Answer)
+        assert len(answer.cells) == rows, answer.error
 
 
 @pytest.mark.parametrize("change", [{"sha256": "f"}, {"version": "0.0.1"}, {"bundle": Path("/no-such")}])
