@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ..runtime.console import EXIT_UNREADABLE
@@ -45,8 +46,6 @@ def archive(
     cells.csv. The same command again does the slides that are missing or whose files have changed. The exit code is
     3 if some images could not be read: each has a row with the reason; and 1 if some slides could not.
     """
-    from dataclasses import asdict
-
     from ..runtime.archive.archive import archive as run
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
     from ..runtime.errors import OutputError
@@ -56,7 +55,7 @@ def archive(
     with show.progress("crops") as progress:
         done = run(sources, out, loaded, backend.value, ray, workers, features, progress, show.notify)
     if as_json:
-        typer.echo(json.dumps(asdict(done), indent=2))
+        typer.echo(json.dumps(msgspec.to_builtins(done), indent=2))
     else:
         show.unknown_cells(loaded)
         show_archive.archived(out, done)
@@ -78,5 +77,7 @@ def archive_summary(
     Counts, differential with 95 % intervals, cells for review and alarm, as summary.json has them.
     """
     from ..runtime.archive.summary import summarize_table
+    from . import show
 
-    summarize_table(table, lambda line: typer.echo(line, nl=False))
+    if not summarize_table(table, lambda line: typer.echo(line, nl=False)):
+        show.notify(f"{table} has no slide yet: `cartcls archive` puts them there")

@@ -29,6 +29,7 @@ LISTED_AT_ONCE = 64  # slides of a task
 BLOCK = 8 << 20  # bytes that pass at once: less than a chunk of crops, so that each passes by itself
 TASKS_OF_A_PROCESS = 1000  # that reads; then another one is started
 CPU_ONLY = "openvino"
+AWAY = 8  # slides of stores that fail one after the other: each may be waited for minutes
 
 Progress = Callable[[int, int], None]
 Notify = Callable[[str], None]
@@ -86,7 +87,7 @@ def archive(
         notify: Called with messages for the user.
 
     Raises:
-        SlideError: A source cannot be reached, or is no folder.
+        SlideError: A source cannot be reached, or is no folder; or a store no longer answers.
         OutputError: The table cannot be written, or is another bundle's.
         BackendError: The cluster, or the backend, cannot be used.
         BundleError: The bundle is not the same on all machines.
@@ -131,7 +132,7 @@ class _Work:
         self._progress, self._notify = progress, notify
         self._run = Run("", "", "", "", "", job.version, now())
         self._rows: dict[int, SlideRows] = {}
-        self._done = self._count = 0
+        self._done = self._count = self._failed_in_a_row = 0
         self.archived = Archived(slides=len(slides))
 
     def run(self, shares: Shares) -> None:
@@ -153,6 +154,7 @@ class _Work:
             if isinstance(listing, CartclsError):
                 self._fail(slide, str(listing))
                 continue
+            self._failed_in_a_row = 0
             facts = facts_of(self._table / slide.file)
             if facts is None or facts.unsettled or facts.files != listing.digest:
                 if listing.images:
@@ -174,6 +176,7 @@ class _Work:
             del self._rows[answer.task]
             self._fail(task.slide, str(answer.error))
             return
+        self._failed_in_a_row = 0
         self._done += rows.add(answer)
         self._progress(self._done, self._count)
         if rows.is_complete:
@@ -183,7 +186,8 @@ class _Work:
     def _finish(self, task: Task, rows: SlideRows) -> None:
         slide, archived = task.slide, self.archived
         if rows.unsettled == rows.expected:
-            self._fail(slide, f"{slide.source}: no file of it can be read")
+            reason = next(cell.reason for answer in rows.in_order for cell in answer.cells)
+            self._fail(slide, f"no file of it can be read: the first one {reason}")
             return
         run = Run(slide.name, slide.source, "", "", "", self._job.version, self._run.started_at)
         made = finished(rows, self._bundle, run)
@@ -211,7 +215,10 @@ class _Work:
 
     def _fail(self, slide: Slide, reason: str) -> None:
         self.archived.failed[slide.source] = reason
-        self._notify(f"not in the table: {slide.source}: {reason}")
+        self._failed_in_a_row += bool(slide.uri)
+        self._notify(f"not in the table: {reason if slide.source in reason else f'{slide.source}: {reason}'}")
+        if self._failed_in_a_row >= AWAY:
+            raise SlideError(f"{AWAY} slides in a row could not be read: the same command goes on once they can")
 
 
 def _listed(slides: Sequence[Slide], shares: Shares) -> Iterator[tuple[Slide, Listing | SlideError]]:
@@ -242,7 +249,7 @@ def _answers(tasks: Sequence[Task], job: Job, shares: Shares) -> Iterator[Answer
         batch_format="pyarrow",
         zero_copy_batch=True,
         fn_constructor_kwargs={"job": job},
-        compute=ray.data.ActorPoolStrategy(size=shares.workers),
+        compute=ray.data.ActorPoolStrategy(size=min(shares.workers, len(parts))),
         num_cpus=shares.cpus,
         num_gpus=shares.gpus or None,
     )

@@ -17,6 +17,8 @@ from types import FrameType
 import ray
 import ray._private.worker
 import ray.data
+from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+from ray.exceptions import RayError
 
 from ..errors import BackendError
 from ..files import UNFINISHED, sweep, writing
@@ -114,11 +116,14 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def _check_reached(address: str) -> None:
-    """Check that something answers there: Ray itself would try for minutes, and then end the process."""
-    if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):
+    """Check that a cluster answers there: Ray itself would try for minutes, and then end the process."""
+    if found := re.fullmatch(r"(ray://)?\[?(.+?)\]?:(\d+)", address):
         try:
-            socket.create_connection((found[1], int(found[2])), timeout=REACHED_WITHIN).close()
-        except (OSError, OverflowError) as error:
+            socket.create_connection((found[2], int(found[3])), timeout=REACHED_WITHIN).close()
+            if not found[1]:
+                with _without_stderr():
+                    GcsClient(address=address)
+        except (OSError, OverflowError, RayError) as error:
             raise BackendError(f"the Ray cluster at {address} cannot be joined: {error}") from None
 
 
@@ -127,6 +132,7 @@ def _new_folder() -> Path:
     parent = Path(tempfile.gettempdir())
     sweep(parent)
     folder = parent / f"{UNFINISHED}ray-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)  # of one that had this number: in a container each may have it
     with writing(folder, BackendError):
         folder.mkdir(mode=0o700)
     return folder
@@ -141,7 +147,8 @@ def _connect(address: str | None, folder: Path | None) -> None:
         reason = str(error).strip().splitlines()[0]
         if address:
             raise BackendError(f"the Ray cluster at {address} cannot be joined: {reason}") from None
-        raise BackendError(f"Ray cannot be started on this machine: {reason}") from None
+        shorter = "; set TMPDIR to a folder with a shorter path" if "AF_UNIX path length" in reason else ""
+        raise BackendError(f"Ray cannot be started on this machine: {reason}{shorter}") from None
 
 
 @contextmanager

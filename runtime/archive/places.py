@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,11 +20,12 @@ import pyarrow.fs
 from ..errors import ImageError, IncompleteError, SlideError
 from ..images.adjust import Adjustment
 from ..images.decode import MAX_BYTES, Fingerprint, RawFile, fingerprint, too_large
-from ..images.discover import find_images, folders_with_images, readable_name, valid_name
+from ..images.discover import folders_with_images, images_among, readable_name, valid_name
 from ..images.left_out import HEAD, HEADS, LeftOut, is_left_out, is_output, is_report, kind_of
 from ..images.reading import Reading, read_bytes, read_cell
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+RETRY_LIMIT, RETRIED_FOR = "retry_limit_seconds", 60  # where pyarrow would try for a quarter of an hour
 HIDDEN = "._"  # programs that read a folder of Parquet files leave out those that begin with one of these
 
 
@@ -101,13 +102,19 @@ def find_slides(source: str, table: Path) -> Iterator[Slide]:
         source: A path, or a URI.
         table: The table, which is not searched.
 
+    Yields:
+        Also folders that cannot be listed, which may be slides: `Folder.files` says why.
+
     Raises:
         SlideError: It is no folder, or cannot be reached.
     """
-    if URI.match(source):
-        yield from _find_remote(source, table)
-        return
     root = Path(source)
+    if URI.match(source):
+        system, path = _file_system(source)
+        if not isinstance(system, pyarrow.fs.LocalFileSystem):
+            yield from _find_remote(source, system, path)
+            return
+        root = Path(path)
     try:
         names = os.listdir(os.fsencode(root))
     except (FileNotFoundError, NotADirectoryError):
@@ -116,7 +123,8 @@ def find_slides(source: str, table: Path) -> Iterator[Slide]:
         raise SlideError(f"{source} cannot be reached: {error.strerror}") from None
     if is_report(os.fsencode(root), names):
         raise SlideError(f"{source} holds results of cartcls, no slides: name the folder of the cell crops")
-    for folder in folders_with_images(root.resolve(), table, LeftOut()):
+    unlisted: dict[bytes, OSError] = {}
+    for folder in chain(folders_with_images(root.resolve(), table, LeftOut(), unlisted.__setitem__), unlisted):
         yield Slide(os.path.join(root.resolve(), os.fsdecode(folder)).rstrip(os.sep) or os.sep)
 
 
@@ -134,29 +142,30 @@ class _Local:
         self._root = os.fsencode(slide.place)
 
     def files(self) -> list[File]:
-        unlisted: dict[bytes, OSError] = {}
-        found = list(find_images(Path(os.fsdecode(self._root)), None, unlisted.__setitem__))
-        if reason := unlisted.get(b""):
-            raise SlideError(f"{readable_name(self._root)} cannot be read: {reason.strerror}")
-        return [self._file(name) for name in found if os.sep.encode() not in name and not self._is_folder(name)]
+        try:
+            with os.scandir(self._root) as entries:
+                names = [entry.name for entry in entries if not _is_folder(entry)]
+        except OSError as error:
+            raise SlideError(f"{readable_name(self._root)} cannot be read: {error.strerror}") from None
+        return [self._file(name) for name in images_among(self._root, names, LeftOut())]
 
     def read(self, file: File, width: int, height: int, adjustment: Adjustment | None) -> Reading:
         return read_cell(os.path.join(self._root, file.name), width, height, adjustment)
-
-    def _is_folder(self, name: bytes) -> bool:
-        """Whether it is a link to a folder, which is no part of an archive."""
-        return os.path.isdir(os.path.join(self._root, name))
 
     def _file(self, name: bytes) -> File:
         found = fingerprint(os.path.join(self._root, name))
         return File(name, found.size, found.mtime_ns) if found else File(name, -1, 0)
 
 
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Whether it is a folder, or a link to one, which is no part of an archive."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
 class _Remote:
     def __init__(self, slide: Slide):
         self._slide = slide
-        with _reached(slide.place, slide.uri):
-            self._system, _ = pyarrow.fs.FileSystem.from_uri(slide.uri)
+        self._system, _ = _file_system(slide.uri)
 
     def files(self) -> list[File]:
         with _reached(self._slide.place, self._slide.uri):
@@ -181,21 +190,33 @@ class _Remote:
         return RawFile(data, hashlib.sha256(data).hexdigest(), replace(listed, size=len(data)))
 
 
-def _find_remote(uri: str, table: Path) -> Iterator[Slide]:
+def _file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The file system of a URI, and the path in it.
+
+    Raises:
+        SlideError: It is not known, or cannot be reached.
+    """
+    limit = f"{'&' if '?' in uri else '?'}{RETRY_LIMIT}={RETRIED_FOR}"
+    limited = uri + limit if uri.startswith(("gs://", "gcs://")) and RETRY_LIMIT not in uri else uri
+    with _reached(_without_options(uri), limited):
+        return pyarrow.fs.FileSystem.from_uri(limited)
+
+
+def _without_options(uri: str) -> str:
+    """A URI without user, password and options."""
+    return re.sub("//[^/@]*@", "//", uri.partition("?")[0])
+
+
+def _find_remote(uri: str, system: pyarrow.fs.FileSystem, root: str) -> Iterator[Slide]:
     """Slides of a file system that `pyarrow.fs` knows; one request for each folder."""
-    place = re.sub("//[^/@]*@", "//", uri.partition("?")[0])
-    with _reached(place, uri):
-        system, root = pyarrow.fs.FileSystem.from_uri(uri)
-        is_local = isinstance(system, pyarrow.fs.LocalFileSystem)
-        start = os.path.realpath(root) if is_local else root.rstrip("/")
-        scheme = "" if is_local else f"{uri.partition(':')[0]}://"
-        excluded = os.path.realpath(table) if is_local else ""
-        folders = [start]
+    start, scheme = root.rstrip("/"), f"{uri.partition(':')[0]}://"
+    folders = [start]
+    with _reached(_without_options(uri), uri):
         while folders:
             path = folders.pop()
             found = system.get_file_info(pyarrow.fs.FileSelector(path))
             names = {os.fsencode(info.base_name) for info in found}
-            if path == excluded or (path != start and is_output(os.fsencode(path), names)):
+            if path != start and is_output(os.fsencode(path), names):
                 continue
             inner = [info.path for info in found if info.type == pyarrow.fs.FileType.Directory]
             inner = [folder for folder in inner if not is_left_out(os.fsencode(posixpath.basename(folder)))]
@@ -217,8 +238,13 @@ def _is_image(system: pyarrow.fs.FileSystem, info: pyarrow.fs.FileInfo) -> bool:
     kind = kind_of(os.fsencode(info.base_name))
     if kind != "unknown":
         return kind == "image"
-    with system.open_input_stream(info.path) as stream:
-        return HEADS.match(bytes(stream.read(HEAD))) is not None
+    try:
+        with system.open_input_stream(info.path) as stream:
+            return HEADS.match(bytes(stream.read(HEAD))) is not None
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # it gets a row with the reason
 
 
 @contextmanager

@@ -34,6 +34,7 @@ THREADS, AHEAD = 2, 8  # of one task that reads
 REMOTE_THREADS = 16  # a store answers late
 TASK = 64 * CHUNK  # files of a slide that one task reads; each lists the slide again
 MAX_TRIES = 5  # of a task whose process or machine ended: what does so each time costs its slide, and no other
+MODEL_TRIES = 50  # of a chunk for the model: Ray also counts when it found no process, as after the loss of a machine
 ENDED = "its process ended {tries} times: `cartcls batch` finds the file that does so"
 
 
@@ -139,7 +140,8 @@ def unpacked(table: pyarrow.Table) -> Iterator[object]:
 
 def list_slides(slides: Sequence[Slide]) -> list[Listing | SlideError]:
     """List slides; of those that cannot be listed, say why."""
-    return [_list(slide) for slide in slides]
+    with ThreadPoolExecutor(REMOTE_THREADS if any(slide.uri for slide in slides) else 1) as pool:
+        return list(pool.map(_list, slides))
 
 
 def read_slides(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:
@@ -148,7 +150,7 @@ def read_slides(table: pyarrow.Table, job: Job) -> Iterator[pyarrow.Table]:
     for task in unpacked(table):
         assert isinstance(task, Task)
         try:
-            _check_tries()
+            _check_tries(MAX_TRIES)
             yield from map(packed, _read(task, job))
         except CartclsError as error:
             yield packed(_Chunk(task.number, 0, (), (), error))
@@ -176,7 +178,7 @@ class Model:
         if chunk.error or self._classifier is None:
             return Answer(chunk.task, error=chunk.error or self._error, of_all=not chunk.error)
         try:
-            _check_tries()
+            _check_tries(MODEL_TRIES)
         except SlideError as error:
             return Answer(chunk.task, error=error)
         read = [(file.name, reading, None, None) for file, reading in zip(chunk.files, chunk.readings, strict=True)]
@@ -222,17 +224,23 @@ def _read(task: Task, job: Job) -> Iterator[_Chunk]:
     def read(file: File) -> Reading:
         return replace(folder.read(file, job.width, job.height, job.adjustment), small=None)
 
-    with ThreadPoolExecutor(REMOTE_THREADS if task.slide.uri else THREADS) as pool:
-        readings = in_order(pool, read, part, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
+    pool = ThreadPoolExecutor(REMOTE_THREADS if task.slide.uri else THREADS)
+    try:
+        waiting = in_order(pool, read, part, 2 * REMOTE_THREADS if task.slide.uri else AHEAD)
         for first in range(0, len(part), CHUNK):
             chunk = part[first : first + CHUNK]
-            yield _Chunk(task.number, task.first + first, chunk, [next(readings) for _ in chunk])
+            readings = [next(waiting) for _ in chunk]
+            if task.slide.uri and all(map(_is_unread, chunk, readings)):  # each next one would be waited for as long
+                raise SlideError(f"{task.slide.source}: {readable_name(chunk[0].name)} {readings[0].error}")
+            yield _Chunk(task.number, task.first + first, chunk, readings)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _check_tries() -> None:
+def _check_tries(most: int) -> None:
     """Give up what ended its process each time."""
     tries = global_worker.core_worker.get_current_task_attempt_number()  # pyright: ignore[reportAttributeAccessIssue]
-    if tries >= MAX_TRIES:
+    if tries >= most:
         raise SlideError(ENDED.format(tries=tries))
 
 
@@ -252,5 +260,9 @@ def _row(prediction: Prediction, name: bytes, seq: int) -> Cell:
 
 def _is_unsettled(file: File, reading: Reading) -> bool:
     """Whether a file may be another one, or readable, next time; damaged bytes stay damaged."""
-    unread = reading.incomplete and reading.sha256 is None and file.size != 0
-    return unread or not file.is_as(reading.fingerprint)
+    return _is_unread(file, reading) or not file.is_as(reading.fingerprint)
+
+
+def _is_unread(file: File, reading: Reading) -> bool:
+    """Whether there is a file whose bytes could not be read."""
+    return reading.incomplete and reading.sha256 is None and file.size != 0

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import decode_manifest, encode_manifest
 from ..errors import OutputError
-from ..files import replace_file, sweep, why_away, writing
+from ..files import UNFINISHED, replace_file, sweep, why_away, writing
 from ..reports.table import BOX, csv_header
 
 BINDING, LOCK = "_cartcls.json", "_lock"  # programs that read the folder leave out names with `_`
@@ -207,8 +207,13 @@ def _check_folder(table: Path) -> None:
         raise OutputError(f"{table} cannot be reached: {reason}")
     if table.exists() and not table.is_dir():
         raise OutputError(f"{table} is not a folder: choose another --out")
-    if table.is_dir() and _binding(table) is None and any(path.name != LOCK for path in table.iterdir()):
+    if table.is_dir() and _binding(table) is None and any(map(_is_foreign, table.iterdir())):
         raise OutputError(f"{table} holds other files: choose a new folder with --out")
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is none that a run leaves that was killed before it had bound the table."""
+    return path.name != LOCK and not path.name.startswith(UNFINISHED)
 
 
 def _binding(table: Path) -> _Binding | None:
@@ -225,7 +230,7 @@ def _binding(table: Path) -> _Binding | None:
 
 def _bind(table: Path, bundle: Bundle, features: bool) -> None:
     found = _binding(table)
-    if found is None:
+    if found is None or not parquet_files(table):  # it holds no slide yet: a run that ended before may be forgotten
         made = _Binding(FORMAT, features, bundle.sha256, msgspec.Raw(encode_manifest(bundle.manifest)))
         replace_file(table / BINDING, msgspec.json.encode(made))
     elif found.bundle_sha256 != bundle.sha256:

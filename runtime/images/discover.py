@@ -63,13 +63,20 @@ def find_images(
     yield from sorted(found)
 
 
-def folders_with_images(slide_dir: Path, excluded: Path | None, left_out: LeftOut) -> Iterator[bytes]:
+def folders_with_images(
+    slide_dir: Path,
+    excluded: Path | None,
+    left_out: LeftOut,
+    failed: Callable[[bytes, OSError], None] | None = None,
+) -> Iterator[bytes]:
     """Find the folders of what `find_images` lists, and look at no more of the files in each than it takes.
 
     Args:
         slide_dir: Folder of one slide.
         excluded: Folder of reports, which is never searched.
         left_out: Counts what is skipped: all of it, where no image is found.
+        failed: Called at the end with each folder that cannot be listed, and the reason; without it, the folder that
+            holds it is given.
 
     Yields:
         Paths as bytes, relative to the slide; its own is empty.
@@ -81,7 +88,10 @@ def folders_with_images(slide_dir: Path, excluded: Path | None, left_out: LeftOu
         if links or next(_images(folder, files, inner, left_out), None) is not None:
             yield folder[inner:]
     for error in unreadable:
-        yield os.path.dirname(error.filename[inner:])
+        if failed is None:
+            yield os.path.dirname(error.filename[inner:])
+        else:
+            failed(error.filename[inner:], error)
 
 
 def _inner(root: bytes) -> int:
@@ -136,7 +146,12 @@ def images_directly_in(folder: Path, left_out: LeftOut) -> list[bytes]:
     """Names of what may be images in a folder, but not in folders of it."""
     root = os.fsencode(folder)
     files = [name for name in listed(folder) if not os.path.isdir(os.path.join(root, name))]
-    return sorted(_images(root, files, _inner(root), left_out))
+    return images_among(root, files, left_out)
+
+
+def images_among(folder: bytes, files: Iterable[bytes], left_out: LeftOut) -> list[bytes]:
+    """Which of the names of a folder's files may be images, in the order of their bytes."""
+    return sorted(_images(folder, files, _inner(folder), left_out))
 
 
 def _entered(folders: Iterable[bytes], left_out: LeftOut) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,15 @@ from ray.cluster_utils import Cluster
 from typer.testing import CliRunner
 
 from cartcls.cli import app
+from cartcls.runtime.archive import archive as archives
 from cartcls.runtime.archive.archive import Archived, archive
+from cartcls.runtime.archive.places import Slide
+from cartcls.runtime.archive.rows import SlideRows
+from cartcls.runtime.archive.stages import Answer, Job, Listing, Task
 from cartcls.runtime.archive.table import facts_of, parquet_files
-from cartcls.runtime.bundle.bundle import load_bundle
-from cartcls.runtime.errors import BackendError, BundleError, OutputError
+from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.errors import BackendError, BundleError, OutputError, SlideError
+from cartcls.runtime.ledger.records import Cell
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
@@ -138,7 +144,9 @@ def test_the_same_command_does_what_has_changed(made: tuple[Path, Archived], roo
     try:
         changed.write_bytes((root / SLIDES[0] / "cell-02.jpg").read_bytes())
         os.chmod(root / SLIDES[0] / "cell-01.jpg", 0o644)  # changes no byte
-        done = archive([(root / "2020").as_uri()], table, load_bundle(), "openvino", address, features=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "The minimum number of concurrent actors")
+            done = archive([(root / "2020").as_uri()], table, load_bundle(), "openvino", address, 2, features=True)
     finally:
         changed.write_bytes(data)
         os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -156,6 +164,34 @@ def test_what_keeps_the_model_from_working_is_one_line(root: Path, address: str,
         archive([str(root / "2019")], tmp_path / "table", other, "openvino", address)
     assert "\n" not in str(error.value)
     assert not parquet_files(tmp_path / "table")
+
+
+def test_a_slide_of_which_no_file_can_be_read_is_not_in_the_table(bundle: Bundle, tmp_path: Path):
+    slide, notes = Slide("/slides/17"), []
+    job = Job(tmp_path, bundle.sha256, "openvino", "0.1.0", False, bundle.width, bundle.height, None)
+    work = archives._Work(tmp_path, bundle, job, [slide], lambda done, count: None, notes.append)
+    work._rows = {0: SlideRows(2)}
+    cells = [Cell(seq, f"{seq}.jpg", "rejected", "cannot be opened: Permission denied", "") for seq in (1, 2)]
+    work._take(Task(0, slide, Listing(2, "digest")), Answer(0, cells, unsettled=2))
+    assert notes == [
+        "not in the table: /slides/17: no file of it can be read: the first one cannot be opened: Permission denied"
+    ]
+    assert (work.archived.written, parquet_files(tmp_path)) == (0, [])
+
+
+def test_a_store_that_no_longer_answers_ends_the_run(bundle: Bundle, tmp_path: Path):
+    job = Job(tmp_path, bundle.sha256, "openvino", "0.1.0", False, bundle.width, bundle.height, None)
+    work = archives._Work(tmp_path, bundle, job, [], lambda done, count: None, lambda line: None)
+    slides = [Slide(f"s3://bucket/{number}", "s3://bucket", f"bucket/{number}") for number in range(40)]
+    error = SlideError("cannot be reached")
+    work._rows = {number: SlideRows(64) for number in range(40)}
+    for number, slide in enumerate(slides[:7]):
+        work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
+    work._take(Task(39, slides[39], Listing(64, "")), Answer(39, [Cell(1, "1.jpg", "ok", "", "")]))
+    with pytest.raises(SlideError, match=f"{archives.AWAY} slides in a row could not be read"):
+        for number, slide in enumerate(slides[7:], 7):
+            work._take(Task(number, slide, Listing(64, "")), Answer(number, error=error))
+    assert len(work.archived.failed) == 7 + archives.AWAY
 
 
 def test_an_empty_archive_and_a_missing_cluster_are_refused(root: Path, tmp_path: Path):

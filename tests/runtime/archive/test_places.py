@@ -1,9 +1,13 @@
+import errno
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.fs
 import pytest
 
+from cartcls.runtime.archive import places
 from cartcls.runtime.archive.places import File, Slide, find_slides, folder_of
 from cartcls.runtime.errors import SlideError
 from cartcls.runtime.images.discover import slide_name
@@ -27,6 +31,14 @@ def archive(tmp_path: Path, slide: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def store(archive: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of the archive in a file system that is not the local one."""
+    system = pyarrow.fs.SubTreeFileSystem(os.fspath(archive), pyarrow.fs.LocalFileSystem())
+    monkeypatch.setattr(places, "_file_system", lambda uri: (system, uri.removeprefix("store://").rstrip("/")))
+    return "store://"
+
+
 def found(source: str, archive: Path) -> list[Slide]:
     return sorted(find_slides(source, archive / "table"), key=lambda slide: slide.place)
 
@@ -45,16 +57,17 @@ def test_each_folder_of_images_is_a_slide(archive: Path):
 def test_a_slide_is_the_same_whatever_folder_above_it_was_named(archive: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(archive)
     (archive / "latest").symlink_to(archive / "2020")
-    assert folder_of(Slide(str(archive))).files() == []
     for source in ("2020/17", str(archive / "2020" / "17"), "latest/17", (archive / "2020" / "17").as_uri()):
         (slide,) = found(source, archive)
         assert slide.file == found(str(archive / "2020"), archive)[0].file
         assert slide.source == str(archive / "2020" / "17")
 
 
-def test_a_store_is_searched_and_read_as_a_folder_is(archive: Path):
-    here, there = found(str(archive), archive), found(archive.as_uri(), archive)
-    assert [slide.place for slide in there] == [slide.place for slide in here]
+def test_a_store_is_searched_and_read_as_a_folder_is(archive: Path, store: str):
+    shutil.rmtree(archive / "table")  # in a store it would be a slide
+    here, there = found(str(archive), archive), found(store, archive)
+    assert [slide.path for slide in there] == [os.path.relpath(slide.place, archive) for slide in here]
+    assert [slide.place for slide in there] == [f"store://{slide.path}" for slide in there]
     for slide, other in zip(here, there, strict=True):
         assert other.uri
         files = folder_of(slide).files()
@@ -72,9 +85,9 @@ def test_a_store_is_searched_and_read_as_a_folder_is(archive: Path):
     )
 
 
-@pytest.mark.parametrize("source", ["{}", "file://{}"])
-def test_a_file_that_vanished_is_told_and_not_what_was_listed(archive: Path, source: str):
-    (slide,) = found(source.format(archive / "2019"), archive)
+@pytest.mark.parametrize("source", ["{}/2019", "store://2019"])
+def test_a_file_that_vanished_is_told_and_not_what_was_listed(archive: Path, source: str, store: str):
+    (slide,) = found(source.format(archive), archive)
     (file,) = folder_of(slide).files()
     (archive / "2019" / "17" / "cell-01.jpg").unlink()
     reading = folder_of(slide).read(file, *SIZE, None)
@@ -106,3 +119,65 @@ def test_a_password_is_not_told_where_a_store_cannot_be_reached(tmp_path: Path):
     with pytest.raises(SlideError) as error:
         list(find_slides("nosuch://key:secret@bucket/17?token=secret", tmp_path))
     assert "secret" not in str(error.value)
+
+
+def test_a_local_uri_is_the_folder(archive: Path):
+    (archive / "2020" / "linked").symlink_to(archive / "2019")
+    (archive / "2020" / "17" / os.fsdecode(b"\xff.jpg")).write_bytes(b"\xff\xd8\xff")
+    assert found(archive.as_uri(), archive) == found(str(archive), archive)
+    assert not any(slide.uri for slide in found(archive.as_uri(), archive))
+
+
+def test_a_folder_that_cannot_be_listed_is_a_slide_that_cannot(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    scandir, locked = os.scandir, os.fsencode(archive / "2020" / "17")
+
+    def refusing(path: bytes):  # type: ignore[no-untyped-def]
+        if path == locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    slides = found(str(archive), archive)
+    assert [os.path.relpath(slide.place, archive) for slide in slides] == ["2019/17", "2020/17", "2020/=18%"]
+    with pytest.raises(SlideError, match="2020/17 cannot be read: Permission denied"):
+        folder_of(slides[1]).files()
+
+
+def test_a_slide_is_listed_without_the_folders_in_it(archive: Path, monkeypatch: pytest.MonkeyPatch):
+    scandir, looked_at = os.scandir, []
+
+    def looking(path: bytes):  # type: ignore[no-untyped-def]
+        looked_at.append(os.fsdecode(path))
+        return scandir(path)
+
+    shutil.copy(archive / "2019" / "17" / "cell-01.jpg", archive)
+    (archive / "linked").symlink_to(archive / "2019")
+    (archive / "loop").symlink_to("loop")
+    monkeypatch.setattr(os, "scandir", looking)
+    assert [file.name for file in folder_of(Slide(str(archive))).files()] == [b"cell-01.jpg", b"loop"]
+    assert looked_at == [str(archive)]
+
+
+def test_an_object_without_a_suffix_that_cannot_be_read_is_listed(archive: Path):
+    class Refusing:
+        def open_input_stream(self, path: str) -> None:
+            raise OSError("AWS Error ACCESS_DENIED")
+
+    (info,) = pyarrow.fs.LocalFileSystem().get_file_info([str(archive / "2020" / "17" / "as it is")])
+    assert places._is_image(Refusing(), info)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("uri", "reached"),
+    [
+        ("gs://bucket/17", "gs://bucket/17?retry_limit_seconds=60"),
+        ("gs://bucket/17?scheme=http", "gs://bucket/17?scheme=http&retry_limit_seconds=60"),
+        ("gs://bucket/17?retry_limit_seconds=9", "gs://bucket/17?retry_limit_seconds=9"),
+        ("s3://bucket/17", "s3://bucket/17"),
+    ],
+)
+def test_a_store_is_not_tried_for_a_quarter_of_an_hour(uri: str, reached: str, monkeypatch: pytest.MonkeyPatch):
+    uris: list[str] = []
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", SimpleNamespace(from_uri=lambda uri: uris.append(uri) or (None, "")))
+    places._file_system(uri)
+    assert uris == [reached]

@@ -1,16 +1,20 @@
 import shutil
+import threading
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.fs
 import pytest
 
-from cartcls.runtime.archive import stages
-from cartcls.runtime.archive.places import Slide
+from cartcls.runtime.archive import places, stages
+from cartcls.runtime.archive.places import File, Slide
 from cartcls.runtime.archive.rows import SlideRows, finished
 from cartcls.runtime.archive.stages import Answer, Job, Listing, Model, Task, list_slides, packed, read_slides, unpacked
 from cartcls.runtime.bundle.bundle import SHIPPED, Bundle
-from cartcls.runtime.errors import BundleError, SlideError
+from cartcls.runtime.errors import BundleError, IncompleteError, SlideError
+from cartcls.runtime.images.decode import RawFile
 from cartcls.runtime.ledger.records import Cell, Run
 
 RUN = Run("17", "/17", "", "", "", "0.1.0", "2026-01-01T00:00:00Z")
@@ -78,6 +82,39 @@ def test_a_slide_that_changed_since_it_was_listed_is_not_read(seventeen: Slide, 
     assert isinstance(list_slides([seventeen])[0], SlideError)
 
 
+def test_a_store_that_no_longer_answers_costs_a_slide_one_chunk(
+    seventeen: Slide, bundle: Bundle, tried: object, monkeypatch: pytest.MonkeyPatch
+):
+    folder = Path(seventeen.place)
+    for number in range(100):
+        shutil.copy(folder / "cell-01.jpg", folder / f"z-{number}.jpg")
+    system, asked = pyarrow.fs.SubTreeFileSystem(seventeen.place, pyarrow.fs.LocalFileSystem()), []
+
+    def away(self: object, file: File, listed: object) -> RawFile:
+        asked.append(file)
+        raise IncompleteError("cannot be read: AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(places, "_file_system", lambda uri: (system, ""))
+    there = Slide("store://17", "store://17", "")
+    task = Task(0, there, listing_of(there))
+    monkeypatch.setattr(places._Remote, "_read", away)
+    (chunk,) = read(task, bundle)
+    assert str(chunk.error) == "store://17: cell-01.jpg cannot be read: AWS Error NETWORK_CONNECTION"
+    assert len(asked) < task.listing.images
+
+
+def test_slides_of_a_store_are_listed_beside_each_other(monkeypatch: pytest.MonkeyPatch):
+    beside = threading.Barrier(2, timeout=20)
+
+    def listed(slide: Slide) -> Listing:
+        beside.wait()
+        return Listing(1, slide.path)
+
+    monkeypatch.setattr(stages, "_list", listed)
+    slides = [Slide(f"s3://{name}", f"s3://{name}", name) for name in "ab"]
+    assert list_slides(slides) == [Listing(1, "a"), Listing(1, "b")]
+
+
 def test_what_ends_its_process_each_time_costs_its_slide_alone(seventeen: Slide, bundle: Bundle, tried):  # type: ignore[no-untyped-def]
     task = Task(0, seventeen, listing_of(seventeen))
     tried(stages.MAX_TRIES - 1)
@@ -90,6 +127,17 @@ def test_what_ends_its_process_each_time_costs_its_slide_alone(seventeen: Slide,
     (answer,) = unpacked(table)
     assert isinstance(answer, Answer)
     assert (answer.of_all, str(answer.error)) == (False, str(chunk.error))
+
+
+def test_the_loss_of_a_machine_is_no_fault_of_the_chunk_that_waited(seventeen: Slide, bundle: Bundle, tried):  # type: ignore[no-untyped-def]
+    (chunk,) = read(Task(0, seventeen, listing_of(seventeen)), bundle)
+    model = Model(replace(job(bundle), version=version("cartcls")))
+    for tries, rows in ((stages.MAX_TRIES + 2, 3), (stages.MODEL_TRIES, 0)):
+        tried(tries)
+        (table,) = model(packed(chunk))
+        (answer,) = unpacked(table)
+        assert isinstance(answer, Answer)
+        assert len(answer.cells) == rows, answer.error
 
 
 @pytest.mark.parametrize("change", [{"sha256": "f"}, {"version": "0.0.1"}, {"bundle": Path("/no-such")}])

@@ -103,6 +103,18 @@ def test_another_bundle_and_other_columns_are_refused(table: Path, bundle: Bundl
         bundle_of(table)
 
 
+def test_a_table_without_a_slide_is_bound_again(bundle: Bundle, tmp_path: Path):
+    table = tmp_path / "table"
+    with open_table(table, bundle, features=False):
+        pass
+    (table / BINDING).unlink()
+    (table / f".unfinished-{BINDING}-12345").write_bytes(b"{")  # a run was killed while it bound the table
+    for features in (False, True):
+        with open_table(table, bundle, features):
+            pass
+    assert {path.name for path in table.iterdir()} == {BINDING, "_lock"}
+
+
 def test_a_second_run_at_once_is_refused(table: Path, bundle: Bundle):
     with (
         open_table(table, bundle, features=True),
