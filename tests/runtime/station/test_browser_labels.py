@@ -94,6 +94,9 @@ def test_ok_cells_are_confirmed_in_bulk_and_the_last_label_is_taken_back(page: P
     page.evaluate("station.reviewer = 'Anna'")
     page.click("#labels button[data-label=eosinophil]")
     expect(page.locator("#bulk")).to_have_text("Confirm all 3 ok cells")
+    for always in ("true", "false"):
+        page.evaluate(f"() => {{ classOf.get('eosinophil').alwaysReview = {always}; showBulk(); }}")
+        assert page.locator("#bulk").is_hidden() == (always == "true")
     see_all(page)
     page.click("#bulk")
     expect(page.locator("#unsaved-text")).to_have_text("3 confirmed.")
