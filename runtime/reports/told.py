@@ -1,7 +1,7 @@
 """What is told of a slide to another system, and how binding it is.
 
-`final` is only what a person has signed. Where a signed report was handed on, and the slide is not the one that was
-signed any more, what follows corrects it: `amended`. Everything else is `partial`.
+`final` is only what a person has signed, while no image waits to be classified. Where a signed report was handed on,
+and the slide is not the one that was signed any more, what follows corrects it: `amended`. All else is `partial`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Told:
         summary: Its counts.
         info: What the laboratory says of it; it has an identifier of the sample.
         status: How binding it is.
-        signatures: Those that hold, the latest last.
+        signatures: Those that hold, the latest last; none while an image waits to be classified.
         issued: UTC, ISO 8601: when it was signed, else now.
         is_test: Whether it is marked as test data.
     """

@@ -196,6 +196,19 @@ def test_what_was_amended_stays_so_when_files_and_facts_come_back(out: Path, bun
     assert row(out)["status"] == "amended"
 
 
+@pytest.mark.parametrize(("left", "status"), [(True, "amended"), (False, "partial")])
+def test_a_late_image_that_still_waits_voids_the_signature(out: Path, left: bool, status: str):
+    sign(out)
+    if left:
+        assert row(out)["status"] == "final"
+    with existing_ledger(out) as (ledger, _):
+        (slide,) = ledger.slides()
+        slide.discover([b"late.jpg"])
+    found = row(out)
+    assert (found["status"], found["signed_by"]) == (status, "")
+    assert "Images that wait to be classified: 1." in found["remarks"]
+
+
 def test_what_follows_an_amended_report_is_never_final():
     made = [HandOver("csv", status, digest, "") for status, digest in (("final", "a"), ("amended", ""))]
     assert status_of("a", made[:1]) == "final"
