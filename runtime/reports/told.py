@@ -50,7 +50,9 @@ class Told:
             said.append("Not signed: preliminary.")
         if self.status == AMENDED:
             said.append("This replaces a signed report that was handed on: the slide is not the one that was signed.")
-        if summary.awaiting_review:
+        if summary.awaiting_review == 1:
+            said.append("The label of 1 cell is a model's proposal, which awaits review.")
+        elif summary.awaiting_review:
             said.append(f"Labels of {summary.awaiting_review} cells are a model's proposals, which await review.")
         if summary.waiting:
             said.append(f"Images that wait to be classified: {summary.waiting}.")
