@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..errors import CorrectionError
 from ..files import writing
 from ..ledger.folder import existing_ledger
 from ..ledger.ledger import Ledger
-from ..ledger.records import OTHER, Cell, Correction, Run, now
+from ..ledger.records import OTHER, Cell, Correction, Picture, Run, now
 from ..ledger.slide_ledger import SlideLedger
 from .page import write_pages
 from .slide_review import cells_of
@@ -110,7 +110,8 @@ def _checked(
     """Check a file, and note in `known`, by report, what its slide's cells are once it is applied."""
     slide, run = _slide(ledger, bundle, file, rows)
     cells = known.setdefault(slide.slide.report, {cell.seq: cell for cell in slide.cells()})
-    new = [row for row in rows if not _is_applied(row, cells)]
+    said = _said(slide.corrections())
+    new = [row for row in rows if not _is_applied(row, cells, said)]
     left_out = {row: why for row in map(_number, new) if (why := _not_counted(cells.get(row)))}
     corrections = _check(file, [row for row in new if _number(row) not in left_out], cells, bundle, by)
     changed = [made.applied_to(cells[made.seq]) for made in corrections]
@@ -180,10 +181,32 @@ def _slide(ledger: Ledger, bundle: Bundle, file: Path, rows: Sequence[dict[str, 
     return slide, run
 
 
-def _is_applied(row: dict[str, str], cells: dict[int, Cell]) -> bool:
-    """Whether a person gave the cell this label already, from this file or another one."""
-    cell = cells.get(_number(row))
-    return cell is not None and row["sha256"] == cell.sha256 and row["to"] == cell.corrected_label
+def _said(corrections: Iterable[Correction]) -> dict[Picture, set[str]]:
+    """All comments on the label that each picture has now."""
+    labels, said = dict[Picture, str](), dict[Picture, set[str]]()
+    for made in corrections:
+        if labels.get(made.picture) != made.to_label:
+            labels[made.picture], said[made.picture] = made.to_label, set()
+        said[made.picture].add(made.comment)
+    return said
+
+
+def _is_applied(row: dict[str, str], cells: dict[int, Cell], said: dict[Picture, set[str]]) -> bool:
+    """Whether a person gave the cell this label already, from this file or another one, and said this of it.
+
+    Args:
+        row: Of the file.
+        cells: Those of the slide, by number.
+        said: Comments on the label of each.
+    """
+    cell, comment = cells.get(_number(row)), _comment(row)
+    if cell is None or row["sha256"] != cell.sha256 or row["to"] != cell.corrected_label:
+        return False
+    return comment in {"", cell.comment, *said.get(cell.picture, ())}
+
+
+def _comment(row: dict[str, str]) -> str:
+    return (row.get("comment") or "").strip()
 
 
 def _number(row: dict[str, str]) -> int:
@@ -209,10 +232,11 @@ def _check(
         if problem:
             problems.append(f"no. {row['seq']}: {problem}")
         cell = cells.get(number)
-        said = (row.get("comment") or "").strip()
+        said, to = _comment(row), row["to"]
         if problem := no_comment(said):
             problems.append(f"no. {row['seq']}: {problem}")
-        corrections.append(Correction(number, row["sha256"], row["from"], row["to"], by, at, cell and cell.box, said))
+        before = to if cell and cell.corrected_label == to else row["from"]  # a comment alone is new
+        corrections.append(Correction(number, row["sha256"], before, to, by, at, cell and cell.box, said))
     if problems:
         shown = list(dict.fromkeys(problems))
         more = [f"and {len(shown) - PROBLEMS_SHOWN} more"] if len(shown) > PROBLEMS_SHOWN else []
@@ -228,7 +252,7 @@ def _problem(row: dict[str, str], cell: Cell | None, bundle: Bundle, times: int)
         return f"it is in the file {times} times: keep one row"
     if row["sha256"] != cell.sha256:
         return "its image has changed since: open the page again, and look at the new one"
-    if cell.corrected_label not in (None, row["from"]):  # a model's label may have been computed anew since
+    if cell.corrected_label not in (None, row["from"], row["to"]):  # a model's label may have been computed anew since
         return (
             f"it was edited twice: the file says it was {row['from']}, but it is {cell.corrected_label} now, by"
             f" {cell.corrected_by} at {cell.corrected_at}; open the page again"

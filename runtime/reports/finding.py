@@ -77,15 +77,16 @@ def _sentence(titles: Sequence[str], count: int, cells: int) -> str:
     if not cells:
         return "no cell counted"
     others = "".join(f", {count} labelled {title}" for title in titles[1:])
-    return f"{count} of {_cells(cells)} labelled {titles[0]}{others}"
+    return f"{count} of {count_of_cells(cells)} labelled {titles[0]}{others}"
 
 
 def _warning(cells: int) -> str | None:
     few = 0 < cells < FEWEST_CELLS
-    return f"only {_cells(cells)}: a finding needs at least {FEWEST_CELLS}" if few else None
+    return f"only {count_of_cells(cells)}: a finding needs at least {FEWEST_CELLS}" if few else None
 
 
-def _cells(count: int) -> str:
+def count_of_cells(count: int) -> str:
+    """Such as `1 cell` and `2 cells`."""
     return f"{count} cell{'' if count == 1 else 's'}"
 
 

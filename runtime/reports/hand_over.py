@@ -62,7 +62,7 @@ def _told(slide: SlideLedger, bundle: Bundle, ledger: Ledger, is_test: bool) -> 
     summary = _summary(slide, bundle)
     if not sum(row.count for row in summary.rows) + sum(summary.others.values()):
         raise OutputError(f"{name} has no cell that counts: there is nothing to hand on")
-    valid = [made for made in signatures_of(slide) if not made.is_void]
+    valid = [] if summary.waiting else [made for made in signatures_of(slide) if not made.is_void]
     issued = valid[-1].signed_at if valid else now()
     return Told(
         slide.slide.report,

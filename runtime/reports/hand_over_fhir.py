@@ -34,7 +34,7 @@ from .fhir import (
     narrative,
     term,
 )
-from .finding import FindingRow
+from .finding import FindingRow, count_of_cells
 from .told import RESEARCH_ONLY, Told
 
 TEST_DATA = Coding(system=f"{TERMS}/v3-ActReason", code="HTEST", display="test health data")
@@ -201,7 +201,7 @@ class _Resources:
 
     def _method(self) -> str:
         reviewed = self._told.summary.reviewed
-        review = f"a person labelled {reviewed} cells" if reviewed else "no person has looked at the cells"
+        review = f"a person labelled {count_of_cells(reviewed)}" if reviewed else "no person has looked at the cells"
         return f"Pictures of single cells of a stained smear, classified by a model; {review}"
 
     def _leukocytes(self) -> int:

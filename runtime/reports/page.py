@@ -218,7 +218,10 @@ def _meta(bundle: Bundle, report: str, summary: Summary, last: int, has_maps: bo
     of_fields = summary.smudges is not UNSET
     crops = crops_of(bundle) if of_fields else None
     classes = [
-        {"index": places[entry.name], "name": entry.name, "title": entry.title, "key": KEYS[at : at + 1]}
+        {
+            **{"index": places[entry.name], "name": entry.name, "title": entry.title, "key": KEYS[at : at + 1]},
+            "alwaysReview": entry.always_review,
+        }
         for at, entry in enumerate(bundle.manifest.classes_as_read)
     ]
     return {

@@ -1,7 +1,7 @@
 """What is told of a slide to another system, and how binding it is.
 
-`final` is only what a person has signed. Where a signed report was handed on, and the slide is not the one that was
-signed any more, what follows corrects it: `amended`. Everything else is `partial`.
+`final` is only what a person has signed, while no image waits to be classified. Where a signed report was handed on,
+and the slide is not the one that was signed any more, what follows corrects it: `amended`. All else is `partial`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Told:
         summary: Its counts.
         info: What the laboratory says of it; it has an identifier of the sample.
         status: How binding it is.
-        signatures: Those that hold, the latest last.
+        signatures: Those that hold, the latest last; none while an image waits to be classified.
         issued: UTC, ISO 8601: when it was signed, else now.
         is_test: Whether it is marked as test data.
     """
@@ -50,7 +50,9 @@ class Told:
             said.append("Not signed: preliminary.")
         if self.status == AMENDED:
             said.append("This replaces a signed report that was handed on: the slide is not the one that was signed.")
-        if summary.awaiting_review:
+        if summary.awaiting_review == 1:
+            said.append("The label of 1 cell is a model's proposal, which awaits review.")
+        elif summary.awaiting_review:
             said.append(f"Labels of {summary.awaiting_review} cells are a model's proposals, which await review.")
         if summary.waiting:
             said.append(f"Images that wait to be classified: {summary.waiting}.")

@@ -4,7 +4,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ..bundle.bundle import Bundle
-from ..errors import InUseError
+from ..errors import InUseError, OutputError
+from ..files import writing
 from ..ledger.folder import REVIEW, existing_ledger
 from ..ledger.ledger import Ledger
 from ..ledger.slide_ledger import SlideLedger
@@ -16,24 +17,29 @@ from .desk import Desk
 def write_reports(desk: Desk) -> bool:
     """Write table, summary and page of the slides that are due, unless another process has the lock and does so.
 
+    A slide that cannot be written stays due, and does not hold up the others.
+
     Returns:
         Whether it was done.
 
     Raises:
-        OSError: They cannot be written; they stay due.
-        OutputError: The ledger cannot be used, or written; likewise.
+        OSError: The ledger cannot be read.
+        OutputError: The ledger cannot be used, or the report of a slide cannot be written; it names the first.
     """
+    problems: list[OSError | OutputError] = []
     try:
         with existing_ledger(desk.out, REVIEW) as (ledger, bundle):
             for number in sorted(desk.due):
                 desk.due.discard(number)  # first: what is inserted from now on makes it due again
                 try:
                     _write(ledger, bundle, desk.out, number)
-                except OSError:
+                except (OSError, OutputError) as problem:
                     desk.due.add(number)
-                    raise
+                    problems.append(problem)
     except InUseError:
         return False
+    if problems:
+        raise problems[0]
     return True
 
 
@@ -42,11 +48,12 @@ def _write(ledger: Ledger, bundle: Bundle, out: Path, number: int) -> None:
     run = slide and slide.last_run()
     if slide is None or run is None:
         return
-    slide.take_corrections()
     directory = out / slide.slide.name
-    (directory / DATA).mkdir(parents=True, exist_ok=True)
-    write_pages(slide, bundle, run, directory)  # first, so that a table that is behind shows what was not done
-    project(slide, bundle, directory / CSV)
+    with writing(directory):
+        slide.take_corrections()
+        (directory / DATA).mkdir(parents=True, exist_ok=True)
+        write_pages(slide, bundle, run, directory)  # first, so that a table that is behind shows what was not done
+        project(slide, bundle, directory / CSV)
 
 
 def find_due(ledger: Ledger, out: Path) -> set[int]:

@@ -73,6 +73,29 @@ def test_files_of_several_slides_are_applied_together_each_with_its_comments(two
     assert (shown_comments(two, "slide"), shown_comments(two, "other")) == (["folded"], [])
 
 
+def test_a_comment_on_a_label_that_is_there_already_is_kept_once(out: Path):
+    first = file_of(out, "slide", (1, "monocyte", ""), (2, "basophil", "dark"))
+    correct(out, first, "Ada")
+    first = first.rename(first.with_name("first.csv"))
+    later = file_of(out, "slide", (1, "monocyte", "folded"), (2, "basophil", "many granules"))
+    done = correct(out, later, "Bo")
+    assert (done.changed, done.confirmed, done.already) == (0, 2, 0)
+    assert shown_comments(out, "slide") == ["folded", "many granules"]
+    for file in (later, first):  # the older one has nothing that was not said before
+        done = correct(out, file, "Ada")
+        assert (done.changed, done.confirmed, done.already) == (0, 0, 2)
+    assert shown_comments(out, "slide") == ["folded", "many granules"]
+    with existing_ledger(out) as (ledger, _):
+        made = ledger.slides()[0].corrections()
+    assert [(found.from_label, found.to_label, found.corrected_by, found.comment) for found in made] == [
+        ("eosinophil", "monocyte", "Ada", ""),
+        ("eosinophil", "basophil", "Ada", "dark"),
+        ("monocyte", "monocyte", "Bo", "folded"),
+        ("basophil", "basophil", "Bo", "many granules"),
+    ]
+    assert not any(slide.differences for slide in verify_reports(out))
+
+
 def test_one_file_that_does_not_fit_keeps_all_from_being_applied(two: Path):
     files = [file_of(two, "slide", (1, "monocyte", "")), file_of(two, "other", (2, "nonsense", ""))]
     with pytest.raises(CorrectionError, match="corrections-other"):

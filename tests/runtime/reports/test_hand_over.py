@@ -196,6 +196,34 @@ def test_what_was_amended_stays_so_when_files_and_facts_come_back(out: Path, bun
     assert row(out)["status"] == "amended"
 
 
+@pytest.mark.parametrize(("left", "status"), [(True, "amended"), (False, "partial")])
+def test_a_late_image_that_still_waits_voids_the_signature(out: Path, left: bool, status: str):
+    sign(out)
+    if left:
+        assert row(out)["status"] == "final"
+    with existing_ledger(out) as (ledger, _):
+        (slide,) = ledger.slides()
+        slide.discover([b"late.jpg"])
+    found = row(out)
+    assert (found["status"], found["signed_by"]) == (status, "")
+    assert "Images that wait to be classified: 1." in found["remarks"]
+
+
+def test_one_cell_is_no_cells(slide: Path, tmp_path: Path, bundle: Bundle):
+    folder = make_slide(slide, tmp_path / "slide")
+    (folder / "slide.toml").write_text(INFO, encoding="utf-8")
+    out = classify(folder, bundle)
+    correct(out, corrections(out, (1, "monocyte"), (2, "unsure")), "A. Reader")
+    found = fhir(out)
+    assert "; a person labelled 1 cell" in str(found["Observation"]) and "1 cells" not in str(found)
+    said = found["DiagnosticReport"][0]["conclusion"]
+    assert "The label of 1 cell is a model's proposal, which awaits review." in said
+    correct(out, corrections(out, (3, "unsure"), (4, "monocyte")), "A. Reader")
+    found = fhir(out)
+    assert "; a person labelled 2 cells" in str(found["Observation"])
+    assert "Labels of 2 cells are a model's proposals" in found["DiagnosticReport"][0]["conclusion"]
+
+
 def test_what_follows_an_amended_report_is_never_final():
     made = [HandOver("csv", status, digest, "") for status, digest in (("final", "a"), ("amended", ""))]
     assert status_of("a", made[:1]) == "final"

@@ -57,6 +57,17 @@ class Tags(HTMLParser):
             self.pieces.append(data)
 
 
+def test_its_script_knows_the_classes_that_are_always_reviewed(shipped: Bundle):
+    page = rendered(shipped).page
+    found = re.search(r'<script[^>]*id="meta"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    classes = json.loads(found[1])["classes"]
+    always = {"basophil", "erythroblast", "ig"}
+    assert {entry["name"]: entry["alwaysReview"] for entry in classes} == {
+        entry["name"]: entry["name"] in always for entry in classes
+    }
+
+
 def test_a_slide_that_must_be_reviewed_says_so_first(bundle: Bundle):
     cells = [a_cell(1), a_cell(2, status="review", reason="low confidence (0.93 < 0.99)")]
     page = rendered(bundle, *cells, waiting=5)

@@ -4,11 +4,13 @@ import csv
 import errno
 import json
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 from asking import Browser, label, revision, see
+from reviewer import classify
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.ledger import folder as folders
@@ -19,14 +21,14 @@ from cartcls.runtime.station.projections import find_due, write_reports
 from cartcls.runtime.station.serve import write_due
 
 
-def relabel(browser: Browser) -> None:
-    row = browser.client.get("/slides/1/rows/0").json()[0]
+def relabel(browser: Browser, slide: int = 1) -> None:
+    row = browser.client.get(f"/slides/{slide}/rows/0").json()[0]
     wish = {"seq": 1, "sha256": row[8], "base": row[-1], "to": "monocyte", "by": "Anna"}
-    assert browser.client.post("/slides/1/corrections", json=wish).status_code == 200
+    assert browser.client.post(f"/slides/{slide}/corrections", json=wish).status_code == 200
 
 
-def label_in_table(out: Path) -> str:
-    with (out / "slide" / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
+def label_in_table(out: Path, name: str = "slide") -> str:
+    with (out / name / "cells.csv").open(newline="", encoding="utf-8-sig") as file:
         return next(csv.DictReader(file))["label"]
 
 
@@ -113,6 +115,26 @@ def test_what_keeps_reports_from_being_written_is_told_unless_another_process_ha
     assert said in browser.client.get("/slides/1/state").json()["banners"] and said in browser.client.get("/").text
     write_due(browser.desk, told.append)
     assert browser.client.get("/slides/1/state").json()["banners"] == []
+    assert (len(told), browser.desk.due, label_in_table(out)) == (1, set(), "monocyte")
+
+
+def test_a_slide_whose_folder_cannot_be_written_does_not_hold_up_the_others(
+    browser: Browser, out: Path, bundle: Bundle
+):
+    classify(Path(shutil.copytree(out.parent / "slide", out.parent / "other")), bundle)
+    for number in (1, 2):
+        relabel(browser, number)
+    shutil.move(out / "slide", out / "away")
+    (out / "slide").write_text("in the way")
+    told: list[str] = []
+    for _ in range(2):
+        write_due(browser.desk, told.append)
+    assert (browser.desk.due, label_in_table(out, "other")) == ({1}, "monocyte")
+    (said,) = told
+    assert f"cannot be written now: {out / 'slide'} cannot be written: " in said
+    (out / "slide").unlink()
+    shutil.move(out / "away", out / "slide")
+    write_due(browser.desk, told.append)
     assert (len(told), browser.desk.due, label_in_table(out)) == (1, set(), "monocyte")
 
 
