@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cartcls.runtime.bundle.bundle import SHIPPED
-from cartcls.runtime.bundle.provenance import Preprocessing, Provenance, Stage
+from cartcls.runtime.bundle.provenance import Preprocessing, Provenance
 
 DATA = {"data_sha256": {"fit": "0"}, "split_file": "a.csv", "split_sha256": "1", "split_unit": "split by image"}
 
@@ -15,9 +15,11 @@ def test_the_shipped_record_is_written_as_it_was_read():
     assert json.dumps(record.plain()) == json.dumps(source)
     assert msgspec.convert(record.plain(), Provenance) == record
     assert [member.arch for member in record.members] == record.arch.split("+")
-    assert record.members[0].provenance.stages == (Stage((192, 192), 2), Stage((360, 363), 1))
+    assert record.members[0].provenance.stages[-1].size == (290, 290)
     for member in record.members:
         start = member.provenance.start
+        while start is not None and not start.bundle:  # each began with a member of the bundle before
+            start = msgspec.convert(start.source, Provenance).start
         assert start is not None and (start.bundle, len(start.bundle_sha256)) == ("rcmnet-pbc8", 64)
 
 
