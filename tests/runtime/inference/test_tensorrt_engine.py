@@ -15,7 +15,7 @@ from cartcls.runtime.inference.engine_store import BuildRecord, build_record_for
 from cartcls.runtime.inference.tensorrt_engine import build_engine
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
-SIZE = (363, 360)
+SIZE = (290, 290)
 GPU = Gpu("NVIDIA RTX A2000", "sm86", "13.0", 12 * 1024**3)
 
 
