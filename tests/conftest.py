@@ -73,6 +73,12 @@ def crops(bundle: Bundle, labels: dict[str, str]) -> Image:
 
 
 @pytest.fixture(scope="session")
+def originals(labels: dict[str, str]) -> Image:
+    """The cells of `slide` as they were taken, (32, 363, 360, 3)."""
+    return np.stack([stretch(read_image(SLIDE / name)[0], 360, 363) for name in labels])
+
+
+@pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, str]) -> Path:
     """The cells of `slide` as class folders."""
     directory = tmp_path_factory.mktemp("data") / "cells"

@@ -56,8 +56,8 @@ def half_as_large(crop: Image) -> Image:
 
 
 @pytest.mark.parametrize("adapted", [False, True])
-def test_red_cells_are_measured_in_the_crops_own_pixels(start: Bundle, crops: Image, tmp_path: Path, adapted: bool):
-    files, said = written(tmp_path, crops, half_as_large), list[str]()
+def test_red_cells_are_measured_in_the_crops_own_pixels(start: Bundle, originals: Image, tmp_path: Path, adapted: bool):
+    files, said = written(tmp_path, originals, half_as_large), list[str]()
     made = (
         with_own_home_scale(start, files, False, said.append) if adapted else with_home_scale(start, files, said.append)
     )
@@ -66,33 +66,33 @@ def test_red_cells_are_measured_in_the_crops_own_pixels(start: Bundle, crops: Im
     assert found.red_cell_px == pytest.approx(HOME_DIAMETER / 2, rel=0.07)
     assert (found.crop_width, found.crop_height) == (180, 182)
     assert found.mpp == pytest.approx(RED_CELL_UM / found.red_cell_px)
-    assert FEWEST <= found.cells <= len(crops)
+    assert FEWEST <= found.cells <= len(originals)
     assert said == []
 
 
-def test_the_shipped_bundle_says_what_its_crops_show(crops: Image, tmp_path: Path):
+def test_the_shipped_bundle_says_what_its_crops_show(originals: Image, tmp_path: Path):
     shipped = load_bundle().home_scale
     assert shipped is not None
     assert (shipped.crop_width, shipped.crop_height) == (360, 363)
     assert shipped.red_cell_px == pytest.approx(HOME_DIAMETER, rel=0.01)
-    found = with_home_scale(load_bundle(), written(tmp_path, crops), print).home_scale
+    found = with_home_scale(load_bundle(), written(tmp_path, originals), print).home_scale
     assert found is not None and found.red_cell_px == pytest.approx(shipped.red_cell_px, rel=0.07)
 
 
-def test_crops_of_unusual_size_do_not_count(start: Bundle, crops: Image, tmp_path: Path):
+def test_crops_of_unusual_size_do_not_count(start: Bundle, originals: Image, tmp_path: Path):
     (tmp_path / "more").mkdir()
-    files = written(tmp_path, crops) + written(tmp_path / "more", crops[:12], half_as_large)
+    files = written(tmp_path, originals) + written(tmp_path / "more", originals[:12], half_as_large)
     found = with_home_scale(start, files, print).home_scale
     assert found is not None
-    assert (found.crop_width, found.cells <= len(crops)) == (360, True)
+    assert (found.crop_width, found.cells <= len(originals)) == (360, True)
     assert found.red_cell_px == pytest.approx(HOME_DIAMETER, rel=0.07)
 
 
 @pytest.mark.parametrize("change", [middle, near, alone])
 def test_crops_that_do_not_tell_change_nothing_when_calibrated_and_leave_it_open_when_adapted(
-    start: Bundle, crops: Image, tmp_path: Path, change: Callable[[Image], Image]
+    start: Bundle, originals: Image, tmp_path: Path, change: Callable[[Image], Image]
 ):
-    files, said = written(tmp_path, crops, change), list[str]()
+    files, said = written(tmp_path, originals, change), list[str]()
     assert with_home_scale(start, files, said.append).home_scale == HOME
     assert with_own_home_scale(start, files, False, said.append).home_scale is None
     assert said == [
@@ -101,14 +101,16 @@ def test_crops_that_do_not_tell_change_nothing_when_calibrated_and_leave_it_open
     ]
 
 
-def test_few_crops_do_not_tell(start: Bundle, crops: Image, tmp_path: Path):
-    files = written(tmp_path, crops[: FEWEST - 1])
+def test_few_crops_do_not_tell(start: Bundle, originals: Image, tmp_path: Path):
+    files = written(tmp_path, originals[: FEWEST - 1])
     assert with_own_home_scale(start, files, False, print).home_scale is None
 
 
-def test_nuclei_that_were_compared_tell_the_size_where_red_cells_do_not(start: Bundle, crops: Image, tmp_path: Path):
+def test_nuclei_that_were_compared_tell_the_size_where_red_cells_do_not(
+    start: Bundle, originals: Image, tmp_path: Path
+):
     """Nuclei are twice as large a share of these crops as at home, and so are red cells."""
-    files, said = written(tmp_path, crops, middle), list[str]()
+    files, said = written(tmp_path, originals, middle), list[str]()
     scaled = replace(start, manifest=structs.replace(start.manifest, adjustment=Adjustment(0.5)))
     found = with_own_home_scale(scaled, files, True, said.append).home_scale
     assert found is not None

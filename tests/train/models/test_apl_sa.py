@@ -29,7 +29,7 @@ def test_at_first_all_positions_count_alike(cells: Tensor):
 def test_the_attention_has_a_weight_for_each_position_before_the_last_stage(model: AplSa, cells: Tensor):
     features, attention = model.map_and_attention(cells)
     assert features.shape == (8, 512, 3, 3)
-    assert attention.shape == (8, 1, 6, 6)
+    assert attention.shape == (8, 1, 5, 5)
     assert 0 < attention.min() < attention.max() < 1
     assert attention.flatten(1).std(1).min() > 0  # of each cell
 
