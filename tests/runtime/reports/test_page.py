@@ -236,7 +236,7 @@ def test_the_files_of_cells_are_text_of_ascii_whatever_is_in_them(slide: Path, t
     maps = json.loads((directory / "maps-0000.js").read_bytes()[13:-2])
     assert sorted(map(int, maps)) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
     count, height, width, *_ = base64.b64decode(maps["1"])
-    assert (count, height, width) == (8, 10, 10)
+    assert (count, height, width) == (8, 12, 12)
 
 
 @pytest.fixture
