@@ -39,13 +39,13 @@ def augment(images: Tensor) -> Tensor:
         RGB, float32, 0 to 255, (B, H, W, 3).
     """
     elsewhere = torch.rand(len(images)) < ELSEWHERE
-    return _augment(images, turns(len(images), elsewhere), elsewhere)
+    return _augment(images, magnify(turns(len(images)), elsewhere), elsewhere)
 
 
 def augment_with_boxes(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Likewise, with the box (B, 4) of the cell in each image, in the form of `cartcls.train.models.marzahl`."""
     elsewhere = torch.rand(len(images)) < ELSEWHERE
-    matrix = turns(len(images), elsewhere)
+    matrix = magnify(turns(len(images)), elsewhere)
     return _augment(images, matrix, elsewhere), turn_boxes(boxes, matrix)
 
 
@@ -55,11 +55,11 @@ def _augment(images: Tensor, matrix: Tensor, elsewhere: Tensor) -> Tensor:
     return (add_noise(x, elsewhere) * 255).permute(0, 2, 3, 1)
 
 
-def turns(count: int, elsewhere: Tensor | None = None) -> Tensor:
+def turns(count: int) -> Tensor:
     """Matrices (B, 2, 3) that flip half of the images, rotate all by 0°, 90°, 180° or 270°, and half by any angle.
 
-    The latter are also resized, stretched and shifted, and those of `elsewhere` (B) magnified or reduced far more. Each
-    maps a place in the new image to one in the old; in both, x and y go from −1 to 1.
+    The latter are also resized, stretched and shifted. Each maps a place in the new image to one in the old; in both,
+    x and y go from −1 to 1.
     """
     freely = (torch.rand(count) < ANY_TURN).float()
     angle = torch.randint(4, (count,)) * (math.pi / 2) + freely * torch.rand(count) * 2 * math.pi
@@ -67,8 +67,6 @@ def turns(count: int, elsewhere: Tensor | None = None) -> Tensor:
     aspect = torch.exp(freely * torch.randn(count) * ASPECT)
     flip = torch.randint(2, (count,)) * 2.0 - 1
     shift = freely[:, None] * torch.randn(count, 2) * SHIFT * 2  # the grid goes from −1 to 1
-    if elsewhere is not None:
-        size = size * torch.exp(elsewhere * torch.empty(count).uniform_(*FIELD))
     cosine, sine = torch.cos(angle), torch.sin(angle)
     return torch.stack(
         [
@@ -77,6 +75,12 @@ def turns(count: int, elsewhere: Tensor | None = None) -> Tensor:
         ],
         1,
     )
+
+
+def magnify(matrix: Tensor, elsewhere: Tensor) -> Tensor:
+    """Those matrices (B, 2, 3) that are `elsewhere` (B) for another magnification, the others as they are."""
+    width = torch.exp(elsewhere * torch.empty(len(matrix)).uniform_(*FIELD))
+    return torch.cat([matrix[:, :, :2] * width[:, None, None], matrix[:, :, 2:]], 2)
 
 
 def turn(x: Tensor, matrix: Tensor) -> Tensor:

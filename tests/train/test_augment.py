@@ -6,7 +6,20 @@ from torch.nn import functional as F
 
 from cartcls.runtime.images.resize import Image
 from cartcls.train import augment as augmentation
-from cartcls.train.augment import augment, augment_with_boxes, change_focus, change_stain, turn, turn_boxes, turns
+from cartcls.train.augment import (
+    FIELD,
+    add_noise,
+    augment,
+    augment_with_boxes,
+    change_focus,
+    change_laboratory,
+    change_stain,
+    coarsen,
+    magnify,
+    turn,
+    turn_boxes,
+    turns,
+)
 from cartcls.train.models.marzahl import intersection_over_union, stretched
 
 
@@ -68,6 +81,47 @@ def test_focus_moves_the_contrast_of_fine_detail_both_ways():
     assert contrast.min() < 0.5
     assert contrast.max() > 1.3
     assert ((contrast - 1).abs() < 1e-6).float().mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("change", [change_laboratory, coarsen, add_noise])
+def test_only_images_from_elsewhere_are_varied_as_other_laboratories_differ(cells: Tensor, change):
+    x = F.interpolate(cells.permute(0, 3, 1, 2).float() / 255, size=(290, 290), mode="bilinear")
+    x = x[:1].repeat(40, 1, 1, 1)
+    elsewhere = torch.arange(40) % 2 == 0
+    torch.manual_seed(0)
+    moved = (change(x, elsewhere) - x).abs().amax((1, 2, 3))
+    assert moved[~elsewhere].max() < 1e-4  # rounding
+    assert (moved[elsewhere] > 0.01).float().mean() > 0.5
+
+
+def test_another_laboratory_has_another_background_and_other_colours(cells: Tensor):
+    x = (cells.permute(0, 3, 1, 2).float() / 255)[:1].repeat(200, 1, 1, 1)
+    torch.manual_seed(0)
+    changed = change_laboratory(x, torch.ones(200, dtype=torch.bool))
+    brightest = changed.flatten(2).quantile(0.9, 2)  # the background
+    assert changed.min() >= 0 and changed.max() <= 1
+    assert (brightest.std(0) > 0.05).all()
+    assert (changed.mean((2, 3)).diff(dim=1).std(0) > 0.02).all()  # the channels do not move together
+
+
+def test_a_coarser_image_keeps_its_brightness_and_loses_detail():
+    checkers = (torch.arange(290)[:, None] + torch.arange(290)).remainder(2).float().repeat(100, 1, 1, 1)
+    torch.manual_seed(0)
+    coarse = coarsen(checkers, torch.ones(100, dtype=torch.bool))
+    assert coarse.mean((1, 2, 3)) == pytest.approx(0.5, abs=0.02)
+    assert (coarse.std((1, 2, 3)) < 0.25).float().mean() == pytest.approx(0.75, abs=0.15)
+    small = checkers[..., :64, :64]
+    assert torch.equal(coarsen(small, torch.ones(100, dtype=torch.bool)), small)  # has no more detail than that
+
+
+def test_cells_from_elsewhere_are_seen_larger_or_smaller():
+    matrix = torch.eye(2, 3).repeat(500, 1, 1)
+    elsewhere = torch.arange(500) % 2 == 0
+    torch.manual_seed(0)
+    width = magnify(matrix, elsewhere)[:, 0, 0]
+    assert (width[~elsewhere] == 1).all()
+    assert FIELD[0] <= width[elsewhere].log().min() < 0.9 * FIELD[0]
+    assert 0.9 * FIELD[1] < width[elsewhere].log().max() <= FIELD[1]
 
 
 def around(bright: Tensor) -> Tensor:
