@@ -1,13 +1,12 @@
 """What an adapted bundle knows of itself, in the form of a calibration."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
 from msgspec import UNSET
 
-from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.bundle import MODEL, Bundle
 from ..runtime.bundle.calibration import SLIDES_TO_PROMISE, CalibrationRecord, PromiseRecord, enough_to_estimate
 from ..runtime.bundle.manifest import CellClass
 from ..runtime.bundle.review import CALIBRATION
@@ -47,7 +46,7 @@ def adapted_calibration(
     record = _record(adapted, judged, own, backend)
     calibration = replace(adapted.calibration, reached=record.promise.reached)
     files = {
-        CALIBRATION: calibration_file(calibration, hashlib.sha256(bundle.model).hexdigest()),
+        CALIBRATION: calibration_file(calibration, bundle.manifest.files[MODEL]),
         HOME_CELLS: home_cells_file(own.views.features, own.cells.labels, measures),
     }
     return Calibrated(record, files | pictures(adapted.before, adapted.promise, record.calibrate, PART))

@@ -1,6 +1,5 @@
 """Calibration of a bundle: temperature, limits, review threshold, and the proof of what they are worth."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from msgspec.structs import asdict
 from sklearn.metrics import confusion_matrix
 
-from ..runtime.bundle.bundle import Bundle
+from ..runtime.bundle.bundle import MODEL, Bundle
 from ..runtime.bundle.calibration import (
     DISTANCE,
     STAIN,
@@ -105,7 +104,7 @@ def calibrate(
     record = _record(measured, bundle, backend, split, {part: len(evidence[part].labels) for part in PARTS})
     fit = evidence["fit"]
     files = {
-        CALIBRATION: calibration_file(measured.calibration, hashlib.sha256(bundle.model).hexdigest()),
+        CALIBRATION: calibration_file(measured.calibration, bundle.manifest.files[MODEL]),
         HOME_CELLS: home_cells_file(fit.features, fit.labels, measures),
     }
     return Calibrated(record, files | pictures(measured.before, measured.promise, record.calibrate, "calibrate"))

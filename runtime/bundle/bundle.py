@@ -35,15 +35,22 @@ class Bundle:
         directory: Its folder.
         manifest: All of `bundle.json`.
         sha256: Digest of `bundle.json`, which holds the digests of all other files.
-        model: Bytes of `model.onnx`, as they were verified; empty if the bundle comes from a ledger.
         calibration: What marks cells for review; None if it is not calibrated or comes from a ledger.
     """
 
     directory: Path
     manifest: Manifest
     sha256: str
-    model: bytes = b""
     calibration: Calibration | None = None
+
+    @property
+    def model(self) -> bytes:
+        """Bytes of `model.onnx`, read and verified again.
+
+        Raises:
+            BundleError: It is missing or altered, or the bundle comes from a ledger.
+        """
+        return read_bundle_file(self, MODEL)
 
     @property
     def name(self) -> str:
@@ -144,10 +151,12 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
         raise BundleError(f"{directory} is not a bundle: name a folder that `cartcls export` made")
     data = _read_manifest(directory)
     manifest = decode_manifest(data, directory / MANIFEST)
-    files = {name: _verified(directory, name, sha256) for name, sha256 in manifest.files.items()}
-    _check(directory, manifest, files)
-    calibration = _calibration(directory, manifest, files)
-    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), files[MODEL], calibration)
+    _check(directory, manifest)
+    for name, sha256 in manifest.files.items():  # one at a time in memory
+        content = _verified(directory, name, sha256)
+        if name in (MODEL, INT8_MODEL) and EXTERNAL_DATA in content:
+            raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
+    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), _calibration(directory, manifest))
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -185,26 +194,24 @@ def read_bundle_file(bundle: Bundle, name: str) -> bytes:
     return _verified(bundle.directory, name, bundle.manifest.files[name])
 
 
-def _check(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+def _check(directory: Path, manifest: Manifest) -> None:
     if (made_with := manifest.preprocessing.name) != PREPROCESSING:
         raise BundleError(
             f"{directory} was made with another preprocessing ({made_with}) than this version of cartcls has:"
             " export the bundle again with this version"
         )
-    if MODEL not in files:
+    if MODEL not in manifest.files:
         raise BundleError(f"{directory} has no {MODEL}: export the bundle again")
-    for name in {MODEL, INT8_MODEL} & files.keys():
-        if EXTERNAL_DATA in files[name]:
-            raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
 
 
-def _calibration(directory: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Calibration | None:
+def _calibration(directory: Path, manifest: Manifest) -> Calibration | None:
     if manifest.calibration is None:
         return None
-    if CALIBRATION not in files:
+    if CALIBRATION not in manifest.files:
         raise BundleError(f"{directory} has no {CALIBRATION}: copy the whole bundle again, or calibrate it again")
+    content = _verified(directory, CALIBRATION, manifest.files[CALIBRATION])
     try:
-        return read_calibration(manifest.calibration, files[CALIBRATION], manifest.files[MODEL], len(manifest.classes))
+        return read_calibration(manifest.calibration, content, manifest.files[MODEL], len(manifest.classes))
     except BundleError as error:
         raise BundleError(f"{directory}: {error}") from None
 

@@ -35,11 +35,12 @@ class CompiledStore:
     def load(self, file: Path) -> bytes | None:
         """What `save` wrote; None where there is nothing, or it is not whole."""
         try:
-            data = file.read_bytes()
+            with file.open("rb") as opened:
+                digest, compiled = opened.read(DIGEST), opened.read()
             os.utime(file)  # the one that was not used for the longest time goes first
         except OSError:
             return None
-        return data[DIGEST:] if hashlib.sha256(data[DIGEST:]).digest() == data[:DIGEST] else None
+        return compiled if hashlib.sha256(compiled).digest() == digest else None
 
     def save(self, file: Path, compiled: bytes) -> None:
         """Keep a compiled graph, and remove those that were not used for the longest time; a full disk keeps none."""

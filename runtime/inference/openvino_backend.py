@@ -1,7 +1,7 @@
 """OpenVINO: for any x86 or Arm CPU."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .predictions import softmax
 BF16, F32 = "bf16", "f32"
 MIXED, INT8 = "bf16 + f32 where unsure", "int8 + f32 where unsure"
 PARTS = 2  # of a batch for each request: if other work slows one down, the others take more
-SURE = 0.8  # from this confidence on, rounding was never seen to change the label
+MARGIN = 0.4  # between the two most probable classes; from there on, rounding was never seen to change the label
 
 
 class OpenVINOBackend:
@@ -34,8 +34,9 @@ class OpenVINOBackend:
 
         Args:
             model: ONNX file.
-            precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two recompute in float32 all cells whose confidence
-                is below `SURE`, where rounding could change the label. A CPU without bfloat16 uses float32.
+            precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two recompute in float32 all cells whose two most
+                probable classes are nearer than `MARGIN`, where rounding could change the label. A CPU without bfloat16
+                uses float32.
             int8_model: ONNX file of the 8-bit graph, for `INT8`.
             store: Where compiled graphs are kept; None: nowhere.
 
@@ -58,7 +59,7 @@ class OpenVINOBackend:
             for name in port.names
         }
         self._recomputes, self._float32 = precision in (MIXED, INT8), None
-        self._load_float32: Callable[[], Any] = lambda: _compiled(core, model, F32, "LATENCY", store)
+        self._load_float32: Callable[[], Any] | None = lambda: _compiled(core, model, F32, "LATENCY", store)
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.precision = precision if used == hint else used
@@ -69,10 +70,10 @@ class OpenVINOBackend:
         Raises:
             BackendError: OpenVINO fails.
         """
-        outputs = self._run(self._requests, images)
-        unsure = ~(softmax(outputs["logits"]).max(1) >= SURE)  # true for not-a-number too
-        if self._recomputes and unsure.any():
-            for name, values in self._run(self._exact(), images[unsure]).items():
+        outputs = self._run(self._requests, np.array_split(images, min(PARTS * self.streams, len(images))))
+        if self._recomputes and (unsure := _unsure(outputs["logits"])).any():
+            cells = images[unsure]
+            for name, values in self._run(self._exact(), np.split(cells, len(cells))).items():
                 outputs[name][unsure] = values
         return Outputs.of(outputs)
 
@@ -82,16 +83,16 @@ class OpenVINOBackend:
 
     def _exact(self) -> Any:
         """The queue of the float32 graph, which is loaded when the first unsure cell comes."""
-        if self._float32 is None:
+        if self._load_float32:
             try:
                 self._float32 = _openvino().AsyncInferQueue(self._load_float32(), 1)
             except RuntimeError as error:
                 raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
+            self._load_float32 = None  # it holds the ONNX file
         return self._float32
 
-    def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Give parts of the images to requests as these become free; each runs on its own threads."""
-        parts = np.array_split(images, min(PARTS * len(requests) if len(requests) > 1 else 1, len(images)))
+    def _run(self, requests: Any, parts: Sequence[npt.NDArray[np.uint8]]) -> dict[str, npt.NDArray[np.float32]]:
+        """Give parts of a batch to requests as these become free; each runs on its own threads."""
         names = [name for name in OUTPUTS if name in self.shapes]
         found: list[list[npt.NDArray[np.float32]]] = [[] for _ in parts]
 
@@ -106,6 +107,12 @@ class OpenVINOBackend:
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed: {_last_line(error)}") from None
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
+
+
+def _unsure(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Cells whose two most probable classes are near each other, (N,); those with not-a-number too."""
+    second, first = np.partition(softmax(logits), -2, axis=1)[:, -2:].T
+    return ~(first - second >= MARGIN)
 
 
 def has_bfloat16() -> bool:

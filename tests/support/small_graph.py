@@ -11,25 +11,27 @@ import onnxruntime
 from msgspec import structs
 from onnx import TensorProto, helper
 
-from cartcls.runtime.bundle.bundle import PARITY_CELLS, Bundle
+from cartcls.runtime.bundle.bundle import MODEL, PARITY_CELLS, Bundle
 from cartcls.runtime.inference.parity import Reference
 
 SIZE = 8
 
 
-def small_bundle(bundle: Bundle, directory: Path) -> Bundle:
+def small_bundle(bundle: Bundle, directory: Path, further: bool = False) -> Bundle:
     """A bundle with a small graph, and cells with its right answers."""
-    model = small_graph(len(bundle.classes))
+    model = small_graph(len(bundle.classes), further=further)
     images = np.random.default_rng(1).integers(0, 256, (16, SIZE, SIZE, 3), np.uint8)
     logits = expected(model, images)["logits"]
     cells = Reference(images, logits.argmax(1), logits, np.zeros(logits.shape[1], np.float32)).to_bytes()
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / PARITY_CELLS).write_bytes(cells)
-    files = {PARITY_CELLS: hashlib.sha256(cells).hexdigest()}
+    files = {PARITY_CELLS: cells, MODEL: model}
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = structs.replace(
-        bundle.manifest, files=files, input=structs.replace(bundle.manifest.input, width=SIZE, height=SIZE)
+        bundle.manifest, files=digests, input=structs.replace(bundle.manifest.input, width=SIZE, height=SIZE)
     )
-    return replace(bundle, directory=directory, model=model, manifest=manifest)
+    return replace(bundle, directory=directory, manifest=manifest)
 
 
 def expected(model: bytes, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:

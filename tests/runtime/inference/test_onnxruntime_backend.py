@@ -1,12 +1,12 @@
 import sys
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from fake_gpu import FakeGpu, installed
-from small_graph import SIZE, expected, small_graph
+from small_graph import SIZE, expected, small_bundle
 
 from cartcls.runtime.bundle.bundle import Bundle
 from cartcls.runtime.errors import BackendError, NotInstalledError, OutOfMemoryError, ParityError
@@ -79,10 +79,10 @@ def test_it_gives_what_the_graph_gives(bundle: Bundle, crops: Image, runtime: Pr
     cuda.close()
 
 
-def test_boxes_and_attention_are_passed_on(small: Bundle, runtime: PretendedRuntime):
-    model = small_graph(len(small.classes), further=True)
+def test_boxes_and_attention_are_passed_on(bundle: Bundle, tmp_path: Path, runtime: PretendedRuntime):
+    small = small_bundle(bundle, tmp_path / "bundle", further=True)
     images = np.random.default_rng(3).integers(0, 256, (MAX_BATCH + 1, SIZE, SIZE, 3), np.uint8)
-    cuda, right = CudaBackend(replace(small, model=model)), expected(model, images)
+    cuda, right = CudaBackend(small), expected(small.model, images)
     found = cuda.infer(images)
     cuda.close()
     for name in OUTPUTS:

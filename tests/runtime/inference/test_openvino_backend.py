@@ -50,9 +50,9 @@ def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: 
     fast, exact, mixed = (OpenVINOBackend(bundle.model, precision) for precision in (BF16, F32, MIXED))
     assert [backend.precision for backend in (fast, exact, mixed)] == [BF16, F32, MIXED]
     in_bf16, in_f32 = fast.infer(crops), exact.infer(crops)
-    confidence = softmax(in_bf16.logits).max(1)
-    monkeypatch.setattr(openvino_backend, "SURE", np.median(confidence))
-    unsure = confidence < np.median(confidence)
+    second, first = np.sort(softmax(in_bf16.logits))[:, -2:].T
+    monkeypatch.setattr(openvino_backend, "MARGIN", np.median(first - second))
+    unsure = first - second < np.median(first - second)
     outputs = mixed.infer(crops)
     for name in ("logits", "features", "cams"):
         got, rough, true = (getattr(o, name) for o in (outputs, in_bf16, in_f32))
@@ -90,10 +90,10 @@ def test_the_float32_graph_is_loaded_when_an_unsure_cell_comes(
 ):
     int8_model = read_bundle_file(bundle, INT8_MODEL)
     backend = OpenVINOBackend(bundle.model, INT8, int8_model, CompiledStore(tmp_path))
-    monkeypatch.setattr(openvino_backend, "SURE", 0.0)
+    monkeypatch.setattr(openvino_backend, "MARGIN", 0.0)
     backend.infer(crops[:2])
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(openvino_backend, "SURE", 1.1)
+    monkeypatch.setattr(openvino_backend, "MARGIN", 1.1)
     exact = OpenVINOBackend(bundle.model, F32).infer(crops[:2])
     np.testing.assert_allclose(backend.infer(crops[:2]).logits, exact.logits, atol=1e-3)
     assert len(list(tmp_path.iterdir())) == 2
