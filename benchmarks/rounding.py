@@ -85,8 +85,9 @@ def main(data: Path) -> None:
         f"    python benchmarks/rounding.py DATA        # {date.today()}",
         "",
         f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…). `int8 + f32 where unsure` computes cells again in"
-        f" float32 whose two most probable classes are nearer than {MARGIN} (before calibration). The halves to choose by of"
-        " the foreign sets. Margin: between these two classes, by 8 bits. Δp: the largest change of a probability.",
+        f" float32 whose two most probable classes are nearer than {MARGIN} (before calibration). Of the foreign sets,"
+        " the halves to choose by. Margin: between these two classes, by 8 bits. Δp: the largest change of a"
+        " probability.",
         "",
         "| cells | number | computed twice | by the rule before (confidence below 0.8) | labels that 8 bits change"
         " | largest margin of these | Δp by 8 bits | Δp that is left |",
