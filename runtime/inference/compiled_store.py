@@ -7,7 +7,7 @@ One that is incomplete, altered, or of another version is compiled again, never 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,11 +32,13 @@ class CompiledStore:
         key = json.dumps([hashlib.sha256(model).hexdigest(), *made_with], sort_keys=True)
         return self._directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
 
-    def load(self, file: Path) -> bytes | None:
-        """What `save` wrote; None where there is nothing, or it is not whole."""
+    def load(self, file: Path, allocate: Callable[[int], memoryview]) -> memoryview | None:
+        """Read what `save` wrote into memory of its size; None where there is nothing, or it is not whole."""
         try:
             with file.open("rb") as opened:
-                digest, compiled = opened.read(DIGEST), opened.read()
+                digest = opened.read(DIGEST)
+                compiled = allocate(os.fstat(opened.fileno()).st_size - len(digest))
+                opened.readinto(compiled)
             os.utime(file)  # the one that was not used for the longest time goes first
         except OSError:
             return None

@@ -1,7 +1,11 @@
 """OpenVINO: for any x86 or Arm CPU."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,19 +125,42 @@ def has_bfloat16() -> bool:
 
 
 def _compiled(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
+    try:
+        return _compile(core, model, precision, performance, store)
+    finally:
+        _give_memory_back()
+
+
+def _compile(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
     options = {"PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": precision}
     if store is None:
         return core.compile_model(core.read_model(model), "CPU", options)
     processor = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     file = store.file(model, [_openvino().__version__, *processor, _cores(), options])
-    if kept := store.load(file):
-        try:
+    if kept := _kept(store, file):
+        with suppress(RuntimeError):  # of a version that does not read it: compiled anew
             return core.import_model(kept, "CPU", options)
-        except RuntimeError:  # of a version that does not read it: compiled anew
-            pass
     compiled = core.compile_model(core.read_model(model), "CPU", options)
     store.save(file, compiled.export_model().getvalue())
     return compiled
+
+
+def _kept(store: CompiledStore, file: Path) -> Any:
+    """A compiled graph of the store, in memory of OpenVINO's own, which the loaded one shares; else None."""
+    tensors: list[Any] = []
+
+    def allocate(size: int) -> memoryview:
+        tensors.append(_openvino().Tensor(_openvino().Type.u8, [size]))
+        return memoryview(tensors[0].data)
+
+    return None if store.load(file, allocate) is None else tensors[0]
+
+
+def _give_memory_back() -> None:
+    """What compiling has used and freed, about 80 MB: the C library of most Linux systems keeps it otherwise."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cores() -> int:

@@ -93,7 +93,7 @@ class Canary:
 
 
 def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(openvino_backend, "SURE", 1.1)  # else its float32 graph is not looked at
+    monkeypatch.setattr(openvino_backend, "MARGIN", 1.1)  # else its float32 graph is not looked at
     canary = pickle.dumps(Canary(tmp_path / "sings"))
     names = [file.name for file in copy.iterdir() if file.name not in ("bundle.json", "bundle.json.sha256")]
     names.sort(key=lambda name: name != "calibration.npz")  # first, while there still is a calibration

@@ -6,13 +6,17 @@ import pytest
 from cartcls.runtime.inference.compiled_store import KEPT, CompiledStore
 
 
+def allocate(size: int) -> memoryview:
+    return memoryview(bytearray(size))
+
+
 def test_what_was_saved_is_loaded(tmp_path: Path):
     store = CompiledStore(tmp_path / "new")
     file = store.file(b"graph", ["1.0"])
-    assert store.load(file) is None
+    assert store.load(file, allocate) is None
     store.save(file, b"compiled")
-    assert store.load(file) == b"compiled"
-    assert store.load(CompiledStore(tmp_path / "new").file(b"graph", ["1.0"])) == b"compiled"
+    assert store.load(file, allocate) == b"compiled"
+    assert store.load(CompiledStore(tmp_path / "new").file(b"graph", ["1.0"]), allocate) == b"compiled"
 
 
 def test_another_graph_or_version_is_another_file(tmp_path: Path):
@@ -28,7 +32,7 @@ def test_a_file_that_is_not_whole_is_not_loaded(tmp_path: Path, changed: bytes |
     store.save(file, b"compiled")
     whole = file.read_bytes()
     file.write_bytes(whole[changed] if isinstance(changed, slice) else whole + changed if changed == b"x" else changed)
-    assert store.load(file) is None
+    assert store.load(file, allocate) is None
 
 
 def test_those_that_were_not_used_for_the_longest_time_are_removed(tmp_path: Path):
@@ -37,7 +41,7 @@ def test_those_that_were_not_used_for_the_longest_time_are_removed(tmp_path: Pat
     for age, file in enumerate(files[:KEPT]):
         store.save(file, b"compiled")
         os.utime(file, ns=(age, age))
-    assert store.load(files[0])  # used now
+    assert store.load(files[0], allocate)  # used now
     store.save(files[KEPT], b"compiled")
     assert sorted(tmp_path.iterdir()) == sorted({*files} - {files[1]})
 
@@ -46,4 +50,4 @@ def test_a_folder_that_cannot_be_written_keeps_nothing():
     store = CompiledStore(Path("/proc/nowhere"))
     file = store.file(b"graph", [])
     store.save(file, b"compiled")
-    assert store.load(file) is None
+    assert store.load(file, allocate) is None
