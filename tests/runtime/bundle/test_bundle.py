@@ -125,6 +125,14 @@ def test_a_pickle_in_the_place_of_any_file_is_never_run(copy: Path, tmp_path: Pa
     assert (tmp_path / "sings").exists()
 
 
+def test_a_graph_that_was_altered_after_the_bundle_was_loaded_is_refused(copy: Path):
+    loaded, data = load_bundle(copy), (copy / "model.onnx").read_bytes()
+    assert loaded.model == data
+    (copy / "model.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(BundleError, match="altered or damaged"):
+        _ = loaded.model
+
+
 def test_a_missing_or_linked_file_is_refused(copy: Path):
     (copy / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.onnx has vanished"):
