@@ -23,7 +23,7 @@ def test_it_remembers_the_bundle_that_all_rows_are_by_and_takes_no_other(file: P
         remembered = ledger.bundle()
         assert remembered is not None
         assert (remembered.manifest, remembered.sha256) == (bundle.manifest, bundle.sha256)
-        assert (remembered.model, remembered.directory) == (b"", Path(bundle.name))
+        assert remembered.directory == Path(bundle.name)
         with pytest.raises(OutputError, match=r"by another bundle .* name another folder with --out"):
             ledger.bind(replace(bundle, sha256="0" * 64))
 
