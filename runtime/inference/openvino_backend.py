@@ -56,6 +56,7 @@ class OpenVINOBackend:
             self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run in parallel
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
+        _give_memory_back()
         self.streams = len(self._requests)
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
@@ -93,6 +94,7 @@ class OpenVINOBackend:
             except RuntimeError as error:
                 raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
             self._load_float32 = None  # it holds the ONNX file
+            _give_memory_back()
         return self._float32
 
     def _run(self, requests: Any, parts: Sequence[npt.NDArray[np.uint8]]) -> dict[str, npt.NDArray[np.float32]]:
@@ -125,19 +127,12 @@ def has_bfloat16() -> bool:
 
 
 def _compiled(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
-    try:
-        return _compile(core, model, precision, performance, store)
-    finally:
-        _give_memory_back()
-
-
-def _compile(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
     options = {"PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": precision}
     if store is None:
         return core.compile_model(core.read_model(model), "CPU", options)
     processor = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     file = store.file(model, [_openvino().__version__, *processor, _cores(), options])
-    if kept := _kept(store, file):
+    if (kept := _kept(store, file)) is not None:
         with suppress(RuntimeError):  # of a version that does not read it: compiled anew
             return core.import_model(kept, "CPU", options)
     compiled = core.compile_model(core.read_model(model), "CPU", options)
