@@ -1,5 +1,6 @@
 """Outputs of a bundle for labelled cells, as the edge computes them, kept in a folder; and slides drawn on them."""
 
+import csv
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,16 @@ SETS = {"calibrate": HOME, "report": HOME} | {name: f"foreign/{name}" for name i
 """Folder of each set within the data; `calibrate` and `report` are parts of `splits/pbc-all.csv`."""
 
 Indices = npt.NDArray[np.intp]
+
+
+def choose_halves(data: Path) -> dict[str, list[Path]]:
+    """Images of the foreign sets' halves to choose by, which lie in DATA/foreign, by set."""
+    found: dict[str, list[Path]] = {name: [] for name in FOREIGN}
+    with (ROOT / "splits" / "foreign.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["half"] == "choose":
+                found[row["set"]].append(data / "foreign" / row["set"] / row["path"])
+    return found
 
 
 @dataclass(frozen=True)

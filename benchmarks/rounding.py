@@ -7,21 +7,17 @@ splits/foreign.csv, of which the halves to choose by are used. Writes docs/resul
 """
 
 import argparse
-import csv
-from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from outputs import FOREIGN
+from outputs import choose_halves
 
 from cartcls.calibration.split import read_split
-from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, load_bundle, read_bundle_file
-from cartcls.runtime.inference.classifier import in_order
+from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.inference.openvino_backend import F32, MARGIN, OpenVINOBackend
 from cartcls.runtime.inference.predictions import softmax
 
@@ -32,26 +28,14 @@ PARTS = ("select", "calibrate")
 Logits = npt.NDArray[np.float32]
 
 
-def cells_of(data: Path) -> dict[str, list[Path]]:
-    """Images by part or set."""
-    split = read_split(ROOT / "splits" / "pbc-all.csv")
-    found = defaultdict(list, {part: [data / "pbc-all" / path for path in split.paths(part)] for part in PARTS})
-    with (ROOT / "splits" / "foreign.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["half"] == "choose":
-                found[row["set"]].append(data / "foreign" / row["set"] / row["path"])
-    return {name: found[name] for name in (*PARTS, *FOREIGN)}
-
-
 def both(files: Sequence[Path], bundle: Bundle) -> tuple[Logits, Logits]:
     """Logits of the 8-bit graph alone and of the float32 graph, (N, K) each."""
     backends = [OpenVINOBackend(model, F32) for model in (read_bundle_file(bundle, INT8_MODEL), bundle.model)]
     found: tuple[list[Logits], list[Logits]] = [], []
-    with Classifier(bundle, backends[0]) as classifier, ThreadPoolExecutor(1) as pool:
-        for number, reading in enumerate(in_order(pool, classifier.read, files, 8)):
-            assert reading.image is not None, files[number]
-            for logits, backend in zip(found, backends, strict=True):
-                logits.append(backend.infer(reading.image[None]).logits[0])
+    for file in files:
+        image = bundle.graph_input(read_image(file)[0])[None]
+        for logits, backend in zip(found, backends, strict=True):
+            logits.append(backend.infer(image).logits[0])
     return np.stack(found[0]), np.stack(found[1])
 
 
@@ -78,7 +62,9 @@ def row(name: str, rounded: Logits, exact: Logits) -> str:
 def main(data: Path) -> None:
     """Compute everything twice, and write the page."""
     bundle = load_bundle()
-    rows = [row(name, *both(files, bundle)) for name, files in cells_of(data).items()]
+    split = read_split(ROOT / "splits" / "pbc-all.csv")
+    home = {part: [data / "pbc-all" / path for path in split.paths(part)] for part in PARTS}
+    rows = [row(name, *both(files, bundle)) for name, files in (home | choose_halves(data)).items()]
     lines = [
         "# Which cells are computed twice",
         "",

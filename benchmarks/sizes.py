@@ -7,13 +7,11 @@ which only the halves to choose by are read. Prints two tables in Markdown, of a
 """
 
 import argparse
-import csv
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from outputs import FOREIGN
+from outputs import choose_halves
 
 from cartcls.calibration.split import read_split
 from cartcls.runtime.bundle.bundle import SHIPPED
@@ -34,16 +32,6 @@ SET = "select"
 
 Cells = dict[str, list[Path]]
 Logits = npt.NDArray[np.float32]
-
-
-def cells_of(data: Path) -> Cells:
-    """Images by set."""
-    found = defaultdict(list, {SET: [data / "pbc" / path for path in read_split(ROOT / "splits/pbc.csv").paths(SET)]})
-    with (ROOT / "splits" / "foreign.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["half"] == "choose":
-                found[row["set"]].append(data / "foreign" / row["set"] / row["path"])
-    return {name: found[name] for name in (SET, *FOREIGN)}
 
 
 def logits_of(arch: str, size: int, cells: Cells) -> dict[str, Logits]:
@@ -70,7 +58,8 @@ def row(what: list[str], logits: dict[str, Logits], cells: Cells, classes: list[
 
 def main(data: Path) -> None:
     """Compute, and print."""
-    cells = cells_of(data)
+    select = [data / "pbc" / path for path in read_split(ROOT / "splits" / "pbc.csv").paths(SET)]
+    cells = {SET: select} | choose_halves(data)
     classes = read_start(SHIPPED).classes
     heads = " | ".join(f"{name}, of {len(files)}" for name, files in cells.items())
     print(f"| network | input | {heads} |\n|---|---|{'---|' * len(cells)}")
