@@ -1,13 +1,17 @@
 """The graph that ships: what a bundle's `model.onnx` computes, from uint8 pixels to logits and what explains them."""
 
 import copy
+from functools import reduce
+from itertools import accumulate, pairwise
+from operator import add
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..runtime.bundle.manifest import Further
-from ..train.models.base import AttentionClassifier, FeatureClassifier, MapClassifier, normalize
+from ..train.models.base import AttentionClassifier, FeatureClassifier, MapClassifier, means, normalize
 from ..train.models.marzahl import Marzahl, within_picture
 
 
@@ -42,7 +46,7 @@ class GraphWithMaps(Graph):
     With S_k the logit of class k and A the last feature map of Z positions, the Grad-CAM weights of the
     paper's equation 7 are exactly α_c = w_kc / Z, because the head is one linear layer on the mean of A. So
     equation 8 before its ReLU is Σ_c w_kc·A_c / Z: one matrix product, no gradient. It follows that the sum
-    of a map plus the bias is the logit.
+    of a map plus the bias is the logit. Of several networks the maps are added, at the size of the first one's.
     """
 
     outputs = ("logits", "cams", "features")
@@ -50,20 +54,46 @@ class GraphWithMaps(Graph):
     def __init__(self, model: MapClassifier, half: bool):
         """Wrap a copy of a model; see `Graph`."""
         super().__init__(model, half)
-        self.feature_map = cast(MapClassifier, self.model).feature_map
+        self.feature_maps = cast(MapClassifier, self.model).feature_maps
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
-        return self.of_map(self.feature_map(normalize(image).to(self.dtype)).float())
+        return self.of_maps(self.feature_maps(normalize(image).to(self.dtype)))
 
-    def of_map(self, last_map: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of the last feature map A (N, D, h, w), float32."""
-        features = last_map.mean((2, 3))
+    def of_maps(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of last feature maps A (N, D_i, h_i, w_i)."""
+        features = means(maps)
+        size = maps[0].shape[2:]
+        weights = self.fc.weight / size.numel()  # (K, D)
+        ends = list(accumulate((last.shape[1] for last in maps), initial=0))
+        cams = [
+            resized(self.evidence(weights[:, begin:end], last.float()), size)
+            for (begin, end), last in zip(pairwise(ends), maps, strict=True)
+        ]
+        return self.fc(features), reduce(add, cams), features
+
+    def evidence(self, weights: Tensor, last_map: Tensor) -> Tensor:
+        """Maps (N, K, h, w) of weights (K, D) and a last feature map (N, D, h, w)."""
         _, channels, height, width = last_map.shape
-        weights = self.fc.weight / (height * width)  # (K, D)
         cams = weights @ last_map.reshape(-1, channels, height * width)
-        cams = cams.reshape(-1, self.fc.out_features, height, width)
-        return self.fc(features), cams, features
+        return cams.reshape(-1, self.fc.out_features, height, width)
+
+
+def resized(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps (N, K, h', w') at another size h × w, each with the mean that it had."""
+    if maps.shape[2:] == size:
+        return maps
+    rows, columns = (resizing(found, length) for found, length in zip(maps.shape[2:], size, strict=True))
+    return rows @ maps @ columns.T
+
+
+def resizing(found: int, length: int) -> Tensor:
+    """Matrix (length, found) that resizes a line and keeps its mean: linear to twice its length, then by overlap."""
+    twice = F.interpolate(torch.eye(found)[None], scale_factor=2.0, mode="linear")[0].T  # (2·found, found)
+    starts, ends = (torch.arange(length)[:, None] + end for end in (0, 1))
+    parts = torch.arange(2 * found + 1)[None] * (length / (2 * found))
+    overlap = (torch.minimum(ends, parts[:, 1:]) - torch.maximum(starts, parts[:, :-1])).clamp(min=0)
+    return overlap @ twice
 
 
 class GraphWithAttention(GraphWithMaps):
@@ -79,7 +109,7 @@ class GraphWithAttention(GraphWithMaps):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, K), cams (N, K, h, w), features (N, D) and attention in 0…1 (N, 1, h', w')."""
         last_map, attention = self.map_and_attention(normalize(image).to(self.dtype))
-        return *self.of_map(last_map.float()), attention.float()
+        return *self.of_maps([last_map]), attention.float()
 
 
 class GraphWithBoxes(Graph):

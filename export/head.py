@@ -85,13 +85,30 @@ def _set(graph: onnx.GraphProto, name: str, values: npt.NDArray[np.generic]) -> 
 
 
 def _replace_maps(graph: onnx.GraphProto, head: Head, sides: list[int]) -> None:
-    """Set the weights of the heat maps, and their shape (N, K, h, w)."""
-    reshape = _maker(graph, "cams")
-    product = _maker(graph, reshape.input[0])
-    if (reshape.op_type, product.op_type) != ("Reshape", "MatMul"):
+    """Set the weights of the heat maps of each network, and their shapes (N, K, h, w)."""
+    begin = 0
+    for reshape in _reshapes(graph, "cams"):
+        product = _maker(graph, reshape.input[0])
+        if product.op_type != "MatMul":
+            raise BundleError(OTHER_GRAPH)
+        width = _array(graph, product.input[0]).dims[1]
+        _set(graph, product.input[0], head.weight[:, begin : begin + width] / np.prod(sides))
+        shape = numpy_helper.to_array(_array(graph, reshape.input[1]))
+        _set(graph, reshape.input[1], np.array([-1, len(head.bias), *shape[2:]]))
+        begin += width
+    if begin != head.weight.shape[1]:
         raise BundleError(OTHER_GRAPH)
-    _set(graph, product.input[0], head.weight / np.prod(sides))
-    _set(graph, reshape.input[1], np.array([-1, len(head.bias), *sides]))
+
+
+def _reshapes(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    """The nodes that give the maps of each network, which are resized by matrix products and added."""
+    node = _maker(graph, name)
+    if node.op_type == "Reshape":
+        return [node]
+    if node.op_type not in ("Add", "MatMul"):
+        raise BundleError(OTHER_GRAPH)
+    constants = {tensor.name for tensor in graph.initializer}
+    return [found for name in node.input if name not in constants for found in _reshapes(graph, name)]
 
 
 def _output_all_features(graph: onnx.GraphProto, pooled: str) -> None:

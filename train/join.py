@@ -11,10 +11,10 @@ from ..runtime.bundle.bundle import load_bundle
 from ..runtime.bundle.provenance import Origin, Provenance
 from ..runtime.errors import DataError
 from .checkpoint import Checkpoint, hyper_parameters, load_checkpoint
-from .models.base import STRIDE, MapClassifier
+from .models.base import NetworkWithMap
 from .models.build import build
 from .models.efficientnet import EFFICIENTNETS
-from .models.ensemble import PLUS, Ensemble
+from .models.ensemble import PLUS, Ensemble, first_size
 from .start import checkpoint_origin, read_start, start_from
 
 FIRST_ARCH = "rcmnet"
@@ -71,7 +71,7 @@ def _joined(members: Sequence[Checkpoint], origins: tuple[Origin, ...]) -> dict[
         preprocessing=data.preprocessing,
         members=origins,
     )
-    weights = Ensemble([cast(MapClassifier, member.model) for member in members]).state_dict()
+    weights = Ensemble([cast(NetworkWithMap, member.model) for member in members]).state_dict()
     return {
         "state_dict": {f"model.{name}": value for name, value in weights.items()},
         "hyper_parameters": hyper_parameters(arch, first.classes, first.image_size, provenance),
@@ -89,7 +89,7 @@ def _read(path: Path) -> tuple[Checkpoint, Origin]:
     if record.members:
         record = replace(record.members[0].provenance, epochs=record.members[0].epochs)
     size = bundle.width, bundle.height
-    model = build(start.arch, len(start.classes), size)
+    model = build(start.arch, len(start.classes), first_size(size) if bundle.manifest.source.members else size)
     start_from(model, start.arch, start.classes, start)
     made_with = replace(record, preprocessing=bundle.manifest.preprocessing)
     checkpoint = Checkpoint(model.eval(), start.arch, start.classes, size, record.epochs, made_with)
@@ -99,8 +99,6 @@ def _read(path: Path) -> tuple[Checkpoint, Origin]:
 def _check_first(first_path: Path, first: Checkpoint) -> None:
     if first.arch != FIRST_ARCH:
         raise DataError(f"{first_path} is {first.arch}: the first member is {FIRST_ARCH}")
-    if any(-(-side // STRIDE) != 2 * -(-(side // 2) // STRIDE) for side in first.image_size):
-        raise DataError(f"the members' maps do not fit each other at the size of {first_path}: train it at 360x363")
 
 
 def _check_other(first_path: Path, first: Checkpoint, other_file: Path, other: Checkpoint) -> None:

@@ -49,11 +49,20 @@ def test_the_same_head_gives_the_same_answers_and_all_features(graph: bytes, cro
 def test_another_head_for_other_classes_has_exact_maps_too(graph: bytes, replaced: bytes, crops: Image):
     found = outputs_of(replaced, crops[:3])
     assert found.cams is not None
-    assert (found.logits.shape, found.cams.shape) == ((3, 2), (3, 2, 10, 10))
+    assert (found.logits.shape, found.cams.shape) == ((3, 2), (3, 2, 9, 9))
     assert np.abs(OF_TWO.logits(found.features) - found.logits).max() < 1e-3
     assert np.abs(found.cams.sum((2, 3)) + OF_TWO.bias - found.logits).max() < 1e-3
     assert len(replaced) < len(graph)
     assert np.array_equal(read_head(replaced).weight, OF_TWO.weight)
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 512), (512, 1792), (1792, 3072)])
+def test_each_network_has_its_part_of_the_maps(graph: bytes, crops: Image, begin: int, end: int):
+    chosen = (np.arange(3072) >= begin) & (np.arange(3072) < end)
+    found = outputs_of(replace_head(graph, Head(np.where(chosen, OF_TWO.weight, 0), OF_TWO.bias)), crops[:2])
+    assert found.cams is not None
+    assert np.abs(found.logits - OF_TWO.bias).min() > 0.1
+    assert np.abs(found.cams.sum((2, 3)) + OF_TWO.bias - found.logits).max() < 1e-3
 
 
 def test_a_head_can_be_replaced_again(bundle: Bundle):

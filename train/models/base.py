@@ -34,21 +34,38 @@ class FeatureClassifier(nn.Module):
 
 
 class MapClassifier(FeatureClassifier):
-    """A network whose features are the mean of its last feature map, so that Grad-CAM needs no gradient.
+    """A model whose features are the means of last feature maps, so that Grad-CAM needs no gradient.
 
     See `cartcls.export.graph`.
     """
 
     def features(self, x: Tensor) -> Tensor:
-        """Mean of the last feature map (N, D), float32, of normalised images (N, 3, H, W)."""
-        return self.feature_map(x).float().mean((2, 3))
+        """Means of the last feature maps (N, D), float32, of normalised images (N, 3, H, W)."""
+        return means(self.feature_maps(x))
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Last feature map of each network in it, (N, D_i, h_i, w_i), of normalised images (N, 3, H, W)."""
+        raise NotImplementedError
+
+
+def means(maps: list[Tensor]) -> Tensor:
+    """Means of maps (N, D_i, h_i, w_i), side by side, float32, (N, D)."""
+    return torch.cat([last.float().mean((2, 3)) for last in maps], 1)
+
+
+class NetworkWithMap(MapClassifier):
+    """One network."""
+
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """Its last feature map alone."""
+        return [self.feature_map(x)]
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, D, h, w) of normalised images (N, 3, H, W)."""
         raise NotImplementedError
 
 
-class AttentionClassifier(MapClassifier):
+class AttentionClassifier(NetworkWithMap):
     """A network that weighs the positions of a feature map by a spatial attention, which explains its answer too."""
 
     def feature_map(self, x: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import cast
 
 from .apl_sa import APL_SA, AplSa
-from .base import STRIDE, FeatureClassifier, MapClassifier
+from .base import STRIDE, FeatureClassifier, NetworkWithMap
 from .baselines import BASELINES, Baseline
 from .efficientnet import EFFICIENTNETS, EfficientNetLite
-from .ensemble import PLUS, Ensemble
+from .ensemble import PLUS, Ensemble, first_size
 from .marzahl import MARZAHL, Marzahl
 from .rcmnet import ARCHITECTURES, RCMNet
 
@@ -21,8 +21,12 @@ def build(arch: str, num_classes: int, image_size: tuple[int, int]) -> FeatureCl
         image_size: Width and height in pixels of the images that it is for; sets the size of the
             relative-position tables.
     """
-    models = [MODELS[name](name, num_classes, image_size) for name in arch.split(PLUS)]
-    return models[0] if len(models) == 1 else Ensemble(cast(list[MapClassifier], models))
+    first, *others = arch.split(PLUS)
+    if not others:
+        return MODELS[arch](arch, num_classes, image_size)
+    members = [MODELS[first](first, num_classes, first_size(image_size))]
+    members += [MODELS[name](name, num_classes, image_size) for name in others]
+    return Ensemble(cast(list[NetworkWithMap], members))
 
 
 def _rcmnet(arch: str, num_classes: int, image_size: tuple[int, int]) -> RCMNet:

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import IMAGENET_MEAN, IMAGENET_STD, MapClassifier
+from .base import IMAGENET_MEAN, IMAGENET_STD, NetworkWithMap
 
 EFFICIENTNETS = ("efficientnet_lite0", "efficientnet_lite2")
 FROZEN = 2  # first stages, which see edges and colours at a quarter of the image's width
 
 
-class EfficientNetLite(MapClassifier):
+class EfficientNetLite(NetworkWithMap):
     """EfficientNet-Lite of timm, with its own normalisation; the weights of its first stages stay ImageNet's."""
 
     scale: Tensor

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import MapClassifier
+from .base import NetworkWithMap
 
 ARCHITECTURES = {
     "resnet18": {"cbam": False, "attention": False},
@@ -189,7 +189,7 @@ class BoTBlock(nn.Module):
         return F.relu(out + x)
 
 
-class RCMNet(MapClassifier):
+class RCMNet(NetworkWithMap):
     """ResNet18 + CBAM + MHSA, global average pooling and one linear layer."""
 
     def __init__(self, num_classes: int, map_size: tuple[int, int], cbam: bool, attention: bool):
