@@ -23,11 +23,24 @@ from cartcls.train.start import read_start, start_from
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = {
-    "rcmnet": (360, 320, 290, 256, 224, 192),
-    "efficientnet_lite0": (180, 160, 145, 128, 112),
-    "efficientnet_lite2": (180, 160, 145, 128, 112),
+    "rcmnet": (360, 320, 290, 274, 258, 256, 224, 192),
+    "efficientnet_lite0": (180, 160, 145, 137, 129, 128, 112),
+    "efficientnet_lite2": (180, 160, 145, 137, 129, 128, 112),
 }
-TOGETHER = ((360, 180), (320, 160), (290, 145), (256, 145), (256, 128), (224, 145), (224, 112), (192, 145))
+TOGETHER = (
+    (360, 180),
+    (320, 160),
+    (290, 145),
+    (274, 145),
+    (274, 137),
+    (258, 145),
+    (258, 129),
+    (256, 145),
+    (256, 128),
+    (224, 145),
+    (224, 112),
+    (192, 145),
+)
 SET = "select"
 
 Cells = dict[str, list[Path]]

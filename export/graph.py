@@ -46,7 +46,9 @@ class GraphWithMaps(Graph):
     With S_k the logit of class k and A the last feature map of Z positions, the Grad-CAM weights of the
     paper's equation 7 are exactly α_c = w_kc / Z, because the head is one linear layer on the mean of A. So
     equation 8 before its ReLU is Σ_c w_kc·A_c / Z: one matrix product, no gradient. It follows that the sum
-    of a map plus the bias is the logit. Of several networks the maps are added, at the size of the first one's.
+    of a map plus the bias is the logit. Several maps are added, at the size of the first one.
+
+    The features are those of `MapClassifier.all_maps`. The trained head has weight 0 for those of inner stages.
     """
 
     outputs = ("logits", "cams", "features")
@@ -54,14 +56,15 @@ class GraphWithMaps(Graph):
     def __init__(self, model: MapClassifier, half: bool):
         """Wrap a copy of a model; see `Graph`."""
         super().__init__(model, half)
-        self.feature_maps = cast(MapClassifier, self.model).feature_maps
+        self.all_maps = cast(MapClassifier, self.model).all_maps
+        self.fc.weight = nn.Parameter(F.pad(self.fc.weight, (0, model.inner_channels)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Logits (N, K), cams (N, K, h, w) and features (N, D)."""
-        return self.of_maps(self.feature_maps(normalize(image).to(self.dtype)))
+        return self.of_maps(self.all_maps(normalize(image).to(self.dtype)))
 
     def of_maps(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of last feature maps A (N, D_i, h_i, w_i)."""
+        """The same of feature maps A (N, D_i, h_i, w_i)."""
         features = means(maps)
         size = maps[0].shape[2:]
         weights = self.fc.weight / size.numel()  # (K, D)

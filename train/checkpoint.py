@@ -16,6 +16,7 @@ from .models.build import build
 from .models.marzahl import Marzahl, within_picture
 from .models.rcmnet import interpolate_table
 
+HEAD_WEIGHT = "fc.weight"
 TABLES = (".rel_height", ".rel_width")  # the image size sets their length
 
 
@@ -63,7 +64,7 @@ def load_checkpoint(file: Path) -> Checkpoint:
             width, height = stages[stage_index(stages, epochs - 1)].size
         model = build(held["arch"], len(held["classes"]), (width, height))
         weights = {name.removeprefix("model."): value for name, value in checkpoint["state_dict"].items()}
-        model.load_state_dict(with_tables_of(model, weights))
+        model.load_state_dict(fitted_to(model, weights))
     except FileNotFoundError:
         raise DataError(f"{file} does not exist: name a checkpoint such as RUN_DIR/best.ckpt") from None
     except ModuleNotFoundError as error:
@@ -73,13 +74,20 @@ def load_checkpoint(file: Path) -> Checkpoint:
     return Checkpoint(model.eval(), held["arch"], held["classes"], (width, height), epochs, provenance)
 
 
-def with_tables_of(model: FeatureClassifier, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights with their tables of relative positions resampled for the image size of a model."""
+def fitted_to(model: FeatureClassifier, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a model of the same architecture, for the shapes of this one.
+
+    Tables of relative positions are resampled for its image size. Of a graph's head, what reads the features of inner
+    stages is left out.
+    """
     own = model.state_dict()
-    return {
-        name: interpolate_table(value, own[name].shape[0]) if name.endswith(TABLES) and name in own else value
-        for name, value in weights.items()
-    }
+    found = dict(weights)
+    for name in found.keys() & own.keys():
+        if name.endswith(TABLES):
+            found[name] = interpolate_table(found[name], own[name].shape[0])
+    if HEAD_WEIGHT in found:
+        found[HEAD_WEIGHT] = found[HEAD_WEIGHT][:, : own[HEAD_WEIGHT].shape[1]]
+    return found
 
 
 def predict(model: FeatureClassifier, images: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float32]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..runtime.bundle.bundle import SHIPPED, load_bundle
 from ..runtime.bundle.provenance import Origin
 from ..runtime.errors import DataError
-from .checkpoint import Checkpoint, load_checkpoint, with_tables_of
+from .checkpoint import HEAD_WEIGHT, Checkpoint, fitted_to, load_checkpoint
 from .models.base import FeatureClassifier
 from .models.efficientnet import EfficientNetLite
 from .models.ensemble import MEMBER, PLUS
@@ -133,7 +133,7 @@ def start_from(model: FeatureClassifier, arch: str, classes: list[str], start: S
     same_classes = start.classes == classes
     weights = {
         name: own[name] if name.startswith(HEAD) and not same_classes else value
-        for name, value in with_tables_of(model, start.weights).items()
+        for name, value in fitted_to(model, start.weights).items()
     }
     weights.update({name: own[name] for name in own if name.endswith(COUNTER)})
     if missing := own.keys() ^ weights.keys():
@@ -162,7 +162,7 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     weights = {name: array for name, array in weights.items() if name.rpartition(".")[2] not in FIXED}
     first = MEMBER.format(0) if MEMBER.format(0) + "conv1.weight" in weights else ""
     weights.update(zip([f"{first}{name}" for name in TABLES], map(_table, by_position), strict=False))
-    if "fc.weight" not in weights:
+    if HEAD_WEIGHT not in weights:
         raise DataError(f"{directory} does not have its weights by name: start from its checkpoint")
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
 
@@ -180,7 +180,8 @@ def _member(start: Start, arch: str) -> Start:
     chosen = archs.index(arch)
     prefix = prefixes[chosen]
     weights = {name.removeprefix(prefix): value for name, value in start.weights.items() if name.startswith(prefix)}
-    weights["fc.weight"] = start.weights["fc.weight"].split(widths, 1)[chosen] * len(archs)  # of (K, D)
+    head = start.weights[HEAD_WEIGHT][:, : sum(widths)]  # (K, D), without the features of inner stages
+    weights[HEAD_WEIGHT] = head.split(widths, 1)[chosen] * len(archs)
     weights["fc.bias"] = start.weights["fc.bias"]
     return replace(start, arch=arch, weights=weights)
 

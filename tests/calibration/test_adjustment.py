@@ -26,7 +26,7 @@ def home(shipped: Bundle, crops: Image, labels: dict[str, str]) -> HomeCells:
     """The cells of the tests' slide, as if the bundle were calibrated on them."""
     names = [entry.name for entry in shipped.classes]
     found = np.array([names.index(label) for label in labels.values()])
-    return HomeCells(np.zeros((32, 3072)), found, names, measure_pictures(crops))
+    return HomeCells(np.zeros((32, 3968)), found, names, measure_pictures(crops))
 
 
 def laboratory(folder: Path, crops: Image, labels: dict[str, str], change) -> LabelledCells:  # type: ignore[no-untyped-def]

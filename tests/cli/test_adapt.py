@@ -153,7 +153,7 @@ def test_a_bundle_of_other_features_is_refused(data_dir: Path, tmp_path: Path):
     write_bundle(other, shipped.manifest, files | {HOME_CELLS: home_cells_file(np.zeros((8, 512)), np.arange(8))})
     error = refused(own, "--bundle", other, "--out", tmp_path / "ours")
     assert isinstance(error, BundleError)
-    assert "home.npz is malformed (512 features of each cell, and the calibration has 3072): calibrate" in str(error)
+    assert "home.npz is malformed (512 features of each cell, and the calibration has 3968): calibrate" in str(error)
     shutil.rmtree(other)
     other.mkdir()
     files = {name: data for name, data in files.items() if name != CALIBRATION}

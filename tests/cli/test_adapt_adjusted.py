@@ -51,7 +51,7 @@ class Made:
 @pytest.fixture
 def made(bundle: Bundle, own_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """Nothing is written; home's cells are those of the laboratory, as they are."""
-    usual = gaussians(np.random.default_rng(0).normal(size=(80, 3072)), np.arange(80) % 8)
+    usual = gaussians(np.random.default_rng(0).normal(size=(80, 3968)), np.arange(80) % 8)
     names, found = [entry.name for entry in bundle.classes], Made()
     files = sorted(own_dir.glob("*/*.jpg"))
     measures = measure_pictures(bundle.graph_input(read_image(file)[0]) for file in files)
@@ -81,7 +81,7 @@ def test_labelled_cells_become_a_bundle(own_dir: Path, tmp_path: Path, made: Mad
     done = CliRunner().invoke(app, ["adapt", str(own_dir), "--out", str(tmp_path / "ours"), "--json"])
     assert done.exit_code == 0, done.output
     assert made.cells[0].cells.classes == ["ig", "monocyte"]
-    assert made.cells[0].views.features.shape == (16, 3072)
+    assert made.cells[0].views.features.shape == (16, 3968)
     assert made.starts[0].adjustment is None
     assert made.starts[0].home_scale is None  # 16 cells are too few
     assert "this bundle cannot classify whole fields" in " ".join(done.stderr.split())

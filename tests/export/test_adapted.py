@@ -21,7 +21,7 @@ from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.images.reading import read_cell
 from cartcls.runtime.inference.parity import read_reference
 
-DIMENSIONS, SLIDES = 3072, 6
+DIMENSIONS, SLIDES = 3968, 6
 NAMES = ["große Zelle", "ig"]
 
 

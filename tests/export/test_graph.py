@@ -46,5 +46,6 @@ def test_maps_of_an_ensemble_are_exact_and_of_all_its_networks(ensemble: Ensembl
         logits, cams, features = GraphWithMaps(ensemble, half=False)(pixels)
         assert [tuple(last.shape[1:]) for last in maps] == [(512, 4, 4), (1280, 3, 3), (1280, 3, 3)]
         assert torch.allclose(logits, ensemble(normalize(pixels)), atol=1e-5)
-        assert (cams.shape, features.shape) == ((2, 3, 4, 4), (2, 3072))
+        assert (cams.shape, features.shape) == ((2, 3, 4, 4), (2, 3968))
         assert torch.allclose(cams.sum((2, 3)) + ensemble.fc.bias, logits, atol=1e-5)
+        assert torch.allclose(features[:, :3072], ensemble.features(normalize(pixels)), atol=1e-5)

@@ -15,7 +15,7 @@ from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.openvino_backend import F32, OpenVINOBackend
 
 RANDOM = np.random.default_rng(0)
-OF_TWO = Head(*(RANDOM.normal(size=size).astype(np.float32) for size in ((2, 3072), 2)))
+OF_TWO = Head(*(RANDOM.normal(size=size).astype(np.float32) for size in ((2, 3968), 2)))
 
 
 def outputs_of(model: bytes, images: Image) -> Outputs:
@@ -42,7 +42,7 @@ def test_the_same_head_gives_the_same_answers_and_all_features(graph: bytes, cro
     assert before.cams is not None and after.cams is not None
     assert np.abs(after.logits - before.logits).max() < 1e-4
     assert np.abs(after.cams - before.cams).max() < 1e-4
-    assert after.features.shape == (2, 3072)
+    assert after.features.shape == (2, 3968)
     assert np.abs(head.logits(after.features) - after.logits).max() < 1e-3
 
 
@@ -56,9 +56,9 @@ def test_another_head_for_other_classes_has_exact_maps_too(graph: bytes, replace
     assert np.array_equal(read_head(replaced).weight, OF_TWO.weight)
 
 
-@pytest.mark.parametrize(("begin", "end"), [(0, 512), (512, 1792), (1792, 3072)])
+@pytest.mark.parametrize(("begin", "end"), [(0, 512), (512, 1792), (1792, 3072), (3072, 3968)])
 def test_each_network_has_its_part_of_the_maps(graph: bytes, crops: Image, begin: int, end: int):
-    chosen = (np.arange(3072) >= begin) & (np.arange(3072) < end)
+    chosen = (np.arange(3968) >= begin) & (np.arange(3968) < end)
     found = outputs_of(replace_head(graph, Head(np.where(chosen, OF_TWO.weight, 0), OF_TWO.bias)), crops[:2])
     assert found.cams is not None
     assert np.abs(found.logits - OF_TWO.bias).min() > 0.1
@@ -71,7 +71,7 @@ def test_a_head_can_be_replaced_again(bundle: Bundle):
 
 
 def test_a_head_of_another_form_or_size_is_refused(bundle: Bundle):
-    with pytest.raises(BundleError, match="the head is for 512 features, and the graph has 3072"):
+    with pytest.raises(BundleError, match="the head is for 512 features, and the graph has 3968"):
         replace_head(bundle.model, replace(OF_TWO, weight=OF_TWO.weight[:, :512]))
     with pytest.raises(BundleError, match="its head is not one linear layer on pooled features"):
         read_head(small_graph(8))
@@ -84,5 +84,5 @@ def test_weights_of_the_other_layers_stay(graph: bytes, replaced: bytes):
     before, after = arrays(graph), arrays(replaced)
     kept = {name for name in before.keys() & after.keys() if before[name] == after[name]}
     changed = [numpy_helper.to_array(before[name]) for name in before.keys() & after.keys() - kept]
-    assert sorted(array.shape for array in changed) == [(4,), (8,), (8, 3072), (8, 3072)]
+    assert sorted(array.shape for array in changed) == [(4,), (8,), (8, 3968), (8, 3968)]
     assert all(np.prod(before[name].dims) <= 1 for name in before.keys() - after.keys())

@@ -191,7 +191,7 @@ def test_the_graph_takes_uint8_of_any_batch_and_gives_float32(bundle: Bundle):
         "image": ["batch", bundle.height, bundle.width, 3],
         "logits": ["batch", 8],
         "cams": ["batch", 8, 10, 10],
-        "features": ["batch", 3072],
+        "features": ["batch", 3968],
     }
     assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
     assert {output.type.tensor_type.elem_type for output in graph.output} == {TensorProto.FLOAT}

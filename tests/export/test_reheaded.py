@@ -21,7 +21,7 @@ HOW = "made by a test"
 
 
 def test_a_bundle_with_another_head_is_proved_and_waits_for_calibration(bundle: Bundle, crops: Image, tmp_path: Path):
-    weight = np.random.default_rng(0).normal(size=(2, 3072)).astype(np.float32) / 3
+    weight = np.random.default_rng(0).normal(size=(2, 3968)).astype(np.float32) / 3
     head, out = Head(weight, np.array([1, 0], np.float32)), tmp_path / "two"
     cells = ParityCells("select", crops[:4], [f"cell-{i}" for i in range(4)], np.arange(4) % 2)
     source = replace(bundle.manifest.source, head=HOW)

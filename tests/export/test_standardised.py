@@ -18,7 +18,7 @@ from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.inference.parity import read_reference
 
-DIMENSIONS, COUNT = 3072, 120
+DIMENSIONS, COUNT = 3968, 120
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_cells_like_those_of_home_change_nothing(home: Bundle, slide: Path, tmp_
 def test_a_bundle_without_all_its_features_is_refused(home: Bundle, tmp_path: Path):
     assert home.calibration is not None
     few = gaussians(np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 8)
-    with pytest.raises(BundleError, match="gives 5 of the 3072 features"):
+    with pytest.raises(BundleError, match="gives 5 of the 3968 features"):
         check_reheadable(replace(home, calibration=replace(home.calibration, features=few)), tmp_path / "ours")
     manifest = structs.replace(home.manifest, calibration=None)
     with pytest.raises(BundleError, match="is not calibrated: run `cartcls calibrate` on it first"):

@@ -47,7 +47,7 @@ class FakeBackend:
         logits = np.zeros((len(images), 8), np.float32)
         logits[:, 1] = self.logit
         maps = np.ones((len(images), 8, 12, 12), np.float32) if self.maps else None
-        outputs = Outputs(logits, np.zeros((len(images), 3072), np.float32), maps)
+        outputs = Outputs(logits, np.zeros((len(images), 3968), np.float32), maps)
         return replace(
             outputs,
             boxes=None if self.box is None else np.array([self.box] * len(images), np.float32),

@@ -12,7 +12,7 @@ from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
-from cartcls.train.checkpoint import load_checkpoint, predict
+from cartcls.train.checkpoint import fitted_to, load_checkpoint, predict
 from cartcls.train.models.build import build
 from cartcls.train.models.efficientnet import EFFICIENTNETS
 from cartcls.train.models.rcmnet import interpolate_table
@@ -29,7 +29,8 @@ def shipped() -> Start:
 def test_shipped_weights_give_the_same_logits_in_pytorch_onnxruntime_and_openvino(bundle: Bundle, crops: Image):
     cells = crops[::4]
     model = build(bundle.manifest.source.arch, len(bundle.classes), (bundle.width, bundle.height))
-    missing, unknown = model.load_state_dict(graph_weights(bundle.model, bundle.directory), strict=False)
+    weights = fitted_to(model, graph_weights(bundle.model, bundle.directory))
+    missing, unknown = model.load_state_dict(weights, strict=False)
     assert not unknown
     assert all(name.endswith("num_batches_tracked") for name in missing)
     reference = predict(model.eval(), cells)
@@ -56,11 +57,18 @@ def test_every_weight_and_batch_statistic_comes_back_from_a_graph(arch: str, hal
     for value in model.state_dict().values():
         if value.dtype == torch.float32:
             value.uniform_(0.5, 1.5)
-    weights = graph_weights(onnx_bytes(model, (64, 128), half), Path("bundle"))
+    weights = fitted_to(model, graph_weights(onnx_bytes(model, (64, 128), half), Path("bundle")))
     expected = {name: value for name, value in model.state_dict().items() if value.dtype == torch.float32}
     assert weights.keys() == expected.keys()
     for name, value in expected.items():
         assert (weights[name] - value).abs().max() <= limit, name
+
+
+def test_a_head_that_reads_inner_stages_is_cut_to_what_the_model_has(shipped: Start):
+    model = build("rcmnet", 8, (64, 64))
+    wider = torch.cat([shipped.weights["fc.weight"], torch.ones(8, 896)], 1)
+    found = fitted_to(model, {**shipped.weights, "fc.weight": wider})
+    assert torch.equal(found["fc.weight"], shipped.weights["fc.weight"])
 
 
 def test_another_size_resamples_positions_and_other_classes_get_a_new_head(shipped: Start):

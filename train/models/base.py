@@ -37,7 +37,12 @@ class MapClassifier(FeatureClassifier):
     """A model whose features are the means of last feature maps, so that Grad-CAM needs no gradient.
 
     See `cartcls.export.graph`.
+
+    Attributes:
+        inner_channels: Of the maps of inner stages that `all_maps` gives beside the last ones.
     """
+
+    inner_channels = 0
 
     def features(self, x: Tensor) -> Tensor:
         """Means of the last feature maps (N, D), float32, of normalised images (N, 3, H, W)."""
@@ -46,6 +51,10 @@ class MapClassifier(FeatureClassifier):
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Last feature map of each network in it, (N, D_i, h_i, w_i), of normalised images (N, 3, H, W)."""
         raise NotImplementedError
+
+    def all_maps(self, x: Tensor) -> list[Tensor]:
+        """The same, then maps of inner stages: a head that is fitted for other cells may read those too."""
+        return self.feature_maps(x)
 
 
 def means(maps: list[Tensor]) -> Tensor:

@@ -37,17 +37,23 @@ class Ensemble(MapClassifier):
         with torch.no_grad():
             self.fc.weight.copy_(torch.cat([head.weight for head in heads], 1) / len(heads))
             self.fc.bias.copy_(torch.stack([head.bias for head in heads]).mean(0))
+        self.inner_channels = members[0].inner_channels
         for member in members:
             del member.fc
         self.readers = nn.ModuleList(members)  # see MEMBER
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Last feature maps of the members, (N, 512, …), (N, 1280, …), …, of normalised images (N, 3, H, W)."""
+        return self.all_maps(x)[: len(self.readers)]
+
+    def all_maps(self, x: Tensor) -> list[Tensor]:
+        """The same, then the inner ones of the first member."""
         first, *others = cast(Sequence[NetworkWithMap], self.readers)
         height, width = x.shape[2:]
         smaller = F.interpolate(x, first_size((height, width)), mode="bilinear")
         half = F.avg_pool2d(x, 2)
-        return [first.feature_map(smaller), *(other.feature_map(half) for other in others)]
+        last, *inner = first.all_maps(smaller)
+        return [last, *(other.feature_map(half) for other in others), *inner]
 
 
 def first_size(size: tuple[int, int]) -> tuple[int, int]:

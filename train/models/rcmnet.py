@@ -210,17 +210,27 @@ class RCMNet(NetworkWithMap):
         self.layer4 = residual_stage(256, 512, stride=2, cbam=cbam)
         self.bot = BoTBlock(512, heads=4, map_size=map_size) if attention else nn.Identity()
         self.fc = nn.Linear(512, num_classes)
+        self.inner_channels = 128 + 256 + 512 * attention
         initialize(self)
 
     def feature_map(self, x: Tensor) -> Tensor:
         """Last feature map A (N, 512, h, w) of normalised images (N, 3, H, W)."""
+        return self._stages(x)[-1]
+
+    def all_maps(self, x: Tensor) -> list[Tensor]:
+        """The last feature map, then those of layers 2, 3 and, below a BoT block, 4."""
+        *inner, last = self._stages(x)
+        return [last, *inner]
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
         x = F.relu(self.bn1(self.conv1(x)))
         x = max_pool(x)  # (N, 64, H/4, W/4)
         x = self.layer1(x)
-        x = self.layer2(x)
-        x = self.layer3(x)
-        x = self.layer4(x)  # (N, 512, H/32, W/32)
-        return self.bot(x)
+        second = self.layer2(x)
+        third = self.layer3(second)
+        fourth = self.layer4(third)  # (N, 512, H/32, W/32)
+        inner = [second, third, fourth]
+        return inner if isinstance(self.bot, nn.Identity) else [*inner, self.bot(fourth)]
 
 
 def initialize(model: nn.Module) -> None:

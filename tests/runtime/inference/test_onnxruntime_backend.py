@@ -73,7 +73,7 @@ def test_it_gives_what_the_graph_gives(bundle: Bundle, crops: Image, runtime: Pr
     assert np.abs(outputs.logits - given.logits).max() < 0.2
     assert outputs.cams is not None
     assert outputs.cams.shape == given.cams.shape
-    assert outputs.features.shape == (2, 3072)
+    assert outputs.features.shape == (2, 3968)
     with pytest.raises(BackendError, match="ONNX Runtime failed"):
         cuda.infer(crops[:2, :100])
     cuda.close()

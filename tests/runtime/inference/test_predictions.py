@@ -25,7 +25,7 @@ def outputs(*classes: int) -> Outputs:
     logits = 5 * np.eye(8, dtype=np.float32)[list(classes)]
     numbers = np.arange(len(classes), dtype=np.float32)[:, None]
     cams = numbers + 10 * np.arange(8, dtype=np.float32)
-    return Outputs(logits, numbers.repeat(3072, 1), cams[:, :, None, None])
+    return Outputs(logits, numbers.repeat(3968, 1), cams[:, :, None, None])
 
 
 def said(bundle: Bundle, given: Outputs | None, *readings: Reading) -> list[Prediction]:
@@ -105,7 +105,7 @@ def test_what_was_computed_again_is_for_review(bundle: Bundle, cell: Reading):
 
 def test_the_reason_recomputed_comes_before_the_review_reasons(cell: Reading):
     shipped = load_bundle()
-    far = np.full((1, 3072), 9, np.float32)
+    far = np.full((1, 3968), 9, np.float32)
     (prediction,) = said(shipped, replace(outputs(6), recomputed=np.array([True]), features=far), cell)
     assert prediction.reasons[0] == RECOMPUTED
     assert any(reason.startswith("unlike the training cells") for reason in prediction.reasons[1:])

@@ -7,6 +7,7 @@ from cartcls.train.models.build import build
 from cartcls.train.models.rcmnet import (
     CBAM,
     BasicBlock,
+    RCMNet,
     RelativeSelfAttention,
     interpolate_table,
     max_pool,
@@ -161,3 +162,17 @@ def test_shrinking_a_table_moves_every_row():
 def test_weights_move_between_the_papers_two_sizes_unchanged():
     state = build("rcmnet", 8, (360, 363)).state_dict()
     build("rcmnet", 8, (384, 384)).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("arch", "widths"), [("rcmnet", [512, 128, 256, 512]), ("resnet18_c", [512, 128, 256])])
+def test_maps_of_inner_stages_come_after_the_one_that_the_head_reads(arch: str, widths: list[int]):
+    model = build(arch, 3, (64, 64)).eval()
+    assert isinstance(model, RCMNet)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps = model.all_maps(images)
+        assert torch.equal(maps[0], model.feature_map(images))
+        assert torch.equal(model.features(images), maps[0].mean((2, 3)))
+    assert [last.shape[1] for last in maps] == widths
+    assert model.inner_channels == sum(widths[1:])
+    assert [last.shape[2] for last in maps[1:4]] == [8, 4, 2][: len(widths) - 1]
