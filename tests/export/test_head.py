@@ -61,7 +61,7 @@ def test_each_network_has_its_part_of_the_maps(graph: bytes, crops: Image, begin
     chosen = (np.arange(3968) >= begin) & (np.arange(3968) < end)
     found = outputs_of(replace_head(graph, Head(np.where(chosen, OF_TWO.weight, 0), OF_TWO.bias)), crops[:2])
     assert found.cams is not None
-    assert np.abs(found.logits - OF_TWO.bias).min() > 0.1
+    assert np.abs(found.logits - OF_TWO.bias).max() > 1
     assert np.abs(found.cams.sum((2, 3)) + OF_TWO.bias - found.logits).max() < 1e-3
 
 
@@ -84,5 +84,6 @@ def test_weights_of_the_other_layers_stay(graph: bytes, replaced: bytes):
     before, after = arrays(graph), arrays(replaced)
     kept = {name for name in before.keys() & after.keys() if before[name] == after[name]}
     changed = [numpy_helper.to_array(before[name]) for name in before.keys() & after.keys() - kept]
-    assert sorted(array.shape for array in changed) == [(4,), (8,), (8, 3968), (8, 3968)]
+    parts = [(8, width) for width in (128, 256, 512, 512, 1280, 1280, 3968)]
+    assert sorted(array.shape for array in changed if array.shape != (4,)) == [(8,), *parts]
     assert all(np.prod(before[name].dims) <= 1 for name in before.keys() - after.keys())
