@@ -88,16 +88,13 @@ def pytorch_grad_cam(crops: Path, out: Path) -> Seconds:
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
-    from cartcls.train.checkpoint import fitted_to
     from cartcls.train.models.base import normalize
     from cartcls.train.models.build import build
-    from cartcls.train.start import graph_weights
+    from cartcls.train.start import load_graph
 
     started = time.perf_counter()
     model = build(BUNDLE.manifest.source.arch, len(CLASSES), (BUNDLE.width, BUNDLE.height)).eval()
-    weights = fitted_to(model, graph_weights(BUNDLE.model, BUNDLE.directory))
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
+    load_graph(model, BUNDLE.model, BUNDLE.directory)
     layers = [layer for name, layer in model.named_modules() if name.endswith(LAST_LAYERS)]
     cam = GradCAM(model, layers)
     loaded = time.perf_counter()

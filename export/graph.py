@@ -86,7 +86,9 @@ def resized(maps: Tensor, size: torch.Size) -> Tensor:
     """Maps (N, K, h', w') at another size h × w, each with the mean that it had."""
     if maps.shape[2:] == size:
         return maps
-    rows, columns = (resizing(found, length) for found, length in zip(maps.shape[2:], size, strict=True))
+    rows, columns = (
+        resizing(found, length).to(maps.device) for found, length in zip(maps.shape[2:], size, strict=True)
+    )
     return rows @ maps @ columns.T
 
 

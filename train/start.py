@@ -167,6 +167,17 @@ def graph_weights(model: bytes, directory: Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
 
 
+def load_graph(model: FeatureClassifier, graph: bytes, directory: Path) -> None:
+    """Copy the weights of a bundle's graph into a model of its architecture.
+
+    Raises:
+        DataError: The graph does not have them by name, or is of another architecture.
+    """
+    missing, unknown = model.load_state_dict(fitted_to(model, graph_weights(graph, directory)), strict=False)
+    if unknown or not all(name.endswith(COUNTER) for name in missing):
+        raise DataError(f"the graph of {directory} is of another architecture")
+
+
 def _member(start: Start, arch: str) -> Start:
     """One member, where the weights are an ensemble's; the bias of its head is the mean of theirs."""
     archs = start.arch.split(PLUS)

@@ -16,7 +16,7 @@ from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.parity import read_reference
 from cartcls.train.models.base import FeatureClassifier
 from cartcls.train.models.build import build
-from cartcls.train.start import graph_weights
+from cartcls.train.start import load_graph
 
 BATCHES = (32, 128, 8, 1)
 ROUNDS = 5
@@ -51,8 +51,7 @@ def shipped_model() -> FeatureClassifier:
     """The shipped bundle's model in PyTorch, float32."""
     bundle = load_bundle()
     model = build(bundle.manifest.source.arch, len(bundle.classes), (bundle.width, bundle.height)).eval()
-    missing, unknown = model.load_state_dict(graph_weights(bundle.model, bundle.directory), strict=False)
-    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
+    load_graph(model, bundle.model, bundle.directory)
     return model
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from cartcls.export.graph import Graph, graph_of
 from cartcls.runtime.bundle.bundle import load_bundle
 from cartcls.train.models.build import build
-from cartcls.train.start import graph_weights
+from cartcls.train.start import load_graph
 
 __version__ = "0.0+pytorch"
 ON_CPU = os.environ.get("CARTCLS_GPU_DEVICE") == "cpu"
@@ -143,7 +143,7 @@ class Runtime:
 class _Engine:
     def __init__(self, data: bytes, log: ILogger):
         self.log = log
-        self.graph = _OnceEach(load_graph(data)) if ON_CPU else load_graph(data)
+        self.graph = _OnceEach(read_graph(data)) if ON_CPU else read_graph(data)
         self.names = ["image", *self.graph.outputs]
         with torch.inference_mode():
             shown = self.graph(torch.zeros((1, *_image_shape()), dtype=torch.uint8, device=_device()))
@@ -230,12 +230,11 @@ class _Context:
             tensor_at(self.addresses[name], tuple(answer.shape), torch.float32).copy_(answer)
 
 
-def load_graph(data: bytes) -> Graph:
+def read_graph(data: bytes) -> Graph:
     """The PyTorch model of the shipped bundle, with an ONNX file's weights: half precision on a GPU."""
     bundle = load_bundle()
     model = build(bundle.manifest.source.arch, len(bundle.classes), (bundle.width, bundle.height))
-    missing, unknown = model.load_state_dict(graph_weights(data, Path("engine")), strict=False)
-    assert not unknown and all(name.endswith("num_batches_tracked") for name in missing)
+    load_graph(model, data, Path("engine"))
     keep_constants_on(_device())
     graph = graph_of(model, half=not ON_CPU).to(_device())
     for parameter in graph.parameters():
