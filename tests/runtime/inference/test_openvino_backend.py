@@ -25,7 +25,7 @@ def test_the_graph_gives_logits_maps_and_features(backend: Backend, crops: Image
     outputs = backend.infer(crops[:3])
     assert outputs.cams is not None
     assert (outputs.logits.shape, outputs.features.shape) == ((3, 8), (3, 3968))
-    assert outputs.cams.shape == (3, 8, 10, 10)
+    assert outputs.cams.shape == (3, 8, 9, 9)
     assert {outputs.logits.dtype, outputs.features.dtype, outputs.cams.dtype} == {np.dtype(np.float32)}
 
 
