@@ -68,17 +68,17 @@ class GraphWithMaps(Graph):
         features = means(maps)
         size = maps[0].shape[2:]
         weights = self.fc.weight / size.numel()  # (K, D)
-        ends = list(accumulate((last.shape[1] for last in maps), initial=0))
+        ends = accumulate((found.shape[1] for found in maps), initial=0)
         cams = [
-            resized(self.evidence(weights[:, begin:end], last.float()), size)
-            for (begin, end), last in zip(pairwise(ends), maps, strict=True)
+            resized(self.evidence(weights[:, begin:end], found.float()), size)
+            for (begin, end), found in zip(pairwise(ends), maps, strict=True)
         ]
         return self.fc(features), reduce(add, cams), features
 
-    def evidence(self, weights: Tensor, last_map: Tensor) -> Tensor:
-        """Maps (N, K, h, w) of weights (K, D) and a last feature map (N, D, h, w)."""
-        _, channels, height, width = last_map.shape
-        cams = weights @ last_map.reshape(-1, channels, height * width)
+    def evidence(self, weights: Tensor, found: Tensor) -> Tensor:
+        """Maps (N, K, h, w) of weights (K, D) and a feature map (N, D, h, w)."""
+        _, channels, height, width = found.shape
+        cams = weights @ found.reshape(-1, channels, height * width)
         return cams.reshape(-1, self.fc.out_features, height, width)
 
 

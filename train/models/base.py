@@ -53,17 +53,17 @@ class MapClassifier(FeatureClassifier):
         raise NotImplementedError
 
     def all_maps(self, x: Tensor) -> list[Tensor]:
-        """The same, then maps of inner stages: a head that is fitted for other cells may read those too."""
+        """The same, then maps of inner stages (N, D_j, h_j, w_j), which a head that is fitted later may read too."""
         return self.feature_maps(x)
 
 
 def means(maps: list[Tensor]) -> Tensor:
     """Means of maps (N, D_i, h_i, w_i), side by side, float32, (N, D)."""
-    return torch.cat([last.float().mean((2, 3)) for last in maps], 1)
+    return torch.cat([found.float().mean((2, 3)) for found in maps], 1)
 
 
 class NetworkWithMap(MapClassifier):
-    """One network."""
+    """A single network, with one last feature map."""
 
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Its last feature map alone."""
