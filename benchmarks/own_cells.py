@@ -28,10 +28,11 @@ from cartcls.calibration.adapted_head import HomeCells, read_home_cells
 from cartcls.calibration.adjustment import with_adjustment
 from cartcls.calibration.cross_validation import LabelledCells
 from cartcls.calibration.evidence import Evidence
+from cartcls.calibration.head import Head
 from cartcls.calibration.judged import judge
 from cartcls.calibration.own_cells import FOLDS, OwnCells
 from cartcls.calibration.split import class_of
-from cartcls.calibration.views import Views, gather_views
+from cartcls.calibration.views import gather_views
 from cartcls.export.reheaded import check_reheadable
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -63,21 +64,16 @@ class Laboratory:
 
     def of(self, chosen: Indices) -> OwnCells:
         """Some of the cells, each a slide of its own."""
-        cells, views = self.own.cells, self.own.views
+        cells = self.own.cells
         paths = [cells.paths[i] for i in chosen]
-        qualities = [views.qualities[i] for i in chosen]
-        return OwnCells(
-            self.own.directory,
-            LabelledCells(paths, cells.labels[chosen], cells.classes, paths),
-            Views(views.turned[chosen], qualities),
-        )
+        labels = LabelledCells(paths, cells.labels[chosen], cells.classes, paths)
+        return OwnCells(self.own.directory, labels, self.own.views.of(chosen))
 
-    def evidence(self, chosen: Indices, logits: npt.NDArray[np.floating]) -> Evidence:
+    def evidence(self, chosen: Indices, head: Head) -> Evidence:
         """What a head says of some of the cells."""
-        found = self.of(chosen)
-        return Evidence(
-            found.cells.labels.astype(np.intp), logits.astype(np.float32), found.views.features, found.views.qualities
-        )
+        logits, features = self.own.views.answers(head, chosen)
+        qualities = [self.own.views.qualities[i] for i in chosen]
+        return Evidence(self.own.cells.labels[chosen].astype(np.intp), logits, features, qualities)
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ def tested(seed: int, size: int, cells: Laboratory, usual: Gaussians, home: Home
     chosen = draw(labels, size, np.random.default_rng(seed))
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     adapted = adapt(cells.of(chosen), usual, home, MAX_ERROR)
-    found = cells.evidence(rest, adapted.head.logits(cells.own.views.features[rest]))
+    found = cells.evidence(rest, adapted.head)
     judged = judge(adapted.calibration, found, adapted.temperature)
     may_pass = adapted.promise.reached and enough_to_estimate(size, size)
     passes = judged.passes & may_pass
@@ -156,7 +152,7 @@ def right_by_head(seed: int, size: int, cells: Laboratory, usual: Gaussians, hom
     chosen = draw(labels, size, np.random.default_rng(seed))
     rest = np.setdiff1d(np.arange(len(labels)), chosen)
     head = fit_own_head(cells.own, chosen, usual, home.of(cells.own.cells.classes))
-    return float((head.logits(cells.own.views.features[rest]).argmax(1) == labels[rest]).mean())
+    return float((cells.own.views.answers(head, rest)[0].argmax(1) == labels[rest]).mean())
 
 
 def adjusted_rows(

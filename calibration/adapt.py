@@ -33,11 +33,13 @@ class OutOfFold:
 
     Attributes:
         logits: Of the T tested cells, float32, by seed of the folds, (S, T, K).
+        features: Of each, as these logits are made of them, for the first seed, float32, (T, D).
         fold_of: Fold of each, counted from 0, (S, T).
         usual: Class means without a fold of the first seed, and the cells of that fold, of the T.
     """
 
     logits: npt.NDArray[np.float32]
+    features: npt.NDArray[np.float32]
     fold_of: Indices
     usual: list[tuple[Gaussians, Indices]]
 
@@ -84,7 +86,7 @@ def adapt(own: OwnCells, home_usual: Gaussians, home: HomeCells, max_error: floa
     """
     shared = home.of(own.cells.classes)
     found = out_of_fold(own, home_usual, shared)
-    all_cells, evidence = np.arange(len(own.cells.labels)), own.evidence(found.logits[0])
+    all_cells, evidence = np.arange(len(own.cells.labels)), own.evidence(found.logits[0], found.features)
     head = fit_own_head(own, all_cells, home_usual, shared)
     temperature = best_temperature(found.logits.reshape(-1, len(own.cells.classes)), np.tile(evidence.labels, SEEDS))
     usual = _usual(evidence, found, _around_means(own, all_cells, home_usual))
@@ -100,13 +102,16 @@ def out_of_fold(own: OwnCells, home_usual: Gaussians, home: HomeCells) -> OutOfF
     """Answer each cell that may be tested by heads that were fitted without its fold."""
     logits = np.zeros((SEEDS, len(own.cells.labels), len(own.cells.classes)), np.float32)
     fold_of, usual, tested = np.zeros(logits.shape[:2], np.intp), [], own.tested_at
+    features = own.views.features.copy()
     for seed in range(SEEDS):
         for number, (train, test) in enumerate(own.folds(seed)):
             fold_of[seed, test] = number
-            logits[seed, test] = fit_own_head(own, train, home_usual, home).logits(own.views.features[test])
+            head = fit_own_head(own, train, home_usual, home)
+            logits[seed, test], seen = own.views.answers(head, test)
             if seed == 0:
+                features[test] = seen
                 usual.append((_around_means(own, train, home_usual), np.searchsorted(tested, test)))
-    return OutOfFold(logits[:, tested], fold_of[:, tested], usual)
+    return OutOfFold(logits[:, tested], features[tested], fold_of[:, tested], usual)
 
 
 def fit_own_head(own: OwnCells, chosen: Indices, home_usual: Gaussians, home: HomeCells) -> Head:

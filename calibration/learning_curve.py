@@ -28,7 +28,7 @@ def learning_curve(own: OwnCells, home_usual: Gaussians, home: HomeCells) -> lis
             order = _two_of_each_first(random.permutation(train), own.cells.labels)
             for size in [*(size for size in SIZES if 2 * len(own.cells.classes) <= size < len(train)), len(train)]:
                 head = fit_own_head(own, order[:size], home_usual, shared)
-                called = head.logits(own.views.features[test]).argmax(1)
+                called = own.views.answers(head, test)[0].argmax(1)
                 right.setdefault(size, []).append(float((called == own.cells.labels[test]).mean()))
     whole = max(right)
     sizes = [*(size for size in sorted(right) if size in SIZES), whole]

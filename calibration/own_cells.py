@@ -84,11 +84,11 @@ class OwnCells:
         """Cells to fit on and to test, by fold."""
         return folds_of_whole(self.cells, _may_be_tested(self.cells, self.reviewed), FOLDS, seed)
 
-    def evidence(self, logits: npt.NDArray[np.float32]) -> Evidence:
-        """Of the tested cells, with some head's logits (T, K)."""
+    def evidence(self, logits: npt.NDArray[np.float32], features: npt.NDArray[np.float32]) -> Evidence:
+        """Of the tested cells, with logits (T, K) of some head and the features (T, D) that they are made of."""
         places = self.tested_at
         qualities = [self.views.qualities[place] for place in places]
-        return Evidence(self.cells.labels[places], logits, self.views.features[places], qualities)
+        return Evidence(self.cells.labels[places], logits, features, qualities)
 
 
 def find_own_cells(

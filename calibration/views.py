@@ -14,7 +14,10 @@ from ..runtime.images.quality import Quality
 from ..runtime.images.reading import Source
 from ..runtime.images.resize import Image
 from ..runtime.inference.classifier import Classifier
+from ..runtime.inference.compiled_store import CompiledStore
+from ..runtime.inference.openvino_backend import F32, OpenVINOBackend, recomputes, unsure
 from .evidence import quality_of
+from .head import Head
 
 VIEWS = 6
 
@@ -26,15 +29,39 @@ class Views:
     Attributes:
         turned: Features of V views of each, the first one as the edge sees it, float32, (N, V, D).
         qualities: Of each picture.
+        exact: Features of each in float32, where the backend computes unsure cells again so; else those of the first
+            view, float32, (N, D).
     """
 
     turned: npt.NDArray[np.float32]
     qualities: list[Quality]
+    exact: npt.NDArray[np.float32]
 
     @property
     def features(self) -> npt.NDArray[np.float32]:
         """As the edge sees them, (N, D)."""
         return self.turned[:, 0]
+
+    def of(self, chosen: npt.NDArray[np.intp]) -> "Views":
+        """Of some of the cells."""
+        return Views(self.turned[chosen], [self.qualities[place] for place in chosen], self.exact[chosen])
+
+    def answers(
+        self, head: Head, chosen: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Logits and features of some cells as the edge gives them with a head: anew in float32 where it is unsure.
+
+        Args:
+            head: Of K classes.
+            chosen: Places of M cells, (M,).
+
+        Returns:
+            Logits, (M, K), and features, (M, D).
+        """
+        features = self.features[chosen]
+        again = unsure(head.logits(features).astype(np.float32))
+        features = np.where(again[:, None], self.exact[chosen], features)
+        return head.logits(features).astype(np.float32), features
 
 
 def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callable[[int, int], None]) -> Views:
@@ -42,7 +69,8 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
 
     Args:
         files: Their images.
-        classifier: The model, loaded.
+        classifier: The model, loaded. Where its backend computes unsure cells again in float32, so is each cell once:
+            which ones another head is unsure of is not known yet.
         progress: Called with the number of cells done and of all.
 
     Raises:
@@ -60,7 +88,14 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
             turned.append(np.stack(found))
             found.clear()
             progress(len(turned), len(files))
-    return Views(np.stack(turned), qualities)
+    views = np.stack(turned)
+    return Views(views, qualities, _exact(files, classifier) if recomputes(classifier.backend) else views[:, 0])
+
+
+def _exact(files: Sequence[Path], classifier: Classifier) -> npt.NDArray[np.float32]:
+    backend = OpenVINOBackend(classifier.bundle.model, F32, store=CompiledStore())
+    with Classifier(classifier.bundle, backend, classifier.levels) as again:
+        return np.stack([prediction.features for prediction in again.predict(files)])
 
 
 def _views_of(files: Sequence[Path]) -> Iterator[Source]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BackendError
-from .backend import OUTPUTS, Outputs
+from .backend import OUTPUTS, Backend, Outputs
 from .compiled_store import CompiledStore
 from .predictions import softmax
 
@@ -63,7 +63,7 @@ class OpenVINOBackend:
             for port in (*compiled.inputs, *compiled.outputs)
             for name in port.names
         }
-        self._recomputes, self._float32 = precision in (MIXED, INT8), None
+        self._float32: Any = None
         self._load_float32: Callable[[], Any] | None = lambda: _compiled(core, model, F32, "LATENCY", store)
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
@@ -76,10 +76,10 @@ class OpenVINOBackend:
             BackendError: OpenVINO fails.
         """
         outputs = self._run(self._requests, np.array_split(images, min(PARTS * self.streams, len(images))))
-        if self._recomputes and (unsure := _unsure(outputs["logits"])).any():
-            cells = images[unsure]
+        if recomputes(self) and (again := unsure(outputs["logits"])).any():
+            cells = images[again]
             for name, values in self._run(self._exact(), np.split(cells, len(cells))).items():
-                outputs[name][unsure] = values
+                outputs[name][again] = values
         return Outputs.of(outputs)
 
     def close(self) -> None:
@@ -115,10 +115,15 @@ class OpenVINOBackend:
         return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
 
 
-def _unsure(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def unsure(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Cells whose two most probable classes are near each other, (N,); those with not-a-number too."""
     second, first = np.partition(softmax(logits), -2, axis=1)[:, -2:].T
     return ~(first - second >= MARGIN)
+
+
+def recomputes(backend: Backend) -> bool:
+    """Whether a backend computes unsure cells again in float32."""
+    return backend.precision in (MIXED, INT8)
 
 
 def has_bfloat16() -> bool:

@@ -44,7 +44,7 @@ def own_cells(count: int, slides: int | None, noise: float = 1.0) -> OwnCells:
     groups = None if slides is None else [f"slide-{place % slides}" for place in range(len(labels))]
     paths = [f"{NAMES[label]}/{place}.jpg" for place, label in enumerate(labels)]
     cells = LabelledCells(paths, labels, NAMES, groups)
-    return OwnCells(Path("cells"), cells, Views(features[:, None], [ONE] * len(labels)))
+    return OwnCells(Path("cells"), cells, Views(features[:, None], [ONE] * len(labels), features))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_cells_of_flagged_slides_train_the_head_and_nothing_else_is_of_them(usua
     assert found.out_of_fold.fold_of.shape == (SEEDS, 100)
     assert (found.out_of_fold.logits.argmax(2) == own.cells.labels[whole]).mean() > 0.95
     alone = replace(own, cells=own.cells.of(np.flatnonzero(whole)), reviewed=None)
-    alone = replace(alone, views=Views(own.views.turned[whole], [ONE] * 100))
+    alone = replace(alone, views=own.views.of(np.flatnonzero(whole)))
     assert not np.allclose(adapt(alone, usual, NO_HOME, 0.05).head.weight, found.head.weight)
     made = recorded(own, found, bundle)
     record = made.record

@@ -6,11 +6,13 @@ import numpy.typing as npt
 import pytest
 from fakes import FakeBackend
 
+from cartcls.calibration.head import Head
 from cartcls.calibration.views import VIEWS, gather_views
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.classifier import Classifier
+from cartcls.runtime.inference.openvino_backend import F32, INT8, OpenVINOBackend
 
 
 class Corner(FakeBackend):
@@ -33,6 +35,23 @@ def test_each_cell_is_seen_turned_and_mirrored(bundle: Bundle, slide: Path):
     assert not np.allclose(found.features[0], found.turned[0].mean(0), atol=0.5)  # its corners differ
     single = next(iter(Classifier(bundle, Corner()).predict(files[:1])))
     assert np.allclose(found.features[0], single.features)
+
+
+def test_cells_that_a_head_is_unsure_of_are_answered_in_float32(bundle: Bundle, slide: Path):
+    files = sorted(slide.glob("*.jpg"))[:4]
+    with Classifier(bundle, OpenVINOBackend(bundle.model, INT8, read_bundle_file(bundle, INT8_MODEL))) as classifier:
+        found = gather_views(files, classifier, lambda *step: None)
+    with Classifier(bundle, OpenVINOBackend(bundle.model, F32)) as classifier:
+        exact = np.stack([prediction.features for prediction in classifier.predict(files)])
+    assert np.array_equal(found.exact, exact)
+    assert not np.allclose(found.exact, found.features, rtol=1e-3)
+    first = np.zeros((2, exact.shape[1]))
+    first[0] = found.features[0] - found.features[1:].mean(0)
+    places, sure, unsure = np.arange(4), Head(first, np.array([100.0, 0])), Head(first * 1e-6, np.zeros(2))
+    assert np.array_equal(found.answers(sure, places)[1], found.features)
+    logits, features = found.answers(unsure, places[1:])
+    assert np.array_equal(features, exact[1:])
+    assert np.array_equal(logits, unsure.logits(exact[1:]).astype(np.float32))
 
 
 def test_a_picture_that_cannot_be_read_is_named(bundle: Bundle, slide: Path, tmp_path: Path):

@@ -42,7 +42,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> OwnCells:
     assert quality is not None
     groups = [f"slide-{place % SLIDES}" for place in range(60)]
     cells = LabelledCells(paths, labels, NAMES, groups)
-    return OwnCells(directory, cells, Views(features[:, None], [quality] * 60))
+    return OwnCells(directory, cells, Views(features[:, None], [quality] * 60, features))
 
 
 class Ran:

@@ -5,15 +5,15 @@ import signal
 import pytest
 from browsing import shown
 from field_trial import FieldTrial
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from staging import see_all
 from trial import Trial
 
 from cartcls.runtime.reports.rebuild import verify_reports
 
 
-def count(page: Page, label: str) -> str:
-    return page.locator(f"table.differential tr:has(a[data-label='{label}']) td.number").first.inner_text()
+def count(page: Page, label: str) -> Locator:
+    return page.locator(f"table.differential tr:has(a[data-label='{label}']) td.number").first
 
 
 def type_facts(page: Page) -> None:
@@ -49,8 +49,8 @@ def test_a_slide_is_reviewed_and_signed_beside_a_watch(page: Page, trial: Trial)
     page.keyboard.press("3")
     page.keyboard.press("n")
     expect(page.locator(".cell:has-text('by <b>Anna</b>')")).to_have_count(3)
-    expect(page.locator("table.differential tr:has(a[data-label='monocyte']) td.number").first).to_have_text("2")
-    assert count(page, "eosinophil") == "3"
+    expect(count(page, "monocyte")).to_have_text("2")
+    expect(count(page, "eosinophil")).to_have_text("3")
 
     type_facts(page)
 
