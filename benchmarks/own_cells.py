@@ -1,22 +1,22 @@
 """What `cartcls adapt` gives with few labelled cells of another laboratory: heads on drawn labels, tested on the rest.
 
-    python benchmarks/own_cells.py DATA --cache CACHE_DIR
+    python benchmarks/own_cells.py estimate|promise|look-alikes|adjusted DATA --cache CACHE_DIR
 
-DATA holds `foreign`, the sets of splits/foreign.csv, all cells of which are used. The page goes to
-docs/results/own-cells.md. The sets name no slides, so each cell counts as a slide of its own.
+DATA holds `foreign`, the sets of splits/foreign.csv, all cells of which are used, and `ig2`, two classes that people
+confuse. It prints a table of docs/results/own-cells.md, by 200 draws of labels for each row. The sets name no slides,
+so each cell counts as a slide of its own.
 """
 
 import argparse
 import csv
 import pickle
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,15 @@ from threadpoolctl import threadpool_limits
 from cartcls.calibration.adapt import adapt, fit_own_head
 from cartcls.calibration.adapted_head import HomeCells, read_home_cells
 from cartcls.calibration.adjustment import with_adjustment
-from cartcls.calibration.cross_validation import LabelledCells
+from cartcls.calibration.calibrate import measure
+from cartcls.calibration.cross_validation import LabelledCells, labelled_cells
 from cartcls.calibration.evidence import Evidence
 from cartcls.calibration.head import Head
 from cartcls.calibration.judged import judge
 from cartcls.calibration.own_cells import FOLDS, OwnCells
 from cartcls.calibration.split import class_of
 from cartcls.calibration.views import gather_views
+from cartcls.export.classes import cell_classes
 from cartcls.export.reheaded import check_reheadable
 from cartcls.runtime import Classifier
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
@@ -40,15 +42,24 @@ from cartcls.runtime.bundle.calibration import enough_to_estimate
 from cartcls.runtime.bundle.review import Gaussians
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "docs" / "results" / "own-cells.md"
 SIZES = (20, 50, 100, 200)
 DRAWS = 200
 FEWEST_TO_TEST = 40
+HEAD = 100  # labels of a head that a promise is made for
+FIT, DRAWN = 40, {"select": 40, "calibrate": 120}  # of the cells that it is made with
 MAX_ERROR = 0.05
-ADJUSTED = ("tecom", "bccd")
+LOOK_ALIKES = "ig2"
+LOOK_ALIKE_SIZES = (40, 100, 200)
+TWO_SETS = ("tecom", "bccd")  # those with cells enough
+TABLES = ("estimate", "promise", "look-alikes", "adjusted")
+COLUMNS = (
+    "| set | labels | right: mean (5 % of draws below; worst) | by the cells it is calibrated on | cells may be `ok` in"
+    " | then `ok` | `ok` and wrong, of all: mean (worst) | at most 5 % of all, in |"
+)
 ADJUSTMENTS = {"as it is": (False, False), "`--scale`": (True, False), "`--scale --stain`": (True, True)}
 
 Indices = npt.NDArray[np.intp]
+MapDraws = Callable[[Callable[..., Any]], list[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +96,7 @@ class Drawn:
         passing: Share of them that is `ok`.
         wrong: Share of them that is `ok` and wrong.
         may_pass: Whether the head's own cross-validation lets cells be `ok`.
-        estimate: Share of right ones by that.
+        estimate: Share of right ones among the cells that it is calibrated on.
     """
 
     right: float
@@ -99,25 +110,30 @@ def laboratory(
     name: str, data: Path, bundle: Bundle, cache: Path, scale: bool = False, stain: bool = False
 ) -> Laboratory:
     """Cells of a set, adjusted or not; what the bundle says of them is computed once, and then from the cache."""
-    with (ROOT / "splits" / "foreign.csv").open(newline="", encoding="utf-8") as file:
-        every = sorted(row["path"] for row in csv.DictReader(file) if row["set"] == name)
-    counts = Counter(class_of(path) for path in every)
-    classes = sorted(folder for folder, count in counts.items() if count >= FOLDS)
-    paths = [path for path in every if class_of(path) in classes]
-    labels = np.array([classes.index(class_of(path)) for path in paths])
-    directory = data / "foreign" / name
-    cells = LabelledCells(paths, labels, classes, None)
+    directory = data / name if name == LOOK_ALIKES else data / "foreign" / name
+    cells, left_out = (labelled_cells(directory), 0) if name == LOOK_ALIKES else foreign_cells(name, directory)
     file = cache / f"{name}-{bundle.sha256[:8]}{'-scale' * scale}{'-stain' * stain}.pickle"
     if not file.exists():
         home = read_home_cells(bundle)
         if scale or stain:
             bundle = with_adjustment(bundle, directory, cells, home, scale, stain, lambda line: print(name, line))
         with Classifier(bundle, "openvino") as classifier:
-            views = gather_views([directory / path for path in paths], classifier, lambda done, count: None)
+            views = gather_views([directory / path for path in cells.paths], classifier, lambda done, count: None)
         cache.mkdir(parents=True, exist_ok=True)
         file.write_bytes(pickle.dumps(views))
     views = pickle.loads(file.read_bytes())
-    return Laboratory(OwnCells(directory, cells, views), len(every) - len(paths))
+    return Laboratory(OwnCells(directory, cells, views), left_out)
+
+
+def foreign_cells(name: str, directory: Path) -> tuple[LabelledCells, int]:
+    """Cells of a set of splits/foreign.csv, of the classes that have enough of them; and how many are of others."""
+    with (ROOT / "splits" / "foreign.csv").open(newline="", encoding="utf-8") as file:
+        every = sorted(row["path"] for row in csv.DictReader(file) if row["set"] == name)
+    counts = Counter(class_of(path) for path in every)
+    classes = sorted(folder for folder, count in counts.items() if count >= FOLDS)
+    paths = [path for path in every if class_of(path) in classes]
+    labels = np.array([classes.index(class_of(path)) for path in paths])
+    return LabelledCells(paths, labels, classes, None), len(every) - len(paths)
 
 
 def draw(labels: npt.NDArray[np.integer], size: int, random: np.random.Generator) -> Indices:
@@ -146,6 +162,32 @@ def tested(seed: int, size: int, cells: Laboratory, usual: Gaussians, home: Home
     )
 
 
+def promised(seed: int, cells: Laboratory, usual: Gaussians, home: HomeCells) -> Drawn:
+    """Fit a head on one draw of labels, calibrate it on others as `cartcls calibrate` does, and test.
+
+    `select` and `calibrate` are drawn with replacement from all cells that did not fit the head, and it is tested on
+    all of these: a promise is about the cells that `calibrate` was drawn from. Without replacement, wrong cells that
+    `calibrate` happens to lack would all be among those that are left to test.
+    """
+    labels, random = cells.own.cells.labels, np.random.default_rng(seed)
+    chosen = draw(labels, HEAD, random)
+    rest = np.setdiff1d(np.arange(len(labels)), chosen)
+    parts = {"fit": rest[draw(labels[rest], FIT, random)]}
+    parts |= {part: random.choice(rest, size) for part, size in DRAWN.items()}
+    head = fit_own_head(cells.own, chosen, usual, home.of(cells.own.cells.classes))
+    evidence = {part: cells.evidence(places, head) for part, places in parts.items()}
+    found = measure(evidence, cell_classes(cells.own.cells.classes), MAX_ERROR)
+    judged = judge(found.calibration, cells.evidence(rest, head), found.temperature)
+    passes = judged.passes & found.promise.reached
+    return Drawn(
+        right=float(judged.correct.mean()),
+        passing=float(passes.mean()),
+        wrong=float((passes & ~judged.correct).mean()),
+        may_pass=found.promise.reached,
+        estimate=float(found.calibrate.correct.mean()),
+    )
+
+
 def right_by_head(seed: int, size: int, cells: Laboratory, usual: Gaussians, home: HomeCells) -> float:
     """Share of the other cells that a head is right of, with one draw of labels."""
     labels = cells.own.cells.labels
@@ -155,22 +197,13 @@ def right_by_head(seed: int, size: int, cells: Laboratory, usual: Gaussians, hom
     return float((cells.own.views.answers(head, rest)[0].argmax(1) == labels[rest]).mean())
 
 
-def adjusted_rows(
-    data: Path, bundle: Bundle, cache: Path, usual: Gaussians, home: HomeCells, pool: ProcessPoolExecutor
-) -> list[str]:
-    """Lines of the table of adjustments."""
-    rows = []
-    for name in ADJUSTED:
-        found = [laboratory(name, data, bundle, cache, *adjust) for adjust in ADJUSTMENTS.values()]
-        for size in SIZES:
-            values = []
-            for cells in found:
-                run = partial(right_by_head, size=size, cells=cells, usual=usual, home=home)
-                right = np.array(list(pool.map(run, range(DRAWS), chunksize=50)))
-                values.append(f"{right.mean():.1%} ({np.quantile(right, 0.05):.1%}; {right.min():.1%})")
-            rows.append(f"| {name} | {size} | {' | '.join(values)} |")
-            print(rows[-1], file=sys.stderr, flush=True)
-    return rows
+def right_row(name: str, size: int, all_cells: Sequence[Laboratory], map_draws: MapDraws) -> str:
+    """One line of a table of right ones, by how the cells are adjusted."""
+    values = []
+    for cells in all_cells:
+        right = np.array(map_draws(partial(right_by_head, size=size, cells=cells)))
+        values.append(f"{right.mean():.1%} ({np.quantile(right, 0.05):.1%}; {right.min():.1%})")
+    return f"| {name} | {size} | {' | '.join(values)} |"
 
 
 def row(name: str, size: int, drawn: Sequence[Drawn]) -> str:
@@ -196,57 +229,45 @@ def row(name: str, size: int, drawn: Sequence[Drawn]) -> str:
     return f"| {' | '.join(values)} |"
 
 
-def main(data: Path, cache: Path) -> None:
-    """Draw, adapt, test, and write the page."""
+def table(name: str, data: Path, bundle: Bundle, cache: Path, map_draws: MapDraws) -> Iterator[str]:
+    """Lines of one table, as Markdown."""
+    find = partial(laboratory, data=data, bundle=bundle, cache=cache)
+    if name in ("estimate", "promise"):
+        yield COLUMNS
+        yield "|---|---|---|---|---|---|---|---|"
+        for set_name in FOREIGN if name == "estimate" else TWO_SETS:
+            cells = find(set_name)
+            for size in SIZES if name == "estimate" else (HEAD,):
+                if len(cells.own.cells.labels) - size >= FEWEST_TO_TEST:
+                    run = partial(tested, size=size) if name == "estimate" else promised
+                    yield row(set_name, size, map_draws(partial(run, cells=cells)))
+        return
+    ways = ADJUSTMENTS if name == "adjusted" else {"right": (False, False)}
+    yield f"| set | labels | {' | '.join(ways)} |"
+    yield f"|---|---|{'---|' * len(ways)}"
+    for set_name in TWO_SETS if name == "adjusted" else (LOOK_ALIKES,):
+        found = [find(set_name, scale=scale, stain=stain) for scale, stain in ways.values()]
+        for size in SIZES if name == "adjusted" else LOOK_ALIKE_SIZES:
+            yield right_row(set_name, size, found, map_draws)
+
+
+def main(name: str, data: Path, cache: Path) -> None:
+    """Draw, adapt, test, and print a table."""
     bundle = load_bundle()
     usual, home = check_reheadable(bundle, cache / "none"), read_home_cells(bundle)
-    rows, notes = [], []
     with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
-        for name in FOREIGN:
-            cells = laboratory(name, data, bundle, cache)
-            notes.append(f"{name} {len(cells.own.cells.labels)} ({cells.left_out} left out)")
-            for size in SIZES:
-                if len(cells.own.cells.labels) - size < FEWEST_TO_TEST:
-                    continue
-                run = partial(tested, size=size, cells=cells, usual=usual, home=home)
-                rows.append(row(name, size, list(pool.map(run, range(DRAWS), chunksize=10))))
-                print(rows[-1], file=sys.stderr, flush=True)
-        adjusted = adjusted_rows(data, bundle, cache, usual, home, pool)
-    RESULT.write_text(page(bundle, rows, notes, adjusted), encoding="utf-8")
 
+        def map_draws(run: Callable[..., Any]) -> list[Any]:
+            return list(pool.map(partial(run, usual=usual, home=home), range(DRAWS), chunksize=10))
 
-def page(bundle: Bundle, rows: list[str], notes: list[str], adjusted: list[str]) -> str:
-    """The result as Markdown."""
-    lines = [
-        "# Few labelled cells of another laboratory",
-        "",
-        f"    python benchmarks/own_cells.py DATA --cache CACHE_DIR        # {date.today()}",
-        "",
-        f"{bundle.name} (`bundle.json` {bundle.sha256[:16]}…), adapted as `cartcls adapt` does it. Each row:"
-        f" {DRAWS} draws of so many labels, at least {FOLDS} of each class, tested on all other cells. Cells of"
-        f" classes with fewer than {FOLDS} are left out: {', '.join(notes)}. The sets name no slides, so each"
-        f" cell counts as a slide of its own; on new slides figures are worse. Settings of `adapt` were chosen"
-        f" on half of these cells. The last three columns are of the draws in which cells may be `ok`.",
-        "",
-        "| set | labels | right: mean (5 % of draws below; worst) | by cross-validation | cells may be `ok` in"
-        f" | then `ok` | `ok` and wrong, of all: mean (worst) | at most {MAX_ERROR:.0%} of all, in |",
-        "|---|---|---|---|---|---|---|---|",
-        *rows,
-        "",
-        "## With `--scale` and `--stain`",
-        "",
-        "Right: mean (5 % of draws below; worst) of the same draws. The adjustment was found on all cells of the set.",
-        "",
-        f"| set | labels | {' | '.join(ADJUSTMENTS)} |",
-        f"|---|---|{'---|' * len(ADJUSTMENTS)}",
-        *adjusted,
-    ]
-    return "\n".join(lines) + "\n"
+        for line in table(name, data, bundle, cache, map_draws):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--cache", type=Path, required=True)
     options = parser.parse_args()
-    main(options.data, options.cache)
+    main(options.table, options.data, options.cache)

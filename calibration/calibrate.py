@@ -19,6 +19,7 @@ from ..runtime.bundle.calibration import (
     Limits,
     Typical,
 )
+from ..runtime.bundle.manifest import CellClass
 from ..runtime.bundle.review import CALIBRATION, Calibration, Gaussians
 from ..runtime.errors import DataError
 from ..runtime.images.quality import FLAWS
@@ -100,7 +101,7 @@ def calibrate(
     Raises:
         DataError: The cells do not allow it.
     """
-    measured = _measure(evidence, bundle, max_error)
+    measured = measure(evidence, bundle.classes, max_error)
     record = _record(measured, bundle, backend, split, {part: len(evidence[part].labels) for part in PARTS})
     fit = evidence["fit"]
     files = {
@@ -116,7 +117,7 @@ def is_split_of_training(bundle: Bundle, split_sha256: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """What was found, and what it says of the cells.
 
     Attributes:
@@ -133,15 +134,16 @@ class _Measured:
     calibrate: Judged
 
 
-def _measure(evidence: Mapping[str, Evidence], bundle: Bundle, max_error: float) -> _Measured:
+def measure(evidence: Mapping[str, Evidence], classes: Sequence[CellClass], max_error: float) -> Measured:
+    """Find temperature, limits and threshold; see `calibrate`."""
     fit, select, calibrate = (evidence[part] for part in PARTS)
     temperature = fit_temperature(select.logits, select.labels)
     usual = _usual(fit, select)
     judged, before = judge(usual, select, temperature), judge(usual, calibrate, temperature)
     found = _promise(judged, before, max_error)
     calibration = replace(usual, threshold=found.chosen.threshold, reached=found.reached)
-    seen = always_reviewed(judge(calibration, calibrate, temperature), bundle.classes)
-    return _Measured(temperature, calibration, found, judged, before, seen)
+    seen = always_reviewed(judge(calibration, calibrate, temperature), classes)
+    return Measured(temperature, calibration, found, judged, before, seen)
 
 
 def _usual(fit: Evidence, select: Evidence) -> Calibration:
@@ -182,7 +184,7 @@ def _promise(select: Judged, calibrate: Judged, max_error: float) -> Promise:
 
 
 def _record(
-    measured: _Measured, bundle: Bundle, backend: Backend, split: Split, parts: dict[str, int]
+    measured: Measured, bundle: Bundle, backend: Backend, split: Split, parts: dict[str, int]
 ) -> CalibrationRecord:
     names = [entry.name for entry in bundle.classes]
     figures = figures_of(measured.calibrate, names)

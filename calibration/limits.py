@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.linalg import eigh
+from scipy.linalg import eigh, svd
 from sklearn.covariance import shrunk_covariance
 
 from ..runtime.bundle.calibration import DISTANCE, STAIN
@@ -63,9 +63,13 @@ def _wide(means: Floats, residuals: Floats) -> Gaussians:
     """Probabilistic principal components of residuals (N, D)."""
     count, size = residuals.shape
     kept = min(DIRECTIONS, max(count // VECTORS_PER_DIRECTION, 1))
-    covariance = residuals.T @ residuals / max(count - len(means), 1) + 1e-12 * np.eye(size)
-    variances, directions = eigh(covariance, subset_by_index=(size - kept, size - 1))
-    rest = (np.trace(covariance) - variances.sum()) / (size - kept)
+    scaled = residuals / np.sqrt(max(count - len(means), 1))
+    if count < size:  # far faster then than the eigenvectors of the covariance
+        _, deviations, rows = svd(scaled, full_matrices=False)
+        variances, directions = deviations[:kept] ** 2, rows[:kept].T
+    else:
+        variances, directions = eigh(scaled.T @ scaled, subset_by_index=(size - kept, size - 1))
+    rest = ((scaled**2).sum() - variances.sum()) / (size - kept) + 1e-12
     whitening = directions / np.sqrt(np.maximum(variances, rest))
     return Gaussians(means.astype(np.float32), whitening.astype(np.float32), 1 / float(rest))
 
