@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from attentive import TINY, TinyAttention
+from graphs import onnx_bytes_once
 from msgspec import UNSET
 
 from cartcls.calibration.boxes import Box, write_boxes
@@ -14,7 +15,6 @@ from cartcls.calibration.head import Head
 from cartcls.calibration.split import list_images
 from cartcls.export.bundle import export_bundle
 from cartcls.export.classes import cell_classes
-from cartcls.export.onnx_graph import onnx_bytes
 from cartcls.export.parity import check_parity, onnxruntime_infer
 from cartcls.export.reheaded import ParityCells, write_reheaded
 from cartcls.export.retype import emulate_half, to_float32
@@ -80,8 +80,8 @@ def boxes_of(model: FeatureClassifier, images: Images) -> Images:
 
 
 def test_each_precision_gives_what_pytorch_gives(model: FeatureClassifier, images: Images):
-    reference, half = reference_of(model, images), onnx_bytes(model, SIZE, half=True)
-    exact = compare("", "", onnxruntime_infer(onnx_bytes(model, SIZE, half=False)), reference, 0.001)
+    reference, half = reference_of(model, images), onnx_bytes_once(model, SIZE, half=True)
+    exact = compare("", "", onnxruntime_infer(onnx_bytes_once(model, SIZE, half=False)), reference, 0.001)
     assert exact.passed
     for graph in (emulate_half(half), to_float32(half)):
         rounded = compare("", "", onnxruntime_infer(graph), reference, HALF_LIMIT)
@@ -93,7 +93,7 @@ def test_each_precision_gives_what_pytorch_gives(model: FeatureClassifier, image
 
 
 def test_a_box_lies_within_the_picture(models: dict[str, FeatureClassifier], images: Images):
-    found = onnxruntime_infer(onnx_bytes(models[MARZAHL], SIZE, half=True))(images)
+    found = onnxruntime_infer(onnx_bytes_once(models[MARZAHL], SIZE, half=True))(images)
     assert found.boxes is not None and found.cams is None and found.attention is None
     assert (found.boxes.shape, found.features.shape) == ((3, 4), (3, 512))
     low, high = found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]
@@ -104,18 +104,18 @@ def test_a_box_lies_within_the_picture(models: dict[str, FeatureClassifier], ima
 
 
 def test_attention_comes_beside_the_heat_maps(models: dict[str, FeatureClassifier], images: Images):
-    found = onnxruntime_infer(onnx_bytes(models[TINY], SIZE, half=True))(images)
+    found = onnxruntime_infer(onnx_bytes_once(models[TINY], SIZE, half=True))(images)
     assert found.attention is not None and found.cams is not None and found.boxes is None
     assert (found.attention.shape, found.cams.shape) == ((3, 1, 18, 16), (3, 5, 9, 8))
     assert 0 < found.attention.min() < found.attention.max() < 1
 
 
 def test_a_graph_that_loses_or_moves_them_is_not_written(model: FeatureClassifier, images: Images):
-    reference, graph = reference_of(model, images), onnx_bytes(model, SIZE, half=False)
+    reference, graph = reference_of(model, images), onnx_bytes_once(model, SIZE, half=False)
     boxes, attention = (None if array is None else array + np.float32(0.01) for array in further(reference))
     with pytest.raises(ParityError, match=r"(boxes|attention) by 0\.0100 \(limit 0\.001\)"):
         check_parity(replace(reference, boxes=boxes, attention=attention), graph, graph, half=False)
-    ordinary = onnx_bytes(build("resnet18", 5, SIZE).eval(), SIZE, half=False)
+    ordinary = onnx_bytes_once(build("resnet18", 5, SIZE).eval(), SIZE, half=False)
     lost = compare("", "", onnxruntime_infer(ordinary), reference, HALF_LIMIT)
     assert 1.0 in (lost.max_box_difference, lost.max_attention_difference)
 
@@ -124,7 +124,7 @@ def test_a_graph_that_loses_or_moves_them_is_not_written(model: FeatureClassifie
 def test_it_compiles_with_tensorrt_ahead_of_time(model: FeatureClassifier, bundle: Bundle, tmp_path: Path, target: str):
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
     record = replace(build_record_for(trt, bundle, "fp16", Gpu("", target, "", 0)), gpu="", driver="")
-    graph = onnx_bytes(model, SIZE, half=True)
+    graph = onnx_bytes_once(model, SIZE, half=True)
     engine = build_engine(trt, graph, record, (SIZE[1], SIZE[0]), tmp_path)
     assert len(engine.data) > 10_000
     assert engine.half_share > 0.3

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from graphs import onnx_bytes_once
 from onnx import TensorProto, helper
 
 from cartcls.export.graph import GraphWithMaps
@@ -45,7 +46,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def half(model: RCMNet) -> bytes:
-    return onnx_bytes(model, SIZE, half=True)
+    return onnx_bytes_once(model, SIZE, half=True)
 
 
 def run(graph: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -55,7 +56,7 @@ def run(graph: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def test_the_float32_graph_is_the_model(model: RCMNet, images: np.ndarray):
-    outputs = run(onnx_bytes(model, SIZE, half=False), images)
+    outputs = run(onnx_bytes_once(model, SIZE, half=False), images)
     with torch.inference_mode():
         logits = model(normalize(torch.from_numpy(images))).numpy()
     assert np.abs(outputs["logits"] - logits).max() < 1e-4
@@ -93,7 +94,7 @@ def test_maps_are_those_of_pytorch_grad_cam(model: RCMNet, images: np.ndarray):
 
 
 def test_the_half_graph_is_half_and_close(model: RCMNet, images: np.ndarray, half: bytes):
-    exact = run(onnx_bytes(model, SIZE, half=False), images)["logits"]
+    exact = run(onnx_bytes_once(model, SIZE, half=False), images)["logits"]
     emulated = run(emulate_half(half), images)["logits"]
     difference = np.abs(emulated - exact).max()
     assert 0 < difference < 0.02 * np.abs(exact).max()
