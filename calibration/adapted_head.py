@@ -128,7 +128,18 @@ def fit_adapted_head(features: Floats, labels: Indices, usual: Gaussians, home: 
     fitted = Ridge(PENALTY * features.shape[1]).fit(
         np.concatenate(rows), np.eye(count)[np.concatenate(targets)], np.concatenate(weights)
     )
-    return Head(fitted.coef_, fitted.intercept_).after(1 / spread, -middle / spread)
+    head = Head(fitted.coef_, fitted.intercept_).after(1 / spread, -middle / spread)
+    return _with_evidence_for_both(head) if count == 2 else head
+
+
+def _with_evidence_for_both(head: Head) -> Head:
+    """The same head of two classes, with a heat map for either.
+
+    Regression makes the weights of one the negative of the other's, and as features are positive, one of the maps is
+    below zero everywhere. The same weights added to both change no probability: with those that make the smaller of
+    each pair zero, each class shows the places of the features that speak for it.
+    """
+    return Head(head.weight - head.weight.min(0), head.bias)
 
 
 def _mean_of_means(features: Floats, labels: Indices) -> Floats:

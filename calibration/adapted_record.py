@@ -102,12 +102,12 @@ def _promise(adapted: Adapted, judged: Judged, slides: int | None, unit: str) ->
 
 def _sentence(asked: float, reached: bool, cells: int, wrong: int, slides: int | None, unit: str) -> str:
     if not reached:
-        mend = "Label cells of more slides, or ask for less with --max-error"
+        mend = "Label cells of more slides, or allow more with --max-error"
         if slides is None:
             mend = "Name the slide of each image with --groups"
         return (
-            f"no cell is marked ok: that at most {asked:.2%} of them are wrong does not follow from these {cells} cells"
-            f" ({unit}). {mend}"
+            f"no cell is marked ok, because these {cells} cells ({unit}) do not show that at most {asked:.2%} of all"
+            f" would be wrong and ok. {mend}"
         )
     return (
         f"{wrong} of {cells} cells were wrong and marked ok by heads that had not seen them ({unit}); the threshold is"

@@ -84,10 +84,10 @@ def _remedy(found: Promise, cells: int) -> str:
     """What would make a calibration of cells that do not allow one."""
     if found.chosen.wrong / max(found.chosen.passing, 1) >= found.asked:
         return (
-            "that share is above what was asked for. Train the model on more cells, ask for less with --max-error, or"
+            "that share is above what was asked for. Train the model on more cells, allow more with --max-error, or"
             f" add cells of new slides: at least {found.needed} that pass are needed, if no more are wrong"
         )
     in_all = ""
     if found.needed and found.chosen.passing:
         in_all = f", or about {ceil(found.needed * cells / found.chosen.passing)} in all"
-    return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or ask for less with --max-error"
+    return f"{found.needed} that pass are needed{in_all}. Add cells of new slides, or allow more with --max-error"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..export.parity import ParityReport
     from ..runtime.bundle.bundle import Bundle
     from ..runtime.bundle.calibration import CalibrationRecord, PromiseRecord
+    from ..runtime.bundle.manifest import Metrics
     from ..runtime.doctor import Finding
     from ..runtime.inference.backend import Backend
     from ..runtime.reports.corrections import Corrected
@@ -240,15 +241,22 @@ def evaluated(page: Path, evaluation: "Evaluation") -> None:
     results.print(os.fspath(page), markup=False, soft_wrap=True)
 
 
-def calibrated(directory: Path, record: "CalibrationRecord") -> None:
-    """Print the figures and the guarantee of a calibration, or why there is none, and the path of the bundle."""
+def calibrated(directory: Path, record: "CalibrationRecord", measured: "Metrics | None" = None) -> None:
+    """Print the figures and the guarantee of a calibration, or why there is none, and the path of the bundle.
+
+    Args:
+        directory: Of the bundle.
+        record: Its calibration.
+        measured: Figures that were printed before, to take those of the classes from; else the calibration's own.
+    """
     figures, guarantee = record.calibrate, record.promise
     table = Table("class", box=None, padding=(0, 2, 0, 0))
     for name in ("cells", "sensitivity", *(("ok", "wrong among them") if guarantee.reached else ())):
         table.add_column(name, justify="right")
     for name, row in figures.per_class.items():
         ok = (str(row.passing), str(row.passing - row.right)) if guarantee.reached else ()
-        table.add_row(Text(name), str(row.count), f"{row.sensitivity:.1%}", *ok)
+        sensitivity = measured.per_class[name].sensitivity if measured else row.sensitivity
+        table.add_row(Text(name), str(row.count), f"{sensitivity or 0:.1%}", *ok)
     results.print(table)
     error, before = figures.ece_equal_mass, figures.uncalibrated
     flagged = ", ".join(f"{count} {reason}" for reason, count in figures.reasons.items() if reason != "any")
@@ -272,7 +280,7 @@ def adapted(bundle: "Bundle") -> None:
     line = f"{metrics.top1:.1%} of {metrics.count} cells right (95 % interval {low:.1%} to {high:.1%}; {unit})"
     results.print(line, markup=False, soft_wrap=True)
     assert bundle.manifest.calibration is not None
-    calibrated(bundle.directory, bundle.manifest.calibration)
+    calibrated(bundle.directory, bundle.manifest.calibration, metrics)
 
 
 def not_calibrated(directory: Path, guarantee: "PromiseRecord", kind: str = "error") -> None:

@@ -20,6 +20,7 @@ BF16, F32 = "bf16", "f32"
 MIXED, INT8 = "bf16 + f32 where unsure", "int8 + f32 where unsure"
 PARTS = 2  # of a batch for each request: if other work slows one down, the others take more
 M_ARENA_MAX, ARENAS = -8, 2  # of malloc.h; with one for each thread, 20 MB more are kept and nothing is faster
+CONVERTER = "openvino.tools.ovc"
 MARGIN = 0.4  # between the two most probable classes; from there on, rounding was never seen to change the label
 
 
@@ -171,6 +172,8 @@ def _cores() -> int:
 
 
 def _openvino() -> Any:
+    # its converter of models, which nothing here needs, reports every import to its makers over the network
+    sys.modules.setdefault(CONVERTER, None)  # pyright: ignore[reportArgumentType]
     try:
         import openvino
     except ImportError as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
-from ..bundle.bundle import Bundle
+from ..bundle.bundle import CROSS_VALIDATION, Bundle
 from ..bundle.calibration import CalibrationRecord
 from ..bundle.manifest import NOT_A_CELL, UNSURE, CellClass
 from ..fields.scale import mpp_of
@@ -202,7 +202,7 @@ def summarize(bundle: Bundle, run: Run, cells: Sequence[Cell], state: SlideState
         calibration=_facts(record, holds=not of_slide and not bundle.manifest.restricted_to) if record else None,
         bundle=bundle.name,
         bundle_sha256=bundle.sha256,
-        bundle_split=bundle.manifest.source.split_unit,
+        bundle_split=_split_of_figures(bundle),
         bundle_adjustment=bundle.adjustment.sentence if bundle.adjustment else UNSET,
         levels=facts.declared.sentence if facts.declared else UNSET,
         scale=_scale(facts) if facts.fields else UNSET,
@@ -270,6 +270,14 @@ def _estimate(bundle: Bundle, cells: Sequence[Cell]) -> Estimate | None:
     labels = Counter(cell.label for cell in cells if cell.label and cell.counts_as and not cell.is_decided)
     decided = _counts([cell for cell in cells if cell.is_decided])
     return estimate(labels, decided, _names(bundle), record.calibrate.confusion)
+
+
+def _split_of_figures(bundle: Bundle) -> str:
+    """How the cells were divided that the bundle's own figures are of: those of its head, where that is newer."""
+    for unit in bundle.manifest.metrics:
+        if unit.startswith(CROSS_VALIDATION):
+            return f"split by {unit.rpartition(' ')[2]}"
+    return bundle.manifest.source.split_unit
 
 
 def _facts(record: CalibrationRecord, holds: bool) -> CalibrationFacts:

@@ -44,6 +44,18 @@ def test_a_head_of_few_cells_is_right_wherever_the_laboratory_lies_and_whatever_
     assert right(features, labels, NONE, 7) == pytest.approx(right(features, labels, NONE, 0), abs=0.05)
 
 
+def test_each_of_two_classes_has_weights_for_its_own_heat_map():
+    features, labels = drawn(30, 30, 0)
+    usual = gaussians(*drawn(200, 200, 200))
+    head = fit_adapted_head(np.abs(features)[:, None], labels, usual, NONE)
+    assert (head.weight.min(0) == 0).all()
+    assert all((weights > 0).sum() > 5 for weights in head.weight)
+    one_against_other = fit_adapted_head(np.abs(features)[:, None], 1 - labels, usual, NONE)
+    assert np.allclose(head.weight[::-1], one_against_other.weight)
+    called = head.logits(np.abs(features)).argmax(1)
+    assert (called == labels).mean() > 0.95
+
+
 def test_cells_of_home_help_where_there_are_few():
     features, labels = drawn(3, 3, 3, noise=6)
     home = HomeCells(*drawn(40, 40, 40, noise=6), NAMES)

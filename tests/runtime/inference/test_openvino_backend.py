@@ -1,10 +1,12 @@
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from msgspec import structs
 from onnx import numpy_helper
@@ -62,13 +64,14 @@ def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: 
 
 
 def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    compile_model, compiled = openvino.Core.compile_model, list[Path]()
+    core = openvino_backend._openvino().Core
+    compile_model, compiled = core.compile_model, list[Path]()
 
     def counted(*args: Any) -> Any:
         compiled.append(tmp_path)
         return compile_model(*args)
 
-    monkeypatch.setattr(openvino.Core, "compile_model", counted)
+    monkeypatch.setattr(core, "compile_model", counted)
     store = CompiledStore(tmp_path)
     first = OpenVINOBackend(bundle.model, F32, store=store).infer(crops[:3])
     assert len(compiled) == 1
@@ -98,6 +101,16 @@ def test_the_float32_graph_is_loaded_when_an_unsure_cell_comes(
     exact = OpenVINOBackend(bundle.model, F32).infer(crops[:2])
     np.testing.assert_allclose(backend.infer(crops[:2]).logits, exact.logits, atol=1e-3)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_openvino_tells_its_makers_nothing(tmp_path: Path):
+    code = (
+        "import sys; from cartcls.runtime.inference.openvino_backend import has_bfloat16; has_bfloat16();"
+        " print([name for name in sys.modules if 'telemetry' in name])"
+    )
+    command, environment = [sys.executable, "-c", code], {**os.environ, "HOME": os.fspath(tmp_path)}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (said.stdout.strip(), list(tmp_path.iterdir())) == ("[]", [])
 
 
 def test_a_graph_that_is_none_is_a_clear_error():

@@ -94,11 +94,13 @@ def test_labels_of_what_has_become_a_duplicate_are_in_no_count(bundle: Bundle):
 def test_a_bundle_that_was_cross_validated_says_how_often_it_was_right(bundle: Bundle):
     metrics = bundle.manifest.metrics["select"]
     made = replace(
-        bundle, manifest=msgspec.structs.replace(bundle.manifest, metrics={"cross-validated, by image": metrics})
+        bundle, manifest=msgspec.structs.replace(bundle.manifest, metrics={"cross-validated, by group": metrics})
     )
-    (warning,) = summarize(made, RUN, [a_cell(1)]).warnings
+    summary = summarize(made, RUN, [a_cell(1)])
+    (warning,) = summary.warnings
+    assert (summary.bundle_split, bundle.manifest.source.split_unit) == ("split by group", "split by image")
     assert warning.startswith("390 of 392 labels were right in tests on the cells that the bundle was made of (98.2 to")
-    assert "cross-validated, by image): on other slides, fewer may be" in warning
+    assert "cross-validated, by group): on other slides, fewer may be" in warning
 
 
 def test_nothing_is_expected_of_a_bundle_that_is_not_calibrated(bundle: Bundle):
