@@ -215,7 +215,7 @@ def row(name: str, size: int, drawn: Sequence[Drawn]) -> str:
         f"{size}",
         f"{right.mean():.1%} ({np.quantile(right, 0.05):.1%}; {right.min():.1%})",
         f"{np.mean([one.estimate for one in drawn]):.1%}",
-        f"{may.mean():.0%}",
+        f"{may.sum()} of {len(may)} draws",
     ]
     if may.any():
         passing = np.array([one.passing for one in drawn])[may]
@@ -225,7 +225,7 @@ def row(name: str, size: int, drawn: Sequence[Drawn]) -> str:
             f"{(wrong[may] <= MAX_ERROR).mean():.1%}",
         ]
     else:
-        values += ["0.0%", "–", "–"]
+        values += ["–", "–", "–"]
     return f"| {' | '.join(values)} |"
 
 
