@@ -30,7 +30,7 @@ from cartcls.calibration.calibrate import measure
 from cartcls.calibration.cross_validation import LabelledCells, labelled_cells
 from cartcls.calibration.evidence import Evidence
 from cartcls.calibration.head import Head
-from cartcls.calibration.judged import judge
+from cartcls.calibration.judged import Judged, judge
 from cartcls.calibration.own_cells import FOLDS, OwnCells
 from cartcls.calibration.split import class_of
 from cartcls.calibration.views import gather_views
@@ -95,7 +95,7 @@ class Drawn:
         right: Share of them.
         passing: Share of them that is `ok`.
         wrong: Share of them that is `ok` and wrong.
-        may_pass: Whether the head's own cross-validation lets cells be `ok`.
+        may_pass: Whether the cells that it is calibrated on let cells be `ok`.
         estimate: Share of right ones among the cells that it is calibrated on.
     """
 
@@ -104,6 +104,14 @@ class Drawn:
     wrong: float
     may_pass: bool
     estimate: float
+
+    @staticmethod
+    def of(judged: Judged, may_pass: bool, calibrated_on: npt.NDArray[np.bool_]) -> "Drawn":
+        """Figures of the other cells; `calibrated_on`: which of those that it is calibrated on are right."""
+        passes = judged.passes & may_pass
+        wrong = passes & ~judged.correct
+        shares = [float(cells.mean()) for cells in (judged.correct, passes, wrong)]
+        return Drawn(*shares, may_pass, float(calibrated_on.mean()))
 
 
 def laboratory(
@@ -152,14 +160,7 @@ def tested(seed: int, size: int, cells: Laboratory, usual: Gaussians, home: Home
     found = cells.evidence(rest, adapted.head)
     judged = judge(adapted.calibration, found, adapted.temperature)
     may_pass = adapted.promise.reached and enough_to_estimate(size, size)
-    passes = judged.passes & may_pass
-    return Drawn(
-        right=float(judged.correct.mean()),
-        passing=float(passes.mean()),
-        wrong=float((passes & ~judged.correct).mean()),
-        may_pass=may_pass,
-        estimate=float((adapted.out_of_fold.logits[0].argmax(1) == labels[chosen]).mean()),
-    )
+    return Drawn.of(judged, may_pass, adapted.judged.correct)
 
 
 def promised(seed: int, cells: Laboratory, usual: Gaussians, home: HomeCells) -> Drawn:
@@ -178,14 +179,7 @@ def promised(seed: int, cells: Laboratory, usual: Gaussians, home: HomeCells) ->
     evidence = {part: cells.evidence(places, head) for part, places in parts.items()}
     found = measure(evidence, cell_classes(cells.own.cells.classes), MAX_ERROR)
     judged = judge(found.calibration, cells.evidence(rest, head), found.temperature)
-    passes = judged.passes & found.promise.reached
-    return Drawn(
-        right=float(judged.correct.mean()),
-        passing=float(passes.mean()),
-        wrong=float((passes & ~judged.correct).mean()),
-        may_pass=found.promise.reached,
-        estimate=float(found.calibrate.correct.mean()),
-    )
+    return Drawn.of(judged, found.promise.reached, found.calibrate.correct)
 
 
 def right_by_head(seed: int, size: int, cells: Laboratory, usual: Gaussians, home: HomeCells) -> float:

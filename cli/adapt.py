@@ -51,7 +51,7 @@ def adapt(
     cells of the others train the head alone.
     """
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
-    from . import show
+    from . import show_calibration
 
     share = parse_share(max_error)
     made = _adapted(load_bundle(bundle or SHIPPED), labelled_dir, out, groups, share, (scale, stain), backend.value)
@@ -60,9 +60,9 @@ def adapt(
     if as_json:
         typer.echo(json.dumps({"bundle": str(out), **msgspec.to_builtins(made.manifest.metrics)}, indent=2))
     else:
-        show.adapted(made)
+        show_calibration.adapted(made)
     if not record.promise.reached:
-        show.not_calibrated(out, record.promise, "warning")
+        show_calibration.not_calibrated(out, record.promise, "warning")
 
 
 def _adapted(

@@ -54,7 +54,7 @@ def calibrate(
     from ..calibration.split import check_split, class_of, read_split
     from ..export.recalibrated import check_writable, write_calibrated
     from ..runtime.bundle.bundle import load_bundle
-    from . import show
+    from . import show, show_calibration
     from .loading import open_classifier
 
     share = parse_share(max_error)
@@ -75,9 +75,9 @@ def calibrate(
     if as_json:
         typer.echo(json.dumps({"bundle": str(target), **msgspec.to_builtins(calibrated.record)}, indent=2))
     else:
-        show.calibrated(target, calibrated.record)
+        show_calibration.calibrated(target, calibrated.record)
     if not calibrated.record.promise.reached:
-        show.not_calibrated(target, calibrated.record.promise)
+        show_calibration.not_calibrated(target, calibrated.record.promise)
         raise typer.Exit(EXIT_FAILED)
 
 

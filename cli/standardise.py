@@ -33,7 +33,7 @@ def standardise(
     from ..export.reheaded import check_reheadable
     from ..export.standardised import write_standardised
     from ..runtime.bundle.bundle import SHIPPED, load_bundle
-    from . import show
+    from . import show, show_calibration
     from .loading import open_classifier
 
     loaded = load_bundle(bundle or SHIPPED)
@@ -43,4 +43,4 @@ def standardise(
         cells = gather_unlabelled(files, classifier, progress, show.notify)
     loaded = with_own_home_scale(loaded, cells.files, False, show.notify)
     write_standardised(loaded, cells, out)
-    show.standardised(out, len(cells.files))
+    show_calibration.standardised(out, len(cells.files))
