@@ -110,8 +110,13 @@ class Drawn:
         """Figures of the other cells; `calibrated_on`: which of those that it is calibrated on are right."""
         passes = judged.passes & may_pass
         wrong = passes & ~judged.correct
-        shares = [float(cells.mean()) for cells in (judged.correct, passes, wrong)]
-        return Drawn(*shares, may_pass, float(calibrated_on.mean()))
+        return Drawn(
+            float(judged.correct.mean()),
+            float(passes.mean()),
+            float(wrong.mean()),
+            may_pass,
+            float(calibrated_on.mean()),
+        )
 
 
 def laboratory(
