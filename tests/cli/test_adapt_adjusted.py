@@ -15,7 +15,7 @@ from cartcls.calibration.limits import gaussians
 from cartcls.calibration.own_cells import OwnCells
 from cartcls.calibration.picture_measures import measure_pictures
 from cartcls.calibration.views import VIEWS
-from cartcls.cli import app, show
+from cartcls.cli import app, show_calibration
 from cartcls.export import adapted, reheaded
 from cartcls.runtime.bundle.bundle import Bundle, load_bundle
 from cartcls.runtime.errors import BundleError
@@ -73,7 +73,7 @@ def made(bundle: Bundle, own_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Made
     monkeypatch.setattr(adapted_head, "read_home_cells", lambda bundle: home)
     monkeypatch.setattr(adapted, "write_adapted", write)
     monkeypatch.setattr(choose, "open_backend", lambda *arguments, **options: Watching())
-    monkeypatch.setattr(show, "adapted", lambda bundle: None)
+    monkeypatch.setattr(show_calibration, "adapted", lambda bundle: None)
     return found
 
 
