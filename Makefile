@@ -9,7 +9,7 @@ demo: $(DEMO)/installed
 	$(DEMO)/bin/cartcls batch examples/slide-01 --out cartcls-reports
 
 test: $(VENV)/installed
-	$(VENV)/bin/pytest -m "not slow and not gpu"
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: $(VENV)/installed
 	$(VENV)/bin/pytest -m slow

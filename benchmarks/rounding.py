@@ -16,7 +16,7 @@ import numpy.typing as npt
 from outputs import choose_halves
 
 from cartcls.calibration.split import read_split
-from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, load_bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, load_bundle
 from cartcls.runtime.images.decode import read_image
 from cartcls.runtime.inference.openvino_backend import F32, MARGIN, OpenVINOBackend
 from cartcls.runtime.inference.predictions import softmax
@@ -30,7 +30,7 @@ Logits = npt.NDArray[np.float32]
 
 def both(files: Sequence[Path], bundle: Bundle) -> tuple[Logits, Logits]:
     """Logits of the 8-bit graph alone and of the float32 graph, (N, K) each."""
-    backends = [OpenVINOBackend(model, F32) for model in (read_bundle_file(bundle, INT8_MODEL), bundle.model)]
+    backends = [OpenVINOBackend(model, F32) for model in (bundle.file(INT8_MODEL).read(), bundle.model)]
     found: tuple[list[Logits], list[Logits]] = [], []
     for file in files:
         image = bundle.graph_input(read_image(file)[0])[None]

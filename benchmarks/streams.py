@@ -18,7 +18,7 @@ import numpy.typing as npt
 import openvino
 
 from cartcls.calibration.split import read_split
-from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, load_bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, load_bundle
 from cartcls.runtime.images.decode import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def main(cells: Path) -> None:
     images = np.stack([bundle.graph_input(read_image(cells / path)[0]) for path in paths])
     print("| graph | asked | streams | batch of each | images/s: best (worst) |\n|---|---|---|---|---|")
     for name, batches in BATCHES.items():
-        graph = core.read_model(read_bundle_file(bundle, name))
+        graph = core.read_model(bundle.file(name).read())
         queues = {
             asked: openvino.AsyncInferQueue(core.compile_model(graph, "CPU", {**given, **EXACT}))
             for asked, given in settings().items()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import Ridge
 
-from ..runtime.bundle.bundle import Bundle, read_bundle_file
+from ..runtime.bundle.bundle import Bundle
 from ..runtime.bundle.review import Gaussians
 from ..runtime.errors import BundleError
 from .head import Head
@@ -81,7 +81,7 @@ def read_home_cells(bundle: Bundle) -> HomeCells:
     if HOME_CELLS not in bundle.manifest.files:
         raise BundleError(f"{bundle.directory} has no {HOME_CELLS}: calibrate it again with this version")
     try:
-        with np.load(BytesIO(read_bundle_file(bundle, HOME_CELLS)), allow_pickle=False) as arrays:
+        with np.load(BytesIO(bundle.file(HOME_CELLS).read()), allow_pickle=False) as arrays:
             names = [entry.name for entry in bundle.classes]
             features, labels = arrays["features"].astype(np.float32), arrays["labels"].astype(np.intp)
             measured = all(name in arrays for name in PictureMeasures._fields)

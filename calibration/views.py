@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..runtime.bundle.bundle import MODEL
 from ..runtime.errors import ImageError
 from ..runtime.images.decode import read_image
 from ..runtime.images.quality import Quality
@@ -93,7 +94,7 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
 
 
 def _exact(files: Sequence[Path], classifier: Classifier) -> npt.NDArray[np.float32]:
-    backend = OpenVINOBackend(classifier.bundle.model, F32, store=CompiledStore())
+    backend = OpenVINOBackend(classifier.bundle.file(MODEL), F32, store=CompiledStore())
     with Classifier(classifier.bundle, backend, classifier.levels) as again:
         return np.stack([prediction.features for prediction in again.predict(files)])
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from ..runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from ..runtime.bundle.bundle import INT8_MODEL, Bundle
 from ..runtime.errors import BackendError, BundleError, NotInstalledError, ParityError, install
 from ..runtime.inference.backend import Progress
 from ..runtime.inference.cuda import open_cuda
@@ -85,7 +85,7 @@ def _graph(bundle: Bundle, precision: Precision) -> bytes:
 
         return to_float32(bundle.model)
     if precision == "int8":
-        return read_bundle_file(bundle, INT8_MODEL)
+        return bundle.file(INT8_MODEL).read()
     if precision == "fp16" and not is_half(bundle):
         raise BundleError(f"the graph of {bundle.name} is float32: export its checkpoint with --fp16, or use --fp32")
     return bundle.model

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..calibration.calibrate import Calibrated
-from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, read_bundle_file, write_bundle
+from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle, write_bundle
 from ..runtime.bundle.manifest import SAFE_NAME
 from ..runtime.errors import OutputError
 from ..runtime.files import whole_folder, writing
@@ -55,7 +55,7 @@ def write_calibrated(bundle: Bundle, calibrated: Calibrated, out: Path) -> Bundl
     in_place = out.resolve() == bundle.directory.resolve()
     name = bundle.name if in_place or not SAFE_NAME.fullmatch(out.name) else out.name
     manifest = replace(bundle.manifest, name=name, calibration=calibrated.record)
-    files = {name: read_bundle_file(bundle, name) for name in bundle.manifest.files} | calibrated.files
+    files = {name: bundle.file(name).read() for name in bundle.manifest.files} | calibrated.files
     files[MODEL_CARD] = model_card(manifest).encode()
     with writing(out), whole_folder(out) as folder:
         write_bundle(folder, manifest, files)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..calibration.adapted_head import HOME_CELLS
 from ..calibration.head import Head
 from ..calibration.metrics import classification_metrics
-from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, read_bundle_file, write_bundle
+from ..runtime.bundle.bundle import INT8_MODEL, MODEL, PARITY_CELLS, Bundle, load_bundle, write_bundle
 from ..runtime.bundle.manifest import CellClass, Metrics, Parity
 from ..runtime.bundle.provenance import Provenance
 from ..runtime.bundle.review import CALIBRATION, Gaussians
@@ -98,7 +98,7 @@ def write_reheaded(
     shipped = replace_head(bundle.model, head)
     float32 = to_float32(shipped)
     has_int8 = INT8_MODEL in bundle.manifest.files
-    int8 = replace_head(read_bundle_file(bundle, INT8_MODEL), head) if has_int8 else b""
+    int8 = replace_head(bundle.file(INT8_MODEL).read(), head) if has_int8 else b""
     expected = infer_all(onnxruntime_infer(float32), cells.images)
     logits = expected.logits
     labels = logits.argmax(1) if cells.labels is None else cells.labels
@@ -119,7 +119,7 @@ def write_reheaded(
         unknown_cells=_unknown_cells(bundle, classes),
     )
     kept = bundle.manifest.files.keys() - {INT8_MODEL, *OF_CALIBRATION}
-    files = {name: read_bundle_file(bundle, name) for name in kept}
+    files = {name: bundle.file(name).read() for name in kept}
     files |= {MODEL: shipped, PARITY_CELLS: reference.first_of_each_class(CELLS_PER_CLASS).to_bytes()}
     files |= {MODEL_CARD: model_card(manifest).encode()} | ({INT8_MODEL: int8} if parity.has_int8 else {})
     with writing(out, DataError), whole_folder(out) as folder:

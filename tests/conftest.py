@@ -22,7 +22,14 @@ from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.ledger.folder import open_ledger
 
-SLIDE = Path(__file__).parent.parent / "examples" / "tests" / "slide-01"
+TESTS = Path(__file__).parent
+SLIDE = TESTS.parent / "examples" / "tests" / "slide-01"
+LONGEST = {"train", "export"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that take longest come first, so that processes side by side end together."""
+    items.sort(key=lambda item: not LONGEST & {*item.path.relative_to(TESTS).parts})
 
 
 @pytest.fixture(scope="session", autouse=True)

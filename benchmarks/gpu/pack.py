@@ -21,7 +21,7 @@ from fitting import MANIFEST
 from place import ROOT
 
 from cartcls.calibration.split import class_of, read_split
-from cartcls.runtime.bundle.bundle import INT8_MODEL, load_bundle, read_bundle_file, write_bundle
+from cartcls.runtime.bundle.bundle import INT8_MODEL, load_bundle, write_bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.openvino_backend import MIXED
 from cartcls.train.images import load_images
@@ -94,7 +94,7 @@ def bundle_files() -> dict[str, bytes]:
     """The shipped bundle without its 8-bit graph, by file name."""
     bundle = load_bundle()
     manifest = bundle.manifest
-    files = {name: read_bundle_file(bundle, name) for name in manifest.files if name != INT8_MODEL}
+    files = {name: bundle.file(name).read() for name in manifest.files if name != INT8_MODEL}
     precision = msgspec.structs.replace(manifest.precision, cpu=MIXED)
     with tempfile.TemporaryDirectory() as folder:
         write_bundle(Path(folder), msgspec.structs.replace(manifest, precision=precision), files)

@@ -10,7 +10,7 @@ import msgspec
 from ..errors import BundleError, ImageError
 from ..files import why_away
 from ..images.adjust import Adjustment, adjust
-from ..images.decode import read_file
+from ..images.decode import RawFile, read_file
 from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
 from .manifest import CellClass, HomeScale, Manifest, Report, decode_manifest, encode_manifest
@@ -25,6 +25,30 @@ MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
 CROSS_VALIDATION = "cross-validated"  # how figures begin that were made so, among a bundle's metrics
 SHIPPED = Path(__file__).resolve().parent.parent / "bundles" / "rcmnet-pbc8"
 EXTERNAL_DATA = b"\x0a\x08location\x12"  # how ONNX names a file outside itself
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of a bundle, which is read where it is needed.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Digest of what the manifest says that it holds.
+    """
+
+    path: Path
+    sha256: str
+
+    def read(self) -> bytes:
+        """Read it, verified.
+
+        Raises:
+            BundleError: It is missing or altered.
+        """
+        found = _read(self.path)
+        if found.sha256 != self.sha256:
+            raise BundleError(f"{self.path} was altered or damaged: its SHA-256 differs from {MANIFEST}; copy it again")
+        return found.data
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,16 @@ class Bundle:
     sha256: str
     calibration: Calibration | None = None
 
+    def file(self, name: str) -> BundleFile:
+        """One of its files.
+
+        Raises:
+            BundleError: It has none of this name.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"{self.directory} has no {name}: export the bundle again with this version")
+        return BundleFile(self.directory / name, self.manifest.files[name])
+
     @property
     def model(self) -> bytes:
         """Bytes of `model.onnx`, read and verified again.
@@ -50,7 +84,7 @@ class Bundle:
         Raises:
             BundleError: It is missing or altered, or the bundle comes from a ledger.
         """
-        return read_bundle_file(self, MODEL)
+        return self.file(MODEL).read()
 
     @property
     def name(self) -> str:
@@ -153,7 +187,7 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     manifest = decode_manifest(data, directory / MANIFEST)
     _check(directory, manifest)
     for name, sha256 in manifest.files.items():  # one at a time in memory
-        content = _verified(directory, name, sha256)
+        content = BundleFile(directory / name, sha256).read()
         if name in (MODEL, INT8_MODEL) and EXTERNAL_DATA in content:
             raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
     return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), _calibration(directory, manifest))
@@ -183,17 +217,6 @@ def manifest_digest(data: bytes) -> bytes:
     return f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}\n".encode()
 
 
-def read_bundle_file(bundle: Bundle, name: str) -> bytes:
-    """Read another file of a bundle, verified.
-
-    Raises:
-        BundleError: It is missing or altered.
-    """
-    if name not in bundle.manifest.files:
-        raise BundleError(f"{bundle.directory} has no {name}: export the bundle again with this version")
-    return _verified(bundle.directory, name, bundle.manifest.files[name])
-
-
 def _check(directory: Path, manifest: Manifest) -> None:
     if (made_with := manifest.preprocessing.name) != PREPROCESSING:
         raise BundleError(
@@ -209,7 +232,7 @@ def _calibration(directory: Path, manifest: Manifest) -> Calibration | None:
         return None
     if CALIBRATION not in manifest.files:
         raise BundleError(f"{directory} has no {CALIBRATION}: copy the whole bundle again, or calibrate it again")
-    content = _verified(directory, CALIBRATION, manifest.files[CALIBRATION])
+    content = BundleFile(directory / CALIBRATION, manifest.files[CALIBRATION]).read()
     try:
         return read_calibration(manifest.calibration, content, manifest.files[MODEL], len(manifest.classes))
     except BundleError as error:
@@ -217,25 +240,16 @@ def _calibration(directory: Path, manifest: Manifest) -> Calibration | None:
 
 
 def _read_manifest(directory: Path) -> bytes:
-    data, digest = _read(directory / MANIFEST), directory / MANIFEST_DIGEST
-    if digest.exists() and _read(digest) != manifest_digest(data):
+    data, digest = _read(directory / MANIFEST).data, directory / MANIFEST_DIGEST
+    if digest.exists() and _read(digest).data != manifest_digest(data):
         raise BundleError(
             f"{directory / MANIFEST} was altered or damaged: its SHA-256 is not in {MANIFEST_DIGEST}; copy both again"
         )
     return data
 
 
-def _verified(directory: Path, name: str, sha256: str) -> bytes:
-    data = _read(directory / name)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise BundleError(
-            f"{directory / name} was altered or damaged: its SHA-256 differs from {MANIFEST}; copy it again"
-        )
-    return data
-
-
-def _read(file: Path) -> bytes:
+def _read(file: Path) -> RawFile:
     try:
-        return read_file(file, MAX_BYTES).data
+        return read_file(file, MAX_BYTES)
     except ImageError as error:
         raise BundleError(f"{file} {error}: copy the whole bundle again") from None

@@ -4,7 +4,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 
-from ..bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from ..bundle.bundle import INT8_MODEL, MODEL, Bundle
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Backend, Progress, no_progress
 from .compiled_store import CompiledStore
@@ -81,9 +81,10 @@ def open_openvino(bundle: Bundle) -> OpenVINOBackend:
 
     Raises:
         BackendError: OpenVINO is not installed, or cannot load the graph.
+        BundleError: The file of the graph is missing or altered.
     """
-    int8_model = read_bundle_file(bundle, INT8_MODEL) if bundle.cpu_precision == INT8 else b""
-    backend = OpenVINOBackend(bundle.model, bundle.cpu_precision, int8_model, CompiledStore())
+    int8_model = bundle.file(INT8_MODEL) if bundle.cpu_precision == INT8 else b""
+    backend = OpenVINOBackend(bundle.file(MODEL), bundle.cpu_precision, int8_model, CompiledStore())
     for port, shape in {
         "image": [None, bundle.height, bundle.width, 3],
         "logits": [None, len(bundle.classes)],

@@ -27,9 +27,9 @@ class CompiledStore:
         """Use a folder, which may be missing; the user's cache where none is named."""
         self._directory = directory or platformdirs.user_cache_path("cartcls") / "openvino"
 
-    def file(self, model: bytes, made_with: Sequence[object]) -> Path:
-        """Where the compiled graph of an ONNX file lies, by all that it was compiled for and with."""
-        key = json.dumps([hashlib.sha256(model).hexdigest(), *made_with], sort_keys=True)
+    def file(self, sha256: str, made_with: Sequence[object]) -> Path:
+        """Where the compiled graph of an ONNX file lies, by its digest and all that it was compiled for and with."""
+        key = json.dumps([sha256, *made_with], sort_keys=True)
         return self._directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{SUFFIX}"
 
     def load(self, file: Path, allocate: Callable[[int], memoryview]) -> memoryview | None:

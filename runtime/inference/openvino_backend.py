@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BackendError
+from ..bundle.bundle import BundleFile
+from ..errors import BackendError, BundleError
 from .backend import OUTPUTS, Backend, Outputs
 from .compiled_store import CompiledStore
 from .predictions import softmax
@@ -35,19 +36,26 @@ class OpenVINOBackend:
     name = "openvino"
     batch_size = 8
 
-    def __init__(self, model: bytes, precision: str, int8_model: bytes = b"", store: CompiledStore | None = None):
+    def __init__(
+        self,
+        model: bytes | BundleFile,
+        precision: str,
+        int8_model: bytes | BundleFile = b"",
+        store: CompiledStore | None = None,
+    ):
         """Compile a graph, or load it compiled.
 
         Args:
-            model: ONNX file.
+            model: ONNX graph, or the file that it is read from where it was not compiled before.
             precision: `BF16`, `F32`, `MIXED` or `INT8`. The last two recompute in float32 all cells whose two most
                 probable classes are nearer than `MARGIN`, where rounding could change the label. A CPU without bfloat16
                 uses float32.
-            int8_model: ONNX file of the 8-bit graph, for `INT8`.
-            store: Where compiled graphs are kept; None: nowhere.
+            int8_model: The 8-bit graph, for `INT8`.
+            store: Where compiled graphs of files are kept; None: nowhere.
 
         Raises:
             BackendError: OpenVINO is not installed or cannot load the graph.
+            BundleError: The file of the graph is missing or altered.
         """
         if precision in (BF16, MIXED) and not has_bfloat16():
             precision = F32
@@ -96,7 +104,9 @@ class OpenVINOBackend:
                 self._float32 = _openvino().AsyncInferQueue(self._load_float32(), 1)
             except RuntimeError as error:
                 raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
-            self._load_float32 = None  # it holds the ONNX file
+            except BundleError as error:
+                raise BackendError(str(error)) from None
+            self._load_float32 = None
             _with_the_c_library("malloc_trim", 0)
         return self._float32
 
@@ -134,16 +144,18 @@ def has_bfloat16() -> bool:
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _compiled(core: Any, model: bytes, precision: str, performance: str, store: CompiledStore | None) -> Any:
+def _compiled(
+    core: Any, model: bytes | BundleFile, precision: str, performance: str, store: CompiledStore | None
+) -> Any:
     options = {"PERFORMANCE_HINT": performance, "INFERENCE_PRECISION_HINT": precision}
-    if store is None:
-        return core.compile_model(core.read_model(model), "CPU", options)
+    if isinstance(model, bytes) or store is None:
+        return core.compile_model(core.read_model(model if isinstance(model, bytes) else model.read()), "CPU", options)
     processor = [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    file = store.file(model, [_openvino().__version__, *processor, _cores(), options])
+    file = store.file(model.sha256, [_openvino().__version__, *processor, _cores(), options])
     if (kept := _kept(store, file)) is not None:
         with suppress(RuntimeError):  # of a version that does not read it: compiled anew
             return core.import_model(kept, "CPU", options)
-    compiled = core.compile_model(core.read_model(model), "CPU", options)
+    compiled = core.compile_model(core.read_model(model.read()), "CPU", options)
     store.save(file, compiled.export_model().getvalue())
     return compiled
 

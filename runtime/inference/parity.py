@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.bundle import PARITY_CELLS, Bundle, read_bundle_file
+from ..bundle.bundle import PARITY_CELLS, Bundle
 from ..errors import BundleError
 from .backend import Array, Outputs
 from .predictions import softmax
@@ -90,7 +90,7 @@ def read_reference(bundle: Bundle) -> Reference:
     Raises:
         BundleError: The file is missing, altered or malformed.
     """
-    data = read_bundle_file(bundle, PARITY_CELLS)
+    data = bundle.file(PARITY_CELLS).read()
     try:
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
             further = (arrays.get("boxes"), arrays.get("attention"))

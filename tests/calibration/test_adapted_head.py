@@ -14,7 +14,7 @@ from cartcls.calibration.adapted_head import (
     read_home_cells,
 )
 from cartcls.calibration.limits import gaussians
-from cartcls.runtime.bundle.bundle import Bundle
+from cartcls.runtime.bundle.bundle import Bundle, BundleFile
 from cartcls.runtime.errors import BundleError
 
 NAMES = ["a", "b", "c"]
@@ -75,7 +75,7 @@ def test_home_cells_come_back_from_a_bundle(bundle: Bundle, monkeypatch: pytest.
     without = replace(bundle, manifest=structs.replace(bundle.manifest, files=files))
     with pytest.raises(BundleError, match=r"has no home\.npz: calibrate it again"):
         read_home_cells(without)
-    monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data)
+    monkeypatch.setattr(BundleFile, "read", lambda file: data)
     with pytest.raises(BundleError, match=r"home\.npz .*40 features of each cell, and the calibration has 1\)"):
         read_home_cells(bundle)
     assert bundle.calibration is not None
@@ -84,7 +84,7 @@ def test_home_cells_come_back_from_a_bundle(bundle: Bundle, monkeypatch: pytest.
     found = read_home_cells(bundle)
     assert np.bincount(found.labels).tolist() == [HOME_PER_CLASS, 3, 4]
     assert np.allclose(found.features[:3], features[:3], atol=0.01)
-    monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of: data[:99])
+    monkeypatch.setattr(BundleFile, "read", lambda file: data[:99])
     with pytest.raises(BundleError, match="is malformed"):
         read_home_cells(bundle)
 

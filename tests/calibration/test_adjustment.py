@@ -10,7 +10,7 @@ from cartcls.calibration.adapted_head import HomeCells, home_cells_file, read_ho
 from cartcls.calibration.adjustment import check_adjustable, scale_factor, with_adjustment
 from cartcls.calibration.cross_validation import LabelledCells
 from cartcls.calibration.picture_measures import PictureMeasures, measure_pictures
-from cartcls.runtime.bundle.bundle import Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import Bundle, BundleFile, load_bundle
 from cartcls.runtime.errors import BundleError, DataError, UsageError
 from cartcls.runtime.images.adjust import Adjustment, adjust
 from cartcls.runtime.images.resize import Image
@@ -107,7 +107,7 @@ def test_measures_come_back_from_a_bundle_and_old_ones_have_none(
 ):
     for measures in (home.measures, None):
         data = home_cells_file(home.features, home.labels, measures)
-        monkeypatch.setattr("cartcls.calibration.adapted_head.read_bundle_file", lambda *of, data=data: data)
+        monkeypatch.setattr(BundleFile, "read", lambda file, data=data: data)
         found = read_home_cells(shipped)
         assert len(found.labels) == 32
         assert (found.measures is None) == (measures is None)

@@ -8,7 +8,7 @@ from fakes import FakeBackend
 
 from cartcls.calibration.head import Head
 from cartcls.calibration.views import VIEWS, gather_views
-from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.classifier import Classifier
@@ -39,7 +39,7 @@ def test_each_cell_is_seen_turned_and_mirrored(bundle: Bundle, slide: Path):
 
 def test_cells_that_a_head_is_unsure_of_are_answered_in_float32(bundle: Bundle, slide: Path):
     files = sorted(slide.glob("*.jpg"))[:4]
-    with Classifier(bundle, OpenVINOBackend(bundle.model, INT8, read_bundle_file(bundle, INT8_MODEL))) as classifier:
+    with Classifier(bundle, OpenVINOBackend(bundle.model, INT8, bundle.file(INT8_MODEL).read())) as classifier:
         found = gather_views(files, classifier, lambda *step: None)
     with Classifier(bundle, OpenVINOBackend(bundle.model, F32)) as classifier:
         exact = np.stack([prediction.features for prediction in classifier.predict(files)])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cartcls.calibration.adapted_head import HOME_CELLS, home_cells_file
 from cartcls.cli import app
 from cartcls.runtime import Classifier
-from cartcls.runtime.bundle.bundle import MODEL, SHIPPED, Bundle, load_bundle, read_bundle_file, write_bundle
+from cartcls.runtime.bundle.bundle import MODEL, SHIPPED, Bundle, load_bundle, write_bundle
 from cartcls.runtime.bundle.review import CALIBRATION
 from cartcls.runtime.errors import BundleError, CartclsError, DataError
 from cartcls.runtime.inference import choose
@@ -150,7 +150,7 @@ def test_a_bundle_is_not_written_among_the_cells_or_where_nothing_can_be(data_di
 def test_a_bundle_of_other_features_is_refused(data_dir: Path, tmp_path: Path):
     own = labelled(tmp_path / "own", data_dir, ("ours", "platelet", 6), ("theirs", "neutrophil", 6))
     shipped = load_bundle(SHIPPED)
-    files = {name: read_bundle_file(shipped, name) for name in shipped.manifest.files}
+    files = {name: shipped.file(name).read() for name in shipped.manifest.files}
     (other := tmp_path / "other").mkdir()
     write_bundle(other, shipped.manifest, files | {HOME_CELLS: home_cells_file(np.zeros((8, 512)), np.arange(8))})
     error = refused(own, "--bundle", other, "--out", tmp_path / "ours")

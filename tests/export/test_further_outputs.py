@@ -19,7 +19,7 @@ from cartcls.export.parity import check_parity, onnxruntime_infer
 from cartcls.export.reheaded import ParityCells, write_reheaded
 from cartcls.export.retype import emulate_half, to_float32
 from cartcls.runtime import Classifier
-from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, load_bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, load_bundle
 from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import ParityError
 from cartcls.runtime.inference.backend import Outputs
@@ -167,7 +167,7 @@ def test_every_machine_can_check_them(exported: dict[str, Bundle], arch: str):
     reference = read_reference(made)
     given = reference.boxes if arch == MARZAHL else reference.attention
     assert given is not None and len(given) == len(reference.labels)
-    backend = OpenVINOBackend(made.model, made.cpu_precision, read_bundle_file(made, INT8_MODEL))
+    backend = OpenVINOBackend(made.model, made.cpu_precision, made.file(INT8_MODEL).read())
     assert compare("", "", backend.infer, reference.repeated(3), HALF_LIMIT).passed
     found = infer_all(backend.infer, reference.images, (1, 2))
     is_there = [array is not None for array in (found.boxes, found.attention, found.cams)]

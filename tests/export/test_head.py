@@ -8,7 +8,7 @@ from small_graph import small_graph
 
 from cartcls.calibration.head import Head
 from cartcls.export.head import read_head, replace_head
-from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle
 from cartcls.runtime.errors import BundleError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference.backend import Outputs
@@ -28,7 +28,7 @@ def outputs_of(model: bytes, images: Image) -> Outputs:
 @pytest.fixture(scope="module", params=["model.onnx", INT8_MODEL])
 def graph(request: pytest.FixtureRequest, bundle: Bundle) -> bytes:
     """The shipped graph, and the one in 8 bits."""
-    return read_bundle_file(bundle, str(request.param))
+    return bundle.file(str(request.param)).read()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_each_network_has_its_part_of_the_maps(graph: bytes, crops: Image, begin
 
 
 def test_a_head_can_be_replaced_again(bundle: Bundle):
-    int8 = read_bundle_file(bundle, INT8_MODEL)
+    int8 = bundle.file(INT8_MODEL).read()
     assert replace_head(replace_head(int8, OF_TWO), read_head(int8)) == replace_head(int8, read_head(int8))
 
 

@@ -12,7 +12,7 @@ from cartcls.runtime.bundle.provenance import Stage
 from cartcls.runtime.errors import DataError
 from cartcls.runtime.inference.backend import Outputs
 from cartcls.runtime.inference.choose import open_backend
-from cartcls.train.checkpoint import load_checkpoint
+from cartcls.train.checkpoint import fitted_to, load_checkpoint
 from cartcls.train.images import load_images
 from cartcls.train.join import join
 from cartcls.train.models.base import normalize
@@ -79,6 +79,15 @@ def test_a_bundle_of_all_gives_exact_maps_and_the_features_of_all(joined: Path, 
     assert outputs.cams is not None
     bias = graph_weights(bundle.model, bundle_dir)["fc.bias"].numpy()
     assert np.abs(outputs.cams.sum((2, 3)) + bias - outputs.logits).max() < 1e-3
+
+
+def test_every_weight_and_batch_statistic_of_all_comes_back_from_the_graph(joined: Path, bundle_dir: Path):
+    model = load_checkpoint(joined).model
+    weights = fitted_to(model, graph_weights(load_bundle(bundle_dir).model, bundle_dir))
+    expected = {name: value for name, value in model.state_dict().items() if value.dtype == torch.float32}
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (weights[name] - value).abs().max() <= 1e-3 * max(1, value.abs().max()), name
 
 
 def test_the_model_card_tells_of_all(bundle_dir: Path, data_dir: Path):

@@ -11,7 +11,7 @@ import pytest
 from fakes import write_manifest
 
 from cartcls.runtime.bundle import bundle as bundles
-from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+from cartcls.runtime.bundle.bundle import SHIPPED, Bundle, BundleFile, load_bundle
 from cartcls.runtime.bundle.manifest import decode_manifest
 from cartcls.runtime.errors import BackendError, BundleError
 from cartcls.runtime.inference import openvino_backend
@@ -78,7 +78,7 @@ def test_one_flipped_bit_in_any_file_is_refused_before_anything_parses_it(copy: 
 
 
 def test_the_trial_of_flipped_bits_finds_a_bundle_that_is_not_verified(copy: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bundles, "_verified", lambda directory, name, sha256: bundles._read(directory / name))
+    monkeypatch.setattr(BundleFile, "read", lambda file: file.path.read_bytes())
     assert "model.onnx" in accepted_flips(copy, monkeypatch)
 
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from onnx import numpy_helper
 
-from cartcls.runtime.bundle.bundle import INT8_MODEL, Bundle, read_bundle_file
+from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle, BundleFile
 from cartcls.runtime.bundle.manifest import GraphInput
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
@@ -73,9 +73,11 @@ def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, 
 
     monkeypatch.setattr(core, "compile_model", counted)
     store = CompiledStore(tmp_path)
-    first = OpenVINOBackend(bundle.model, F32, store=store).infer(crops[:3])
+    first = OpenVINOBackend(bundle.file(MODEL), F32, store=store).infer(crops[:3])
     assert len(compiled) == 1
-    again = OpenVINOBackend(bundle.model, F32, store=store)
+    with monkeypatch.context() as unread:
+        unread.delattr(BundleFile, "read")
+        again = OpenVINOBackend(bundle.file(MODEL), F32, store=store)
     assert len(compiled) == 1
     np.testing.assert_array_equal(again.infer(crops[:3]).logits, first.logits)
     assert again.precision == F32
@@ -84,7 +86,7 @@ def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, 
     whole = file.read_bytes()
     for number, altered in enumerate((whole[:-1] + bytes([whole[-1] ^ 1]), b"", whole[:5], whole[:33])):
         file.write_bytes(altered)
-        OpenVINOBackend(bundle.model, F32, store=store)
+        OpenVINOBackend(bundle.file(MODEL), F32, store=store)
         assert len(compiled) == 2 + number
     assert store.load(file, lambda size: memoryview(bytearray(size)))
 
@@ -92,8 +94,8 @@ def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, 
 def test_the_float32_graph_is_loaded_when_an_unsure_cell_comes(
     bundle: Bundle, crops: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    int8_model = read_bundle_file(bundle, INT8_MODEL)
-    backend = OpenVINOBackend(bundle.model, INT8, int8_model, CompiledStore(tmp_path))
+    graphs = bundle.file(MODEL), bundle.file(INT8_MODEL)
+    backend = OpenVINOBackend(graphs[0], INT8, graphs[1], CompiledStore(tmp_path))
     monkeypatch.setattr(openvino_backend, "MARGIN", 0.0)
     backend.infer(crops[:2])
     assert len(list(tmp_path.iterdir())) == 1
