@@ -61,8 +61,8 @@ def _bare(crops: Path, open_it: Callable[[], Backend]) -> Seconds:
     started = time.perf_counter()
     backend = open_it()
     loaded = time.perf_counter()
-    for first in range(0, len(images), BATCH):
-        backend.infer(images[first : first + BATCH])
+    for first in range(0, len(images), backend.batch_size):
+        backend.infer(images[first : first + backend.batch_size])
     return loaded - started, time.perf_counter() - loaded, len(images)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runtime.bundle.bundle import MODEL
+from ..runtime.compiled_store import graph_store
 from ..runtime.errors import ImageError
 from ..runtime.images.decode import read_image
 from ..runtime.images.quality import Quality
 from ..runtime.images.reading import Source
 from ..runtime.images.resize import Image
 from ..runtime.inference.classifier import Classifier
-from ..runtime.inference.compiled_store import CompiledStore
 from ..runtime.inference.openvino_backend import F32, OpenVINOBackend, recomputes, unsure
 from .evidence import quality_of
 from .head import Head
@@ -94,7 +94,7 @@ def gather_views(files: Sequence[Path], classifier: Classifier, progress: Callab
 
 
 def _exact(files: Sequence[Path], classifier: Classifier) -> npt.NDArray[np.float32]:
-    backend = OpenVINOBackend(classifier.bundle.file(MODEL), F32, store=CompiledStore())
+    backend = OpenVINOBackend(classifier.bundle.file(MODEL), F32, store=graph_store())
     with Classifier(classifier.bundle, backend, classifier.levels) as again:
         return np.stack([prediction.features for prediction in again.predict(files)])
 

@@ -5,9 +5,9 @@ import importlib.util
 from collections.abc import Callable
 
 from ..bundle.bundle import INT8_MODEL, MODEL, Bundle
+from ..compiled_store import graph_store
 from ..errors import BackendError, NoEngineError, ParityError
 from .backend import Backend, Progress, no_progress
-from .compiled_store import CompiledStore
 from .cuda import NO_GPU, why_no_gpu
 from .onnxruntime_backend import open_onnxruntime
 from .openvino_backend import INT8, OpenVINOBackend
@@ -84,7 +84,7 @@ def open_openvino(bundle: Bundle) -> OpenVINOBackend:
         BundleError: The file of the graph is missing or altered.
     """
     int8_model = bundle.file(INT8_MODEL) if bundle.cpu_precision == INT8 else b""
-    backend = OpenVINOBackend(bundle.file(MODEL), bundle.cpu_precision, int8_model, CompiledStore())
+    backend = OpenVINOBackend(bundle.file(MODEL), bundle.cpu_precision, int8_model, graph_store())
     for port, shape in {
         "image": [None, bundle.height, bundle.width, 3],
         "logits": [None, len(bundle.classes)],

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import msgspec
 from markupsafe import Markup
 from msgspec import UNSET
@@ -26,6 +25,7 @@ from ..inference.classifier import crops_of
 from ..ledger.records import OTHER, Cell, Run
 from ..ledger.signatures import Signature
 from ..ledger.slide_ledger import SlideLedger
+from .compiled_templates import environment
 from .finding import MEANING
 from .page_data import MAPS, ROW_FIELDS, ROWS, fields_of, maps_of, reasons, row_of, write_script
 from .slide_review import TOO_FEW, UNLIKE, cells_of
@@ -176,18 +176,12 @@ def render(
         for index, entry in enumerate(classes)
     )
     style, code = _source("style.css") + colors, "".join(map(_source, scripts))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cartcls.runtime.reports"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
     asks = "form-action 'self'; connect-src 'self'" if live else "form-action 'none'"
     policy = f"default-src 'none'; base-uri 'none'; {asks}; img-src 'self'; style-src {_allow(style)}"
     if code:
         policy += f"; script-src {_allow(code)} 'self'"
     values |= {"live": live, "style": Markup(style), "script": Markup(code), "policy": policy}
-    return environment.get_template(template).render(values, panels=panels)
+    return environment().get_template(template).render(values, panels=panels)
 
 
 def _last_signatures(signatures: Sequence[Signature]) -> list[Signature]:

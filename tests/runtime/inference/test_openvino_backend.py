@@ -13,12 +13,12 @@ from onnx import numpy_helper
 
 from cartcls.runtime.bundle.bundle import INT8_MODEL, MODEL, Bundle, BundleFile
 from cartcls.runtime.bundle.manifest import GraphInput
+from cartcls.runtime.compiled_store import GRAPHS, CompiledStore
 from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import openvino_backend
 from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
-from cartcls.runtime.inference.compiled_store import CompiledStore
 from cartcls.runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.inference.predictions import softmax
 
@@ -72,7 +72,7 @@ def test_a_graph_is_compiled_once(bundle: Bundle, crops: Image, tmp_path: Path, 
         return compile_model(*args)
 
     monkeypatch.setattr(core, "compile_model", counted)
-    store = CompiledStore(tmp_path)
+    store = CompiledStore(tmp_path, GRAPHS)
     first = OpenVINOBackend(bundle.file(MODEL), F32, store=store).infer(crops[:3])
     assert len(compiled) == 1
     with monkeypatch.context() as unread:
@@ -95,7 +95,7 @@ def test_the_float32_graph_is_loaded_when_an_unsure_cell_comes(
     bundle: Bundle, crops: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     graphs = bundle.file(MODEL), bundle.file(INT8_MODEL)
-    backend = OpenVINOBackend(graphs[0], INT8, graphs[1], CompiledStore(tmp_path))
+    backend = OpenVINOBackend(graphs[0], INT8, graphs[1], CompiledStore(tmp_path, GRAPHS))
     monkeypatch.setattr(openvino_backend, "MARGIN", 0.0)
     backend.infer(crops[:2])
     assert len(list(tmp_path.iterdir())) == 1

@@ -240,10 +240,8 @@ def test_hostile_names_find_a_report_that_trusts_them(
     tmp_path: Path, names: list[bytes], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, mutant: str
 ):
     if mutant == "no escaping":
-        environment = page.jinja2.Environment
-        monkeypatch.setattr(
-            page.jinja2, "Environment", lambda **options: environment(**{**options, "autoescape": False})
-        )
+        unsafe = page.environment().overlay(autoescape=False, bytecode_cache=None)
+        monkeypatch.setattr(page, "environment", lambda: unsafe)
     elif mutant == "raw names":
         monkeypatch.setattr(slide_work, "readable_name", lambda name: name.decode("utf-8", "replace"))
     else:
