@@ -1,7 +1,8 @@
 """The bundle: a folder with one model, all that is known about it, and a digest of every file."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import msgspec
 from ..errors import BundleError, ImageError
 from ..files import why_away
 from ..images.adjust import Adjustment, adjust
-from ..images.decode import RawFile, read_file
+from ..images.decode import hash_file, read_file
 from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
 from .manifest import CellClass, HomeScale, Manifest, Report, decode_manifest, encode_manifest
@@ -20,6 +21,7 @@ MANIFEST = "bundle.json"
 MANIFEST_DIGEST = "bundle.json.sha256"  # as `sha256sum` writes it
 MODEL = "model.onnx"
 INT8_MODEL = "model.int8.onnx"
+GRAPH = ".onnx"
 PARITY_CELLS = "proof.npz"
 MAX_BYTES = 2 * 1024**3  # what ONNX can hold in one file
 CROSS_VALIDATION = "cross-validated"  # how figures begin that were made so, among a bundle's metrics
@@ -43,12 +45,28 @@ class BundleFile:
         """Read it, verified.
 
         Raises:
+            BundleError: It is missing or altered, or it is a graph that keeps data in other files.
+        """
+        with _told(self.path):
+            found = read_file(self.path, MAX_BYTES)
+        self._check(found.sha256)
+        if self.path.suffix == GRAPH and EXTERNAL_DATA in found.data:
+            raise BundleError(f"{self.path} keeps data in other files: do not use this bundle")
+        return found.data
+
+    def verify(self) -> None:
+        """Compare it with its digest, in little memory.
+
+        Raises:
             BundleError: It is missing or altered.
         """
-        found = _read(self.path)
-        if found.sha256 != self.sha256:
+        with _told(self.path):
+            sha256, _ = hash_file(self.path, MAX_BYTES)
+        self._check(sha256)
+
+    def _check(self, sha256: str) -> None:
+        if sha256 != self.sha256:
             raise BundleError(f"{self.path} was altered or damaged: its SHA-256 differs from {MANIFEST}; copy it again")
-        return found.data
 
 
 @dataclass(frozen=True)
@@ -186,10 +204,8 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     data = _read_manifest(directory)
     manifest = decode_manifest(data, directory / MANIFEST)
     _check(directory, manifest)
-    for name, sha256 in manifest.files.items():  # one at a time in memory
-        content = BundleFile(directory / name, sha256).read()
-        if name in (MODEL, INT8_MODEL) and EXTERNAL_DATA in content:
-            raise BundleError(f"{directory / name} keeps data in other files: do not use this bundle")
+    for name, sha256 in manifest.files.items():
+        BundleFile(directory / name, sha256).verify()
     return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), _calibration(directory, manifest))
 
 
@@ -240,16 +256,23 @@ def _calibration(directory: Path, manifest: Manifest) -> Calibration | None:
 
 
 def _read_manifest(directory: Path) -> bytes:
-    data, digest = _read(directory / MANIFEST).data, directory / MANIFEST_DIGEST
-    if digest.exists() and _read(digest).data != manifest_digest(data):
+    data, digest = _read(directory / MANIFEST), directory / MANIFEST_DIGEST
+    if digest.exists() and _read(digest) != manifest_digest(data):
         raise BundleError(
             f"{directory / MANIFEST} was altered or damaged: its SHA-256 is not in {MANIFEST_DIGEST}; copy both again"
         )
     return data
 
 
-def _read(file: Path) -> RawFile:
+def _read(file: Path) -> bytes:
+    with _told(file):
+        return read_file(file, MAX_BYTES).data
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """Turn what is wrong with a file into a `BundleError`."""
     try:
-        return read_file(file, MAX_BYTES)
+        yield
     except ImageError as error:
         raise BundleError(f"{file} {error}: copy the whole bundle again") from None

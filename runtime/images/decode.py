@@ -33,7 +33,7 @@ from .written import check_bmp, check_webp
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 64 * 1024 * 1024
-CHUNK = 1 << 20  # bytes that are hashed at a time
+CHUNK = 1 << 18  # bytes that are hashed at a time: what a processor's own memory holds
 LARGE_PIXELS = 4_000_000
 HEADER_CHECKS: dict[str, Callable[[bytes], None]] = {
     "JPEG": check_jpeg,
@@ -162,7 +162,7 @@ def too_large(limit: int) -> str:
     return f"is larger than {limit >> 20} MB: export the part with the cells, or compress it"
 
 
-def hash_file(path: bytes, limit: int) -> tuple[str, Fingerprint]:
+def hash_file(path: bytes | str | Path, limit: int) -> tuple[str, Fingerprint]:
     """SHA-256 and fingerprint of a regular file, which may be larger than the memory.
 
     Raises:

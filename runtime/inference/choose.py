@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Callable
 
 from ..bundle.bundle import INT8_MODEL, MODEL, Bundle
@@ -38,7 +39,8 @@ def open_backend(
     """
     if name not in BACKENDS:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
-    if name == "openvino":
+    none = why_no_gpu() == NO_GPU
+    if name == "openvino" or (name == "auto" and none and sys.platform == "linux"):  # elsewhere it cannot be seen
         return open_openvino(bundle)
     reasons = []
     for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
@@ -57,7 +59,7 @@ def open_backend(
             if reasons:
                 notify(f"using {candidate}; {', '.join(reasons)}")
             return opened
-    if reasons and why_no_gpu() != NO_GPU:  # where there is none, the CPU is no surprise
+    if reasons and not none:  # where there is none, the CPU is no surprise
         notify(f"using the CPU (openvino); {', '.join(reasons)}")
     return open_openvino(bundle)
 

@@ -78,7 +78,7 @@ def test_one_flipped_bit_in_any_file_is_refused_before_anything_parses_it(copy: 
 
 
 def test_the_trial_of_flipped_bits_finds_a_bundle_that_is_not_verified(copy: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(BundleFile, "read", lambda file: file.path.read_bytes())
+    monkeypatch.setattr(BundleFile, "verify", lambda file: None)
     assert "model.onnx" in accepted_flips(copy, monkeypatch)
 
 
@@ -174,9 +174,10 @@ def test_a_graph_with_data_in_other_files_is_refused(copy: Path):
     model = onnx.load(copy / "model.onnx")
     onnx.save(model, copy / "model.onnx", save_as_external_data=True, location="weights.bin")
     digest = hashlib.sha256((copy / "model.onnx").read_bytes()).hexdigest()
-    change(copy, files={"model.onnx": digest})
+    change(copy, files={"model.onnx": digest}, calibration=None, precision={"graph": "float32", "cpu": "f32"})
+    bundle = load_bundle(copy)
     with pytest.raises(BundleError, match="keeps data in other files"):
-        load_bundle(copy)
+        open_backend(bundle)
 
 
 def test_text_that_is_no_json_and_a_missing_folder_are_refused(copy: Path, tmp_path: Path):

@@ -1,3 +1,4 @@
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,11 +52,13 @@ def test_auto_takes_the_fastest_that_works_and_says_why_not_the_others(
     assert said == says
 
 
+@pytest.mark.parametrize("platform", ["linux", "win32"])
 @pytest.mark.parametrize("tensorrt", [None, NO_GPU])
 def test_where_there_is_no_gpu_the_cpu_is_taken_in_silence(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tensorrt: object, platform: str
 ):
     gpu_backends(monkeypatch, tensorrt=tensorrt, cuda=None)
+    monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(backends, "open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
     monkeypatch.setattr(backends, "why_no_gpu", lambda: NO_GPU)
     said: list[str] = []
@@ -81,6 +84,7 @@ def test_a_gpu_whose_engine_may_not_be_built_is_no_reason_for_the_cpu(bundle: Bu
         raise NoEngineError("no engine matches")
 
     monkeypatch.setattr(backends, "_GPU_BACKENDS", {"tensorrt": (lambda: True, refuse)})
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: "")
     with pytest.raises(NoEngineError):
         open_backend(bundle, "auto", build=False)
 
