@@ -25,4 +25,4 @@ app.add_typer(train, name="train")
 
 def main() -> None:
     """Entry point of the command `cartcls`."""
-    console.run(app)
+    console.run_process(app)

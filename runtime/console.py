@@ -1,13 +1,15 @@
 """Turns errors into one line on stderr and an exit code, for every command line of cartcls."""
 
+import atexit
 import errno
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from .errors import BackendError, CartclsError, InterruptedRun, ParityError, UsageError, install
 
@@ -44,6 +46,30 @@ def run(app: Callable[[], object]) -> None:
             code = EXIT_FAILED if code in (0, EXIT_UNREADABLE) else code
     if code:
         sys.exit(code)
+
+
+def run_process(app: Callable[[], object]) -> None:
+    """Run a command line as `run` does, and end the process without the interpreter's own clean-up.
+
+    What libraries want to be done at the end is done. What is left out only gives memory back, which the operating
+    system does by itself; it took 7 % of the time of one crop and its report.
+    """
+    codes: list[int] = []
+    atexit.register(lambda: _end_now(codes[0]) if codes else None)  # what is registered first runs last
+    try:
+        run(app)
+        codes.append(0)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            codes.append(end.code)
+        raise
+
+
+def _end_now(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError):  # closed, or None
+            stream.flush()
+    os._exit(code)
 
 
 def _exit_code(app: Callable[[], object]) -> int | str:

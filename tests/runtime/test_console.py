@@ -127,6 +127,38 @@ def test_a_full_stdout_hides_no_error():
     assert done.stderr.startswith("error: no GPU\n")
 
 
+PROCESS = """
+import atexit, sys, weakref
+from cartcls.runtime import console
+class Kept:
+    pass
+kept = Kept()
+class Freed:
+    def __del__(self):
+        print("freed by the interpreter")
+freed = Freed()
+def app():
+    weakref.finalize(kept, print, "finalized")
+    atexit.register(print, "done at the end")
+    print("said")
+    if sys.argv[1] == "error":
+        raise ValueError("a bug")
+    sys.exit(eval(sys.argv[1]))
+console.run_process(app)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "code", "freed"),
+    [("0", 0, False), ("None", 0, False), ("3", 3, False), ("'a text'", 1, True), ("error", 1, True)],
+)
+def test_a_process_ends_with_its_code_once_all_is_written_and_done(ended_by: str, code: int, freed: bool):
+    done = subprocess.run([sys.executable, "-c", PROCESS, ended_by], capture_output=True, text=True, check=False)
+    assert (done.returncode, "a bug" in done.stderr) == (code, ended_by == "error")
+    last = ["freed by the interpreter"] if freed else []
+    assert done.stdout.splitlines() == ["said", "done at the end", "finalized", *last]
+
+
 @pytest.mark.parametrize("by", ["itself", "Typer", "Lightning", "a command"])
 def test_an_interruption_is_one_line_and_130(by: str, capsys: pytest.CaptureFixture[str]):
     def app() -> None:
