@@ -35,6 +35,7 @@ def open_classifier(
     """
     from ..runtime import Classifier
     from ..runtime.bundle.bundle import SHIPPED, Bundle, load_bundle
+    from ..runtime.console import keep_until_end
     from ..runtime.images.levels import FULL_RANGE
     from ..runtime.inference.choose import open_backend
     from ..runtime.inference.worker import open_in_child
@@ -45,6 +46,7 @@ def open_classifier(
     open_it = partial(open_in_child, alive=lambda: notify_systemd("WATCHDOG=1")) if in_worker else open_backend
     with show.engine_progress() as progress:
         opened = open_it(loaded, backend, show.notify, progress, build=build)
+    keep_until_end(opened)
     classifier = Classifier(loaded, opened, levels or FULL_RANGE, fields)
     show.started(loaded, classifier.backend)
     return classifier

@@ -1,7 +1,9 @@
 """The bundle: a folder with one model, all that is known about it, and a digest of every file."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,9 +206,12 @@ def load_bundle(directory: Path = SHIPPED) -> Bundle:
     data = _read_manifest(directory)
     manifest = decode_manifest(data, directory / MANIFEST)
     _check(directory, manifest)
-    for name, sha256 in manifest.files.items():
-        BundleFile(directory / name, sha256).verify()
-    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), _calibration(directory, manifest))
+    files = [BundleFile(directory / name, sha256) for name, sha256 in manifest.files.items()]
+    with ThreadPoolExecutor(2) as pool:
+        verified = pool.map(BundleFile.verify, files)
+        calibration = _calibration(directory, manifest)
+        deque(verified, 0)  # raises what was found
+    return Bundle(directory, manifest, hashlib.sha256(data).hexdigest(), calibration)
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:

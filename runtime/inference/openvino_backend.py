@@ -92,8 +92,7 @@ class OpenVINOBackend:
         return Outputs.of(outputs)
 
     def close(self) -> None:
-        """Release the compiled graph."""
-        del self._requests, self._float32, self._load_float32
+        """See `Backend`; the compiled graph is freed with this object."""
 
     def _exact(self) -> Any:
         """The queue of the float32 graph, which is loaded when the first unsure cell comes."""
