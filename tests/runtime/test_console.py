@@ -2,13 +2,14 @@ import logging
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
-from cartcls.runtime.console import run
+from cartcls.runtime.console import keep_until_end, run
 from cartcls.runtime.errors import BackendError, BundleError, CartclsError, InterruptedRun, ParityError, UsageError
 
 
@@ -68,8 +69,9 @@ def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(module: str, extra: st
 
 WORK = """
 import sys
+import weakref
 from pathlib import Path
-from cartcls.runtime.console import run
+from cartcls.runtime.console import keep_until_end, run
 
 def app():
     for slide in ("Łódź", "b", "c" * 100_000, "\\udcff"):
@@ -136,8 +138,8 @@ kept = Kept()
 class Freed:
     def __del__(self):
         print("freed by the interpreter")
-freed = Freed()
 def app():
+    console.keep_until_end(Freed())
     weakref.finalize(kept, print, "finalized")
     atexit.register(print, "done at the end")
     print("said")
@@ -157,6 +159,15 @@ def test_a_process_ends_with_its_code_once_all_is_written_and_done(ended_by: str
     assert (done.returncode, "a bug" in done.stderr) == (code, ended_by == "error")
     last = ["freed by the interpreter"] if freed else []
     assert done.stdout.splitlines() == ["said", "done at the end", "finalized", *last]
+
+
+def test_nothing_is_kept_where_the_process_goes_on():
+    thing = {1}
+    kept = weakref.ref(thing)
+    keep_until_end(thing)
+    run(lambda: None)
+    del thing
+    assert kept() is None
 
 
 @pytest.mark.parametrize("by", ["itself", "Typer", "Lightning", "a command"])
