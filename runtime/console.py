@@ -61,7 +61,7 @@ def run_process(app: Callable[[], object]) -> None:
     """Run a command line as `run` does, and end the process without the interpreter's own clean-up.
 
     What libraries want to be done at the end is done. What is left out only gives memory back, which the operating
-    system does by itself; with `keep_until_end` it took 15 % of the time of one crop and its report.
+    system does by itself; with `keep_until_end` it took an eighth of the time of one crop and its report.
     """
     global _kept
     _kept, codes = [], list[int]()

@@ -13,7 +13,7 @@ import msgspec
 from ..errors import BundleError, ImageError
 from ..files import why_away
 from ..images.adjust import Adjustment, adjust
-from ..images.decode import hash_file, read_file
+from ..images.decode import RawFile, hash_file, read_file
 from ..images.resize import PREPROCESSING, Image, stretch
 from .calibration import NOT_CALIBRATED
 from .manifest import CellClass, HomeScale, Manifest, Report, decode_manifest, encode_manifest
@@ -49,9 +49,8 @@ class BundleFile:
         Raises:
             BundleError: It is missing or altered, or it is a graph that keeps data in other files.
         """
-        with _told(self.path):
-            found = read_file(self.path, MAX_BYTES)
-        self._check(found.sha256)
+        found = _read(self.path)
+        self._compare(found.sha256)
         if self.path.suffix == GRAPH and EXTERNAL_DATA in found.data:
             raise BundleError(f"{self.path} keeps data in other files: do not use this bundle")
         return found.data
@@ -64,9 +63,9 @@ class BundleFile:
         """
         with _told(self.path):
             sha256, _ = hash_file(self.path, MAX_BYTES)
-        self._check(sha256)
+        self._compare(sha256)
 
-    def _check(self, sha256: str) -> None:
+    def _compare(self, sha256: str) -> None:
         if sha256 != self.sha256:
             raise BundleError(f"{self.path} was altered or damaged: its SHA-256 differs from {MANIFEST}; copy it again")
 
@@ -261,17 +260,17 @@ def _calibration(directory: Path, manifest: Manifest) -> Calibration | None:
 
 
 def _read_manifest(directory: Path) -> bytes:
-    data, digest = _read(directory / MANIFEST), directory / MANIFEST_DIGEST
-    if digest.exists() and _read(digest) != manifest_digest(data):
+    data, digest = _read(directory / MANIFEST).data, directory / MANIFEST_DIGEST
+    if digest.exists() and _read(digest).data != manifest_digest(data):
         raise BundleError(
             f"{directory / MANIFEST} was altered or damaged: its SHA-256 is not in {MANIFEST_DIGEST}; copy both again"
         )
     return data
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path) -> RawFile:
     with _told(file):
-        return read_file(file, MAX_BYTES).data
+        return read_file(file, MAX_BYTES)
 
 
 @contextmanager

@@ -39,8 +39,8 @@ def open_backend(
     """
     if name not in BACKENDS:
         raise BackendError(f"{name!r} is not a backend: use one of {', '.join(BACKENDS)}")
-    none = why_no_gpu() == NO_GPU
-    if name == "openvino" or (name == "auto" and none and sys.platform == "linux"):  # elsewhere it cannot be seen
+    no_gpu = why_no_gpu() == NO_GPU
+    if name == "openvino" or (name == "auto" and no_gpu and sys.platform == "linux"):  # elsewhere it cannot be seen
         return open_openvino(bundle)
     reasons = []
     for candidate, (installed, open_candidate) in _GPU_BACKENDS.items():
@@ -59,7 +59,7 @@ def open_backend(
             if reasons:
                 notify(f"using {candidate}; {', '.join(reasons)}")
             return opened
-    if reasons and not none:  # where there is none, the CPU is no surprise
+    if reasons and not no_gpu:  # where there is none, the CPU is no surprise
         notify(f"using the CPU (openvino); {', '.join(reasons)}")
     return open_openvino(bundle)
 

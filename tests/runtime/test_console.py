@@ -69,9 +69,8 @@ def test_a_missing_extra_is_named_and_a_bug_is_not_hidden(module: str, extra: st
 
 WORK = """
 import sys
-import weakref
 from pathlib import Path
-from cartcls.runtime.console import keep_until_end, run
+from cartcls.runtime.console import run
 
 def app():
     for slide in ("Łódź", "b", "c" * 100_000, "\\udcff"):

@@ -69,6 +69,14 @@ def test_where_there_is_no_gpu_the_cpu_is_taken_in_silence(
     assert said[0].startswith("using the CPU (openvino); tensorrt")
 
 
+def test_where_there_is_no_gpu_nothing_for_one_is_looked_for(bundle: Bundle, monkeypatch: pytest.MonkeyPatch):
+    gpu_backends(monkeypatch, tensorrt=AssertionError("it is opened"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(backends, "open_openvino", lambda bundle: SimpleNamespace(name="openvino"))
+    monkeypatch.setattr(backends, "why_no_gpu", lambda: NO_GPU)
+    assert open_backend(bundle, "auto").name == "openvino"
+
+
 @pytest.mark.parametrize("name", ["tensorrt", "cuda"])
 def test_what_was_asked_for_and_fails_is_an_error_and_no_silent_cpu(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str
