@@ -73,6 +73,8 @@ def open_float32() -> Backend:
 class FaultyBackend:
     """A backend with one fault, the first time that it is asked; `marker` says that it was."""
 
+    batches_at_once = 1
+
     def __init__(self, backend: Backend, fault: str, marker: Path, small: bool):
         self.backend, self.fault, self.marker, self.small = backend, fault, marker, small
         self.name, self.device, self.precision = backend.name, backend.device, backend.precision

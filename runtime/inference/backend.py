@@ -102,12 +102,14 @@ class Backend(Protocol):
         device: Name of the processor.
         precision: Precision that the compiled model really uses.
         batch_size: Best number of images at once.
+        batches_at_once: How many batches are best given to it at the same time, each by a thread of its own.
     """
 
     name: str
     device: str
     precision: str
     batch_size: int
+    batches_at_once: int
 
     def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
         """Run the graph on RGB images (N, H, W, 3)."""

@@ -111,13 +111,14 @@ class Classifier:
     def predict_read(self, readings: Iterable[Read]) -> Generator[list[Prediction]]:
         """The same of images that were read, wherever that was."""
         # The model computes while the caller works with the previous batch.
-        model = ThreadPoolExecutor(1)
+        batches_at_once = self.backend.batches_at_once
+        model = ThreadPoolExecutor(batches_at_once)
         computing: deque[tuple[list[Read], Future[Outputs | None]]] = deque()
         try:
             left = iter(readings)
             while batch := list(islice(left, self.backend.batch_size)):
                 computing.append((batch, model.submit(self._infer, [reading for _, reading, _, _ in batch])))
-                if len(computing) > 1:
+                if len(computing) > batches_at_once:
                     yield self._interpreted(*computing.popleft())
             for last in computing:
                 yield self._interpreted(*last)

@@ -28,6 +28,7 @@ class CudaBackend:
     """A graph on the first GPU, by ONNX Runtime, in batches padded to `BATCHES`."""
 
     name = "cuda"
+    batches_at_once = 1
 
     def __init__(self, bundle: Bundle, device: str = "NVIDIA GPU 0"):
         """Load a bundle's graph.

@@ -3,9 +3,12 @@
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ class OpenVINOBackend:
 
     name = "openvino"
     batch_size = 8
+    batches_at_once = 2  # so that no core waits for the last image of a batch, or for an unsure cell
 
     def __init__(
         self,
@@ -63,18 +67,19 @@ class OpenVINOBackend:
         try:
             core = _openvino().Core()
             compiled = _compiled(core, int8_model if precision == INT8 else model, hint, "THROUGHPUT", store)
-            self._requests = _openvino().AsyncInferQueue(compiled)  # as many as can run in parallel
+            self._graph = _Graph(compiled)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
         _with_the_c_library("malloc_trim", 0)  # what compiling has used and freed, about 80 MB
-        self.streams = len(self._requests)
+        self.streams = self._graph.streams
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
             for port in (*compiled.inputs, *compiled.outputs)
             for name in port.names
         }
-        self._float32: Any = None
-        self._load_float32: Callable[[], Any] | None = lambda: _compiled(core, model, F32, "LATENCY", store)
+        self._float32: _Graph | None = None
+        self._load_float32: Callable[[], Any] = lambda: _compiled(core, model, F32, "LATENCY", store)
+        self._loading = threading.Lock()
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
         self.precision = precision if used == hint else used
@@ -85,47 +90,66 @@ class OpenVINOBackend:
         Raises:
             BackendError: OpenVINO fails.
         """
-        outputs = self._run(self._requests, images)
-        if recomputes(self) and (again := unsure(outputs["logits"])).any():
-            for name, values in self._run(self._exact(), images[again]).items():
-                outputs[name][again] = values
+        try:
+            outputs = self._graph.run(images)
+            if recomputes(self) and (again := unsure(outputs["logits"])).any():
+                for name, values in self._exact().run(images[again]).items():
+                    outputs[name][again] = values
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed: {_last_line(error)}") from None
         return Outputs.of(outputs)
 
     def close(self) -> None:
         """See `Backend`; the compiled graph is freed with this object."""
 
-    def _exact(self) -> Any:
-        """The queue of the float32 graph, which is loaded when the first unsure cell comes."""
-        if self._load_float32:
-            try:
-                self._float32 = _openvino().AsyncInferQueue(self._load_float32(), 1)
-            except RuntimeError as error:
-                raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
-            except BundleError as error:
-                raise BackendError(str(error)) from None
-            self._load_float32 = None
-            _with_the_c_library("malloc_trim", 0)
-        return self._float32
+    def _exact(self) -> "_Graph":
+        """The float32 graph, which is loaded when the first unsure cell comes."""
+        with self._loading:
+            if self._float32 is None:
+                try:
+                    self._float32 = _Graph(self._load_float32())
+                except RuntimeError as error:
+                    raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
+                except BundleError as error:
+                    raise BackendError(str(error)) from None
+                _with_the_c_library("malloc_trim", 0)
+            return self._float32
 
-    def _run(self, requests: Any, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Give images one by one to requests as these become free; each runs on its own threads.
 
-        Two at a time are not faster, and take 50 MB more.
-        """
-        names = [name for name in OUTPUTS if name in self.shapes]
-        found: list[list[npt.NDArray[np.float32]]] = [[] for _ in images]
+class _Graph:
+    """A compiled graph, which may be run by several threads.
 
-        def keep(request: Any, index: int) -> None:
-            found[index] = [np.array(request.get_tensor(name).data, np.float32) for name in names]
+    Images are given to its streams one by one: two at a time are not faster, and take 50 MB more.
 
-        requests.set_callback(keep)
+    Attributes:
+        streams: Number of images that run side by side.
+    """
+
+    def __init__(self, compiled: Any):
+        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._names = [name for name in OUTPUTS if any(name in port.names for port in compiled.outputs)]
+        self._pool = ThreadPoolExecutor(self.streams)
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        self._requests.put(compiled.create_infer_request())
+        # the first image runs alone: OpenVINO hangs where two threads give it their first array at the same moment
+        self._later = [compiled.create_infer_request() for _ in range(1, self.streams)]
+
+    def run(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Outputs by name of RGB images (N, H, W, 3); OpenVINO raises `RuntimeError`."""
+        found = list(self._pool.map(self._run_one, (images[index : index + 1] for index in range(len(images)))))
+        return {
+            name: np.concatenate(arrays) for name, arrays in zip(self._names, zip(*found, strict=True), strict=True)
+        }
+
+    def _run_one(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+        request = self._requests.get()
         try:
-            for index in range(len(images)):
-                requests.start_async([images[index : index + 1]], index)
-            requests.wait_all()
-        except RuntimeError as error:
-            raise BackendError(f"OpenVINO failed: {_last_line(error)}") from None
-        return {name: np.concatenate(arrays) for name, arrays in zip(names, zip(*found, strict=True), strict=True)}
+            request.infer([image], share_outputs=True)
+            return [np.array(request.get_tensor(name).data, np.float32) for name in self._names]
+        finally:
+            self._requests.put(request)
+            while self._later:
+                self._requests.put(self._later.pop())
 
 
 def unsure(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

@@ -48,6 +48,7 @@ class TensorRTBackend:
     """
 
     name = "tensorrt"
+    batches_at_once = 1
     _runtime: Any
     _engine: Any
 

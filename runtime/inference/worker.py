@@ -51,6 +51,8 @@ class ChildBackend:
         batch_size: Becomes smaller when memory runs out.
     """
 
+    batches_at_once = 1
+
     def __init__(
         self,
         open_child: Open,

@@ -47,6 +47,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> OwnCells:
 
 class Ran:
     name, device, precision, batch_size = "fake", "none", "f32", 4
+    batches_at_once = 1
 
 
 def test_a_bundle_has_its_head_its_figures_and_its_calibration(bundle: Bundle, own: OwnCells, tmp_path: Path):

@@ -27,6 +27,7 @@ class FakeBackend:
     """Says class 1 of every cell; `fail` is called before each batch, whose sizes go into `seen`."""
 
     name, device, precision, batch_size = "fake", "none", "f32", 4
+    batches_at_once = 1
 
     def __init__(
         self,
