@@ -40,7 +40,7 @@ STEPS = {  # functions where they are looked up, below cartcls.runtime
     "row": ["slides.slide:make_cell"],
     "heat map": ["images.thumbnail:overlay"],
     "thumbnail": ["images.thumbnail:thumbnail"],
-    "thumbnail to the disk": ["slides.pipeline:replace_file"],
+    "thumbnail to the disk": ["slides.pipeline:replace_file", "slides.pipeline:replace_files"],
     "ledger": ["ledger.slide_ledger:SlideLedger.report", "slides.attempts:Attempts.groups"],
     "table": ["slides.slide:project"],
     "page": ["slides.slide:write_pages"],

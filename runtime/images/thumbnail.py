@@ -8,6 +8,7 @@ import numpy.typing as npt
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
+import simplejpeg
 
 from .resize import Image
 
@@ -31,11 +32,23 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
         RGB, uint8, (H, W, 3). The crop is unchanged where the map has no positive value.
     """
     positive = np.maximum(cam, 0)
-    heat = cv2.resize(positive / max(float(positive.max()), 1e-12), crop.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    heat = np.clip(heat, 0, 1)
-    colored = cv2.LUT(cv2.merge([(heat * 255).astype(np.uint8)] * 3), colors()[None])
-    weight = np.minimum(heat * 2, 1) * np.float32(STRENGTH)
-    return np.asarray(cv2.blendLinear(crop, colored, 1 - weight, weight), np.uint8)
+    height, width = crop.shape[:2]
+    # smooth at a quarter of the size, from where linear steps cannot be seen, in a fifth of the time
+    small = cv2.resize(
+        positive / max(float(positive.max()), 1e-12), (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_CUBIC
+    )
+    heat = cv2.resize((small.clip(0, 1) * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    colored, rest = _tables()
+    hidden = cv2.multiply(crop, cv2.merge([cv2.LUT(heat, rest)] * 3), scale=1 / 255)
+    return np.asarray(cv2.add(hidden, cv2.LUT(cv2.merge([heat] * 3), colored)), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> tuple[Image, Image]:
+    """By heat from 0 to 255: what is added of its colour, (1, 256, 3), and in 255ths what is left of a crop, (256,)."""
+    weights = np.minimum(np.arange(256) / 255 * 2, 1) * STRENGTH
+    colored, rest = np.rint(colors() * weights[:, None]), np.rint(255 * (1 - weights))
+    return colored.astype(np.uint8)[None], rest.astype(np.uint8)
 
 
 def pack(cams: npt.NDArray[np.float32], attention: npt.NDArray[np.float32] | None = None) -> bytes:
@@ -133,11 +146,7 @@ def thumbnail(
     if attention is not None:
         strips.append(np.concatenate([_name(name, small.shape[1]) for name in panels], axis=1))
     picture = np.concatenate([*strips, _caption(caption, color, small.shape[1] * len(panels))])
-    picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    ok, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not ok:
-        raise RuntimeError("OpenCV could not encode a thumbnail")
-    return encoded.tobytes()
+    return simplejpeg.encode_jpeg(picture, JPEG_QUALITY, colorspace="RGB", colorsubsampling="420", fastdct=False)
 
 
 @lru_cache(maxsize=256)

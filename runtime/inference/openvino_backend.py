@@ -144,7 +144,8 @@ class _Graph:
     def _run_one(self, image: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
         request = self._requests.get()
         try:
-            request.infer([image], share_outputs=True)
+            request.start_async([image])
+            request.wait()
             return [np.array(request.get_tensor(name).data, np.float32) for name in self._names]
         finally:
             self._requests.put(request)

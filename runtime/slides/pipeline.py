@@ -11,7 +11,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..fields.reading import Part
-from ..files import replace_file
+from ..files import replace_files
 from ..images import thumbnail
 from ..inference.predictions import Prediction
 from ..ledger.records import Cell, FieldRecord, LedgerImage, Result, Status, field_picture, now
@@ -132,11 +132,10 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
         OSError: A thumbnail cannot be written.
     """
     pool = ThreadPoolExecutor(1)  # beside those that read; more would slow the model down
-    drawn: deque[tuple[Sequence[Row], list[Future[None]]]] = deque()
+    drawn: deque[tuple[Sequence[Row], Future[None]]] = deque()
     try:
         for batch in batches:
-            shown = [row for row in batch if row.cell is not None and (row.cell.thumbnail or row.prediction.view)]
-            drawn.append((batch, [pool.submit(_draw, row, directory, bundle) for row in shown]))
+            drawn.append((batch, pool.submit(_draw_all, batch, directory, bundle)))
             if len(drawn) > 1:
                 yield _when_drawn(*drawn.popleft())
         for last in drawn:
@@ -145,23 +144,26 @@ def with_thumbnails(batches: Iterable[Sequence[Row]], directory: Path, bundle: B
         pool.shutdown(cancel_futures=True)
 
 
-def _when_drawn(batch: Sequence[Row], thumbnails: list[Future[None]]) -> Sequence[Row]:
-    for drawing in thumbnails:
-        drawing.result()
+def _when_drawn(batch: Sequence[Row], drawing: Future[None]) -> Sequence[Row]:
+    drawing.result()
     return batch
 
 
-def _draw(row: Row, directory: Path, bundle: Bundle) -> None:
+def _draw_all(batch: Sequence[Row], directory: Path, bundle: Bundle) -> None:
+    replace_files({directory / name: picture for row in batch for name, picture in _draw(row, bundle)})
+
+
+def _draw(row: Row, bundle: Bundle) -> Iterator[tuple[str, bytes]]:
+    """The pictures of a row, by their names in the folder of the report."""
     prediction, cell = row.prediction, row.cell
     if cell and prediction.view and (prediction.part is None or prediction.part.number == 1):
-        replace_file(directory / field_picture(cell.seq), prediction.view.picture)
+        yield field_picture(cell.seq), prediction.view.picture
     if cell is None or cell.thumbnail is None or prediction.index is None or prediction.reading.small is None:
         return
     entry = bundle.classes[prediction.index]
     caption = f"{entry.title}  {prediction.confidence:.2f}"
     explained = prediction.heat_map, caption, entry.color, prediction.box, prediction.attention
-    picture = thumbnail.thumbnail(prediction.reading.small, *explained)
-    replace_file(directory / cell.thumbnail, picture)
+    yield cell.thumbnail, thumbnail.thumbnail(prediction.reading.small, *explained)
 
 
 def result_of(image: LedgerImage, last: Prediction, cells: Sequence[Cell]) -> Result:

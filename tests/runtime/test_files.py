@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cartcls.runtime.errors import BackendError, CartclsError, DataError, OutputError
-from cartcls.runtime.files import free_name, replace_file, sweep, whole_folder, writing
+from cartcls.runtime.files import free_name, replace_file, replace_files, sweep, whole_folder, writing
 
 KILLED = """
 import os, sys
@@ -116,6 +116,32 @@ def test_a_file_is_replaced_once_it_is_whole_on_the_disk(tmp_path: Path, monkeyp
     assert synced == [(5, b"old")]
     assert file.read_bytes() == b"newer"
     assert names(tmp_path) == ["cells.csv"]
+
+
+def test_several_files_are_replaced_once_all_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = {tmp_path / name: b"new" for name in "abc"}
+    seen: list[list[str]] = []
+    monkeypatch.setattr(os, "fsync", lambda number: seen.append([name for name in names(tmp_path) if len(name) == 1]))
+    replace_files(files)
+    assert seen == [[], [], []]
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == files
+
+
+def test_of_several_files_none_is_replaced_where_one_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    files = {tmp_path / name: b"new" for name in "abc"}
+    for file in files:
+        file.write_bytes(b"old")
+    synced: list[int] = []
+
+    def full_at_the_second(number: int) -> None:
+        synced.append(number)
+        if len(synced) == 2:
+            fail()
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(OSError, match="No space left"):
+        replace_files(files)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == dict.fromkeys("abc", b"old")
 
 
 @pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])

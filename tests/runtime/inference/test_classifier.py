@@ -2,7 +2,9 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +67,22 @@ def test_the_model_gets_adjusted_pictures_and_the_checks_those_that_there_are(
             assert before.reading.quality.measures == after.reading.quality.measures
             np.testing.assert_array_equal(before.reading.quality.stain, after.reading.quality.stain)
             np.testing.assert_array_equal(before.reading.small, after.reading.small)
+
+
+def test_a_backend_that_takes_two_batches_at_once_gets_them(crops: Image, bundle: Bundle):
+    both = Barrier(2, timeout=60)
+
+    class Pair(FakeBackend):
+        batches_at_once = 2
+
+        def infer(self, images: npt.NDArray[np.uint8]) -> Outputs:
+            both.wait()  # until there is another one
+            return replace(super().infer(images), features=np.full((len(images), 3968), images.mean(), np.float32))
+
+    with Classifier(bundle, Pair()) as classifier:
+        found = list(classifier.predict(crops[:16]))
+    expected = [crops[first : first + 4].mean(dtype=np.float32) for first in (0, 4, 8, 12) for _ in range(4)]
+    np.testing.assert_allclose([prediction.features[0] for prediction in found], expected, rtol=1e-3)
 
 
 def test_what_a_person_must_look_at_says_why(slide: Path):

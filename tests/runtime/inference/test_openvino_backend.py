@@ -2,6 +2,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,28 @@ from cartcls.runtime.inference.backend import Backend
 from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.inference.predictions import softmax
+
+FIRST_ARRAYS = """
+import sys, threading
+import numpy as np
+from onnx import TensorProto, helper
+from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
+
+nodes = [helper.make_node("Cast", ["image"], ["features"], to=TensorProto.FLOAT)]
+nodes.append(helper.make_node("Identity", ["features"], ["logits"]))
+image, *outputs = (
+    helper.make_tensor_value_info(name, kind, ["n", 4, 4, 3])
+    for name, kind in (("image", TensorProto.UINT8), ("features", TensorProto.FLOAT), ("logits", TensorProto.FLOAT))
+)
+graph = helper.make_graph(nodes, "cast", [image], outputs)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+backend = OpenVINOBackend(model.SerializeToString(), "f32")
+threads = [threading.Thread(target=backend.infer, args=[np.zeros((8, 4, 4, 3), np.uint8)]) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
 
 
 def test_the_graph_gives_logits_maps_and_features(backend: Backend, crops: Image):
@@ -44,6 +67,20 @@ def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image
     together = backend.infer(crops[:5]).logits
     alone = np.concatenate([backend.infer(crops[i : i + 1]).logits for i in range(5)])
     assert np.abs(together - alone).max() < 0.05
+
+
+def test_batches_may_come_from_several_threads(bundle: Bundle, crops: Image, monkeypatch: pytest.MonkeyPatch):
+    backend = open_backend(bundle, "openvino")
+    monkeypatch.setattr(openvino_backend, "MARGIN", 0.9)  # some of them are unsure
+    alone = [backend.infer(crops[first : first + 4]).logits for first in range(0, len(crops), 4)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(backend.infer, (crops[first : first + 4] for first in range(0, len(crops), 4))))
+    np.testing.assert_allclose(np.concatenate([one.logits for one in together]), np.concatenate(alone), atol=1e-4)
+
+
+def test_the_first_images_of_a_process_may_come_from_several_threads():
+    for _ in range(10):  # without care, one process in ten hangs at the least
+        subprocess.run([sys.executable, "-c", FIRST_ARRAYS], check=True, timeout=60)
 
 
 def test_only_unsure_cells_are_computed_again_in_float32(bundle: Bundle, crops: Image, monkeypatch: pytest.MonkeyPatch):

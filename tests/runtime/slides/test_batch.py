@@ -272,11 +272,11 @@ def test_kills_that_are_nobodys_doing_do_not_hit_the_same_image_again_and_again(
 def test_a_thumbnail_that_cannot_be_written_stops_the_run(
     slide: Path, tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(file: Path, data: bytes) -> None:
+    def fail(files: dict[Path, bytes]) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "replace_file", fail)
+        patch.setattr(pipeline, "replace_files", fail)
         with pytest.raises(OutputError, match="No space left on device"):
             run(slide, tmp_path, bundle, FakeBackend())
     rows, _, _ = run(slide, tmp_path, bundle, FakeBackend())

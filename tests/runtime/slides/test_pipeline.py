@@ -1,8 +1,6 @@
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import PIL.Image
@@ -14,7 +12,6 @@ from cartcls.runtime.images.adjust import Adjustment
 from cartcls.runtime.images.reading import Reading, read_cell
 from cartcls.runtime.images.thumbnail import pack
 from cartcls.runtime.inference.predictions import Prediction, interpret, rejected
-from cartcls.runtime.slides import pipeline
 from cartcls.runtime.slides.pipeline import THUMBNAILS, Row, make_cell, with_thumbnails
 
 GONE = rejected("gone.jpg", Reading(error="has vanished", sha256="f" * 64, width=3, height=4))
@@ -175,29 +172,3 @@ def test_what_fails_while_computing_comes_through(prediction: Prediction, report
 
     with pytest.raises(KeyboardInterrupt):
         next(with_thumbnails(batches(), report, bundle))
-
-
-def test_closed_early_it_draws_nothing_that_was_not_begun(
-    prediction: Prediction, report: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-):
-    begun: list[Row] = []
-    closing = Event()
-
-    class Pool(ThreadPoolExecutor):
-        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            closing.set()
-            super().shutdown(wait)
-
-    def draw(drawn: Row, directory: Path, bundle: Bundle) -> None:
-        begun.append(drawn)
-        assert drawn is first or closing.wait(60)
-
-    first = row(prediction, 1)
-    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(pipeline, "_draw", draw)
-    drawn = with_thumbnails([[first], [row(prediction, seq) for seq in range(2, 30)]], report, bundle)
-    assert next(drawn) == [first]
-    drawn.close()
-    assert closing.is_set()
-    assert len(begun) <= 2

@@ -285,9 +285,9 @@ def test_a_full_disk_in_the_middle_loses_and_doubles_nothing_and_blames_no_image
             pages = scene.ledger._database.execute("PRAGMA page_count").fetchone()[0]
             scene.ledger._database.execute(f"PRAGMA max_page_count = {pages + 1}")
         else:
-            module, name = {"thumbnail": (pipeline, "replace_file"), "table": (work, "project")}[victim]
+            module, name = {"thumbnail": (pipeline, "replace_files"), "table": (work, "project")}[victim]
             patch.setattr(module, name, until_full(getattr(module, name)))
-            left = 6 if victim == "thumbnail" else 1
+            left = 1
         scene.wait(8)
     assert "is full: nothing is classified until there is room" in scene.said[0]
     scene.ledger._database.execute("PRAGMA max_page_count = 1000000")
