@@ -35,7 +35,10 @@ STEPS = {  # functions where they are looked up, below cartcls.runtime
     "stretch to the input": ["images.reading:stretch"],
     "shrink to the thumbnail": ["images.reading:shrink"],
     "quality": ["images.reading:measure"],
-    "copies to and from the network": ["inference.classifier:Classifier._infer"],
+    "copies to and from the network": [
+        "inference.classifier:Classifier._infer",
+        "inference.openvino_backend:_Graph._run_one",
+    ],
     "assessment": ["inference.classifier:Classifier._interpreted"],
     "row": ["slides.slide:make_cell"],
     "heat map": ["images.thumbnail:overlay"],

@@ -37,7 +37,6 @@ class OpenVINOBackend:
 
     name = "openvino"
     batch_size = 8
-    batches_at_once = 2  # so that no core waits for the last image of a batch, or for an unsure cell
 
     def __init__(
         self,
@@ -72,6 +71,8 @@ class OpenVINOBackend:
             raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
         _with_the_c_library("malloc_trim", 0)  # what compiling has used and freed, about 80 MB
         self.streams = self._graph.streams
+        # as many as fill all streams, and one more, so that none waits for the last image of a batch or an unsure cell
+        self.batches_at_once = 1 + -(-self.streams // self.batch_size)
         self.shapes = {
             name: [size.get_length() if size.is_static else None for size in port.partial_shape]
             for port in (*compiled.inputs, *compiled.outputs)

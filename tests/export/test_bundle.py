@@ -100,21 +100,20 @@ def test_the_model_card_says_what_it_is_not_for(exported: Path):
     assert "# the weights of epoch " in card
 
 
-def test_a_bundle_tells_the_trainings_before_the_last(
-    checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
-):
-    runs, start = [tmp_path / "second", tmp_path / "third"], checkpoint
-    for seed, run in enumerate(runs, 5):
-        settings = TrainingSettings([Stage((32, 32), 1)], batch_size=8, seed=seed, start=start)
-        fit(data_dir, split_file, run, settings)
-        start = run / "best.ckpt"
+def test_a_bundle_tells_the_trainings_before_the_last(tmp_path: Path, data_dir: Path, split_file: Path):
+    start = None
+    for seed, size in ((0, (48, 50)), (5, (32, 32)), (6, (32, 32))):
+        settings = TrainingSettings([Stage(size, 1)], "resnet18", batch_size=8, seed=seed, start=start)
+        fit(data_dir, split_file, tmp_path / str(seed), settings)
+        start = tmp_path / str(seed) / "best.ckpt"
+    assert start is not None
     export_bundle(start, tmp_path / "mine", precision="fp32")  # one graph in place of two
     card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
     told = card.split("## Where it came from\n")[1].splitlines()[:5]
     stopped = "    # stopped after 1 epochs in all; its best.ckpt is the start of"
     assert [line for line in told if line.startswith("    #")] == [stopped, stopped]
-    assert "--arch rcmnet --sizes 64x70:1 --batch-size 8 --seed 0" in told[0]
-    assert told[2].endswith("--arch rcmnet --sizes 32x32:1 --batch-size 8 --seed 5 --start best.ckpt")
+    assert "--arch resnet18 --sizes 48x50:1 --batch-size 8 --seed 0" in told[0]
+    assert told[2].endswith("--arch resnet18 --sizes 32x32:1 --batch-size 8 --seed 5 --start best.ckpt")
     assert told[4].endswith("--seed 6 --start best.ckpt")
     assert str(data_dir) not in (tmp_path / "mine" / "bundle.json").read_text()
 
@@ -140,14 +139,6 @@ def test_a_run_that_was_stopped_is_exported_for_the_size_that_it_was_trained_at(
     assert "stopped before its last image size: the bundle is for the size of its weights, 64x70." in said
 
 
-def test_float32_is_exported_on_request(checkpoint: Path, tmp_path: Path):
-    report = export_bundle(checkpoint, tmp_path / "full", precision="fp32")
-    assert {check.graph for check in report.checks} == {"float32"}
-    bundle = load_bundle(tmp_path / "full")
-    assert len(bundle.model) > 40_000_000
-    assert bundle.manifest.metrics.keys() == {"select"}
-
-
 def test_an_8_bit_graph_lies_beside_and_runs_where_its_parity_holds(checkpoint: Path, tmp_path: Path):
     report = export_bundle(checkpoint, tmp_path / "small", precision="int8")
     assert report.has_int8
@@ -162,16 +153,19 @@ def test_an_8_bit_graph_lies_beside_and_runs_where_its_parity_holds(checkpoint: 
         load_bundle(tmp_path / "small")
 
 
-def test_report_is_opened_on_request_and_evaluate_finds_the_same(
-    checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
+def test_float32_and_report_come_on_request_and_evaluate_finds_the_same(
+    exported: Path, checkpoint: Path, tmp_path: Path, data_dir: Path, split_file: Path
 ):
-    export_bundle(checkpoint, tmp_path / "released", open_report=True)
+    assert load_bundle(exported).manifest.metrics.keys() == {"select"}
+    found = export_bundle(checkpoint, tmp_path / "released", precision="fp32", open_report=True)
+    assert {check.graph for check in found.checks} == {"float32"}
     bundle = load_bundle(tmp_path / "released")
+    assert len(bundle.model) > 40_000_000
     assert "| report |" in (tmp_path / "released" / "MODEL_CARD.md").read_text()
     paths, part = choose_part(data_dir, split_file, "report")
     with Classifier(bundle) as classifier:
-        found = evaluate(data_dir, paths, part, tmp_path / "out", classifier, lambda done, count: None)
-    assert found.metrics == bundle.manifest.metrics["report"]
+        evaluated = evaluate(data_dir, paths, part, tmp_path / "out", classifier, lambda done, count: None)
+    assert evaluated.metrics == bundle.manifest.metrics["report"]
 
 
 def test_a_graph_that_gives_other_answers_is_refused_and_nothing_is_written(
