@@ -147,7 +147,7 @@ def page(
     ]
     lines += [row(name, found, rate[name] / rate[LOOP]) for name, found in timings.items()]
     if BEFORE in timings:
-        lines += ["", f"Of the bundle before it has the speed {share(timings, BEFORE)}."]
+        lines += ["", f"`cartcls batch` makes {share(timings, BEFORE)} of the images/s with the bundle before."]
     lines += [
         "",
         f"`cartcls batch` reaches {share(timings, BARE)} of bare OpenVINO batch after batch, and"
