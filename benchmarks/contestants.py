@@ -52,12 +52,12 @@ def openvino_all_at_once(crops: Path, out: Path) -> Seconds:
 
 
 def openvino_bfloat16(crops: Path, out: Path) -> Seconds:
-    """The same, all in bfloat16."""
+    """Batch after batch, all in bfloat16."""
     return _bare(crops, lambda: OpenVINOBackend(BUNDLE.model, BF16))
 
 
 def openvino_float32(crops: Path, out: Path) -> Seconds:
-    """The same, all in float32."""
+    """Batch after batch, all in float32."""
     return _bare(crops, lambda: OpenVINOBackend(BUNDLE.model, F32))
 
 

@@ -167,9 +167,9 @@ def page(
     return "\n".join(lines) + "\n"
 
 
-def share(timings: dict[str, list[Timing]], limit: str) -> str:
-    """How much of a limit's speed `cartcls batch` has: median of the rounds, and each."""
-    shares = [ours.rate / bare.rate for ours, bare in zip(timings[OURS], timings[limit], strict=True)]
+def share(timings: dict[str, list[Timing]], other: str) -> str:
+    """How much of another one's speed `cartcls batch` has: median of the rounds, and each."""
+    shares = [ours.rate / its.rate for ours, its in zip(timings[OURS], timings[other], strict=True)]
     return f"{statistics.median(shares):.0%} ({', '.join(f'{one:.0%}' for one in shares)})"
 
 

@@ -34,10 +34,10 @@ def overlay(crop: Image, cam: npt.NDArray[np.float32]) -> Image:
     positive = np.maximum(cam, 0)
     height, width = crop.shape[:2]
     # smooth at half the size, from where linear steps cannot be seen, in a third of the time
-    small = cv2.resize(
+    half = cv2.resize(
         positive / max(float(positive.max()), 1e-12), (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_CUBIC
     )
-    heat = cv2.resize((small.clip(0, 1) * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    heat = cv2.resize((half.clip(0, 1) * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     colored, rest = _tables()
     hidden = cv2.multiply(crop, cv2.merge([cv2.LUT(heat, rest)] * 3), scale=1 / 255)
     return np.asarray(cv2.add(hidden, cv2.LUT(cv2.merge([heat] * 3), colored)), np.uint8)

@@ -102,7 +102,8 @@ class Backend(Protocol):
         device: Name of the processor.
         precision: Precision that the compiled model really uses.
         batch_size: Best number of images at once.
-        batches_at_once: How many batches are best given to it at the same time, each by a thread of its own.
+        batches_at_once: How many batches are best given to it at the same time, each by a thread of its own; where it
+            is 1, only one thread at a time may ask it.
     """
 
     name: str

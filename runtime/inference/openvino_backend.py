@@ -79,7 +79,7 @@ class OpenVINOBackend:
             for name in port.names
         }
         self._float32: _Graph | None = None
-        self._load_float32: Callable[[], Any] = lambda: _compiled(core, model, F32, "LATENCY", store)
+        self._load_float32: Callable[[], Any] | None = lambda: _compiled(core, model, F32, "LATENCY", store)
         self._loading = threading.Lock()
         self.device = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         used = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
@@ -106,14 +106,16 @@ class OpenVINOBackend:
     def _exact(self) -> "_Graph":
         """The float32 graph, which is loaded when the first unsure cell comes."""
         with self._loading:
-            if self._float32 is None:
+            if self._load_float32:
                 try:
                     self._float32 = _Graph(self._load_float32())
                 except RuntimeError as error:
                     raise BackendError(f"OpenVINO cannot load the graph: {_last_line(error)}") from None
                 except BundleError as error:
                     raise BackendError(str(error)) from None
+                self._load_float32 = None  # it holds the graph as it was given
                 _with_the_c_library("malloc_trim", 0)
+            assert self._float32 is not None
             return self._float32
 
 
@@ -133,7 +135,7 @@ class _Graph:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         self._requests.put(compiled.create_infer_request())
         # the first image runs alone: OpenVINO hangs where two threads give it their first array at the same moment
-        self._later = [compiled.create_infer_request() for _ in range(1, self.streams)]
+        self._held_back = [compiled.create_infer_request() for _ in range(1, self.streams)]
 
     def run(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Outputs by name of RGB images (N, H, W, 3); OpenVINO raises `RuntimeError`."""
@@ -149,9 +151,9 @@ class _Graph:
             request.wait()
             return [np.array(request.get_tensor(name).data, np.float32) for name in self._names]
         finally:
-            self._requests.put(request)
-            while self._later:
-                self._requests.put(self._later.pop())
+            held_back, self._held_back = self._held_back, []  # before another thread can have a request
+            for free in (request, *held_back):
+                self._requests.put(free)
 
 
 def unsure(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

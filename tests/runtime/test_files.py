@@ -144,6 +144,23 @@ def test_of_several_files_none_is_replaced_where_one_cannot_be_written(tmp_path:
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == dict.fromkeys("abc", b"old")
 
 
+def test_where_the_second_of_several_files_cannot_be_renamed_nothing_unfinished_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files, replaced, replace = {tmp_path / name: b"new" for name in "abc"}, list[Path](), Path.replace
+
+    def full_at_the_second(path: Path, target: Path) -> None:
+        replaced.append(target)
+        if len(replaced) == 2:
+            fail()
+        replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", full_at_the_second)
+    with pytest.raises(OSError, match="No space left"):
+        replace_files(files)
+    assert names(tmp_path) == ["a"]
+
+
 @pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])
 def test_a_file_that_cannot_be_written_leaves_the_older_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

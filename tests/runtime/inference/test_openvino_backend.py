@@ -4,9 +4,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from msgspec import structs
@@ -19,12 +21,12 @@ from cartcls.runtime.errors import BackendError
 from cartcls.runtime.images.resize import Image
 from cartcls.runtime.inference import openvino_backend
 from cartcls.runtime.inference.backend import Backend
-from cartcls.runtime.inference.choose import open_backend, open_openvino
+from cartcls.runtime.inference.choose import open_backend
 from cartcls.runtime.inference.openvino_backend import BF16, F32, INT8, MIXED, OpenVINOBackend, has_bfloat16
 from cartcls.runtime.inference.predictions import softmax
 
 FIRST_ARRAYS = """
-import sys, threading
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from onnx import TensorProto, helper
 from cartcls.runtime.inference.openvino_backend import OpenVINOBackend
@@ -38,11 +40,9 @@ image, *outputs = (
 graph = helper.make_graph(nodes, "cast", [image], outputs)
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 backend = OpenVINOBackend(model.SerializeToString(), "f32")
-threads = [threading.Thread(target=backend.infer, args=[np.zeros((8, 4, 4, 3), np.uint8)]) for _ in range(3)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+images = np.full((8, 4, 4, 3), 7, np.uint8)
+with ThreadPoolExecutor(3) as pool:
+    assert all((outputs.logits == 7).all() for outputs in pool.map(backend.infer, [images] * 3))
 """
 
 
@@ -70,13 +70,64 @@ def test_a_cell_gets_the_same_answer_in_any_batch(backend: Backend, crops: Image
 
 
 def test_batches_may_come_from_several_threads(bundle: Bundle, crops: Image, monkeypatch: pytest.MonkeyPatch):
-    backend = open_openvino(bundle)
-    assert (backend.batches_at_once - 1) * backend.batch_size >= backend.streams
-    monkeypatch.setattr(openvino_backend, "MARGIN", 0.9)  # some of them are unsure
-    alone = [backend.infer(crops[first : first + 4]).logits for first in range(0, len(crops), 4)]
-    with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(backend.infer, (crops[first : first + 4] for first in range(0, len(crops), 4))))
-    np.testing.assert_allclose(np.concatenate([one.logits for one in together]), np.concatenate(alone), atol=1e-4)
+    graphs = bundle.file(MODEL), bundle.file(INT8_MODEL)
+    batches = [crops[first : first + 4] for first in range(0, 16, 4)]
+    exact = OpenVINOBackend(bundle.model, F32)
+    expected = [exact.infer(batch).logits for batch in batches]
+    monkeypatch.setattr(openvino_backend, "MARGIN", 1.1)  # all are unsure
+    backend = OpenVINOBackend(graphs[0], INT8, graphs[1])
+    assert backend._load_float32 is not None
+    load, loaded = backend._load_float32, list[None]()
+    backend._load_float32 = lambda: loaded.append(None) or load()
+    with ThreadPoolExecutor(len(batches)) as pool:
+        found = list(pool.map(backend.infer, batches))
+    assert len(loaded) == 1
+    np.testing.assert_allclose(np.concatenate([one.logits for one in found]), np.concatenate(expected), atol=1e-3)
+
+
+class FakeGraph:
+    """A compiled graph of three streams whose logits are its input."""
+
+    def __init__(self):
+        self.failing = False
+        self.outputs = [SimpleNamespace(names={"logits"})]
+
+    def get_property(self, name: str) -> int:
+        return 3
+
+    def create_infer_request(self) -> "FakeRequest":
+        return FakeRequest(self)
+
+
+class FakeRequest:
+    def __init__(self, graph: FakeGraph):
+        self.graph = graph
+
+    def start_async(self, inputs: list[npt.NDArray[np.uint8]]) -> None:
+        self.given = inputs[0]
+
+    def wait(self) -> None:
+        if self.graph.failing:
+            raise RuntimeError("it failed")
+
+    def get_tensor(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(data=self.given)
+
+
+def test_the_first_image_runs_alone_and_a_request_that_fails_is_used_again():
+    fake = FakeGraph()
+    graph, images = openvino_backend._Graph(fake), np.arange(40, dtype=np.uint8)[:, None]
+    fake.failing = True
+    for _ in range(4):  # more than there are requests
+        with pytest.raises(RuntimeError, match="it failed"):
+            graph.run(images[:1])
+    fake.failing = False
+    assert graph._requests.qsize() == graph.streams == 3
+    np.testing.assert_array_equal(graph.run(images)["logits"], images)
+    waiting = openvino_backend._Graph(FakeGraph())
+    assert waiting._requests.qsize() == 1
+    waiting.run(images[:1])
+    assert waiting._requests.qsize() == 3
 
 
 def test_the_first_images_of_a_process_may_come_from_several_threads():
