@@ -131,7 +131,7 @@ def test_the_first_image_runs_alone_and_a_request_that_fails_is_used_again():
 
 
 def test_the_first_images_of_a_process_may_come_from_several_threads():
-    for _ in range(6):  # without care, two of 24 processes hung
+    for _ in range(6):  # 2 of 24 hung when the first image did not run alone
         subprocess.run([sys.executable, "-c", FIRST_ARRAYS], check=True, timeout=60)
 
 
